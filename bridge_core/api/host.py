@@ -1,0 +1,169 @@
+"""What the core gives an adapter. Everything an adapter needs from outside comes through its Host."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bridge_core.api.content import Attachment
+from bridge_core.api.ids import ChatId, NetworkId, UserId
+
+
+class Clock(Protocol):
+    """Time, so that tests can turn it."""
+
+    def now_ms(self) -> int:
+        """Milliseconds since 1970 (UTC)."""
+
+    def monotonic(self) -> float:
+        """Seconds that never go backwards."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+
+class Tasks(Protocol):
+    """Owns background tasks: the core cancels and awaits them when the network stops."""
+
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "TaskHandle":
+        """Run `work`; an exception it raises is logged once with its name."""
+
+
+class TaskHandle(Protocol):
+    """A running task."""
+
+    def cancel(self) -> None:
+        """Ask it to stop."""
+
+    def done(self) -> bool:
+        """Whether it has ended."""
+
+    async def wait(self) -> None:
+        """Wait until it has ended, whatever the outcome."""
+
+
+class KV(Protocol):
+    """Small durable state of this network. Values at most 64 KiB. Reads are from memory or one query."""
+
+    async def get(self, key: str) -> bytes | None:
+        """The value, or None."""
+
+    async def put(self, key: str, value: bytes | None) -> None:
+        """Return when committed; None removes."""
+
+    async def items(self, prefix: str) -> dict[str, bytes]:
+        """All keys that start with `prefix`."""
+
+
+class Blobs(Protocol):
+    """A bounded spool for files on their way, sealed at rest."""
+
+    async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
+        """Store and return `blob:ID`. Raises RejectedError over `limit` bytes; TransientError when the disk is full."""
+
+    def open(self, source: str) -> AsyncIterator[bytes]:
+        """Read a blob in chunks. Raises RejectedError when it is gone."""
+
+    async def drop(self, source: str) -> None:
+        """Remove; idempotent."""
+
+
+class Bucket(Protocol):
+    """A token bucket shared under one key."""
+
+    async def take(self, amount: float = 1.0) -> None:
+        """Wait until the amount is there and take it."""
+
+
+@dataclass(frozen=True, slots=True)
+class HttpRequest:
+    """An inbound request to a network's route."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    headers: Mapping[str, str]
+    body: bytes
+    peer: str
+
+
+@dataclass(frozen=True, slots=True)
+class HttpResponse:
+    """The answer to an inbound or outbound request."""
+
+    status: int
+    body: bytes = b""
+    headers: Mapping[str, str] | None = None
+
+
+class Routes(Protocol):
+    """Inbound HTTP under `/_bridge/NETWORK/`. None where the bridge runs on a user's own device."""
+
+    def add(self, method: str, path: str, handler: Callable[[HttpRequest], Awaitable[HttpResponse]]) -> None:
+        """Serve `path`; the body is bounded before the handler runs."""
+
+
+class GuardedHttp(Protocol):
+    """Outbound HTTP that cannot reach private addresses, re-checks redirects, and caps bytes and time."""
+
+    async def request(
+        self,
+        method: str,
+        url: str,
+        *,
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+        limit: int,
+    ) -> HttpResponse:
+        """Do it. Raises TransientError, RateLimitedError or RejectedError."""
+
+
+class RoomView(Protocol):
+    """What Matrix rooms look like to the adapter: the authoritative answer, never a guess."""
+
+    async def members(self, chat: ChatId) -> frozenset[UserId] | None:
+        """The Matrix users (no ghosts) joined to the chat's rooms; None when it cannot be known now: hold, fail closed."""
+
+    async def invite(self, chat: ChatId, user: UserId) -> None:
+        """Invite a Matrix user to the chat's room."""
+
+
+class Host(Protocol):
+    """The core's side of one network."""
+
+    @property
+    def network(self) -> NetworkId:
+        """The network's name in the configuration."""
+
+    @property
+    def kv(self) -> KV: ...
+
+    @property
+    def secrets(self) -> KV:
+        """As `kv`, sealed at rest."""
+
+    @property
+    def blobs(self) -> Blobs: ...
+
+    @property
+    def http(self) -> GuardedHttp: ...
+
+    @property
+    def clock(self) -> Clock: ...
+
+    @property
+    def tasks(self) -> Tasks: ...
+
+    @property
+    def routes(self) -> Routes | None: ...
+
+    @property
+    def rooms(self) -> RoomView: ...
+
+    def budget(self, key: str, rate: float, burst: float) -> Bucket:
+        """The bucket of `key`: `rate` tokens a second up to `burst`; a rate of 0 means no limit."""
+
+    def media_url(self, attachment: Attachment) -> str | None:
+        """A link by which people without Matrix can fetch the file; None where links are off. Signed, expiring."""
+
+    def chats(self) -> tuple[ChatId, ...]:
+        """The chats that have a portal now. New ones come through `WatchesChats`."""

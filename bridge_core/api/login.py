@@ -1,0 +1,76 @@
+"""Login as data: steps that the management room and the API both can show."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol, TypeAlias
+
+
+class FieldKind(StrEnum):
+    """What a user is asked for; `SECRET` is never logged or echoed."""
+
+    TEXT = "text"
+    SECRET = "secret"  # noqa: S105 - a kind of field, not a secret
+    ADDRESS = "address"
+    CHOICE = "choice"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginField:
+    """One thing to ask for."""
+
+    id: str
+    label: str
+    kind: FieldKind = FieldKind.TEXT
+    choices: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class LoginFlow:
+    """One way to log in."""
+
+    id: str
+    name: str
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class AskUser:
+    """Ask for these fields."""
+
+    text: str
+    fields: tuple[LoginField, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class ShowAndWait:
+    """Show something (a code, a link) and wait for the network."""
+
+    text: str
+    code: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Complete:
+    """Done: the account's id, its name, and what to keep of it (secrets are sealed)."""
+
+    login: str
+    name: str
+    settings: Mapping[str, str]
+    secrets: Mapping[str, str]
+
+
+LoginStep: TypeAlias = AskUser | ShowAndWait | Complete
+
+
+class LoginProcess(Protocol):
+    """One user's way through a flow."""
+
+    async def start(self) -> LoginStep:
+        """The first step."""
+
+    async def submit(self, answers: Mapping[str, str]) -> LoginStep:
+        """The step after these answers. Raises RejectedError with words for the user."""
+
+    async def cancel(self) -> None:
+        """Give up; idempotent."""

@@ -1,0 +1,220 @@
+"""The adapter contract: what an adapter implements (Connector, Client) and what it is handed (Inbox, Attempt).
+
+Lifetimes: one Connector per configured network, built without I/O, then `start(host)` ... `stop(deadline)`. It makes
+Clients: one without a login (network-wide: the relay, the observer, the mail server), and one per login.
+The core calls `send` of one chat one at a time in order; calls for different chats run at the same time.
+"""
+
+from collections.abc import Awaitable, Mapping, Sequence
+from dataclasses import dataclass, field
+from enum import IntEnum, StrEnum
+from typing import Any, Protocol
+
+from bridge_core.api.events import ChatInfo, MatrixMessage, RemoteEvent, UserInfo
+from bridge_core.api.host import Host
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.login import LoginFlow
+
+
+class PlaintextLocation(StrEnum):
+    """Where messages exist in the clear while they cross this bridge: shown to users of both sides."""
+
+    SERVER = "server"
+    USER_DEVICE = "user_device"
+    NONE = "none"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkMeta:
+    """What the core must know of a network before anything connects."""
+
+    id: NetworkId
+    name: str
+    protocol: str
+    plaintext: PlaintextLocation = PlaintextLocation.SERVER
+    login_flows: tuple[LoginFlow, ...] = ()
+    idempotent: bool = False
+    """True when `send` with the same `attempt.key` cannot deliver twice, so the core may simply try again."""
+
+
+@dataclass(frozen=True, slots=True)
+class Login:
+    """One account of one Matrix user. `provided` ones were made without asking, by the adapter's own rules."""
+
+    id: LoginId
+    user: UserId
+    name: str
+    provided: bool = False
+    settings: Mapping[str, str] = field(default_factory=dict)
+
+
+class Level(IntEnum):
+    """How well a chat carries something."""
+
+    REJECTED = -2
+    DROPPED = -1
+    FALLBACK = 0
+    PARTIAL = 1
+    FULL = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Capabilities:
+    """What one chat can carry. What is not named is `default`. The engine enforces it and tells the user in words.
+
+    Feature names: text formatting emote notice reply thread edit redact react typing receipts, and the
+    `MediaKind` values for files. `max_text` is bytes of the whole message, None for no limit.
+    """
+
+    features: Mapping[str, Level] = field(default_factory=dict)
+    default: Level = Level.FALLBACK
+    max_text: int | None = None
+    max_file: int | None = None
+
+    def level(self, feature: str) -> Level:
+        """How well this chat carries `feature`."""
+        return self.features.get(feature, self.default)
+
+
+class Proof(StrEnum):
+    """How sure it is that a message arrived, from weakest to strongest."""
+
+    WRITTEN = "written"
+    ACCEPTED = "accepted"
+    ECHOED = "echoed"
+
+
+@dataclass(frozen=True, slots=True)
+class Sent:
+    """A message was handed over.
+
+    `ids` are the remote ids of its parts in order (empty where the network has none). With `confirmation` the proof
+    is still to come: the core goes on with the lane, and the delivery ends when the awaitable gives the final Sent,
+    or as the error it raises says (RejectedError, UnknownOutcomeError, NotConnectedError when nothing arrived).
+    The awaitable is awaited once and must end within the connection's own time limits.
+    """
+
+    ids: tuple[MessageId, ...] = ()
+    proof: Proof = Proof.ACCEPTED
+    confirmation: Awaitable["Sent"] | None = None
+    outcomes: Mapping[RemoteUserId, str] = field(default_factory=dict)
+
+
+class Attempt(Protocol):
+    """One try at one delivery. It was recorded before it is made."""
+
+    @property
+    def key(self) -> str:
+        """The same for every try at this delivery, different for every other: an idempotency key. At most 64 ASCII."""
+
+    @property
+    def number(self) -> int:
+        """1 for the first try."""
+
+    @property
+    def state(self) -> bytes | None:
+        """What an earlier try saved."""
+
+    async def save(self, state: bytes) -> None:
+        """Commit `state` with this delivery before going on, for ratchets and multi-step sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class Accepted:
+    """An event is stored. `duplicate` means it was stored before and nothing more will come of it."""
+
+    entry: int
+    duplicate: bool = False
+
+
+class LoginStatus(StrEnum):
+    """How a login's connection is."""
+
+    CONNECTING = "connecting"
+    CONNECTED = "connected"
+    DISCONNECTED = "disconnected"
+    BAD_CREDENTIALS = "bad_credentials"
+    BANNED = "banned"
+    LOGGED_OUT = "logged_out"
+
+
+@dataclass(frozen=True, slots=True)
+class LoginState:
+    """How a client's connection is, why, and what its user can do. `login` is None for the network-wide client."""
+
+    network: NetworkId
+    login: LoginId | None
+    status: LoginStatus
+    reason: str = ""
+    action: str = ""
+
+
+class Inbox(Protocol):
+    """Where an adapter puts what it receives."""
+
+    async def receive(
+        self,
+        events: Sequence[RemoteEvent],
+        *,
+        cursor: bytes | None = None,
+        state: Mapping[str, bytes] | None = None,
+    ) -> list[Accepted]:
+        """Return when all of it is committed, cursor and state with it, in one commit; one result per event.
+
+        Acknowledge upstream only then. Blocks while the journal is full; raises BackpressureError when that lasts.
+        """
+
+    def report(self, state: LoginState) -> None:
+        """Tell how the connection is. Never blocks; the core debounces."""
+
+
+class Client(Protocol):
+    """One login's connection, or the network-wide one. Built without I/O."""
+
+    async def connect(self, cursor: bytes | None) -> None:
+        """Start connecting and return; progress and trouble go to `inbox.report`. Reconnecting is the client's work."""
+
+    async def disconnect(self) -> None:
+        """Close, awaiting all own tasks. Idempotent."""
+
+    async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
+        """Hand a message to the network. Raises the errors of `bridge_core.api.errors`."""
+
+    async def chat_info(self, chat: ChatId) -> ChatInfo | None:
+        """What the network knows of the chat; None when there is no such chat."""
+
+    async def user_info(self, user: RemoteUserId) -> UserInfo:
+        """What the network knows of the person."""
+
+    def capabilities(self, chat: ChatId) -> Capabilities:
+        """What this chat can carry now. Does not block."""
+
+
+class Connector(Protocol):
+    """An adapter's process-wide object for one configured network."""
+
+    @property
+    def meta(self) -> NetworkMeta:
+        """What the core must know before start."""
+
+    async def start(self, host: Host, inbox: Inbox) -> None:
+        """Get ready: listeners, shared state. Connects nothing yet."""
+
+    async def stop(self, deadline: float) -> None:
+        """Stop all of the connector's own work before the monotonic time `deadline`."""
+
+    def client(self, login: Login | None, inbox: Inbox) -> Client:
+        """A client for the login, or the network-wide one for None. No I/O."""
+
+    def chat(self, text: str) -> ChatId:
+        """The chat that an admin or user names by `text`. Raises ValueError in the words of the network."""
+
+
+class ConnectorFactory(Protocol):
+    """What an entry point of the group `matrix_bridge.networks` is: usually the Connector class itself."""
+
+    config_model: type[Any]
+    """The pydantic model of this network's section in the configuration."""
+
+    def __call__(self, network: NetworkId, config: Any) -> Connector:
+        """Build the connector without I/O."""
