@@ -121,7 +121,7 @@ class RoomView(Protocol):
     """What Matrix rooms look like to the adapter: the authoritative answer, never a guess."""
 
     async def members(self, chat: ChatId) -> frozenset[UserId] | None:
-        """The Matrix users (no ghosts) joined to the chat's rooms; None when it cannot be known now: hold, fail closed."""
+        """The Matrix users (no ghosts) joined to the chat's rooms; None when that is unknown now: hold, fail closed."""
 
     async def invite(self, chat: ChatId, user: UserId) -> None:
         """Invite a Matrix user to the chat's room."""
