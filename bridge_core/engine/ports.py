@@ -406,10 +406,12 @@ class MatrixSide(Protocol):
     async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
 
-    async def state(self, room: RoomId, type: str, key: str = "") -> dict[str, Any] | None:
+    async def state(self, room: RoomId, event_type: str, key: str = "") -> dict[str, Any] | None:
         """One state event's content, None when it is not set."""
 
-    async def set_state(self, room: RoomId, type: str, key: str, content: Mapping[str, Any], sender: UserId) -> None:
+    async def set_state(
+        self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
+    ) -> None:
         """Set one state event unless it already is so."""
 
     async def members(self, room: RoomId) -> dict[UserId, MemberProfile]:
