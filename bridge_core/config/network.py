@@ -1,0 +1,68 @@
+"""Section `networks`: the keys every network has; the rest belongs to its adapter."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any
+
+from pydantic import BaseModel, Field, field_validator, model_validator
+
+from bridge_core.config.policy import Mask, Relay
+from bridge_core.config.section import Section
+from bridge_core.config.storage import UnknownOutcome
+from bridge_core.config.types import Words
+
+NetworkName = Annotated[
+    str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$"), Words("a-z, 0-9 and -, starting with a letter, at most 32")
+]
+
+
+class PortalEntry(Section):
+    """One Matrix room bridged with one remote chat."""
+
+    chat: Annotated[str, Field(min_length=1, max_length=1024)] = Field(
+        description="The remote chat, as the network writes it (#channel, room@muc.example.org).",
+        examples=["#welcome"],
+    )
+    room: Annotated[str, Field(pattern=r"^[!#]\S{1,254}$"), Words("a room id (!...) or alias (#...)")] | None = Field(
+        default=None,
+        description="An existing room to join, by id or alias. Without it the bridge makes a room.",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _short(cls, value: Any) -> Any:
+        return {"chat": value} if isinstance(value, str) else value
+
+
+class NetworkCommon(Section):
+    """What the bridge itself reads of a network's section."""
+
+    type: str = Field(min_length=1, description="The adapter: irc, echo, or another installed one.", examples=["echo"])
+    displayname: str | None = Field(
+        default=None, description="The network's name as people know it; null for the key above."
+    )
+    portals: list[PortalEntry] = Field(
+        default=[], description="Chats bridged from the start. A plain text is short for `chat`."
+    )
+    provided_logins: list[Mask] = Field(
+        default=["local"],
+        description="Matrix users who get a connection of their own without logging in, on networks that "
+        "offer it. Each connection costs the network something, so federated users are named on purpose.",
+    )
+    relay: Relay | None = Field(default=None, description="Replaces the section `relay` for this network.")
+    unknown: UnknownOutcome | None = Field(default=None, description="Replaces journal.unknown for this network.")
+
+    @field_validator("provided_logins", mode="before")
+    @classmethod
+    def _one(cls, value: Any) -> Any:
+        return [value] if isinstance(value, str) else value
+
+
+class Network(BaseModel):
+    """A validated network: the common keys, and the adapter's own settings as its model made them."""
+
+    model_config = {"frozen": True, "arbitrary_types_allowed": True}
+
+    name: str
+    common: NetworkCommon
+    settings: Any

@@ -1,0 +1,133 @@
+"""Sections `permissions`, `relay`, `media`, `limits`: who may do what, and how much."""
+
+from __future__ import annotations
+
+import re
+from enum import StrEnum
+from string import Formatter
+from typing import Annotated
+
+from pydantic import AfterValidator, Field, field_validator
+
+from bridge_core.config.section import Section
+from bridge_core.config.types import Duration, HttpUrl, ListenOn, Secret, Size, Words
+
+
+class Permission(StrEnum):
+    """What a Matrix user may do, from nothing to everything."""
+
+    BLOCKED = "blocked"
+    RELAY = "relay"
+    USER = "user"
+    ADMIN = "admin"
+
+
+_SERVER = r"([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?"
+_MASK = re.compile(rf"\*|local|{_SERVER}|@[^:\s\x00]{{1,255}}:{_SERVER}")
+
+
+def _mask(value: str) -> str:
+    if not _MASK.fullmatch(value):
+        raise ValueError(f"{value!r} names no user and no server")
+    return value
+
+
+Mask = Annotated[str, AfterValidator(_mask), Words("*, local, a server name, or @user:server")]
+
+
+def mask_rank(mask: str, user_id: str, domain: str) -> int:
+    """How closely a mask names a user: 0 not at all, 1 everybody, 2 their server, 3 the user."""
+    server = user_id.partition(":")[2]
+    if mask == user_id:
+        return 3
+    if mask == server or (mask == "local" and server == domain):
+        return 2
+    return int(mask == "*")
+
+
+class Relay(Section):
+    """Speaking for Matrix users who have no login of their own."""
+
+    enabled: bool = Field(default=True, description="Whether the bridge's own login speaks for them.")
+    format: str = Field(
+        default="<{displayname}> {message}",
+        max_length=200,
+        description="How such a message looks. Placeholders: {displayname}, {localpart}, {user_id}, {message}.",
+    )
+
+    @field_validator("format")
+    @classmethod
+    def _placeholders(cls, value: str) -> str:
+        allowed = ("displayname", "localpart", "user_id", "message")
+        names = [name for _, name, _, _ in Formatter().parse(value) if name is not None]
+        for name in names:
+            if name not in allowed:
+                raise ValueError(f"unknown placeholder {{{name}}}")
+        if names.count("message") != 1:
+            raise ValueError("needs {message} exactly once")
+        return value
+
+
+class Media(Section):
+    """Files towards networks that cannot carry them, as signed links served by the bridge."""
+
+    enabled: bool = Field(
+        default=False, description="Whether files become links. When off, the sender is told it was not sent."
+    )
+    public_url: HttpUrl | None = Field(
+        default=None,
+        description="Address of the links: an origin of its own (such as https://media.example.org) that a "
+        "proxy passes on to `listen`, never one that also serves a web client.",
+    )
+    listen: ListenOn = Field(default="127.0.0.1:29311", description="Where these requests arrive.")
+    secret: Secret | None = Field(
+        default=None,
+        description="Signs the links; a new one makes all earlier links invalid. `matrix-bridge init` generates it.",
+        examples=["REPLACE-ME-matrix-bridge-init-does-this"],
+    )
+    expiry: Duration = Field(default=30 * 86400.0, gt=0, description="How long a link works.")
+    max_size: Size = Field(
+        default=50 * 1024 * 1024,
+        ge=1024,
+        description="Largest file in either direction. Synapse accepts 50 MiB unless told otherwise.",
+    )
+    encrypted_rooms: bool = Field(
+        default=False,
+        description="Whether files of encrypted rooms become links too: whoever has the link reads the file.",
+    )
+
+
+class Limits(Section):
+    """Bounds on what strangers can make the bridge do."""
+
+    html_bytes: Size = Field(
+        default=64 * 1024,
+        ge=1024,
+        description="Longest HTML body that is parsed; a Matrix event is at most 64 KiB. Beyond: plain text.",
+    )
+    html_depth: int = Field(
+        default=100,
+        ge=8,
+        le=100,
+        description="Deepest nesting of HTML that is kept; the Matrix specification asks for 100.",
+    )
+    reference_wait: Duration = Field(
+        default=30.0,
+        ge=0,
+        description="How long a reply, edit or reaction waits for a message still under way, before it is "
+        "sent as a quote.",
+    )
+    key_wait: Duration = Field(
+        default=7 * 86400.0, ge=0, description="How long an undecryptable message waits for its key."
+    )
+    parallel_lanes: int = Field(
+        default=64,
+        ge=1,
+        le=10_000,
+        description="Chats worked on at once. Each is in order; they do not wait for each other.",
+    )
+    stop_deadline: Duration = Field(
+        default=10.0,
+        gt=0,
+        description="How long a stop waits for work in hand; what is left is done at the next start.",
+    )
