@@ -1,0 +1,242 @@
+"""Commands about channels: JOIN, PART, TOPIC, NAMES, LIST, KICK, INVITE."""
+
+from __future__ import annotations
+
+from bridges.irc.demo.client import Channel, Client
+from bridges.irc.demo.wire import Line, glob
+from bridges.irc.demo.world import World
+
+
+def join(world: World, client: Client, line: Line) -> None:
+    """Join a list of channels, each with its key; ``0`` leaves all (RFC 2812 section 3.2.1)."""
+    if not line.params:
+        world.numeric(client, 461, "Not enough parameters", "JOIN")
+        return
+    if line.params[0] == "0":
+        for channel in list(client.channels.values()):
+            _leave(world, client, channel, "")
+        return
+    names = [name for name in line.params[0].split(",") if name]
+    keys = line.params[1].split(",") if len(line.params) > 1 else []
+    limit = world.options.join_targets
+    for number, name in enumerate(names):
+        if limit is not None and number >= limit:
+            world.numeric(client, 407, "Too many targets", name)
+            return
+        _join_one(world, client, name, keys[number] if number < len(keys) else "")
+
+
+def _join_one(world: World, client: Client, name: str, key: str) -> None:
+    options = world.options
+    if not name.startswith("#") or len(name) > options.channel_length or set(name) & set("\a ,"):
+        world.numeric(client, 403, "No such channel", name)
+        return
+    folded = world.fold(name)
+    channel = world.channels.get(folded)
+    if channel is not None and client in channel.members:
+        return
+    if len(client.channels) >= options.channels_per_client:
+        world.numeric(client, 405, "You have joined too many channels", name)
+        return
+    if channel is None:
+        channel = world.channels[folded] = Channel(name, int(world.now()), modes=set(options.channel_modes))
+        modes = "o"
+    else:
+        refusal = _refusal(world, client, channel, key)
+        if refusal:
+            world.numeric(client, refusal[0], f"Cannot join channel ({refusal[1]})", channel.name)
+            return
+        modes = ""
+    channel.members[client] = modes
+    channel.invited.discard(client)
+    client.channels[folded] = channel
+    plain = world.by(client, f"JOIN {channel.name}")
+    extended = world.by(client, f"JOIN {channel.name} {client.account or '*'} :{client.real}")
+    for member in channel.members:
+        member.send(extended if "extended-join" in member.caps else plain)
+    if client.away is not None:
+        note = world.by(client, f"AWAY :{client.away}")
+        world.tell([m for m in channel.members if m is not client], note, "away-notify")
+    if channel.topic:
+        send_topic(world, client, channel)
+    if "no-implicit-names" not in client.caps:
+        send_names(world, client, channel)
+
+
+def _refusal(world: World, client: Client, channel: Channel, key: str) -> tuple[int, str] | None:
+    if client in channel.invited:
+        return None
+    if "i" in channel.modes:
+        return 473, "+i"
+    if channel.key and key != channel.key:
+        return 475, "+k"
+    if channel.limit and len(channel.members) >= channel.limit:
+        return 471, "+l"
+    if is_banned(world, client, channel):
+        return 474, "+b"
+    return None
+
+
+def is_banned(world: World, client: Client, channel: Channel) -> bool:
+    """Say whether a ban mask of the channel matches the client's full prefix."""
+    source = world.fold(client.source)
+    return any(pattern.match(source) for pattern, _, _ in channel.bans.values())
+
+
+def part(world: World, client: Client, line: Line) -> None:
+    """Leave a list of channels."""
+    reason = f" :{line.params[1]}" if len(line.params) > 1 and line.params[1] else ""
+    for name in line.params[0].split(",") if line.params else []:
+        channel = _joined(world, client, name)
+        if channel is not None:
+            _leave(world, client, channel, reason)
+    if not line.params:
+        world.numeric(client, 461, "Not enough parameters", "PART")
+
+
+def _leave(world: World, client: Client, channel: Channel, reason: str) -> None:
+    world.tell(channel.members, world.by(client, f"PART {channel.name}{reason}"))
+    world.part(client, channel)
+
+
+def _joined(world: World, client: Client, name: str) -> Channel | None:
+    """Look up a channel the client is in; tells it 403 or 442 otherwise."""
+    channel = world.channel(name)
+    if channel is None:
+        world.numeric(client, 403, "No such channel", name)
+    elif client not in channel.members:
+        world.numeric(client, 442, "You're not on that channel", channel.name)
+    else:
+        return channel
+    return None
+
+
+def topic(world: World, client: Client, line: Line) -> None:
+    """Show or set a channel's topic."""
+    if not line.params:
+        world.numeric(client, 461, "Not enough parameters", "TOPIC")
+        return
+    channel = _joined(world, client, line.params[0])
+    if channel is None:
+        return
+    if len(line.params) == 1:
+        if channel.topic:
+            send_topic(world, client, channel)
+        else:
+            world.numeric(client, 331, "No topic is set", channel.name)
+        return
+    if "t" in channel.modes and not channel.is_op(client):
+        world.numeric(client, 482, "You're not channel operator", channel.name)
+        return
+    channel.topic = line.params[1][: world.options.topic_length]
+    channel.topic_by, channel.topic_at = client.source, int(world.now())
+    world.tell(channel.members, world.by(client, f"TOPIC {channel.name} :{channel.topic}"))
+
+
+def send_topic(world: World, client: Client, channel: Channel) -> None:
+    """Send the topic, who set it and when."""
+    world.numeric(client, 332, channel.topic, channel.name)
+    world.numeric(client, 333, "", channel.name, channel.topic_by, str(channel.topic_at))
+
+
+def names(world: World, client: Client, line: Line) -> None:
+    """List a channel's members."""
+    name = line.params[0].split(",")[0] if line.params else "*"
+    channel = world.channel(name)
+    if channel is None or ("s" in channel.modes and client not in channel.members):
+        world.numeric(client, 366, "End of /NAMES list", name)
+    else:
+        send_names(world, client, channel)
+
+
+def send_names(world: World, client: Client, channel: Channel) -> None:
+    """Send 353 lines that fit the line limit, then 366."""
+    every, full = "multi-prefix" in client.caps, "userhost-in-names" in client.caps
+    sign = "@" if "s" in channel.modes else "="
+    room = world.options.line_length - 12 - len(world.options.name + client.nick + channel.name)
+    words: list[str] = []
+    used = 0
+    for member in channel.members:
+        word = channel.prefix(member, every) + (member.source if full else member.nick)
+        if words and used + len(word) + 1 > room:
+            world.numeric(client, 353, " ".join(words), sign, channel.name)
+            words, used = [], 0
+        words.append(word)
+        used += len(word) + 1
+    if words:
+        world.numeric(client, 353, " ".join(words), sign, channel.name)
+    world.numeric(client, 366, "End of /NAMES list", channel.name)
+
+
+def list_(world: World, client: Client, line: Line) -> None:
+    """List channels with their size and topic; secret ones only to members."""
+    wanted = {world.fold(name) for name in line.params[0].split(",")} if line.params else None
+    world.numeric(client, 321, "Users  Name", "Channel")
+    for folded, channel in world.channels.items():
+        hidden = "s" in channel.modes and client not in channel.members
+        if not hidden and (wanted is None or folded in wanted):
+            world.say(client, f"322 {client.nick} {channel.name} {len(channel.members)} :{channel.topic}")
+    world.numeric(client, 323, "End of /LIST")
+
+
+def kick(world: World, client: Client, line: Line) -> None:
+    """Remove a member from a channel."""
+    if len(line.params) < 2:
+        world.numeric(client, 461, "Not enough parameters", "KICK")
+        return
+    channel = _joined(world, client, line.params[0])
+    if channel is None:
+        return
+    if not channel.is_op(client):
+        world.numeric(client, 482, "You're not channel operator", channel.name)
+        return
+    target = world.find(line.params[1])
+    if target is None or target not in channel.members:
+        world.numeric(client, 441, "They aren't on that channel", line.params[1], channel.name)
+        return
+    reason = (line.params[2] if len(line.params) > 2 else client.nick)[:255]
+    world.tell(channel.members, world.by(client, f"KICK {channel.name} {target.nick} :{reason}"))
+    world.part(target, channel)
+
+
+def invite(world: World, client: Client, line: Line) -> None:
+    """Invite somebody to a channel, past +i, +k, +l and bans."""
+    if len(line.params) < 2:
+        world.numeric(client, 461, "Not enough parameters", "INVITE")
+        return
+    target = world.find(line.params[0])
+    if target is None or not target.registered:
+        world.numeric(client, 401, "No such nick", line.params[0])
+        return
+    channel = _joined(world, client, line.params[1])
+    if channel is None:
+        return
+    if target in channel.members:
+        world.numeric(client, 443, "is already on channel", target.nick, channel.name)
+        return
+    if "i" in channel.modes and not channel.is_op(client):
+        world.numeric(client, 482, "You're not channel operator", channel.name)
+        return
+    channel.invited.add(target)
+    world.numeric(client, 341, "", target.nick, channel.name)
+    note = world.by(client, f"INVITE {target.nick} :{channel.name}")
+    target.send(note)
+    world.tell([m for m in channel.members if m is not client], note, "invite-notify")
+    if target.away is not None:
+        world.numeric(client, 301, target.away, target.nick)
+
+
+def complete_mask(mask: str) -> str:
+    """Bring a ban mask into nick!user@host form."""
+    if "!" in mask:
+        return mask if "@" in mask else mask + "@*"
+    return f"*!{mask}" if "@" in mask else f"{mask}!*@*"
+
+
+def add_ban(world: World, channel: Channel, mask: str, by: str) -> bool:
+    """Add a completed ban mask; False when it is there already."""
+    folded = world.fold(mask)
+    if any(world.fold(known) == folded for known in channel.bans):
+        return False
+    channel.bans[mask] = (glob(folded), by, int(world.now()))
+    return True

@@ -1,0 +1,154 @@
+"""What the server knows about one connected client, and about one channel."""
+
+from __future__ import annotations
+
+import base64
+import itertools
+import re
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+from bridges.irc.demo.message import TAG_BITS, Message
+from bridges.irc.demo.wire import escape_tag
+
+if TYPE_CHECKING:
+    from bridges.irc.demo.link import Link
+
+
+class Client:
+    """One connection's identity, capabilities and memberships; ``send`` is the only way to say something to it."""
+
+    __slots__ = (
+        "account",
+        "away",
+        "batches",
+        "caps",
+        "caps_version",
+        "capture",
+        "channels",
+        "host",
+        "last_heard",
+        "link",
+        "mask",
+        "modes",
+        "negotiating",
+        "nick",
+        "password",
+        "pinged",
+        "real",
+        "registered",
+        "sasl",
+        "secure",
+        "signon",
+        "user",
+    )
+
+    def __init__(self, link: Link, host: str, secure: bool, now: float) -> None:
+        self.link = link
+        self.host = host
+        self.secure = secure
+        self.nick = "*"
+        self.user = ""
+        self.real = ""
+        self.account = ""
+        self.password: str | None = None
+        self.away: str | None = None
+        self.caps: frozenset[str] = frozenset()
+        self.caps_version = 0
+        self.mask = 0
+        self.negotiating = False
+        self.registered = False
+        self.sasl: str | None = None
+        self.modes: set[str] = set()
+        self.channels: dict[str, Channel] = {}
+        self.signon = now
+        self.last_heard = now
+        self.pinged = False
+        self.capture: list[Message] | None = None
+        self.batches = itertools.count(1)
+
+    @property
+    def source(self) -> str:
+        """The client's full prefix, nick!user@host."""
+        return f"{self.nick}!{self.user}@{self.host}"
+
+    def set_caps(self, caps: frozenset[str]) -> None:
+        """Take over a new set of capabilities."""
+        self.caps = caps
+        self.mask = sum(bit for name, bit in TAG_BITS if name in caps)
+
+    def send(self, message: Message) -> None:
+        """Queue one line for this client; while a labelled command runs it is kept for its answer."""
+        if self.capture is not None:
+            self.capture.append(message)
+        else:
+            self.link.write(message.render(self.mask))
+
+    def answer_labelled(self, label: str, server: str, limit: int) -> None:
+        """Send what the labelled command produced: an ACK, one labelled line, or a labelled batch.
+
+        Source: IRCv3 labeled-response.
+        """
+        lines, self.capture = self.capture or [], None
+        tag = "label=" + escape_tag(label)
+        if not lines:
+            self.link.write(Message(f":{server} ACK", limit=limit).render_with(0, tag))
+        elif len(lines) == 1:
+            self.link.write(lines[0].render_with(self.mask, tag))
+        else:
+            name = f"l{next(self.batches)}"
+            opening = Message(f":{server} BATCH +{name} labeled-response", limit=limit)
+            self.link.write(opening.render_with(0, tag))
+            for line in lines:
+                self.link.write(line.render_with(self.mask, "batch=" + name))
+            self.link.write(Message(f":{server} BATCH -{name}", limit=limit).render(0))
+
+
+def decode_plain(blob: str) -> tuple[str, str] | None:
+    """Read a SASL PLAIN answer (RFC 4616) into name and password; None when it is malformed."""
+    try:
+        authzid, authcid, password = base64.b64decode(blob, validate=True).decode().split("\0")
+    except ValueError:
+        return None
+    if authzid not in ("", authcid):
+        return None
+    return authcid, password
+
+
+@dataclass(slots=True)
+class Channel:
+    """A channel: members with their prefix modes (a subset of ``ov``), topic, modes, bans and invitations."""
+
+    name: str
+    created: int
+    members: dict[Client, str] = field(default_factory=dict)
+    modes: set[str] = field(default_factory=set)
+    key: str = ""
+    limit: int = 0
+    topic: str = ""
+    topic_by: str = ""
+    topic_at: int = 0
+    bans: dict[str, tuple[re.Pattern[str], str, int]] = field(default_factory=dict)
+    invited: set[Client] = field(default_factory=set)
+
+    def is_op(self, client: Client) -> bool:
+        """Say whether the client is a channel operator."""
+        return "o" in self.members.get(client, "")
+
+    def prefix(self, client: Client, every: bool) -> str:
+        """Give the client's prefix characters: the highest one, or all (multi-prefix)."""
+        modes = self.members.get(client, "")
+        signs = ("@" if "o" in modes else "") + ("+" if "v" in modes else "")
+        return signs if every else signs[:1]
+
+    def mode_words(self, member: bool) -> list[str]:
+        """Give the channel's modes with their parameters; the key only for members."""
+        flags = "".join(sorted(self.modes))
+        words: list[str] = []
+        if self.key:
+            flags += "k"
+            words.append(self.key if member else "*")
+        if self.limit:
+            flags += "l"
+            words.append(str(self.limit))
+        return ["+" + flags, *words]

@@ -1,0 +1,42 @@
+"""The table of commands the demo server understands."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from types import MappingProxyType
+
+from bridges.irc.demo import channels, messages, modes, queries, registration
+from bridges.irc.demo.world import Handler
+
+HANDLERS: Mapping[str, Handler] = MappingProxyType(
+    {
+        "AUTHENTICATE": registration.authenticate,
+        "AWAY": queries.away,
+        "CAP": registration.cap,
+        "INVITE": channels.invite,
+        "ISON": queries.ison,
+        "JOIN": channels.join,
+        "KICK": channels.kick,
+        "LIST": channels.list_,
+        "LUSERS": queries.lusers,
+        "MODE": modes.mode,
+        "MOTD": queries.motd,
+        "NAMES": channels.names,
+        "NICK": registration.nick,
+        "NOTICE": messages.notice,
+        "PART": channels.part,
+        "PASS": registration.password,
+        "PING": registration.ping,
+        "PONG": registration.pong,
+        "PRIVMSG": messages.privmsg,
+        "QUIT": registration.quit_,
+        "SETNAME": queries.setname,
+        "TAGMSG": messages.tagmsg,
+        "TOPIC": channels.topic,
+        "USER": registration.user,
+        "USERHOST": queries.userhost,
+        "VERSION": queries.version,
+        "WHO": queries.who,
+        "WHOIS": queries.whois,
+    }
+)

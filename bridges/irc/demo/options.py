@@ -1,0 +1,96 @@
+"""Switches of the demo IRC server: what it offers, what it limits, and the faults a test can order."""
+
+from __future__ import annotations
+
+import enum
+import ssl
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+#: Every capability the server knows; ``ServerOptions.capabilities`` takes a part of it away.
+CAPABILITIES: frozenset[str] = frozenset(
+    {
+        "account-notify",
+        "account-tag",
+        "away-notify",
+        "batch",
+        "cap-notify",
+        "chghost",
+        "echo-message",
+        "extended-join",
+        "invite-notify",
+        "labeled-response",
+        "message-tags",
+        "multi-prefix",
+        "no-implicit-names",
+        "sasl",
+        "server-time",
+        "setname",
+        "standard-replies",
+        "userhost-in-names",
+    }
+)
+
+
+@dataclass(frozen=True, slots=True)
+class ServerOptions:
+    """How one demo server behaves. Lengths are in bytes, times in seconds.
+
+    ``msgid`` switches message ids, which have no capability of their own (IRCv3 message-ids).
+    ``sasl`` is offered only when ``accounts`` (name to password) is not empty.
+    """
+
+    name: str = "irc.demo"
+    network: str = "DemoNet"
+    host: str = "127.0.0.1"
+    port: int | None = 0
+    tls_port: int | None = None
+    tls: ssl.SSLContext | None = None
+    password: str | None = None
+    accounts: Mapping[str, str] = field(default_factory=dict)
+    capabilities: frozenset[str] = CAPABILITIES
+    msgid: bool = True
+    casemapping: str = "rfc1459"
+    nick_length: int = 30
+    user_length: int = 10
+    channel_length: int = 64
+    topic_length: int = 390
+    real_length: int = 128
+    line_length: int = 512
+    join_targets: int | None = None
+    message_targets: int = 4
+    channels_per_client: int = 250
+    channel_modes: str = "nt"
+    motd: tuple[str, ...] = ()
+    send_queue: int = 1 << 20
+    receive_queue: int = 1 << 16
+    ping_interval: float = 120.0
+    ping_timeout: float = 120.0
+    registration_timeout: float = 30.0
+
+
+class Verdict(enum.Enum):
+    """What a fault hook wants done with one line of a client."""
+
+    PASS = "pass"  # noqa: S105 - not a password
+    SWALLOW = "swallow"
+    DROP_BEFORE = "drop_before"
+    DROP_AFTER = "drop_after"
+
+
+#: nick (``*`` before registration), command, parameters -> what to do with the line.
+LineHook = Callable[[str, str, list[str]], Verdict]
+
+
+@dataclass(slots=True)
+class Faults:
+    """Faults in force; a test sets and clears them while the server runs.
+
+    ``refuse_connections`` closes each new connection at once, ``stalled`` leaves all input unread (the kernel's
+    buffers fill up, as with a hung server), ``delay`` holds every outgoing write back, in order.
+    """
+
+    refuse_connections: bool = False
+    stalled: bool = False
+    delay: float = 0.0
+    on_line: LineHook | None = None

@@ -1,0 +1,224 @@
+"""Commands of a connection's first moments and its last: CAP, SASL, NICK, USER, PASS, PING, QUIT."""
+
+from __future__ import annotations
+
+import re
+
+from bridges.irc.demo.client import Client, decode_plain
+from bridges.irc.demo.queries import send_motd
+from bridges.irc.demo.wire import Line
+from bridges.irc.demo.world import World
+
+VERSION = "matrix-bridge-demo-ircd-1"
+_NICK = re.compile(r"[A-Za-z\[\]\\`_^{|}][A-Za-z0-9\[\]\\`_^{|}\-]*\Z")
+
+
+def cap(world: World, client: Client, line: Line) -> None:
+    """Negotiate capabilities (IRCv3 capability negotiation, version 302)."""
+    if not line.params:
+        world.numeric(client, 461, "Not enough parameters", "CAP")
+        return
+    sub = line.params[0].upper()
+    if sub == "LS":
+        client.caps_version = max(client.caps_version, _number(line.params[1] if len(line.params) > 1 else ""))
+        if client.caps_version >= 302 and "cap-notify" in world.capabilities:
+            client.set_caps(client.caps | {"cap-notify"})
+        client.negotiating = client.negotiating or not client.registered
+        _cap_lines(world, client, "LS", [_cap_word(name, client) for name in sorted(world.capabilities)])
+    elif sub == "LIST":
+        _cap_lines(world, client, "LIST", sorted(client.caps))
+    elif sub == "REQ":
+        client.negotiating = client.negotiating or not client.registered
+        _cap_request(world, client, line.params[-1])
+    elif sub == "END":
+        client.negotiating = False
+        _complete(world, client)
+    else:
+        world.numeric(client, 410, "Invalid CAP command", sub)
+
+
+def _cap_request(world: World, client: Client, text: str) -> None:
+    words = text.split()
+    wanted = {word for word in words if not word.startswith("-")}
+    dropped = {word[1:] for word in words if word.startswith("-")}
+    if (wanted | dropped) <= world.capabilities:
+        client.set_caps((client.caps | wanted) - dropped)
+        world.say(client, f"CAP {client.nick} ACK :{text}")
+    else:
+        world.say(client, f"CAP {client.nick} NAK :{text}")
+
+
+def _cap_word(name: str, client: Client) -> str:
+    return "sasl=PLAIN" if name == "sasl" and client.caps_version >= 302 else name
+
+
+def _cap_lines(world: World, client: Client, sub: str, words: list[str]) -> None:
+    """Send a list of capabilities in as many lines as it takes; only version 302 knows the ``*``."""
+    lines: list[list[str]] = [[]]
+    for word in words:
+        if lines[-1] and client.caps_version >= 302 and sum(len(w) + 1 for w in lines[-1]) + len(word) > 380:
+            lines.append([])
+        lines[-1].append(word)
+    for number, chunk in enumerate(lines, 1):
+        more = "* " if number < len(lines) else ""
+        world.say(client, f"CAP {client.nick} {sub} {more}:{' '.join(chunk)}")
+
+
+def authenticate(world: World, client: Client, line: Line) -> None:
+    """Run SASL PLAIN against the given accounts (IRCv3 sasl-3.1)."""
+    if "sasl" not in client.caps:
+        world.numeric(client, 904, "SASL authentication failed")
+        return
+    if client.account:
+        world.numeric(client, 907, "You have already authenticated using SASL")
+        return
+    word = line.params[0] if line.params else ""
+    if client.sasl is None:
+        if word.upper() != "PLAIN":
+            world.numeric(client, 908, "are available SASL mechanisms", "PLAIN")
+            world.numeric(client, 904, "SASL authentication failed")
+            return
+        client.sasl = ""
+        client.link.write(b"AUTHENTICATE +\r\n")
+        return
+    if word == "*":
+        client.sasl = None
+        world.numeric(client, 906, "SASL authentication aborted")
+        return
+    if len(word) > 400:
+        client.sasl = None
+        world.numeric(client, 905, "SASL message too long")
+        return
+    client.sasl += "" if word == "+" else word
+    if len(word) == 400:
+        return
+    found, client.sasl = decode_plain(client.sasl), None
+    if found is None or world.options.accounts.get(found[0]) != found[1]:
+        world.numeric(client, 904, "SASL authentication failed")
+        return
+    client.account = found[0]
+    world.numeric(client, 900, f"You are now logged in as {found[0]}", client.source, found[0])
+    world.numeric(client, 903, "SASL authentication successful")
+    world.tell(world.peers(client), world.by(client, f"ACCOUNT {found[0]}"), "account-notify")
+
+
+def nick(world: World, client: Client, line: Line) -> None:
+    """Take or change the nick (RFC 2812 section 3.1.2)."""
+    wanted = line.params[0] if line.params else ""
+    if not wanted:
+        world.numeric(client, 431, "No nickname given")
+        return
+    if client.registered:
+        wanted = wanted[: world.options.nick_length]
+    if not _NICK.match(wanted) or len(wanted) > world.options.nick_length:
+        world.numeric(client, 432, "Erroneous nickname", wanted)
+        return
+    holder = world.find(wanted)
+    if holder not in (None, client):
+        world.numeric(client, 433, "Nickname is already in use", wanted)
+        return
+    if wanted == client.nick:
+        return
+    if client.registered:
+        note = world.by(client, f"NICK :{wanted}")
+        world.tell({*world.peers(client), client}, note)
+    if world.find(client.nick) is client:
+        del world.clients[world.fold(client.nick)]
+    client.nick = wanted
+    world.clients[world.fold(wanted)] = client
+    _complete(world, client)
+
+
+def user(world: World, client: Client, line: Line) -> None:
+    """Take the user name and real name; both are cut to the server's limits."""
+    if client.registered:
+        world.numeric(client, 462, "You may not reregister")
+        return
+    if len(line.params) < 4 or not line.params[0]:
+        world.numeric(client, 461, "Not enough parameters", "USER")
+        return
+    name = re.sub(r"[^A-Za-z0-9._\-]", "", line.params[0]) or "user"
+    client.user = ("~" + name)[: world.options.user_length]
+    client.real = line.params[3][: world.options.real_length]
+    _complete(world, client)
+
+
+def password(world: World, client: Client, line: Line) -> None:
+    """Take the connection password."""
+    if client.registered:
+        world.numeric(client, 462, "You may not reregister")
+    elif not line.params:
+        world.numeric(client, 461, "Not enough parameters", "PASS")
+    else:
+        client.password = line.params[0]
+
+
+def ping(world: World, client: Client, line: Line) -> None:
+    """Answer with PONG and the same token."""
+    if line.params:
+        world.say(client, f"PONG {world.options.name} :{line.params[0]}")
+    else:
+        world.numeric(client, 409, "No origin specified")
+
+
+def pong(world: World, client: Client, line: Line) -> None:
+    """Accept a sign of life; hearing any line is what counts."""
+
+
+def quit_(world: World, client: Client, line: Line) -> None:
+    """Leave the server."""
+    reason = "Quit: " + line.params[0] if line.params and line.params[0] else "Client quit"
+    world.kill(client, reason)
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() else 0
+
+
+def _complete(world: World, client: Client) -> None:
+    """Register the client once nick, user and capabilities are settled, and greet it (001 to 005, MOTD)."""
+    if client.registered or client.negotiating or client.nick == "*" or not client.user:
+        return
+    options = world.options
+    if options.password is not None and client.password != options.password:
+        world.numeric(client, 464, "Password incorrect")
+        world.kill(client, "Bad password")
+        return
+    client.registered = True
+    world.stats["registrations"] += 1
+    world.numeric(client, 1, f"Welcome to the {options.network} IRC network {client.source}")
+    world.numeric(client, 2, f"Your host is {options.name}, running version {VERSION}")
+    world.numeric(client, 3, "This server was created for a demonstration")
+    world.numeric(client, 4, "", options.name, VERSION, "iB", "biklmnostv", "bklov")
+    words = isupport(world)
+    for start in range(0, len(words), 12):
+        world.numeric(client, 5, "are supported by this server", *words[start : start + 12])
+    send_motd(world, client)
+
+
+def isupport(world: World) -> list[str]:
+    """List the server's ISUPPORT tokens (numeric 005)."""
+    options = world.options
+    joins = "" if options.join_targets is None else str(options.join_targets)
+    many = options.message_targets
+    return [
+        f"CASEMAPPING={options.casemapping}",
+        "CHANTYPES=#",
+        "PREFIX=(ov)@+",
+        "STATUSMSG=@+",
+        "CHANMODES=b,k,l,imnst",
+        f"CHANLIMIT=#:{options.channels_per_client}",
+        f"NICKLEN={options.nick_length}",
+        f"USERLEN={options.user_length}",
+        f"CHANNELLEN={options.channel_length}",
+        f"TOPICLEN={options.topic_length}",
+        f"NAMELEN={options.real_length}",
+        f"LINELEN={options.line_length}",
+        "AWAYLEN=200",
+        "KICKLEN=255",
+        "MODES=6",
+        f"TARGMAX=JOIN:{joins},KICK:1,NAMES:1,NOTICE:{many},PRIVMSG:{many},TAGMSG:{many},WHOIS:1",
+        f"NETWORK={options.network}",
+        "BOT=B",
+        "WHOX",
+    ]

@@ -1,0 +1,187 @@
+"""A small IRC server over real sockets and TLS: for demonstrations, tests with switches, and benchmarks.
+
+``python -m bridges.irc.demo.server --port 6667 [--tls-port N --tls CERT KEY]`` runs it and prints one JSON line
+with its ports.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import json
+import signal
+import ssl
+
+from bridges.irc.demo.client import Client
+from bridges.irc.demo.commands import HANDLERS
+from bridges.irc.demo.link import Link
+from bridges.irc.demo.options import Faults, ServerOptions
+from bridges.irc.demo.world import World
+
+#: Seconds a stopping server gives its connections to close by themselves.
+CLOSE_TIME = 2.0
+
+
+class DemoIrcServer:
+    """Listens on loopback as ``options`` say; can be stopped and started again on the same ports."""
+
+    def __init__(self, options: ServerOptions | None = None) -> None:
+        self.options = options or ServerOptions()
+        self.faults = Faults()
+        self.world = World(self.options, self.faults, HANDLERS)
+        self.port: int | None = None
+        self.tls_port: int | None = None
+        self._listeners: list[asyncio.Server] = []
+        self._sweeper: asyncio.Task[None] | None = None
+
+    async def start(self) -> None:
+        """Listen. Port 0 takes a free port, and a later start takes the same one again. Raises OSError."""
+        loop = asyncio.get_running_loop()
+        host, options = self.options.host, self.options
+        if options.port is not None:
+            listener = await loop.create_server(lambda: Link(self.world), host, self.port or options.port, backlog=1024)
+            self.port = listener.sockets[0].getsockname()[1]
+            self._listeners.append(listener)
+        if options.tls_port is not None:
+            listener = await loop.create_server(
+                lambda: Link(self.world),
+                host,
+                self.tls_port or options.tls_port,
+                ssl=options.tls,
+                backlog=1024,
+            )
+            self.tls_port = listener.sockets[0].getsockname()[1]
+            self._listeners.append(listener)
+        self._sweeper = asyncio.create_task(self._sweep(), name="irc demo sweeper")
+
+    async def stop(self) -> None:
+        """Close the listeners and every connection, within CLOSE_TIME seconds. State of channels is gone."""
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+            await asyncio.gather(self._sweeper, return_exceptions=True)
+            self._sweeper = None
+        for link in list(self.world.links):
+            link.close("Server shutting down")
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(CLOSE_TIME):
+                await self.world.empty.wait()
+        for link in list(self.world.links):
+            link.abort("Server shutting down")
+
+    # --- for tests
+
+    def client(self, nick: str) -> Client:
+        """Look a connected client up. Raises KeyError."""
+        found = self.world.find(nick)
+        if found is None:
+            raise KeyError(nick)
+        return found
+
+    def kill(self, nick: str, reason: str = "Killed") -> None:
+        """Disconnect a client with an ERROR line."""
+        self.world.kill(self.client(nick), reason)
+
+    def drop(self, nick: str) -> None:
+        """Cut a client's connection without a word."""
+        self.client(nick).link.abort("Connection reset")
+
+    def stall(self, stalled: bool = True) -> None:
+        """Stop (or resume) reading from every connection, present and future."""
+        self.faults.stalled = stalled
+        for link in self.world.links:
+            if link.transport is not None and not link.transport.is_closing():
+                (link.transport.pause_reading if stalled else link.transport.resume_reading)()
+
+    def set_capabilities(self, capabilities: frozenset[str]) -> None:
+        """Change what is offered, telling clients with cap-notify (CAP NEW and DEL)."""
+        added, removed = capabilities - self.world.capabilities, self.world.capabilities - capabilities
+        self.world.capabilities = capabilities
+        for client in list(self.world.clients.values()):
+            if "cap-notify" in client.caps:
+                for sub, names in (("DEL", removed), ("NEW", added)):
+                    if names:
+                        self.world.say(client, f"CAP {client.nick} {sub} :{' '.join(sorted(names))}")
+            client.set_caps(client.caps - removed)
+
+    def set_host(self, nick: str, user: str, host: str) -> None:
+        """Change a client's user and host as a cloak would (CHGHOST to those who know it, IRCv3 chghost)."""
+        client = self.client(nick)
+        note = self.world.by(client, f"CHGHOST {user} {host}")
+        self.world.tell({*self.world.peers(client), client}, note, "chghost")
+        client.user, client.host = user, host
+
+    # --- upkeep
+
+    async def _sweep(self) -> None:
+        """Ping the silent, disconnect the dead and the never registered."""
+        options = self.options
+        step = min(options.ping_interval, options.ping_timeout, options.registration_timeout) / 4
+        while True:
+            await asyncio.sleep(max(step, 0.05))
+            now = self.world.now()
+            for link in list(self.world.links):
+                client = link.client
+                if client is None:
+                    continue
+                silent = now - client.last_heard
+                if not client.registered:
+                    if now - client.signon > options.registration_timeout:
+                        self.world.kill(client, "Registration timeout")
+                elif silent > options.ping_interval + options.ping_timeout:
+                    self.world.kill(client, f"Ping timeout: {int(silent)} seconds")
+                elif silent > options.ping_interval and not client.pinged:
+                    client.pinged = True
+                    link.write(f"PING :{options.name}\r\n".encode("latin-1"))
+
+
+async def serve(options: ServerOptions) -> None:
+    """Run one server until SIGINT or SIGTERM; prints its ports as one JSON line when it listens."""
+    server = DemoIrcServer(options)
+    await server.start()
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGINT, signal.SIGTERM):
+        loop.add_signal_handler(number, stopped.set)
+    print(json.dumps({"host": options.host, "port": server.port, "tls_port": server.tls_port}), flush=True)
+    try:
+        await stopped.wait()
+    finally:
+        await server.stop()
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line and run the server, under uvloop where it is installed."""
+    parser = argparse.ArgumentParser(prog="python -m bridges.irc.demo.server", description=__doc__)
+    parser.add_argument("--host", default="127.0.0.1")
+    parser.add_argument("--port", type=int, default=0)
+    parser.add_argument("--tls-port", type=int, default=0)
+    parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
+    parser.add_argument("--name", default="irc.demo")
+    parser.add_argument("--network", default="DemoNet")
+    args = parser.parse_args(argv)
+    context: ssl.SSLContext | None = None
+    if args.tls:
+        context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+        context.load_cert_chain(*args.tls)
+    options = ServerOptions(
+        name=args.name,
+        network=args.network,
+        host=args.host,
+        port=args.port,
+        tls_port=args.tls_port if context else None,
+        tls=context,
+    )
+    try:
+        import uvloop
+    except ImportError:
+        asyncio.run(serve(options))
+    else:
+        uvloop.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,209 @@
+"""Everything the demo server knows: clients, channels, options, faults, and the ways to speak to them."""
+
+from __future__ import annotations
+
+import asyncio
+import itertools
+import secrets
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime
+
+from bridges.irc.demo.client import Channel, Client
+from bridges.irc.demo.link import Link
+from bridges.irc.demo.message import Message
+from bridges.irc.demo.options import Faults, ServerOptions, Verdict
+from bridges.irc.demo.wire import FOLDS, Line, parse
+
+Handler = Callable[["World", Client, Line], None]
+
+
+class World:
+    """The server's state. Nothing in it blocks; everything runs in the loop's thread."""
+
+    def __init__(self, options: ServerOptions, faults: Faults, handlers: Mapping[str, Handler]) -> None:
+        self.options = options
+        self.faults = faults
+        self.links: set[Link] = set()
+        self.clients: dict[str, Client] = {}
+        self.channels: dict[str, Channel] = {}
+        self.stats: Counter[str] = Counter()
+        self.capabilities = self._offered()
+        self.empty = asyncio.Event()
+        self.empty.set()
+        self._handlers = handlers
+        self._fold = FOLDS[options.casemapping]
+        self._dirty: list[Link] = []
+        self._msgid_prefix = secrets.token_hex(4)
+        self._msgids = itertools.count(1)
+        self._clock_at = 0.0
+        self._clock_text = ""
+
+    def _offered(self) -> frozenset[str]:
+        offered = self.options.capabilities
+        return offered if self.options.accounts else offered - {"sasl"}
+
+    # --- time, names
+
+    def now(self) -> float:
+        """Wall-clock seconds."""
+        return time.time()
+
+    def timestamp(self) -> str:
+        """The server-time value of now, in milliseconds; made once per millisecond."""
+        now = time.time()
+        if now - self._clock_at >= 0.001 or now < self._clock_at:
+            self._clock_at = now
+            self._clock_text = datetime.fromtimestamp(now, UTC).strftime("%Y-%m-%dT%H:%M:%S.%f")[:-3] + "Z"
+        return self._clock_text
+
+    def fold(self, name: str) -> str:
+        """Case-fold a nick or channel by the server's CASEMAPPING."""
+        return name.translate(self._fold)
+
+    def find(self, nick: str) -> Client | None:
+        """Look a registered or registering client up by nick."""
+        return self.clients.get(self.fold(nick))
+
+    def channel(self, name: str) -> Channel | None:
+        """Look a channel up by name."""
+        return self.channels.get(self.fold(name))
+
+    # --- speaking
+
+    def message(
+        self, source: str, text: str, *, sender: Client | None = None, msgid: bool = False, tags: str = ""
+    ) -> Message:
+        """Make a line ``:source text`` with the tags recipients may ask for; ``tags`` are relayed client tags."""
+        return Message(
+            f":{source} {text}",
+            limit=self.options.line_length,
+            time=self.timestamp(),
+            msgid=f"{self._msgid_prefix}{next(self._msgids)}" if msgid and self.options.msgid else "",
+            account=sender.account if sender else "",
+            client_tags=tags,
+        )
+
+    def by(self, client: Client, text: str) -> Message:
+        """Make a line that tells others what this client did."""
+        return self.message(client.source, text, sender=client)
+
+    def say(self, client: Client, text: str) -> None:
+        """Send a line from the server itself."""
+        client.send(self.message(self.options.name, text))
+
+    def numeric(self, client: Client, code: int, text: str, *words: str) -> None:
+        """Send a numeric: its middle words, then its human text (none when empty)."""
+        middle = " ".join([f"{code:03d}", client.nick, *words])
+        self.say(client, f"{middle} :{text}" if text else middle)
+
+    def fail(self, client: Client, command: str, code: str, text: str, *words: str) -> None:
+        """Send a standard reply FAIL to clients that know them (IRCv3 standard-replies)."""
+        if "standard-replies" in client.caps:
+            self.say(client, f"{' '.join(['FAIL', command, code, *words])} :{text}")
+
+    def tell(self, clients: Iterable[Client], message: Message, needs: str = "") -> None:
+        """Send one line to many, rendered once per variant; ``needs`` limits it to a capability."""
+        for client in clients:
+            if not needs or needs in client.caps:
+                client.send(message)
+
+    def peers(self, client: Client) -> set[Client]:
+        """Everyone who shares a channel with the client, without itself."""
+        seen: set[Client] = set()
+        for channel in client.channels.values():
+            seen.update(channel.members)
+        seen.discard(client)
+        return seen
+
+    # --- lines
+
+    def handle(self, client: Client, text: str) -> None:
+        """Run one input line of a client, with the fault hook and the labelled answer around it."""
+        line = parse(text)
+        if line is None:
+            return
+        self.stats["lines_in"] += 1
+        client.last_heard = self.now()
+        client.pinged = False
+        hook = self.faults.on_line
+        verdict = hook(client.nick, line.command, line.params) if hook else Verdict.PASS
+        if verdict is Verdict.SWALLOW:
+            return
+        if verdict is Verdict.DROP_BEFORE:
+            client.link.abort("Connection reset")
+            return
+        label = line.tags.get("label", "") if "labeled-response" in client.caps else ""
+        if label:
+            client.capture = []
+        self._run(client, line)
+        if label:
+            client.answer_labelled(label[:64], self.options.name, self.options.line_length)
+        if verdict is Verdict.DROP_AFTER:
+            client.link.abort("Connection reset")
+
+    def _run(self, client: Client, line: Line) -> None:
+        handler = self._handlers.get(line.command)
+        if handler is None:
+            if client.registered:
+                self.numeric(client, 421, "Unknown command", line.command)
+            return
+        if not client.registered and line.command not in BEFORE_REGISTRATION:
+            self.numeric(client, 451, "You have not registered")
+            return
+        handler(self, client, line)
+
+    # --- memberships and ends
+
+    def part(self, client: Client, channel: Channel) -> None:
+        """Take the client out of the channel, and an empty channel out of the world. Says nothing."""
+        channel.members.pop(client, None)
+        client.channels.pop(self.fold(channel.name), None)
+        if not channel.members:
+            self.channels.pop(self.fold(channel.name), None)
+
+    def quit(self, client: Client, reason: str) -> None:
+        """Forget the client and tell its peers; a second call does nothing."""
+        if self.find(client.nick) is not client:
+            return
+        if client.registered:
+            self.tell(self.peers(client), self.by(client, f"QUIT :{reason}"))
+        for channel in list(client.channels.values()):
+            self.part(client, channel)
+        for channel in self.channels.values():
+            channel.invited.discard(client)
+        del self.clients[self.fold(client.nick)]
+
+    def kill(self, client: Client, reason: str) -> None:
+        """Disconnect the client with an ERROR it can read."""
+        self.quit(client, reason)
+        client.link.close(f"{client.nick}[{client.host}] ({reason})")
+
+    def link_opened(self, link: Link) -> None:
+        """Note that a connection was accepted."""
+        self.links.add(link)
+        self.empty.clear()
+
+    def link_lost(self, link: Link) -> None:
+        """Note that a connection is gone; ``empty`` is set with the last one."""
+        self.links.discard(link)
+        if not self.links:
+            self.empty.set()
+
+    # --- output
+
+    def schedule_flush(self, link: Link) -> None:
+        """Have the link flushed at the end of this turn of the loop."""
+        self._dirty.append(link)
+        if len(self._dirty) == 1:
+            asyncio.get_running_loop().call_soon(self._flush)
+
+    def _flush(self) -> None:
+        dirty, self._dirty = self._dirty, []
+        for link in dirty:
+            link.flush()
+
+
+#: Commands a client may use before it is registered.
+BEFORE_REGISTRATION: frozenset[str] = frozenset({"AUTHENTICATE", "CAP", "NICK", "PASS", "PING", "PONG", "QUIT", "USER"})
