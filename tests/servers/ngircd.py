@@ -1,0 +1,81 @@
+"""ngIRCd: the plain IRC server; its only capability is multi-prefix."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from bridge_core.demo.process import ChildProcess, free_port
+from tests.servers.certificate import make_certificate
+from tests.servers.server import Server, find_command
+
+__all__ = ["NgIRCd"]
+
+
+class NgIRCd(Server):
+    """`port` speaks plain text, `tls_port` TLS with `certificate`. No throttle, no lookups.
+
+    Started by root it drops to the `irc` user that its package makes. `config` adds raw lines at the end,
+    `opers` maps names to passwords; both may be changed before a restart.
+    """
+
+    name = "ng.test"
+
+    def __init__(
+        self,
+        directory: Path,
+        *,
+        config: str = "",
+        opers: Mapping[str, str] | None = None,
+        webirc_password: str = "webircpw",
+    ) -> None:
+        super().__init__(directory, free_port())
+        self.tls_port = free_port()
+        self.config = config
+        self.opers = dict(opers if opers is not None else {"op": "oppw"})
+        self.webirc_password = webirc_password
+        self.certificate = make_certificate(directory)
+        self.log_file = directory / "output.log"
+
+    async def start(self) -> None:
+        """Starts with the configuration as it is now; see Server.start."""
+        if self._process is not None:
+            self._write()
+        await super().start()
+
+    def _prepare(self) -> ChildProcess:
+        self._write()
+        command = [find_command("ngircd", "ngircd"), "-n", "-f", str(self.directory / "ngircd.conf")]
+        return ChildProcess(command, log=self.log_file, directory=self.directory)
+
+    def _write(self) -> None:
+        opers = "".join(f"[Operator]\nName = {name}\nPassword = {password}\n" for name, password in self.opers.items())
+        (self.directory / "ngircd.conf").write_text(f"""\
+[Global]
+Name = {self.name}
+Info = test
+AdminInfo1 = test
+AdminEMail = a@ng.test
+Listen = {self.host}
+Ports = {self.port}
+ServerUID = irc
+ServerGID = irc
+MotdPhrase = hello
+[Limits]
+MaxConnections = 0
+MaxConnectionsIP = 0
+MaxJoins = 0
+MaxNickLength = 30
+PingTimeout = 120
+MaxPenaltyTime = 0
+[Options]
+DNS = no
+Ident = no
+PAM = no
+IncludeDir = {self.directory}/no-more-files
+WebircPassword = {self.webirc_password}
+CloakHost = cloaked
+[SSL]
+CertFile = {self.certificate.chain}
+KeyFile = {self.certificate.key}
+Ports = {self.tls_port}
+{opers}{self.config}
+""")
