@@ -91,6 +91,17 @@ def allowed_words(field: FieldInfo | None) -> str:
     return f"{words}, or null" if words and type(None) in get_args(field.annotation) else words
 
 
+def key_words(field: FieldInfo | None) -> str:
+    """What may stand as a key of a mapping, in words."""
+    arguments = get_args(strip_optional(field.annotation)) if field is not None else ()
+    return _words(arguments[0], ()) if len(arguments) == 2 else ""
+
+
+def is_secret(field: FieldInfo) -> bool:
+    """Whether the field's value must never be shown."""
+    return strip_optional(field.annotation) is SecretStr
+
+
 def _words(annotation: Any, metadata: tuple[Any, ...]) -> str:
     metadata = (*metadata, *_metadata(annotation))
     inner = strip_optional(annotation)

@@ -8,7 +8,7 @@ from typing import Annotated
 from pydantic import Field, field_validator
 
 from bridge_core.config.section import Section
-from bridge_core.config.types import Duration, HttpUrl, ListenOn, Secret, ServerName, Size, Words
+from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, ServerName, Size, Words
 from registration.namespaces import Template, TemplateError
 
 
@@ -78,7 +78,7 @@ class Appservice(Section):
         default="matrix-bridge", description="Must equal `id` in the registration file. Never change it."
     )
     listen: ListenOn = Field(
-        default="127.0.0.1:29310",
+        default=Listen("127.0.0.1", 29310),
         description="Where the homeserver's requests arrive. Keep it off public networks.",
     )
     url: HttpUrl | None = Field(

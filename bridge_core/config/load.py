@@ -12,7 +12,7 @@ from pydantic import BaseModel, ValidationError
 from bridge_core.config.environment import apply_environment
 from bridge_core.config.model import Config
 from bridge_core.config.network import Network, NetworkCommon
-from bridge_core.config.problems import ConfigError, Problem, Sources
+from bridge_core.config.problems import ConfigError, Problem, Sources, unknown_key
 from registration.document import DocumentError, Key, read_document
 from registration.model import Registration, RegistrationError
 from registration.model import load as load_registration
@@ -92,18 +92,21 @@ def load_config(path: Path, environment: Mapping[str, str] | None = None) -> Loa
     changed = apply_environment(document.data, os.environ if environment is None else environment, Config)
     sources = Sources(document, changed.variables)
     problems = list(changed.problems)
+    config: Config | None = None
     try:
         config = Config.model_validate(changed.data)
     except ValidationError as error:
         problems += sources.problems(error, Config)
-        networks = changed.data.get("networks")
     else:
-        networks = config.networks
+        found = config.disagreements()
+        places = sources.places([tuple(key.split(".")) for key, _ in found]) if found else []
+        problems += [Problem(place, key, text) for place, (key, text) in zip(places, found, strict=True)]
+    networks = changed.data.get("networks")
     if isinstance(networks, dict):
         for name, section in networks.items():
             if isinstance(section, dict):
                 problems += _common(sources, str(name), section)[1]
-    if problems:
+    if problems or config is None:
         raise ConfigError(problems)
     return LoadedConfig(config, path.absolute(), sources)
 
@@ -131,24 +134,14 @@ def _network(
         return common, None, [Problem(place, key, f"no adapter {common.type!r} is installed", installed)]
     own = {key: value for key, value in section.items() if key not in _COMMON}
     known = {field.alias or key for key, field in model.model_fields.items()}
-    problems += _unknown(sources, prefix, own, model, known)
-    try:
-        return common, model.model_validate({k: v for k, v in own.items() if k in known}), problems
-    except ValidationError as error:
-        return common, None, problems + sources.problems(error, model, prefix, _COMMON)
-
-
-def _unknown(
-    sources: Sources, prefix: tuple[Key, ...], own: dict[str, object], model: type[BaseModel], known: set[str]
-) -> list[Problem]:
-    """Unknown keys are mistakes even where an adapter's model would let them pass."""
     extra = [key for key in own if key not in known]
-    if not extra or model.model_config.get("extra") == "allow":
-        return []
-    strict = type("Strict", (BaseModel,), {"model_config": {"extra": "forbid"}})
+    if extra and model.model_config.get("extra") != "allow":  # refused even where the model would ignore them
+        places = sources.places([(*prefix, key) for key in extra])
+        problems += [
+            unknown_key(place, (*prefix, key), [*known, *_COMMON]) for place, key in zip(places, extra, strict=True)
+        ]
+        own = {key: value for key, value in own.items() if key in known}
     try:
-        strict.model_validate({key: own[key] for key in extra})
+        return common, model.model_validate(own), problems
     except ValidationError as error:
-        found = sources.problems(error, model, prefix, _COMMON)
-        return found
-    return []
+        return common, None, problems + sources.problems(error, model, prefix)

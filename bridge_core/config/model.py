@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Self
+from collections.abc import Mapping
+from itertools import combinations
+from typing import Any
 
-from pydantic import Field, model_validator
+from pydantic import Field, ValidationInfo, field_validator
 
+from bridge_core.config.describe import section_of
 from bridge_core.config.homeserver import Appservice, Homeserver
 from bridge_core.config.network import NetworkName
 from bridge_core.config.observing import Health, Logging
@@ -31,8 +34,7 @@ class Config(Section):
         default={"local": Permission.USER},
         description="Who may do what. Keys: @user:server, a server name, local (the homeserver's users), * "
         "(everybody); the closest one counts. Values: blocked (nothing crosses), relay (spoken for by the "
-        "bridge's own login), user (may log in and make portals), admin. Who is not named is blocked; local "
-        "users are `user` unless said otherwise.",
+        "bridge's own login), user (may log in and make portals), admin. Who is not named is blocked.",
     )
     relay: Relay = Relay()
     media: Media = Media()
@@ -44,39 +46,53 @@ class Config(Section):
         min_length=1,
     )
 
+    @field_validator("*", mode="before")
+    @classmethod
+    def _empty_section(cls, value: Any, info: ValidationInfo) -> Any:
+        """A section whose keys are all commented out is the default section."""
+        field = cls.model_fields.get(info.field_name or "")
+        return {} if value is None and field is not None and section_of(field.annotation) else value
+
     def permission_of(self, user_id: str) -> Permission:
         """What a Matrix user may do; the closest entry counts, and who is not named is blocked."""
         return permission_of(self.permissions, user_id, self.homeserver.domain)
 
-    @model_validator(mode="after")
-    def _sections_agree(self) -> Self:
-        if self.media.enabled and self.media.public_url is None:
-            raise ValueError("media.public_url is missing, and media.enabled is true")
-        if self.media.enabled and self.media.secret is None:
-            raise ValueError("media.secret is missing, and media.enabled is true")
-        if len(self.networks) > 1:
-            for key in ("user_template", "alias_template"):
-                if not Template(getattr(self.appservice, key)).has_network:
-                    raise ValueError(f"appservice.{key} needs {{network}}, since there are several networks")
-        if (self.appservice.as_token is None) != (self.appservice.hs_token is None):
-            raise ValueError("appservice.as_token and appservice.hs_token must be given together")
-        listeners = [self.appservice.listen]
-        listeners += [self.health.listen] if self.health.listen else []
-        listeners += [self.media.listen] if self.media.enabled else []
-        seen = [str(one) for one in listeners if one.port or one.path]
-        if len(set(seen)) != len(seen):
-            raise ValueError("appservice.listen, health.listen and media.listen must differ")
-        return self
+    def disagreements(self) -> list[tuple[str, str]]:
+        """Keys that do not fit others: (dotted key, what is wrong). The loader reports them."""
+        media = ("public_url", "secret") if self.media.enabled else ()
+        templates = ("user_template", "alias_template") if len(self.networks) > 1 else ()
+        listeners = {"appservice.listen": self.appservice.listen, "health.listen": self.health.listen}
+        if self.media.enabled:
+            listeners["media.listen"] = self.media.listen
+        return [
+            *(
+                (f"media.{key}", "is missing, and media.enabled is true")
+                for key in media
+                if getattr(self.media, key) is None
+            ),
+            *(
+                (f"appservice.{key}", "needs {network}, since there are several networks")
+                for key in templates
+                if not Template(getattr(self.appservice, key)).has_network
+            ),
+            *(
+                (f"appservice.{one}", f"is missing, and appservice.{other} is given")
+                for one, other in (("as_token", "hs_token"), ("hs_token", "as_token"))
+                if getattr(self.appservice, one) is None and getattr(self.appservice, other) is not None
+            ),
+            *(
+                (later, f"{address} is {earlier} already")
+                for (earlier, other_address), (later, address) in combinations(listeners.items(), 2)
+                if address is not None and address == other_address and (address.port or address.path)
+            ),
+        ]
 
 
-def permission_of(permissions: dict[Annotated[str, Mask], Permission], user_id: str, domain: str) -> Permission:
+def permission_of(permissions: Mapping[str, Permission], user_id: str, domain: str) -> Permission:
     """What `user_id` may do under a map of masks, on the homeserver named `domain`."""
-    best, found = 0, None
+    best, found = 0, Permission.BLOCKED
     for mask, permission in permissions.items():
         rank = mask_rank(mask, user_id, domain)
-        if rank > best:
+        if rank > best or (rank == best == 2 and mask != "local"):
             best, found = rank, permission
-    local = user_id.partition(":")[2] == domain
-    if local and best < 2:  # "*" opens the bridge to the federation; it is not meant to demote one's own users
-        return max(found or Permission.USER, Permission.USER, key=list(Permission).index)
-    return found or Permission.BLOCKED
+    return found

@@ -7,14 +7,14 @@ from enum import StrEnum
 from pydantic import Field
 
 from bridge_core.config.section import Section
-from bridge_core.config.types import ListenOn
+from bridge_core.config.types import Listen, ListenOn
 
 
 class Health(Section):
     """Probes and metrics, on a port of their own: /health/live, /health/ready, /metrics."""
 
     listen: ListenOn | None = Field(
-        default="127.0.0.1:29312",
+        default=Listen("127.0.0.1", 29312),
         description="Where they are served; null for nowhere. Nothing secret is shown, but keep it internal.",
     )
 

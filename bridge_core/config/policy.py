@@ -10,7 +10,7 @@ from typing import Annotated
 from pydantic import AfterValidator, Field, field_validator
 
 from bridge_core.config.section import Section
-from bridge_core.config.types import Duration, HttpUrl, ListenOn, Secret, Size, Words
+from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, Size, Words
 
 
 class Permission(StrEnum):
@@ -79,7 +79,7 @@ class Media(Section):
         description="Address of the links: an origin of its own (such as https://media.example.org) that a "
         "proxy passes on to `listen`, never one that also serves a web client.",
     )
-    listen: ListenOn = Field(default="127.0.0.1:29311", description="Where these requests arrive.")
+    listen: ListenOn = Field(default=Listen("127.0.0.1", 29311), description="Where these requests arrive.")
     secret: Secret | None = Field(
         default=None,
         description="Signs the links; a new one makes all earlier links invalid. `matrix-bridge init` generates it.",

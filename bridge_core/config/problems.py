@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from bridge_core.config.describe import allowed_words, field_at, keys_at
+from bridge_core.config.describe import allowed_words, field_at, is_secret, key_words, keys_at
 from registration.document import Document, Key
 
 
@@ -24,16 +24,24 @@ class Problem:
     allowed: str = ""
 
     def __str__(self) -> str:
-        allowed = f" Allowed: {self.allowed}." if self.allowed else ""
-        return f"{self.where}: {self.key + ': ' if self.key else ''}{self.text}.{allowed}"
+        text = f"{self.key}: {self.text}" if self.key else self.text
+        if not text.endswith(("?", ".")):
+            text += "."
+        return f"{self.where}: {text}" + (f" Allowed: {self.allowed}." if self.allowed else "")
+
+    @property
+    def order(self) -> tuple[bool, int]:
+        """Sorts problems by their line; those without one come last."""
+        line = self.where.rpartition(":")[2]
+        return (False, int(line)) if line.isdigit() else (True, 0)
 
 
 class ConfigError(Exception):
     """The configuration cannot be used; `problems` are all its mistakes."""
 
     def __init__(self, problems: Sequence[Problem]) -> None:
-        super().__init__("\n".join(str(problem) for problem in problems))
-        self.problems = tuple(problems)
+        self.problems = tuple(sorted(problems, key=lambda problem: problem.order))
+        super().__init__("\n".join(str(problem) for problem in self.problems))
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,16 +56,12 @@ class Sources:
         error: ValidationError,
         model: type[BaseModel],
         prefix: tuple[Key, ...] = (),
-        other_keys: Iterable[str] = (),
     ) -> list[Problem]:
-        """Each of pydantic's errors as a problem with its place; `prefix` is where `model` sits.
-
-        `other_keys` are keys valid beside the model's own, offered when one is misspelt.
-        """
+        """Each of pydantic's errors as a problem with its place; `prefix` is where `model` sits."""
         details = error.errors(include_url=False)
         paths = [(*prefix, *_path(one)) for one in details]
         return [
-            _problem(one, place, path, model, prefix, other_keys)
+            _problem(one, place, path, model, prefix)
             for one, place, path in zip(details, self.places(paths), paths, strict=True)
         ]
 
@@ -86,52 +90,37 @@ def _problem(
     path: tuple[Key, ...],
     model: type[BaseModel],
     prefix: tuple[Key, ...],
-    other_keys: Iterable[str],
 ) -> Problem:
     inner = path[len(prefix) :]
     key = ".".join(str(part) for part in path)
     kind = error["type"]
     if kind == "extra_forbidden":
-        siblings = [*keys_at(model, inner[:-1]), *(other_keys if len(inner) == 1 else ())]
-        return Problem(place, key, "unknown key" + _did_you_mean(str(inner[-1]), siblings))
-    allowed = allowed_words(field_at(model, inner)) if inner else ""
+        return unknown_key(place, path, keys_at(model, inner[:-1]))
+    field = field_at(model, inner) if inner else None
     if "[key]" in error["loc"]:
-        return Problem(place, key, "is not allowed as a key here", _key_words(error))
+        return Problem(place, key, "is not allowed as a key here", key_words(field_at(model, inner[:-1])))
+    allowed = allowed_words(field)
     if kind == "missing":
         return Problem(place, key, "is missing", allowed)
     if kind == "value_error":
         return Problem(place, key, error["msg"].removeprefix("Value error, "), allowed)
-    return Problem(place, key, _words(error), allowed)
+    shown = "" if field is not None and is_secret(field) else _shown(error.get("input"))
+    words = "is not allowed" if allowed else f"is wrong ({error['msg'][:1].lower()}{error['msg'][1:]})"
+    return Problem(place, key, shown + words, allowed)
 
 
-def _key_words(error: ErrorDetails) -> str:
-    context = error.get("ctx") or {}
-    return str(context.get("pattern") or error["msg"].removeprefix("Value error, "))
+def _shown(value: Any) -> str:
+    """The wrong value, when it is short and plain."""
+    if value is None or isinstance(value, bool):
+        return f"{'null' if value is None else str(value).lower()} "
+    if isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 60):
+        return f"{value!r} "
+    return "a mapping " if isinstance(value, dict) else "a list " if isinstance(value, list) else ""
 
 
-def _words(error: ErrorDetails) -> str:
-    value, message = error.get("input"), error["msg"]
-    shown = ""
-    if isinstance(value, bool):
-        shown = f"{str(value).lower()} "
-    elif isinstance(value, int | float) or (isinstance(value, str) and len(value) <= 60):
-        shown = f"{value!r} "
-    elif value is None:
-        shown = "null "
-    elif isinstance(value, dict):
-        shown = "a mapping "
-    elif isinstance(value, list):
-        shown = "a list "
-    return f"{shown}is wrong ({message[:1].lower()}{message[1:]})"
-
-
-def _did_you_mean(key: str, known: Sequence[str]) -> str:
-    near = difflib.get_close_matches(key, known, n=1, cutoff=0.6)
-    if near:
-        return f", did you mean {near[0]}?"
-    return f"; known here are {', '.join(sorted(known))}" if known else ""
-
-
-def hide(value: Any) -> str:
-    """A stand-in for a value that must not be shown."""
-    return f"({len(str(value))} characters)"
+def unknown_key(place: str, path: tuple[Key, ...], known: Sequence[str]) -> Problem:
+    """A key that does not exist, with the nearest one that does."""
+    near = difflib.get_close_matches(str(path[-1]), known, n=1, cutoff=0.6)
+    hint = f", did you mean {near[0]}?" if near else ""
+    allowed = ", ".join(sorted(known)) if known and not near else ""
+    return Problem(place, ".".join(str(part) for part in path), "unknown key" + hint, allowed)

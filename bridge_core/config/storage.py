@@ -29,7 +29,7 @@ class Database(Section):
     """Where everything is kept. One running bridge owns a database."""
 
     url: DatabaseUrl = Field(
-        default="sqlite:///bridge.db",
+        default=SecretStr("sqlite:///bridge.db"),
         description="SQLite for small bridges, PostgreSQL for large ones. PostgreSQL needs a database in UTF8.",
     )
     auto_migrate: bool = Field(
