@@ -36,7 +36,8 @@ ready_packages() {
     else
         say "integration tests need Debian packages, and this is neither root nor sudo. Run:"
         say "    apt-get update && apt-get install -y --no-install-recommends $missing"
-        say "(these start services; see scripts/debian.sh for how ./test keeps them stopped)"
+        say "or, which keeps the services they bring from being started:"
+        say "    sudo sh scripts/install-stopped $missing"
         say "or leave the real servers out:  ./test --fast"
         exit 1
     fi
