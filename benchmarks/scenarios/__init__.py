@@ -1,0 +1,1 @@
+"""The scenarios; each gives a dictionary of results."""
