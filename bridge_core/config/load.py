@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -56,15 +56,17 @@ class LoadedConfig:
         except RegistrationError as error:
             raise ConfigError([Problem(*_split(one)) for one in error.problems]) from error
 
-    def validate_networks(self, models: Mapping[str, type[BaseModel]]) -> dict[str, Network]:
+    def validate_networks(
+        self, models: Mapping[str, type[BaseModel]], installed: Collection[str] = ()
+    ) -> dict[str, Network]:
         """Every network's own settings, checked by its adapter's model (`models` by adapter type).
 
-        Raises `ConfigError` with all mistakes of all networks.
+        `installed` are more types that exist, to be named when a network's type does not. Raises `ConfigError` with all mistakes of all networks.
         """
         problems: list[Problem] = []
         networks: dict[str, Network] = {}
         for name, section in self.config.networks.items():
-            common, settings, found = _network(self.sources, name, section, models)
+            common, settings, found = _network(self.sources, name, section, models, installed)
             problems += found
             if common is not None and settings is not None:
                 networks[name] = Network(name=name, common=common, settings=settings)
@@ -120,7 +122,11 @@ def _common(sources: Sources, name: str, section: dict[str, object]) -> tuple[Ne
 
 
 def _network(
-    sources: Sources, name: str, section: dict[str, object], models: Mapping[str, type[BaseModel]]
+    sources: Sources,
+    name: str,
+    section: dict[str, object],
+    models: Mapping[str, type[BaseModel]],
+    installed: Collection[str],
 ) -> tuple[NetworkCommon | None, object, list[Problem]]:
     common, problems = _common(sources, name, section)
     if common is None:
@@ -129,9 +135,9 @@ def _network(
     model = models.get(common.type)
     if model is None:
         place = sources.places([(*prefix, "type")])[0]
-        installed = ", ".join(sorted(models)) or "none"
+        names = ", ".join(sorted({*models, *installed}))
         key = f"networks.{name}.type"
-        return common, None, [Problem(place, key, f"no adapter {common.type!r} is installed", installed)]
+        return common, None, [Problem(place, key, f"no adapter {common.type!r} can be loaded", names)]
     own = {key: value for key, value in section.items() if key not in _COMMON}
     known = {field.alias or key for key, field in model.model_fields.items()}
     extra = [key for key in own if key not in known]

@@ -33,12 +33,10 @@ def setup_logging(
     renderer: structlog.typing.Processor
     if style == "json" or (style == "auto" and not tty):
         renderer = structlog.processors.JSONRenderer(default=str, sort_keys=False)
-        last: list[structlog.typing.Processor] = [structlog.processors.format_exc_info, redact]
     else:
         renderer = structlog.dev.ConsoleRenderer(
             colors=tty if colors is None else colors, exception_formatter=structlog.dev.plain_traceback
         )
-        last = [redact]
     shared: list[structlog.typing.Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -59,7 +57,12 @@ def setup_logging(
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=[structlog.stdlib.PositionalArgumentsFormatter(), *shared],
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *last, renderer],
+            processors=[
+                structlog.stdlib.ProcessorFormatter.remove_processors_meta,
+                structlog.processors.format_exc_info,  # before redact: messages of exceptions carry addresses
+                redact,
+                renderer,
+            ],
         )
     )
     root = logging.getLogger()

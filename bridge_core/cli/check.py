@@ -1,0 +1,66 @@
+"""`matrix-bridge check`: everything that is wrong, each with what to do about it."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from bridge_core.cli.adapters import adapter_models, installed_types
+from bridge_core.cli.checks.database import check_database
+from bridge_core.cli.checks.files import check_private, check_registration
+from bridge_core.cli.checks.report import Report
+from bridge_core.config.load import LoadedConfig, load_config
+from bridge_core.config.problems import ConfigError
+
+
+def add_parser(subparser: argparse.ArgumentParser) -> None:
+    """The flags."""
+    add = subparser.add_argument
+    add("-c", "--config", type=Path, default=Path("config.yaml"), metavar="FILE")
+    add("--other", type=Path, action="append", default=[], metavar="FILE", help="another bridge's registration")
+    add("--offline", action="store_true", help="look at files only: no homeserver, no database")
+
+
+def run(options: argparse.Namespace) -> int:
+    """Print every finding; 1 when one of them is an error."""
+    report = Report()
+    loaded = load_config(options.config)  # ConfigError is printed by main, with all its problems
+    report.ok(f"{options.config} is well-formed")
+    check_private(options.config, report)
+    _networks(loaded, report)
+    check_registration(loaded, options.other, report)
+    if not options.offline:
+        check_database(loaded, report)
+        _homeserver(loaded, report)
+    for text in report.fine:
+        print(f"ok: {text}")
+    for finding in report.findings:
+        print(finding)
+    warnings = len(report.findings) - report.errors
+    print(f"{report.errors} errors, {warnings} warnings" if report.findings else "Nothing to complain about.")
+    return int(report.errors > 0)
+
+
+def _networks(loaded: LoadedConfig, report: Report) -> None:
+    types = {str(section.get("type")) for section in loaded.config.networks.values()}
+    models, broken = adapter_models(types)
+    for kind, reason in broken.items():
+        report.error(f"adapter {kind}", reason, "Install the adapter again.")
+    try:
+        loaded.validate_networks(models, installed_types())
+    except ConfigError as error:
+        for problem in error.problems:
+            if not any(kind in problem.text for kind in broken):
+                report.error("networks", str(problem), "Correct the key.")
+    else:
+        report.ok(f"{len(loaded.config.networks)} networks are well-formed")
+
+
+def _homeserver(loaded: LoadedConfig, report: Report) -> None:
+    from bridge_core.cli.checks.homeserver import run_check  # aiohttp takes 0.2 s to import
+
+    try:
+        tokens: tuple[str, str] | None = loaded.tokens()
+    except ConfigError:
+        tokens = None  # said by the check of the registration
+    run_check(loaded, tokens, report)

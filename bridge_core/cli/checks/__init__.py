@@ -1,0 +1,1 @@
+"""What `matrix-bridge check` looks at, one module per thing."""

@@ -1,0 +1,113 @@
+"""Configuration against registration, and who may read the two files."""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Sequence
+from pathlib import Path
+
+from bridge_core.cli.checks.report import Report
+from bridge_core.cli.wanted import wanted_registration
+from bridge_core.config.load import LoadedConfig
+from registration.model import Namespace, Registration, RegistrationError, load
+from registration.review import compare, review
+
+_REGENERATE = "Run `matrix-bridge init --force` (tokens are kept), then restart the homeserver."
+
+
+def check_registration(loaded: LoadedConfig, others: Sequence[Path], report: Report) -> Registration | None:
+    """The registration by itself, against the configuration, and against other bridges' files."""
+    path = loaded.registration_path
+    if not path.exists():
+        tokens_given = loaded.config.appservice.as_token is not None
+        say = report.warning if tokens_given else report.error
+        say(str(path), "does not exist", f"Write it: {_REGENERATE}")
+        return None
+    try:
+        registration = load(path)
+    except RegistrationError as error:
+        for problem in error.problems:
+            report.error("registration", problem, "Correct the file, and restart the homeserver.")
+        return None
+    _private(path, report, group_may_read=True)
+    before = report.errors
+    report.add(review(path.name, registration, loaded.config.homeserver.domain))
+    _agreement(loaded, registration, path.name, report)
+    known = {path.name: registration}
+    for other in others:
+        try:
+            known[str(other)] = load(other)
+        except RegistrationError as error:
+            report.warning("registration", str(error), "Another bridge's file: correct it, or leave it out.")
+    report.add(compare(known))
+    if report.errors == before:
+        report.ok(f"{path.name} fits the configuration")
+    return registration
+
+
+def check_private(path: Path, report: Report) -> None:
+    """The configuration holds secrets: only its owner (and group) should read it."""
+    _private(path, report, group_may_read=True)
+
+
+def _private(path: Path, report: Report, *, group_may_read: bool) -> None:
+    mode = stat.S_IMODE(path.stat().st_mode)
+    open_to = stat.S_IRWXO | (0 if group_may_read else stat.S_IRWXG)
+    if mode & open_to:
+        report.warning(str(path), f"can be read by every user of this machine (mode {mode:o})", f"chmod 640 {path}")
+
+
+def _agreement(loaded: LoadedConfig, registration: Registration, name: str, report: Report) -> None:
+    wanted = wanted_registration(loaded.config)
+    given = loaded.config.appservice
+    for key, have, want in (
+        ("id", registration.id, wanted.id),
+        ("sender_localpart", registration.sender_localpart, wanted.bot),
+    ):
+        if have != want:
+            config_key = "id" if key == "id" else "bot"
+            report.error(
+                f"{name}: {key}",
+                f"is {have}, but appservice.{config_key} is {want}",
+                f"Set appservice.{config_key} to {have}, or: {_REGENERATE}",
+            )
+    for key, token in (("as_token", given.as_token), ("hs_token", given.hs_token)):
+        if token is not None and token.get_secret_value() != getattr(registration, key):
+            report.error(
+                f"{name}: {key}",
+                f"differs from appservice.{key}",
+                f"Remove appservice.{key} (and its environment variable), or copy the file's token there.",
+            )
+    if wanted.url is not None and registration.url != wanted.url:
+        report.warning(
+            f"{name}: url",
+            f"is {registration.url}, but the configuration means {wanted.url}",
+            "Right when a proxy stands between: then set appservice.url to the registration's. "
+            f"Otherwise: {_REGENERATE}",
+        )
+    if wanted.ephemeral and not registration.ephemeral:
+        report.warning(f"{name}: receive_ephemeral", "is not set, so typing and receipts do not cross", _REGENERATE)
+    spaces = wanted.namespaces()
+    for kind, have_spaces, want_spaces in (
+        ("users", registration.namespaces.users, spaces.users),
+        ("aliases", registration.namespaces.aliases, spaces.aliases),
+    ):
+        _namespaces(f"{name}: namespaces.{kind}", have_spaces, want_spaces, report)
+
+
+def _namespaces(where: str, have: Sequence[Namespace], want: Sequence[Namespace], report: Report) -> None:
+    """By text: a wider pattern that holds ours as well is only pointed out, since it may be meant."""
+    regexes = {space.regex: space for space in have}
+    for space in want:
+        found = regexes.get(space.regex)
+        if found is None and not any(_holds(other, space) for other in have):
+            report.error(where, f"lacks {space.regex}, so the homeserver refuses these names", _REGENERATE)
+        elif found is not None and not found.exclusive:
+            report.warning(where, f"{space.regex} is not exclusive: people can take ghosts' names", _REGENERATE)
+
+
+def _holds(other: Namespace, wanted: Namespace) -> bool:
+    """Whether `other` matches what `wanted` would name, tried on a few names."""
+    plain = wanted.regex.replace("\\", "")
+    return all(re.match(other.regex, plain.replace(".*", sample, 1)) for sample in ("a", "z9", "_x=5b"))

@@ -1,0 +1,239 @@
+"""`matrix-bridge init`: write a commented config.yaml and the registration that goes with it."""
+
+from __future__ import annotations
+
+import argparse
+import secrets
+import sys
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+from pydantic import BaseModel
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from bridge_core.cli.adapters import adapter_models, installed_types
+from bridge_core.cli.wanted import wanted_registration
+from bridge_core.config.describe import allowed_words
+from bridge_core.config.example import render_config
+from bridge_core.config.load import LoadedConfig, load_config
+from bridge_core.config.network import NetworkCommon
+from bridge_core.config.problems import ConfigError, Problem
+from registration.document import read_document
+from registration.generate import generate, render, write_private
+from registration.model import load as load_registration
+from registration.namespaces import NETWORK_NAME
+
+
+class MissingAnswer(Exception):  # noqa: N818  (a question nobody is there to answer)
+    """A needed value was given by no flag, and nobody can be asked."""
+
+
+@dataclass(frozen=True, slots=True)
+class Asker:
+    """Asks on a terminal; without one, a question without default raises `MissingAnswer`."""
+
+    interactive: bool
+    read: Callable[[str], str] = input
+
+    def ask(self, question: str, flag: str, default: str | None = None) -> str:
+        """The answer, or the default for an empty one."""
+        if not self.interactive:
+            if default is None:
+                raise MissingAnswer(f"{flag} is missing ({question}), and there is no terminal to ask on")
+            return default
+        shown = f" [{default}]" if default is not None else ""
+        while True:
+            answer = self.read(f"{question}{shown}: ").strip()
+            if answer or default is not None:
+                return answer or str(default)
+
+
+def add_parser(subparser: argparse.ArgumentParser) -> None:
+    """The flags; on a terminal, what is missing is asked for."""
+    add = subparser.add_argument
+    add("-c", "--config", type=Path, default=Path("config.yaml"), metavar="FILE")
+    add("-r", "--registration", type=Path, metavar="FILE", help="default: registration.yaml beside the config")
+    add("--homeserver", metavar="URL", help="address of the homeserver's client API")
+    add("--domain", help="the homeserver's own name, such as example.org")
+    add("--admin", metavar="@USER:SERVER", action="append", help="may do everything; may be repeated")
+    add("--database", metavar="URL", help="sqlite:///bridge.db or postgresql://...")
+    add("--listen", metavar="HOST:PORT", help="where the homeserver's requests arrive")
+    add("--url", help="the same place as the homeserver sees it")
+    add("--network", metavar="NAME=TYPE", action="append", help=f"may be repeated; types: {_types()}")
+    add("--set", metavar="KEY=VALUE", action="append", default=[], help="any key: networks.libera.server=...")
+    add("--force", action="store_true", help="replace an existing config; its secrets and the tokens are kept")
+    add("--no-input", action="store_true", help="ask nothing, even on a terminal")
+
+
+def _types() -> str:
+    return ", ".join(installed_types()) or "none installed"
+
+
+def run(options: argparse.Namespace) -> int:
+    """Write both files; nothing is written unless both are valid."""
+    config_path: Path = options.config
+    if config_path.exists() and not options.force:
+        print(f"{config_path} exists already; --force replaces it and keeps its secrets.", file=sys.stderr)
+        return 1
+    asker = Asker(interactive=sys.stdin.isatty() and not options.no_input)
+    try:
+        values = collect(options, asker)
+    except (MissingAnswer, EOFError) as error:
+        print(str(error) or "no answer was given", file=sys.stderr)
+        return 1
+    return _write(config_path, values)
+
+
+def collect(options: argparse.Namespace, asker: Asker) -> dict[str, Any]:
+    """What config.yaml shall set, from flags, questions and an earlier file's secrets."""
+    address = options.homeserver or asker.ask(
+        "Address of the homeserver's client API", "--homeserver", "http://127.0.0.1:8008"
+    )
+    domain = options.domain or asker.ask(
+        "The homeserver's own name (behind the colon of its user ids)", "--domain", _guess_domain(address)
+    )
+    admins = options.admin or _list(asker.ask("Administrator, such as @you:" + domain, "--admin", ""))
+    values: dict[str, Any] = {
+        "homeserver": {"address": address, "domain": domain},
+        "appservice": {"registration": str(_registration_path(options))},
+        "journal": {"secret": secrets.token_hex(32)},
+        "media": {"secret": secrets.token_hex(32)},
+        "permissions": {"local": "user"} | dict.fromkeys(admins, "admin"),
+        "networks": _networks(options.network, asker),
+    }
+    for key, name in (("listen", "listen"), ("url", "url")):
+        if getattr(options, name):
+            values["appservice"][key] = getattr(options, name)
+    if options.database:
+        values["database"] = {"url": options.database}
+    for assignment in options.set:
+        _assign(values, assignment)
+    models, _ = adapter_models(str(one.get("type")) for one in values["networks"].values())
+    for name, section in values["networks"].items():
+        _ask_required(name, section, models.get(section["type"]), asker)
+    _keep_secrets(values, options.config)
+    registration = options.config.parent / values["appservice"]["registration"]
+    if registration.exists():  # the homeserver knows the bridge by this id
+        values["appservice"].setdefault("id", load_registration(registration).id)
+    return values
+
+
+def _guess_domain(address: str) -> str | None:
+    host = urlsplit(address).hostname or ""
+    return None if host in ("", "localhost") or host.replace(".", "").isdigit() or ":" in host else host
+
+
+def _list(text: str) -> list[str]:
+    return [part for part in text.replace(",", " ").split() if part]
+
+
+def _registration_path(options: argparse.Namespace) -> Path:
+    """As config.yaml shall name it: relative when it is in the same folder."""
+    path: Path = options.registration or Path("registration.yaml")
+    if options.registration is None:
+        return path
+    folder = options.config.absolute().parent
+    absolute = path.absolute()
+    return Path(absolute.name) if absolute.parent == folder else absolute
+
+
+def _networks(given: list[str] | None, asker: Asker) -> dict[str, dict[str, Any]]:
+    if not given:
+        types = installed_types()
+        default = "irc" if "irc" in types else types[0] if types else None
+        kind = asker.ask(f"Kind of the first network ({', '.join(types)})", "--network", default)
+        given = [f"{asker.ask('A short name for it', '--network', kind)}={kind}"]
+    networks: dict[str, dict[str, Any]] = {}
+    for one in given:
+        name, equals, kind = one.partition("=")
+        if not NETWORK_NAME.fullmatch(name):
+            raise MissingAnswer(f"--network {one}: a name holds a-z, 0-9 and -, and starts with a letter")
+        networks[name] = {"type": kind if equals else name}
+    return networks
+
+
+def _assign(values: dict[str, Any], assignment: str) -> None:
+    key, equals, text = assignment.partition("=")
+    if not equals or not all(key.split(".")):
+        raise MissingAnswer(f"--set {assignment}: must look like KEY=VALUE, such as logging.level=debug")
+    current = values
+    *parents, last = key.split(".")
+    for part in parents:
+        inner = current.setdefault(part, {})
+        if not isinstance(inner, dict):
+            raise MissingAnswer(f"--set {assignment}: {part} is a plain value")
+        current = inner
+    try:
+        current[last] = YAML(typ="safe", pure=False).load(text)
+    except YAMLError:
+        current[last] = text
+    if isinstance(current[last], dict) and not text.startswith("{"):
+        current[last] = text
+
+
+def _ask_required(name: str, section: dict[str, Any], model: type[BaseModel] | None, asker: Asker) -> None:
+    for key, field in (model.model_fields if model is not None else {}).items():
+        if field.is_required() and key not in section and key not in NetworkCommon.model_fields:
+            words = (field.description or allowed_words(field) or key).rstrip(".")
+            example = str(field.examples[0]) if field.examples else None
+            flag = f"--set networks.{name}.{key}=..."
+            default = example if asker.interactive else None
+            _assign(section, f"{key}={asker.ask(f'{name}: {key} ({words})', flag, default)}")
+
+
+def _keep_secrets(values: dict[str, Any], path: Path) -> None:
+    """An earlier file's secrets stay: a new journal secret could not open what waits in the database."""
+    if path.exists():
+        old = read_document(path).data
+        for section in ("journal", "media"):
+            secret = old.get(section, {}).get("secret") if isinstance(old.get(section), dict) else None
+            if isinstance(secret, str) and secret:
+                values[section]["secret"] = secret
+
+
+def _write(path: Path, values: Mapping[str, Any]) -> int:
+    models, broken = adapter_models(str(one.get("type")) for one in values["networks"].values())
+    for kind, reason in broken.items():
+        print(f"warning: adapter {kind}: {reason}", file=sys.stderr)
+    text = render_config(values, models)
+    loaded = _validated(path, text, models)
+    target = loaded.registration_path
+    existing = load_registration(target) if target.exists() else None
+    registration = generate(wanted_registration(loaded.config), existing)
+    write_private(target, render(registration))
+    write_private(path, text)
+    kept = ", tokens kept" if existing else ""
+    print(f"Wrote {path} and {target}{kept}.")
+    print(_next_steps(path, target))
+    return 0
+
+
+def _validated(path: Path, text: str, models: Mapping[str, type[BaseModel]]) -> LoadedConfig:
+    """Check the text as it will be read, before anything is replaced."""
+    draft = path.with_name(f".{path.name}.draft")
+    try:
+        write_private(draft, text)
+        loaded = load_config(draft, {})
+        loaded.validate_networks(models, installed_types())
+    except ConfigError as error:
+        problems = [Problem(f"the new {path.name}", one.key, one.text, one.allowed) for one in error.problems]
+        raise ConfigError(problems) from None
+    finally:
+        draft.unlink(missing_ok=True)
+    return loaded
+
+
+def _next_steps(path: Path, registration: Path) -> str:
+    return f"""
+Next:
+ 1. Tell the homeserver. For Synapse, in homeserver.yaml:
+        app_service_config_files:
+          - {registration}
+    Let Synapse's user read that file (chgrp to its group, chmod 640), then restart Synapse.
+ 2. matrix-bridge check -c {path}
+ 3. matrix-bridge run -c {path}
+Both files hold secrets and are readable by you only. Back them up together with the database."""
