@@ -92,10 +92,6 @@ class BridgeSetup:
             "receive_ephemeral": True,
         }
 
-    def alias(self, channel: str) -> str:
-        """The alias of a channel's portal, without its # (a name the registration covers)."""
-        return channel.lstrip("#")
-
     async def start(self) -> Child:
         """Write both files and start the bridge; it is not ready yet."""
         self.folder.mkdir(exist_ok=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
@@ -97,9 +98,12 @@ class Rig:
     async def _find_rooms(self) -> None:
         """Find each channel's room by the channel's name in its alias; portals without one fail the benchmark."""
         aliases = await self.matrix.ask("rooms")
-        found = {alias.partition(":")[0].rpartition("_")[2]: room for alias, room in aliases.items()}
+        found: dict[str, str] = {}
+        for alias, room in aliases.items():
+            if name := re.search(r"chan\d+$", alias.partition(":")[0]):
+                found["#" + name[0]] = room
         for channel in self.layout.channels:
-            room = found.get(channel.lstrip("#"))
+            room = found.get(channel)
             if room is None:
                 raise BenchmarkError(f"no room for {channel}; aliases begin with {list(aliases)[:3]}")
             self.rooms[channel] = room

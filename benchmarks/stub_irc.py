@@ -25,12 +25,26 @@ CAPS = ("echo-message", "labeled-response", "batch", "message-tags", "server-tim
 class Connection(asyncio.Protocol):
     """One client: registers it, lets it join, counts what it says."""
 
-    __slots__ = ("buffer", "caps", "channels", "nick", "ready", "server", "transport")
+    __slots__ = (
+        "buffer",
+        "caps",
+        "channels",
+        "negotiating",
+        "nick",
+        "ready",
+        "registered",
+        "server",
+        "transport",
+        "user",
+    )
 
     def __init__(self, server: StubIrc) -> None:
         self.server = server
         self.buffer = b""
         self.nick = b""
+        self.user = False
+        self.negotiating = False
+        self.registered = False
         self.caps: set[bytes] = set()
         self.channels: set[bytes] = set()
         self.ready = asyncio.Event()
@@ -47,8 +61,8 @@ class Connection(asyncio.Protocol):
         """Forget the client."""
         self.ready.set()
         self.server.connections.discard(self)
-        for channel in self.channels:
-            self.server.members[channel].pop(self, None)
+        for channel in list(self.channels):
+            self.server.leave(self, channel)
 
     def pause_writing(self) -> None:
         """Hold the generator back."""
@@ -80,7 +94,8 @@ class StubIrc:
         self.connections: set[Connection] = set()
         self.members: dict[bytes, dict[Connection, None]] = {}
         self.tally = Tally()
-        self.joined = asyncio.Condition()
+        self.joins = 0
+        self._waiting: list[tuple[int, asyncio.Event]] = []
         self._speakers: set[asyncio.Task[None]] = set()
 
     # --- client lines
@@ -99,17 +114,19 @@ class StubIrc:
         elif verb == b"CAP":
             self._cap(client, rest)
         elif verb == b"NICK":
+            if client.registered:
+                client.write(b":%s!u@h NICK %s\r\n" % (client.nick, rest))
             client.nick = rest.lstrip(b":")
+            self._welcome(client)
         elif verb == b"USER":
-            if not client.caps:
-                self._welcome(client)
+            client.user = True
+            self._welcome(client)
         elif verb == b"JOIN":
             for channel in rest.split(b" ")[0].lstrip(b":").split(b","):
                 self._join(client, channel)
         elif verb == b"PART":
             for channel in rest.split(b" ")[0].split(b","):
-                self.members.get(channel, {}).pop(client, None)
-                client.channels.discard(channel)
+                self.leave(client, channel)
                 client.write(b":%s!u@h PART %s\r\n" % (client.nick, channel))
         elif verb == b"MODE":
             words = rest.split(b" ")
@@ -121,6 +138,8 @@ class StubIrc:
             client.write(b":stub 315 %s %s :End\r\n" % (client.nick, rest.split(b" ")[0]))
         elif verb == b"QUIT" and client.transport is not None:
             client.transport.close()
+        elif verb not in (b"", b"PONG", b"PASS", b"QUIT"):
+            client.write(b":stub 421 %s %s :Unknown command\r\n" % (client.nick or b"*", verb))
 
     def _message(self, client: Connection, tags: bytes, raw: bytes, rest: bytes) -> None:
         target, _, text = rest.partition(b" ")
@@ -139,7 +158,7 @@ class StubIrc:
     def _cap(self, client: Connection, rest: bytes) -> None:
         sub, _, more = rest.partition(b" ")
         if sub == b"LS":
-            client.caps.add(b"negotiating")
+            client.negotiating = not client.registered
             client.write(b":stub CAP * LS :%s\r\n" % " ".join(self.caps).encode())
         elif sub == b"REQ":
             wanted = more.lstrip(b":").split()
@@ -148,10 +167,14 @@ class StubIrc:
                 client.caps.update(wanted)
             client.write(b":stub CAP * %s :%s\r\n" % (b"ACK" if granted else b"NAK", b" ".join(wanted)))
         elif sub == b"END":
+            client.negotiating = False
             self._welcome(client)
 
     def _welcome(self, client: Connection) -> None:
         nick = client.nick
+        if client.registered or client.negotiating or not (nick and client.user):
+            return
+        client.registered = True
         client.write(
             b":stub 001 %s :Welcome %s!u@h\r\n:stub 002 %s :Host\r\n:stub 003 %s :Created\r\n"
             b":stub 004 %s stub stub-1 i nt\r\n"
@@ -161,6 +184,8 @@ class StubIrc:
         )
 
     def _join(self, client: Connection, channel: bytes) -> None:
+        if channel in client.channels:
+            return
         members = self.members.setdefault(channel, {})
         note = b":%s!u@h JOIN %s\r\n" % (client.nick, channel)
         if self.relay:
@@ -175,13 +200,17 @@ class StubIrc:
             lines.append(b":stub 353 %s = %s :%s\r\n" % (client.nick, channel, names[start : start + 400]))
         lines.append(b":stub 366 %s %s :End\r\n" % (client.nick, channel))
         client.write(b"".join(lines))
-        task = asyncio.ensure_future(self._wake())
-        self._speakers.add(task)
-        task.add_done_callback(self._speakers.discard)
+        self.joins += 1
+        for wanted, event in self._waiting:
+            if self.joins >= wanted:
+                event.set()
 
-    async def _wake(self) -> None:
-        async with self.joined:
-            self.joined.notify_all()
+    def leave(self, client: Connection, channel: bytes) -> None:
+        """Take a client out of a channel it is in."""
+        if channel in client.channels:
+            client.channels.discard(channel)
+            self.members[channel].pop(client, None)
+            self.joins -= 1
 
     # --- control
 
@@ -198,8 +227,7 @@ class StubIrc:
     async def _command(self, asked: dict[str, Any]) -> dict[str, Any]:
         name = asked["cmd"]
         if name == "stats":
-            joins = sum(len(members) for members in self.members.values())
-            return {**self.tally.report(), "connections": len(self.connections), "joins": joins}
+            return {**self.tally.report(), "connections": len(self.connections), "joins": self.joins}
         if name == "reset":
             self.tally.reset()
         elif name == "wait":
@@ -216,15 +244,17 @@ class StubIrc:
 
     async def _wait_joins(self, joins: int, seconds: float) -> bool:
         """Wait until clients are in this many channels, counted over all clients."""
-
-        def enough() -> bool:
-            return sum(len(members) for members in self.members.values()) >= joins
-
+        if self.joins >= joins:
+            return True
+        entry = (joins, asyncio.Event())
+        self._waiting.append(entry)
         try:
-            async with asyncio.timeout(seconds), self.joined:
-                await self.joined.wait_for(enough)
+            async with asyncio.timeout(seconds):
+                await entry[1].wait()
         except TimeoutError:
             return False
+        finally:
+            self._waiting.remove(entry)
         return True
 
     async def _say(self, asked: dict[str, Any]) -> None:

@@ -24,7 +24,6 @@ async def start(options: Options) -> Result:
             await run.start_bridge(SQLITE, 1800)
             result[f"first_ready_s_{portals}"] = run.ready_s
             await run.stop_relay()
-            await run.irc.ask("reset")
             await run.start_bridge(SQLITE)
             result[f"ready_s_{portals}"] = run.ready_s
             await settled(run.pid)
