@@ -66,7 +66,7 @@ class Child:
         async with aiohttp.ClientSession() as session:
             while time.monotonic() < deadline:
                 if self.process.returncode is not None:
-                    break
+                    raise BenchmarkError(f"{self.name} ended with {self.process.returncode}: {self.tail()}")
                 with suppress(aiohttp.ClientError, TimeoutError):
                     async with session.get(url, timeout=aiohttp.ClientTimeout(total=5)) as reply:
                         if reply.status == 200:
