@@ -134,7 +134,7 @@ def _review_users(where: str, namespace: Namespace, domain: str | None) -> Itera
 
 def _reaches(regex: str, domain: str) -> bool:
     try:
-        return overlap(regex, f"@.*:{re.escape(domain)}$")
+        return overlap(regex, f"@[^:]*:{re.escape(domain)}$")
     except Unsupported:
         return True
 

@@ -61,7 +61,8 @@ class LoadedConfig:
     ) -> dict[str, Network]:
         """Every network's own settings, checked by its adapter's model (`models` by adapter type).
 
-        `installed` are more types that exist, to be named when a network's type does not. Raises `ConfigError` with all mistakes of all networks.
+        `installed` are more types that exist, to be named when a network's type does not.
+        Raises `ConfigError` with all mistakes of all networks.
         """
         problems: list[Problem] = []
         networks: dict[str, Network] = {}
