@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 from aiohttp import web
 
@@ -89,13 +89,17 @@ def health_app(health: Health, metrics: Metrics) -> web.Application:
     return app
 
 
-@dataclass(frozen=True, slots=True)
-class Address:
-    """Where to listen: TCP, or a Unix socket when `path` is given."""
+class Address(Protocol):
+    """Where to listen: TCP, or a Unix socket when `path` is given (a `config.Listen` is one)."""
 
-    host: str = "127.0.0.1"
-    port: int = 0
-    path: str | None = None
+    @property
+    def host(self) -> str: ...
+
+    @property
+    def port(self) -> int: ...
+
+    @property
+    def path(self) -> str | None: ...
 
 
 class HealthServer:

@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 Labels = tuple[str, ...]
-Gauge = Callable[[], float | Mapping[Labels, float]]
+Gauge = Callable[[], float | Mapping[tuple[str, ...], float] | Mapping[tuple[str], float]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Labels come from configuration, never from strangers; this catches the mistake before memory does.

@@ -12,7 +12,7 @@ T = TypeVar("T")
 
 
 class TaskOwner:
-    """Owns tasks: none is lost, none outlives `close`, and an unexpected end is logged once.
+    """Owns tasks (an `api.host.Tasks`): none is lost, none outlives `close`, and an unexpected end is logged once.
 
     `on_failure` is called with the task's name and its exception, besides the log line `task_failed`.
     """
@@ -32,18 +32,22 @@ class TaskOwner:
         """Names of the running tasks, for diagnosis."""
         return sorted(task.get_name() for task in self._tasks)
 
-    def spawn(self, coro: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
-        """Run `coro` as a task of this owner; raises `RuntimeError` once the owner is closed.
+    def spawn(self, work: Coroutine[Any, Any, T], name: str) -> asyncio.Task[T]:
+        """Run `work` as a task of this owner; raises `RuntimeError` once the owner is closed.
 
         The caller may await or cancel the task, and need not.
         """
         if self._closed:
-            coro.close()
+            work.close()
             raise RuntimeError(f"{self._name} is closed; {name} was not started")
-        task = asyncio.get_running_loop().create_task(coro, name=f"{self._name}/{name}")
+        task = asyncio.get_running_loop().create_task(work, name=f"{self._name}/{name}")
         self._tasks.add(task)
         task.add_done_callback(self._ended)
         return task
+
+    def start(self, work: Coroutine[Any, Any, object], name: str) -> None:
+        """`spawn` for whoever does not need the task."""
+        _ = self.spawn(work, name)
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
