@@ -8,7 +8,7 @@ import orjson
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
 from bridge_core.engine.ports import MatrixRejectedError
 
-__all__ = ["failure", "json_object"]
+__all__ = ["HomeserverFailedError", "failure", "json_object"]
 
 _LONGEST_DELAY_S = 600.0
 _SHORTEST_DELAY_S = 0.05
@@ -17,6 +17,15 @@ _TEXT_LIMIT = 300
 
 # A token the homeserver does not know is a mistake in its configuration, repaired by an admin: messages wait for that.
 _WAITS_FOR_ADMIN = frozenset({"M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_UNAUTHORIZED"})
+
+
+class HomeserverFailedError(TransientError):
+    """The homeserver could not do it now: its `errcode` (None where it gave none) and HTTP `status` say more."""
+
+    def __init__(self, message: str, errcode: str | None, status: int) -> None:
+        super().__init__(message)
+        self.errcode = errcode
+        self.status = status
 
 
 def failure(status: int, body: bytes, headers: Mapping[str, str]) -> BridgeError:
@@ -35,9 +44,15 @@ def failure(status: int, body: bytes, headers: Mapping[str, str]) -> BridgeError
         return MatrixRejectedError("M_TOO_LARGE", text or "too large for the homeserver", status)
     if status >= 500 or status < 400 or status == 408 or not isinstance(errcode, str):
         name = errcode if isinstance(errcode, str) else "no Matrix error code"
-        return TransientError(f"the homeserver answered {status} ({name}) {text}".rstrip())
+        return HomeserverFailedError(
+            f"the homeserver answered {status} ({name}) {text}".rstrip(),
+            errcode if isinstance(errcode, str) else None,
+            status,
+        )
     if errcode in _WAITS_FOR_ADMIN:
-        return TransientError(f"the homeserver does not accept the bridge's as_token ({errcode}) {text}".rstrip())
+        return HomeserverFailedError(
+            f"the homeserver does not accept the bridge's as_token ({errcode}) {text}".rstrip(), errcode, status
+        )
     return MatrixRejectedError(errcode, text, status)
 
 

@@ -4,7 +4,6 @@ import asyncio
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -33,9 +32,8 @@ class Requests:
     """
 
     def __init__(
-        self, address: str, as_token: str, *, timeout: float = 60, media_timeout: float = 600, connections: int = 32
+        self, as_token: str, *, timeout: float = 60, media_timeout: float = 600, connections: int = 32
     ) -> None:
-        self._address = address
         self._timeout = aiohttp.ClientTimeout(total=timeout, sock_connect=min(timeout, 10))
         self._media_timeout = aiohttp.ClientTimeout(total=media_timeout, sock_connect=min(timeout, 10), sock_read=60)
         self._connections = connections
@@ -73,6 +71,13 @@ class Requests:
         Raises RateLimitedError, TransientError (also when no answer came: it may have been acted on) or
         MatrixRejectedError.
         """
+        value = await self.value(method, url, body)
+        if not isinstance(value, dict):
+            raise TransientError("the homeserver answered with something other than a JSON object")
+        return value
+
+    async def value(self, method: str, url: URL, body: bytes | None = None) -> Any:
+        """As `json`, for answers of any JSON type."""
         session = self._session
         if session is None:
             raise NotConnectedError("the requests to the homeserver are stopped")
@@ -96,12 +101,9 @@ class Requests:
         if status >= 300:
             raise self._failed(method, url, status, answer, headers)
         try:
-            value = orjson.loads(answer)
-        except orjson.JSONDecodeError:
-            value = None
-        if not isinstance(value, dict):
-            raise TransientError(f"the homeserver answered {status} with something other than a JSON object")
-        return value
+            return orjson.loads(answer)
+        except orjson.JSONDecodeError as error:
+            raise TransientError(f"the homeserver answered {status} with something other than JSON") from error
 
     async def put_bytes(
         self, method: str, url: URL, chunks: AsyncIterator[bytes], *, mime: str, size: int
@@ -158,8 +160,3 @@ def _reason(error: BaseException) -> str:
     if isinstance(error, asyncio.TimeoutError):
         return "it took too long"
     return str(error) or type(error).__name__
-
-
-def host_of(address: str) -> str:
-    """Returns host and port of an address, for messages to the admin."""
-    return urlsplit(address).netloc.rpartition("@")[2]

@@ -1,0 +1,76 @@
+"""Who is in a room: joins with an invite where needed, leaves, invites, kicks, members. All idempotent."""
+
+from collections.abc import Container
+
+from bridge_core.api.ids import RoomId, UserId
+from bridge_core.engine.ports import MatrixRejectedError, MemberProfile
+from bridge_core.matrix.accounts import member_profile
+from bridge_core.matrix.homeserver import Homeserver
+
+__all__ = ["Membership"]
+
+_IN = frozenset({"join", "invite"})
+_KICKABLE = frozenset({"join", "invite", "knock"})
+
+
+class Membership:
+    """Changes of membership, wished-for state rather than acts."""
+
+    def __init__(self, homeserver: Homeserver) -> None:
+        self._hs = homeserver
+
+    async def join(self, room: RoomId, user: UserId) -> None:
+        """Joins one of our users, inviting it first as the bot where needed."""
+        try:
+            await self._join(room, user)
+        except MatrixRejectedError as error:
+            if error.errcode != "M_FORBIDDEN" or user == self._hs.bot:
+                raise
+            await self.invite(room, user)
+            await self._join(room, user)
+
+    async def leave(self, room: RoomId, user: UserId, reason: str | None) -> None:
+        """Leaves; not being there is fine."""
+        try:
+            await self._hs.post("rooms", room, "leave", user=user, content={"reason": reason} if reason else {})
+        except MatrixRejectedError as error:
+            if error.errcode not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE"}:
+                raise
+
+    async def invite(self, room: RoomId, user: UserId) -> None:
+        """Invites as the bot; already invited or joined is fine."""
+        try:
+            await self._hs.post("rooms", room, "invite", content={"user_id": user})
+        except MatrixRejectedError:
+            if not await self._has(room, user, _IN):
+                raise
+
+    async def kick(self, room: RoomId, user: UserId, reason: str | None) -> None:
+        """Kicks as the bot; not being there is fine."""
+        content = {"user_id": user, "reason": reason} if reason else {"user_id": user}
+        try:
+            await self._hs.post("rooms", room, "kick", content=content)
+        except MatrixRejectedError:
+            if await self._has(room, user, _KICKABLE, unknown=True):
+                raise
+
+    async def members(self, room: RoomId) -> dict[UserId, MemberProfile]:
+        """All joined members, as the bot sees them."""
+        answer = await self._hs.get("rooms", room, "joined_members")
+        joined = answer.get("joined")
+        return {
+            UserId(user): member_profile(shown.get("display_name"), shown.get("avatar_url"))
+            for user, shown in (joined.items() if isinstance(joined, dict) else ())
+            if isinstance(shown, dict)
+        }
+
+    async def _join(self, room: RoomId, user: UserId) -> None:
+        await self._hs.post("rooms", room, "join", user=user)
+
+    async def _has(self, room: RoomId, user: UserId, states: Container[object], *, unknown: bool = False) -> bool:
+        """Whether the user's membership is one of `states`; `unknown` when the bot may not see it."""
+        try:
+            member = await self._hs.get("rooms", room, "state", "m.room.member", user)
+        except MatrixRejectedError as error:
+            return unknown and error.status != 404
+        return member.get("membership") in states

@@ -1,0 +1,197 @@
+"""Rooms: made under a reserved alias so that making one twice gives the same room, and state as it is wished for."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import structlog
+
+from bridge_core.api.errors import TransientError
+from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.ports import MatrixRejectedError, RoomSpec
+from bridge_core.matrix.homeserver import Homeserver
+from bridge_core.matrix.membership import Membership
+from bridge_core.matrix.power import full_levels, merged_levels
+
+__all__ = ["Rooms"]
+
+_log = structlog.get_logger(__name__)
+
+State = dict[tuple[str, str], dict[str, Any]]
+
+
+class Rooms:
+    """Makes rooms and keeps their state."""
+
+    def __init__(self, homeserver: Homeserver, membership: Membership) -> None:
+        self._hs = homeserver
+        self._membership = membership
+        self._version: str | None = None
+
+    async def ensure_room(self, spec: RoomSpec) -> RoomId:
+        """Creates the room, or finds the one an earlier try made and brings its state to the wished-for one.
+
+        A createRoom that fails half-way keeps the alias on a room with only create and member events (measured), so
+        whatever is missing is added. Raises MatrixRejectedError when the alias leads to somebody else's room. An
+        invite that is refused is logged and does not fail the room.
+        """
+        try:
+            room = await self._create(spec)
+        except MatrixRejectedError as error:
+            if error.errcode != "M_ROOM_IN_USE":
+                raise
+            room = await self._find(spec)
+        for user in spec.invite:
+            try:
+                await self._membership.invite(room, user)
+            except MatrixRejectedError as error:
+                _log.warning("invite_refused", room=room, user=user, errcode=error.errcode)
+        return room
+
+    async def state(
+        self, room: RoomId, event_type: str, key: str, viewer: UserId | None = None
+    ) -> dict[str, Any] | None:
+        """One state event's content, None when it is not set."""
+        # With an empty key the path ends after the type: a trailing slash is not understood everywhere.
+        path = ("rooms", room, "state", event_type, *((key,) if key else ()))
+        try:
+            return await self._hs.get(*path, user=viewer)
+        except MatrixRejectedError as error:
+            if error.errcode == "M_NOT_FOUND":
+                return None
+            raise
+
+    async def set_state(
+        self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
+    ) -> None:
+        """Sets one state event unless it already is so."""
+        if await self.state(room, event_type, key, sender) != content:
+            await self._put_state(room, event_type, key, content, sender)
+
+    async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
+        """An event as `viewer` sees it; None when there is none or it may not be seen."""
+        try:
+            return await self._hs.get("rooms", room, "event", event, user=viewer)
+        except MatrixRejectedError as error:
+            if error.status in {403, 404}:
+                return None
+            raise
+
+    async def default_version(self) -> str | None:
+        """The version new rooms get, asked for once; None when the homeserver does not say."""
+        if self._version is None:
+            try:
+                answer = await self._hs.get("capabilities")
+            except MatrixRejectedError:
+                return None
+            versions = (answer.get("capabilities") or {}).get("m.room_versions") or {}
+            self._version = versions.get("default")
+        return self._version
+
+    async def _create(self, spec: RoomSpec) -> RoomId:
+        version = await self.default_version()
+        body: dict[str, Any] = {
+            "room_alias_name": spec.alias_localpart,
+            "visibility": "public" if spec.public else "private",
+            "preset": "public_chat" if spec.join_rule == "public" else "private_chat",
+            "power_level_content_override": full_levels(spec.power_levels, self._hs.bot, version),
+            "initial_state": [
+                {"type": event_type, "state_key": key, "content": content}
+                for (event_type, key), content in _wished(spec).items()
+                if event_type not in {"m.room.name", "m.room.topic"}
+            ],
+        }
+        if version is not None:
+            body["room_version"] = version
+        if spec.name:
+            body["name"] = spec.name
+        if spec.topic:
+            body["topic"] = spec.topic
+        answer = await self._hs.post("createRoom", content=body)
+        room = answer.get("room_id")
+        if not isinstance(room, str):
+            raise TransientError("the homeserver made a room without naming it")
+        return RoomId(room)
+
+    async def _find(self, spec: RoomSpec) -> RoomId:
+        alias = f"#{spec.alias_localpart}:{self._hs.server_name}"
+        try:
+            answer = await self._hs.get("directory", "room", alias)
+        except MatrixRejectedError as error:
+            if error.errcode == "M_NOT_FOUND":
+                raise TransientError(f"{alias} is in use and cannot be found") from error
+            raise
+        room = RoomId(str(answer.get("room_id")))
+        state, creator, version = await self._read(room, alias)
+        if creator != self._hs.bot:
+            raise MatrixRejectedError("M_ROOM_IN_USE", f"{alias} leads to a room that {creator} made", 400)
+        _log.info("room_found_by_alias", room=room, alias=alias, state=len(state))
+        await self._bring_up(room, alias, spec, state, version)
+        return room
+
+    async def _read(self, room: RoomId, alias: str) -> tuple[State, str | None, str | None]:
+        """All state, who made the room, and its version."""
+        try:
+            events = await self._hs.get_list("rooms", room, "state")
+        except MatrixRejectedError as error:
+            if error.errcode != "M_FORBIDDEN":
+                raise
+            try:
+                await self._membership.join(room, self._hs.bot)
+            except MatrixRejectedError as refused:
+                text = f"{alias} leads to a room the bot is not in and may not join"
+                raise MatrixRejectedError("M_ROOM_IN_USE", text, 400) from refused
+            events = await self._hs.get_list("rooms", room, "state")
+        state: State = {}
+        creator = version = None
+        for event in events:
+            if isinstance(event, dict) and isinstance(event.get("content"), dict):
+                state[str(event.get("type")), str(event.get("state_key", ""))] = event["content"]
+                if event.get("type") == "m.room.create":
+                    creator = event.get("sender")
+                    version = event["content"].get("room_version", "1")
+        return state, creator, version
+
+    async def _bring_up(self, room: RoomId, alias: str, spec: RoomSpec, state: State, version: str | None) -> None:
+        there = state.get(("m.room.power_levels", ""))
+        if there is None:
+            levels = full_levels(spec.power_levels, self._hs.bot, version)
+        else:
+            levels = merged_levels(there, spec.power_levels, self._hs.bot, version)
+        wished: State = {("m.room.power_levels", ""): levels, **_wished(spec)}
+        if ("m.room.canonical_alias", "") not in state:
+            wished["m.room.canonical_alias", ""] = {"alias": alias}
+        for (event_type, key), content in wished.items():
+            if not _is_so(event_type, state.get((event_type, key)), content):
+                await self._put_state(room, event_type, key, content, self._hs.bot)
+        if spec.public:
+            await self._hs.put("directory", "list", "room", room, content={"visibility": "public"})
+
+    async def _put_state(
+        self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
+    ) -> None:
+        path = ("rooms", room, "state", event_type, *((key,) if key else ()))
+        await self._hs.put(*path, user=sender, content=content)
+
+
+def _wished(spec: RoomSpec) -> State:
+    state: State = {
+        ("m.room.join_rules", ""): {"join_rule": spec.join_rule},
+        ("m.room.history_visibility", ""): {"history_visibility": spec.history_visibility},
+        ("m.room.guest_access", ""): {"guest_access": "forbidden"},
+    }
+    if spec.name:
+        state["m.room.name", ""] = {"name": spec.name}
+    if spec.topic:
+        state["m.room.topic", ""] = {"topic": spec.topic}
+    for event_type, key, content in spec.state:
+        state[event_type, key] = dict(content)
+    return state
+
+
+def _is_so(event_type: str, current: Mapping[str, Any] | None, wished: Mapping[str, Any]) -> bool:
+    if current is None:
+        return False
+    if event_type == "m.room.topic":
+        # createRoom adds a rich form (m.topic) beside the plain one.
+        return current.get("topic") == wished.get("topic")
+    return current == wished

@@ -1,0 +1,149 @@
+"""The Matrix side as an appservice: implements `bridge_core.engine.ports.MatrixSide` over the client-server API."""
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Any
+
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.ports import MemberProfile, RoomSpec, SendRequest
+from bridge_core.matrix.accounts import Accounts
+from bridge_core.matrix.homeserver import Homeserver
+from bridge_core.matrix.media import Media, MediaKeys
+from bridge_core.matrix.membership import Membership
+from bridge_core.matrix.requests import Requests
+from bridge_core.matrix.rooms import Rooms
+from bridge_core.matrix.sending import Sender
+from bridge_core.matrix.startup import HomeserverInfo, Startup
+
+__all__ = ["AppserviceSide"]
+
+
+class AppserviceSide:
+    """Acts as the bot and the ghosts. `start`, then `check` before anything else; `stop` at the end.
+
+    `devices`: whether ghosts send from plain devices of theirs (None: found out by `check`).
+    """
+
+    def __init__(
+        self,
+        *,
+        address: str,
+        as_token: str,
+        bot: UserId,
+        media_keys: MediaKeys,
+        clock: Clock,
+        devices: bool | None = None,
+        device: str = "MATRIXBRIDGE",
+        timeout: float = 60,
+        connections: int = 32,
+    ) -> None:
+        self._requests = Requests(as_token, timeout=timeout, connections=connections)
+        self._homeserver = Homeserver(self._requests, address, bot, device=device, devices=devices)
+        self._accounts = Accounts(self._homeserver)
+        self._membership = Membership(self._homeserver)
+        self._rooms = Rooms(self._homeserver, self._membership)
+        self._sender = Sender(self._homeserver, self._accounts, clock)
+        self._media = Media(self._homeserver, media_keys)
+        self._startup = Startup(self._homeserver, self._accounts, self._rooms)
+
+    async def start(self) -> None:
+        """Open the connection pool."""
+        await self._requests.start()
+
+    async def stop(self) -> None:
+        """Close all connections."""
+        await self._requests.stop()
+
+    async def check(self) -> HomeserverInfo:
+        """Register the bot and find out what the homeserver can do. Raises SetupProblemError or TransientError."""
+        return await self._startup.check()
+
+    async def ping(self, appservice_id: str) -> float | None:
+        """Let the homeserver reach for the bridge and send what it held back; ms, None when it has no ping.
+
+        Raises SetupProblemError with a diagnosis.
+        """
+        return await self._startup.ping(appservice_id)
+
+    @property
+    def bot(self) -> UserId:
+        """The appservice's own user."""
+        return self._homeserver.bot
+
+    @property
+    def server_name(self) -> str:
+        """The homeserver's name."""
+        return self._homeserver.server_name
+
+    async def ensure_registered(self, user: UserId) -> str | None:
+        """Register a ghost (idempotent) and give it its plain device; return the device id, None without them."""
+        return await self._accounts.ensure_registered(user)
+
+    async def set_profile(self, user: UserId, name: str | None, avatar: str | None) -> None:
+        """Set what is not None."""
+        await self._accounts.set_profile(user, name, avatar)
+
+    async def profile(self, user: UserId) -> MemberProfile:
+        """The global profile."""
+        return await self._accounts.profile(user)
+
+    async def join(self, room: RoomId, user: UserId) -> None:
+        """Join one of our users, inviting it first as the bot where needed. Idempotent."""
+        await self._membership.join(room, user)
+
+    async def leave(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Leave. Idempotent."""
+        await self._membership.leave(room, user, reason)
+
+    async def invite(self, room: RoomId, user: UserId) -> None:
+        """Invite as the bot. Already invited or joined is fine."""
+        await self._membership.invite(room, user)
+
+    async def kick(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Kick as the bot. Not there is fine."""
+        await self._membership.kick(room, user, reason)
+
+    async def ensure_room(self, spec: RoomSpec) -> RoomId:
+        """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
+        return await self._rooms.ensure_room(spec)
+
+    async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
+        """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
+        return await self._sender.send(request, first_attempt_at)
+
+    async def state(self, room: RoomId, event_type: str, key: str = "") -> dict[str, Any] | None:
+        """One state event's content, None when it is not set."""
+        return await self._rooms.state(room, event_type, key)
+
+    async def set_state(
+        self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
+    ) -> None:
+        """Set one state event unless it already is so."""
+        await self._rooms.set_state(room, event_type, key, content, sender)
+
+    async def members(self, room: RoomId) -> dict[UserId, MemberProfile]:
+        """All joined members."""
+        return await self._membership.members(room)
+
+    async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
+        """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""
+        return await self._rooms.event(room, event, viewer)
+
+    async def typing(self, room: RoomId, user: UserId, milliseconds: int) -> None:
+        """Set or (0) end typing."""
+        content = {"typing": True, "timeout": milliseconds} if milliseconds > 0 else {"typing": False}
+        await self._homeserver.put("rooms", room, "typing", user, user=user, content=content)
+
+    async def read(self, room: RoomId, user: UserId, event: EventId) -> None:
+        """Move the user's read receipt."""
+        await self._homeserver.post("rooms", room, "receipt", "m.read", event, user=user)
+
+    async def upload(
+        self, user: UserId, chunks: AsyncIterator[bytes], *, mime: str, name: str, size: int | None, key: str
+    ) -> str:
+        """Upload once per `key` (the mxc is stored before its bytes are put) and return the mxc address."""
+        return await self._media.upload(user, chunks, mime=mime, name=name, size=size, key=key)
+
+    def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
+        """Stream a file by the authenticated endpoint; RejectedError over `limit` bytes."""
+        return self._media.download(mxc, limit)
