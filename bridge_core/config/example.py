@@ -56,6 +56,8 @@ def render_config(values: Mapping[str, Any] = EXAMPLE, adapters: Mapping[str, ty
                 lines += _network(own, adapters or {})
         else:
             lines += _key(name, field, values, 0)
+    for name in values.keys() - Config.model_fields.keys():
+        lines += ["", *_value(name, values[name], 0, "")]
     return "\n".join(lines) + "\n"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
@@ -100,7 +100,7 @@ class Metrics(Collector):
         """For prometheus_client."""
         for counter in self._counters.values():
             family = CounterMetricFamily(self._prefix + counter.name, counter.help, labels=counter.labels)
-            for labels, value in _sorted(counter.values):
+            for labels, value in sorted(counter.values.items()):
                 family.add_metric(labels, value)
             if counter.overflowed:
                 family.add_metric(("other",) * len(counter.labels), counter.overflowed)
@@ -108,10 +108,9 @@ class Metrics(Collector):
         for name, (help_text, names, read) in self._gauges.items():
             gauge = GaugeMetricFamily(self._prefix + name, help_text, labels=names)
             found = read()
-            for labels, number in _sorted(found if isinstance(found, Mapping) else {(): found}):
-                gauge.add_metric(labels, number)
+            if isinstance(found, Mapping):
+                for labels, number in sorted(found.items()):
+                    gauge.add_metric(labels, number)
+            else:
+                gauge.add_metric((), found)
             yield gauge
-
-
-def _sorted(values: Mapping[Labels, float]) -> Iterable[tuple[Labels, float]]:
-    return sorted(values.items())
