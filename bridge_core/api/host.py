@@ -1,5 +1,6 @@
 """What the core gives an adapter. Everything an adapter needs from outside comes through its Host."""
 
+from asyncio import Task
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -24,21 +25,8 @@ class Clock(Protocol):
 class Tasks(Protocol):
     """Owns background tasks: the core cancels and awaits them when the network stops."""
 
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> "TaskHandle":
-        """Run `work`; an exception it raises is logged once with its name."""
-
-
-class TaskHandle(Protocol):
-    """A running task."""
-
-    def cancel(self) -> None:
-        """Ask it to stop."""
-
-    def done(self) -> bool:
-        """Whether it has ended."""
-
-    async def wait(self) -> None:
-        """Wait until it has ended, whatever the outcome."""
+    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> Task[None]:
+        """Run `work`; an exception it raises is logged once with its name. The caller may await or cancel it."""
 
 
 class KV(Protocol):

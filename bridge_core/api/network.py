@@ -5,7 +5,8 @@ Clients: one without a login (network-wide: the relay, the observer, the mail se
 The core calls `send` of one chat one at a time in order; calls for different chats run at the same time.
 """
 
-from collections.abc import Awaitable, Mapping, Sequence
+from asyncio import Future
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
@@ -88,15 +89,15 @@ class Proof(StrEnum):
 class Sent:
     """A message was handed over.
 
-    `ids` are the remote ids of its parts in order (empty where the network has none). With `confirmation` the proof
-    is still to come: the core goes on with the lane, and the delivery ends when the awaitable gives the final Sent,
-    or as the error it raises says (RejectedError, UnknownOutcomeError, NotConnectedError when nothing arrived).
-    The awaitable is awaited once and must end within the connection's own time limits.
+    `ids` are the remote ids of its parts in order (empty where the network has none). With `confirmation` the proof is
+    still to come: the core goes on with the lane, and the delivery ends when the future gives the final Sent or, as
+    its exception says, RejectedError, UnknownOutcomeError, or NotConnectedError (nothing arrived: it is tried again).
+    The future must end within the connection's own time limits.
     """
 
     ids: tuple[MessageId, ...] = ()
     proof: Proof = Proof.ACCEPTED
-    confirmation: Awaitable["Sent"] | None = None
+    confirmation: "Future[Sent] | None" = None
     outcomes: Mapping[RemoteUserId, str] = field(default_factory=dict)
 
 

@@ -72,6 +72,8 @@ class Delivery:
     attempts: int = 0
     first_attempt_at: int = 0
     saved: bytes | None = None
+    request: Any = None
+    """What `body` says, where this process still holds it; never stored."""
 
 
 @dataclass(slots=True)
@@ -89,6 +91,10 @@ class Entry:
     next_attempt_at: int = 0
     routed: bool = False
     deliveries: list[Delivery] = field(default_factory=list)
+    unsettled: int = 0
+    """How many of its deliveries have not ended, those in flight included. Kept by the lanes and their handlers."""
+    event: Any = None
+    """What `payload` says, where this process still holds it; never stored."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -291,6 +297,16 @@ class KeyValues(Protocol):
         """The row, to be committed with an append."""
 
 
+class Transactions(Protocol):
+    """The last transactions of the homeserver, by id and body digest."""
+
+    async def seen(self, txn: str, digest: bytes) -> bool:
+        """Whether this very transaction was committed. From memory but for the first calls after start."""
+
+    def write(self, txn: str, digest: bytes, at: int) -> Write:
+        """The row, to be committed with an append."""
+
+
 class Stores(Protocol):
     """All stores: one writer per table."""
 
@@ -311,6 +327,9 @@ class Stores(Protocol):
 
     @property
     def kv(self) -> KeyValues: ...
+
+    @property
+    def transactions(self) -> Transactions: ...
 
 
 class MatrixRejectedError(RejectedError):

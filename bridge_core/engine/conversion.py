@@ -1,0 +1,294 @@
+"""What each remote event becomes on Matrix: the final requests, before anything is sent."""
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any, Final
+
+from bridge_core.api.content import Content, Mention, Plain, RichText
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.events import (
+    RemoteEdit,
+    RemoteEvent,
+    RemoteGap,
+    RemoteMessage,
+    RemoteReaction,
+    RemoteRedaction,
+    RemoteRename,
+    RemoteSender,
+)
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId, UserId
+from bridge_core.content.limits import Limits
+from bridge_core.content.messages import media_content, message_content
+from bridge_core.content.parts import cost, fit_event
+from bridge_core.engine import requests
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.media import MediaCarrier
+from bridge_core.engine.names import Names
+from bridge_core.engine.payload import BotNotice
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import Entry, GhostRow, MatrixSide, MessageRow, Messages, PortalRow
+from bridge_core.engine.requests import Prepared
+from bridge_core.engine.rooms import RoomMaker
+
+Referring = RemoteEdit | RemoteRedaction | RemoteReaction
+_MESSAGE: Final = "m.room.message"
+
+
+class NothingToDo(BridgeError):  # noqa: N818 - not a failure: the event ends here, counted with this reason
+    """The event has no effect on Matrix; the text says why, for the admin."""
+
+
+class Conversion:
+    """Converts remote events. Rooms and ghosts that are missing are made on the way: both are idempotent."""
+
+    def __init__(
+        self,
+        names: Names,
+        portals: PortalIndex,
+        ghosts: GhostPool,
+        messages: Messages,
+        rooms: RoomMaker,
+        matrix: MatrixSide,
+        media: MediaCarrier,
+        limits: Limits,
+    ) -> None:
+        self._names = names
+        self._portals = portals
+        self._ghosts = ghosts
+        self._messages = messages
+        self._rooms = rooms
+        self._matrix = matrix
+        self._media = media
+        self._limits = limits
+        self._bot_device: str | None = None
+        self._resolvers: dict[str, Callable[[Mention], UserId | None]] = {}
+
+    def looks_back(self, event: RemoteEvent | BotNotice) -> bool:
+        """Whether the event needs to know what became of earlier ones of its lane."""
+        if isinstance(event, RemoteMessage):
+            return event.reply_to is not None or event.thread is not None
+        return isinstance(event, Referring)
+
+    async def requests(self, entry: Entry) -> list[Prepared]:
+        """The final requests for an entry. Raises NothingToDo, and what the Matrix side raises."""
+        event = entry.event
+        if isinstance(event, RemoteMessage):
+            return await self._message(entry, event)
+        if isinstance(event, BotNotice):
+            return [await self._notice(entry, event.room, event.text, event.about, event.html)]
+        if isinstance(event, RemoteEdit):
+            return await self._edit(entry, event)
+        if isinstance(event, RemoteRedaction):
+            return await self._redaction(entry, event)
+        if isinstance(event, RemoteReaction):
+            return await self._reaction(entry, event)
+        if isinstance(event, RemoteGap):
+            return await self._gap(entry, event)
+        if isinstance(event, RemoteRename):
+            await self._ghosts.ensure(NetworkId(entry.network), event.new)
+            raise NothingToDo("profile updated")
+        raise NothingToDo(f"{type(event).__name__} is not mirrored")
+
+    async def _portal(self, entry: Entry, chat: ChatId, receiver: LoginId | None) -> PortalRow:
+        key = PortalKey(NetworkId(entry.network), chat, receiver)
+        portal = self._portals.get(key)
+        if portal is None:
+            if receiver is None:
+                raise NothingToDo("no portal for this chat")
+            portal = await self._portals.ensure(key.network, chat, receiver)
+        if not portal.rooms:
+            await self._rooms.ensure(portal)
+            portal = self._portals.get(key) or portal
+        return portal
+
+    async def _ghost(self, portal: PortalRow, sender: RemoteSender) -> GhostRow:
+        ghost = self._ghosts.ready(portal.network, sender)
+        if ghost is None:
+            ghost = await self._ghosts.ensure(portal.network, sender)
+        for room in portal.rooms:
+            if not self._ghosts.in_room(room, ghost.user):
+                await self._ghosts.join(room, ghost.user)
+        return ghost
+
+    def _identity(self, entry: Entry, message: MessageId | None) -> str:
+        # An entry id alone may come again when a database was restored from an older backup.
+        return message or f"~{entry.id}.{entry.received_at}"
+
+    def _txn(self, portal: PortalRow, sender: str, identity: str, part: int, kind: str, room: RoomId) -> str:
+        return self._names.send_id(
+            portal.network, portal.chat, portal.receiver or "", sender, identity, str(part), kind, room
+        )
+
+    def _resolver(self, network: NetworkId) -> Callable[[Mention], UserId | None]:
+        resolver = self._resolvers.get(network)
+        if resolver is None:
+
+            def resolve(mention: Mention) -> UserId | None:
+                return self._names.ghost(network, mention.remote) if mention.remote else None
+
+            resolver = self._resolvers[network] = resolve
+        return resolver
+
+    async def _parts(
+        self,
+        entry: Entry,
+        portal: PortalRow,
+        ghost: GhostRow,
+        content: Content,
+        *,
+        reply_to: EventId | None = None,
+        thread: EventId | None = None,
+        replaces: EventId | None = None,
+    ) -> list[dict[str, Any]]:
+        """The contents of the events that say it: files first, the first with the text as caption, then long text."""
+        resolver = self._resolver(portal.network)
+        parts: list[dict[str, Any]] = []
+        text = content.text
+        for index, attachment in enumerate(content.attachments):
+            key = f"{entry.id}.{entry.received_at}.{index}"
+            file = await self._media.to_matrix(attachment, ghost.user, key)
+            # A caption is part of its file's event; a text too long for that follows on its own.
+            caption = text if not index and cost(text, resolver) <= self._limits.event_bytes // 2 else ()
+            text = () if caption else text
+            parts.append(
+                media_content(
+                    file,
+                    file.source,
+                    caption=caption,
+                    reply_to=reply_to if not index else None,
+                    thread=thread,
+                    resolver=resolver,
+                )
+            )
+        if text:
+            pieces = [text] if is_short(text) else fit_event(text, self._limits.event_bytes, resolver)
+            for piece in pieces:
+                parts.append(
+                    message_content(
+                        replace(content, text=piece),
+                        reply_to=reply_to if not parts else None,
+                        thread=thread,
+                        replaces=replaces if not parts else None,
+                        resolver=resolver,
+                    )
+                )
+        return parts
+
+    async def _message(self, entry: Entry, event: RemoteMessage) -> list[Prepared]:
+        portal = await self._portal(entry, event.chat, event.receiver)
+        ghost = await self._ghost(portal, event.sender)
+        identity = self._identity(entry, event.id)
+        timestamp = event.timestamp or entry.received_at
+        out = []
+        for room in portal.rooms:
+            reply = await self._event_in(portal, event.reply_to, room)
+            thread = await self._event_in(portal, event.thread, room)
+            contents = await self._parts(entry, portal, ghost, event.content, reply_to=reply, thread=thread)
+            for part, content in enumerate(contents):
+                txn = self._txn(portal, event.sender.id, identity, part, "message", room)
+                request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, content, ts=timestamp)
+                out.append(Prepared(request, portal.id, identity, part, event.sender.id, timestamp))
+        if not out:
+            raise NothingToDo("nothing to show")
+        return out
+
+    async def _event_in(self, portal: PortalRow, message: MessageId | None, room: RoomId) -> EventId | None:
+        if message is None:
+            return None
+        for row in await self._messages.by_message(portal.id, message):
+            if row.room == room:
+                return row.event
+        return None
+
+    async def _targets(self, portal: PortalRow, target: MessageId) -> list[MessageRow]:
+        rows = await self._messages.by_message(portal.id, target)
+        if not rows:
+            raise NothingToDo("it refers to a message that is not known")
+        return rows
+
+    async def _edit(self, entry: Entry, event: RemoteEdit) -> list[Prepared]:
+        portal = await self._portal(entry, event.chat, event.receiver)
+        rows = [row for row in await self._targets(portal, event.target) if row.sender == event.sender.id]
+        if not rows:
+            raise NothingToDo("an edit by somebody else")
+        ghost = await self._ghost(portal, event.sender)
+        identity = self._identity(entry, event.id)
+        timestamp = event.timestamp or entry.received_at
+        out = []
+        for room in portal.rooms:
+            first = min((row for row in rows if row.room == room), key=lambda row: row.part, default=None)
+            if first is None:
+                continue
+            contents = await self._parts(entry, portal, ghost, event.content, replaces=first.event)
+            txn = self._txn(portal, event.sender.id, identity, 0, "edit", room)
+            request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, contents[0], ts=timestamp)
+            out.append(Prepared(request))
+        return out
+
+    async def _redaction(self, entry: Entry, event: RemoteRedaction) -> list[Prepared]:
+        portal = await self._portal(entry, event.chat, event.receiver)
+        rows = await self._targets(portal, event.target)
+        ghost = await self._ghost(portal, event.sender)
+        identity = self._identity(entry, event.id)
+        reason = {"reason": event.reason} if event.reason else {}
+        out = []
+        for row in rows:
+            # The network allowed it. Somebody else's message is taken back by the bot, which has the power to.
+            own = row.sender == event.sender.id
+            sender, device = (ghost.user, ghost.device) if own else (self._matrix.bot, await self._device())
+            txn = self._txn(portal, event.sender.id, identity, row.part, "redaction", row.room)
+            request = requests.build(row.room, "m.room.redaction", txn, sender, device, reason, redacts=row.event)
+            out.append(Prepared(request))
+        return out
+
+    async def _reaction(self, entry: Entry, event: RemoteReaction) -> list[Prepared]:
+        portal = await self._portal(entry, event.chat, event.receiver)
+        ghost = await self._ghost(portal, event.sender)
+        reaction = MessageId(f"~reaction\x1f{event.target}\x1f{event.sender.id}\x1f{event.key}")
+        identity = self._identity(entry, event.id)
+        out = []
+        rows = await self._targets(portal, reaction if event.removed else event.target)
+        for room in portal.rooms:
+            first = min((row for row in rows if row.room == room), key=lambda row: row.part, default=None)
+            if first is None:
+                continue
+            txn = self._txn(portal, event.sender.id, identity, 0, "reaction", room)
+            if event.removed:
+                request = requests.build(
+                    room, "m.room.redaction", txn, ghost.user, ghost.device, {}, redacts=first.event
+                )
+                out.append(Prepared(request))
+                continue
+            relation = {"m.relates_to": {"rel_type": "m.annotation", "event_id": first.event, "key": event.key}}
+            request = requests.build(room, "m.reaction", txn, ghost.user, ghost.device, relation, ts=event.timestamp)
+            timestamp = event.timestamp or entry.received_at
+            out.append(Prepared(request, portal.id, reaction, 0, event.sender.id, timestamp))
+        return out
+
+    async def _gap(self, entry: Entry, event: RemoteGap) -> list[Prepared]:
+        portal = await self._portal(entry, event.chat, event.receiver)
+        since, until = (
+            datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") for ms in (event.since, event.until)
+        )
+        text = f"Messages between {since} and {until} UTC may be missing here: {event.reason}"
+        return [await self._notice(entry, room, text, None, None) for room in portal.rooms]
+
+    async def _notice(self, entry: Entry, room: RoomId, text: str, about: EventId | None, html: str | None) -> Prepared:
+        content: dict[str, Any] = {"msgtype": "m.notice", "body": text, "m.mentions": {}}
+        if html is not None:
+            content |= {"format": "org.matrix.custom.html", "formatted_body": html}
+        if about is not None:
+            content["m.relates_to"] = {"m.in_reply_to": {"event_id": about}}
+        txn = self._names.send_id("bot", room, f"{entry.id}.{entry.received_at}")
+        return Prepared(requests.build(room, _MESSAGE, txn, self._matrix.bot, await self._device(), content))
+
+    async def _device(self) -> str | None:
+        if self._bot_device is None:
+            self._bot_device = await self._matrix.ensure_registered(self._matrix.bot)
+        return self._bot_device
+
+
+def is_short(text: RichText) -> bool:
+    """Whether a text surely fits into one event, told without rendering it: nearly every message is."""
+    return len(text) == 1 and isinstance(text[0], Plain) and len(text[0].text) < 8_000

@@ -1,0 +1,115 @@
+"""Ghosts: the Matrix users that stand for people of the networks, made when they first speak."""
+
+from collections import OrderedDict
+from dataclasses import replace
+
+import structlog
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.events import RemoteSender
+from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.engine.names import Names
+from bridge_core.engine.ports import GhostRow, Ghosts, MatrixSide, Memberships
+from bridge_core.observe.tasks import TaskOwner
+
+log = structlog.get_logger(__name__)
+
+
+class GhostPool:
+    """Makes ghosts, keeps their names right, and gets them into rooms. Holds at most `cache` of them in memory."""
+
+    def __init__(
+        self,
+        names: Names,
+        store: Ghosts,
+        memberships: Memberships,
+        matrix: MatrixSide,
+        tasks: TaskOwner,
+        cache: int = 20_000,
+    ) -> None:
+        self._names = names
+        self._store = store
+        self._memberships = memberships
+        self._matrix = matrix
+        self._tasks = tasks
+        self._size = cache
+        self._known: OrderedDict[tuple[str, str], GhostRow] = OrderedDict()
+        self._joined: OrderedDict[tuple[str, str], None] = OrderedDict()
+
+    def ready(self, network: NetworkId, sender: RemoteSender) -> GhostRow | None:
+        """The ghost if it is in memory under its present name. Does not block: the hot path."""
+        row = self._known.get((network, sender.id))
+        if row is not None and (sender.name is None or sender.name == row.name):
+            return row
+        return None
+
+    async def ensure(self, network: NetworkId, sender: RemoteSender) -> GhostRow:
+        """The ghost of a person, registered, with its device and its present name.
+
+        Raises TransientError, RateLimitedError or MatrixRejectedError. A name that cannot be set delays nobody.
+        """
+        key = (network, sender.id)
+        row = self._known.get(key) or await self._store.get(network, sender.id)
+        fresh = key not in self._known
+        if row is None:
+            user = self._names.ghost(network, sender.id)
+            device = await self._matrix.ensure_registered(user)
+            row = GhostRow(network, sender.id, user, device)
+            await self._store.save(row)
+            fresh = False
+        name = sender.name or (sender.id if row.name is None else row.name)
+        if name != row.name:
+            try:
+                await self._matrix.set_profile(row.user, name, None)
+            except BridgeError as error:
+                log.warning("ghost_name_not_set", ghost=row.user, error=str(error))
+            else:
+                row = replace(row, name=name)
+                await self._store.save(row)
+        elif fresh:
+            self._tasks.begin(self._repair(row), "ghost-profile")
+        self._remember(key, row)
+        return row
+
+    async def by_user(self, user: UserId) -> GhostRow | None:
+        """The person behind a ghost; None for everybody else."""
+        if not self._names.is_ours(user):
+            return None
+        return await self._store.by_user(user)
+
+    def in_room(self, room: RoomId, user: UserId) -> bool:
+        """Whether a ghost is known to be in the room. Does not block."""
+        return (room, user) in self._joined
+
+    async def join(self, room: RoomId, user: UserId) -> None:
+        """Get a ghost into a room, once. Raises as the Matrix side does."""
+        key = (room, user)
+        if key in self._joined:
+            return
+        if user not in await self._memberships.joined(room):
+            await self._matrix.join(room, user)
+            await self._memberships.set(room, user, True)
+        self._joined[key] = None
+        if len(self._joined) > self._size:
+            self._joined.popitem(last=False)
+
+    async def left(self, room: RoomId, user: UserId) -> None:
+        """A ghost is not in the room any more (it left, or was kicked)."""
+        self._joined.pop((room, user), None)
+        await self._memberships.set(room, user, False)
+
+    def _remember(self, key: tuple[str, RemoteUserId], row: GhostRow) -> None:
+        self._known[key] = row
+        self._known.move_to_end(key)
+        if len(self._known) > self._size:
+            self._known.popitem(last=False)
+
+    async def _repair(self, row: GhostRow) -> None:
+        """Profiles drift (servers restored, admins editing): once per ghost and start, set what is wrong."""
+        try:
+            profile = await self._matrix.profile(row.user)
+            if profile.name != row.name:
+                log.info("ghost_profile_repaired", ghost=row.user)
+                await self._matrix.set_profile(row.user, row.name, None)
+        except BridgeError as error:
+            log.info("ghost_profile_not_checked", ghost=row.user, error=str(error))

@@ -1,0 +1,132 @@
+"""What each network is given: the `Host` of the contract, over the core's stores and services."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from bridge_core.api.content import Attachment
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.host import KV, Blobs, Bucket, Clock, GuardedHttp, RoomView, Routes, Tasks
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
+from bridge_core.engine.members import Members
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import KeyValues, MatrixSide
+
+
+@dataclass(frozen=True, slots=True)
+class Namespace:
+    """The `KV` of one network."""
+
+    store: KeyValues
+    name: str
+
+    async def get(self, key: str) -> bytes | None:
+        """As `KV.get`."""
+        return await self.store.get(self.name, key)
+
+    async def put(self, key: str, value: bytes | None) -> None:
+        """As `KV.put`."""
+        await self.store.put(self.name, key, value)
+
+    async def items(self, prefix: str) -> dict[str, bytes]:
+        """As `KV.items`."""
+        return await self.store.items(self.name, prefix)
+
+
+class TokenBucket:
+    """Tokens that come back with time. Those who wait are served in order."""
+
+    def __init__(self, clock: Clock, rate: float, burst: float) -> None:
+        self._clock = clock
+        self._rate = rate
+        self._burst = burst
+        self._tokens = burst
+        self._at = clock.monotonic()
+        self._turn = asyncio.Lock()
+
+    async def take(self, amount: float = 1.0) -> None:
+        """As `Bucket.take`."""
+        if self._rate <= 0:
+            return
+        async with self._turn:
+            now = self._clock.monotonic()
+            self._tokens = min(self._burst, self._tokens + (now - self._at) * self._rate)
+            self._at = now
+            self._tokens -= amount
+            if self._tokens < 0:
+                await self._clock.sleep(-self._tokens / self._rate)
+
+
+@dataclass(frozen=True, slots=True)
+class Rooms:
+    """The `RoomView` of one network."""
+
+    network: NetworkId
+    portals: PortalIndex
+    members_of: Members
+    matrix: MatrixSide
+
+    async def members(self, chat: ChatId) -> frozenset[UserId] | None:
+        """As `RoomView.members`."""
+        row = self.portals.get(PortalKey(self.network, chat))
+        if row is None:
+            return frozenset()
+        found: set[UserId] = set()
+        try:
+            for room in row.rooms:
+                found |= await self.members_of.of(room)
+        except BridgeError:
+            return None
+        return frozenset(found)
+
+    async def invite(self, chat: ChatId, user: UserId) -> None:
+        """As `RoomView.invite`."""
+        row = self.portals.get(PortalKey(self.network, chat))
+        for room in row.rooms if row is not None else ():
+            await self.matrix.invite(room, user)
+
+
+class NetworkHost:
+    """The `Host` of one network."""
+
+    def __init__(
+        self,
+        network: NetworkId,
+        kv: KV,
+        secrets: KV,
+        blobs: Blobs,
+        http: GuardedHttp,
+        clock: Clock,
+        tasks: Tasks,
+        routes: Routes | None,
+        rooms: RoomView,
+        portals: PortalIndex,
+        links: Callable[[Attachment], str | None],
+    ) -> None:
+        self.network = network
+        self.kv = kv
+        self.secrets = secrets
+        self.blobs = blobs
+        self.http = http
+        self.clock = clock
+        self.tasks = tasks
+        self.routes = routes
+        self.rooms = rooms
+        self._portals = portals
+        self._links = links
+        self._buckets: dict[str, TokenBucket] = {}
+
+    def budget(self, key: str, rate: float, burst: float) -> Bucket:
+        """As `Host.budget`: the first call for a key sets its rate."""
+        bucket = self._buckets.get(key)
+        if bucket is None:
+            bucket = self._buckets[key] = TokenBucket(self.clock, rate, burst)
+        return bucket
+
+    def media_url(self, attachment: Attachment) -> str | None:
+        """As `Host.media_url`."""
+        return self._links(attachment)
+
+    def chats(self) -> tuple[ChatId, ...]:
+        """As `Host.chats`: shared portals only, private ones are joined by nobody."""
+        return tuple(row.chat for row in self._portals.of_network(self.network) if row.receiver is None)

@@ -1,0 +1,173 @@
+"""Network -> Matrix: what a remote event becomes in the rooms of its portal."""
+
+from collections.abc import Sequence
+
+import structlog
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import EventId, MessageId
+from bridge_core.engine import requests
+from bridge_core.engine.conversion import Conversion, NothingToDo
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.lanes import Planned
+from bridge_core.engine.payload import decode
+from bridge_core.engine.ports import (
+    Delivery,
+    DeliveryState,
+    Entry,
+    Journal,
+    MatrixRejectedError,
+    MatrixSide,
+    Messages,
+    Outcome,
+    SendRequest,
+    Settlement,
+    Write,
+)
+
+log = structlog.get_logger(__name__)
+
+
+class Incoming:
+    """Handles the lanes towards Matrix."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        matrix: MatrixSide,
+        ghosts: GhostPool,
+        messages: Messages,
+        conversion: Conversion,
+        clock: Clock,
+    ) -> None:
+        self._journal = journal
+        self._matrix = matrix
+        self._ghosts = ghosts
+        self._messages = messages
+        self._conversion = conversion
+        self._clock = clock
+
+    async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
+        """Turn a prefix of the entries into final requests; one that refers to an earlier entry starts a new prefix."""
+        plan: list[Planned] = []
+        for entry in entries:
+            if entry.deliveries:
+                plan.append(Planned(entry, entry.deliveries, stored=True))
+                continue
+            try:
+                if entry.event is None:
+                    entry.event = decode(entry.payload, entry.version)
+                if plan and self._conversion.looks_back(entry.event):
+                    break
+                made = await self._conversion.requests(entry)
+            except NothingToDo as reason:
+                plan.append(Planned(entry, ignored=str(reason)))
+                continue
+            except BridgeError:
+                if plan:
+                    break
+                raise
+            now = self._clock.now_ms()
+            plan.append(
+                Planned(
+                    entry,
+                    [
+                        Delivery(
+                            self._journal.new_delivery_id(),
+                            entry.id,
+                            entry.network,
+                            entry.direction,
+                            item.request.room,
+                            DeliveryState.READY,
+                            requests.encode(item),
+                            first_attempt_at=now,
+                            request=item,
+                        )
+                        for item in made
+                    ],
+                )
+            )
+        return plan
+
+    async def perform(self, planned: Planned) -> None:
+        """Send what was planned, part by part, and settle each."""
+        entry = planned.entry
+        if not planned.deliveries:
+            self._journal.settle(
+                Settlement(entry.id, entry.network, entry.direction, Outcome.IGNORED, reason=planned.ignored)
+            )
+            return
+        for delivery in list(planned.deliveries):
+            item: requests.Prepared = delivery.request or requests.decode(delivery.body)
+            request = item.request
+            outcome, reason = Outcome.DELIVERED, ""
+            writes: tuple[Write, ...] = ()
+            try:
+                event = await self._send(request, delivery.first_attempt_at if planned.stored else 0)
+            except MatrixRejectedError as error:
+                outcome, reason = Outcome.REJECTED, str(error)
+                log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
+            else:
+                if item.message is not None:
+                    writes = (
+                        self._messages.write(
+                            item.portal,
+                            MessageId(item.message),
+                            item.part,
+                            request.room,
+                            event,
+                            item.remote_sender,
+                            item.timestamp,
+                        ),
+                    )
+            entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
+            entry.unsettled -= 1
+            self._journal.settle(
+                Settlement(
+                    entry.id,
+                    entry.network,
+                    entry.direction,
+                    outcome,
+                    delivery.id,
+                    reason,
+                    writes,
+                    entry_done=not entry.deliveries,
+                )
+            )
+
+    async def _send(self, request: SendRequest, first_attempt_at: int) -> EventId:
+        try:
+            return await self._matrix.send(request, first_attempt_at)
+        except MatrixRejectedError as error:
+            if error.errcode == "M_UNKNOWN_DEVICE":
+                await self._matrix.ensure_registered(request.sender)
+            elif error.errcode == "M_FORBIDDEN" and request.sender != self._matrix.bot:
+                # Kicked, or left while the bridge was away: what we knew of its membership is out of date.
+                await self._ghosts.left(request.room, request.sender)
+                await self._ghosts.join(request.room, request.sender)
+            else:
+                raise
+        return await self._matrix.send(request, first_attempt_at)
+
+    async def postponed(self, entries: Sequence[Entry]) -> None:
+        """Nothing to take back: a send towards Matrix may be tried any number of times."""
+
+    async def abandon(self, entry: Entry, reason: str) -> None:
+        """Keep what is left of the entry as dead letters."""
+        open_deliveries = entry.deliveries
+        if not open_deliveries:
+            self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.DEAD, reason=reason))
+        for index, delivery in enumerate(open_deliveries, start=1):
+            self._journal.settle(
+                Settlement(
+                    entry.id,
+                    entry.network,
+                    entry.direction,
+                    Outcome.DEAD,
+                    delivery.id,
+                    reason,
+                    entry_done=index == len(open_deliveries),
+                )
+            )
+        entry.deliveries = []

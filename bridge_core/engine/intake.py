@@ -1,0 +1,151 @@
+"""Where transactions and remote events enter: into the journal first, then into their lanes."""
+
+from collections.abc import Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final, Protocol
+
+import orjson
+
+from bridge_core.api.events import RemoteEvent, RemoteMember, RemoteRename
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
+from bridge_core.api.network import Accepted, LoginState
+from bridge_core.engine.lanes import Lanes
+from bridge_core.engine.names import Names
+from bridge_core.engine.payload import encode
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import Direction, Journal, KeyValues, NewEntry, Transactions, Write
+from bridge_core.engine.status import CORE
+from bridge_core.observe.metrics import Counter
+
+CURSORS: Final = "cursor"
+"""Key-value namespace of the adapters' cursors, keyed `NETWORK` or `NETWORK/LOGIN`."""
+
+
+class ReceivedTransaction(Protocol):
+    """A transaction as the Matrix side has parsed it."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def digest(self) -> bytes: ...
+    @property
+    def events(self) -> Sequence[dict[str, Any]]: ...
+
+
+class TransactionIntake:
+    """Stores transactions. The homeserver is answered only when `accept` returns."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        transactions: Transactions,
+        lanes: Lanes,
+        portals: PortalIndex,
+        names: Names,
+        clock: Clock,
+        echoes: Counter,
+    ) -> None:
+        self._journal = journal
+        self._transactions = transactions
+        self._lanes = lanes
+        self._portals = portals
+        self._names = names
+        self._clock = clock
+        self._echoes = echoes
+
+    async def accept(self, txn: ReceivedTransaction) -> None:
+        """Return when everything in the transaction is committed.
+
+        Events of our own ghosts are echoes and end here. Each other event is known by its id, so that a repeated one
+        is stored once; a repeated transaction id proves nothing, since Synapse on SQLite counts from 1 again after a
+        restart. Raises BackpressureError or TransientError: nothing was stored then.
+        """
+        if await self._transactions.seen(txn.id, txn.digest):
+            return
+        now = self._clock.now_ms()
+        entries: list[NewEntry] = []
+        events: list[dict[str, Any]] = []
+        for event in txn.events:
+            sender: str = event["sender"]
+            room = RoomId(event["room_id"])
+            if self._names.is_ours(sender):
+                self._echoes.inc()
+                continue
+            portals = self._portals.in_room(room)
+            network = portals[0].network if portals else CORE
+            key = blake2b(b"event\x1f" + event["event_id"].encode("utf-8", "replace"), digest_size=16).digest()
+            entries.append(NewEntry(Direction.TO_NETWORK, network, room, orjson.dumps(event), now, key))
+            events.append(event)
+        writes = (self._transactions.write(txn.id, txn.digest, now),)
+        accepted = await self._journal.append(entries, writes)
+        self._lanes.offer(entries, accepted, events)
+
+
+class NetworkInbox:
+    """Stores what one client of a network receives. The `Inbox` of the contract."""
+
+    def __init__(
+        self,
+        network: NetworkId,
+        login: LoginId | None,
+        journal: Journal,
+        lanes: Lanes,
+        kv: KeyValues,
+        clock: Clock,
+        report: "StateSink",
+    ) -> None:
+        self._network = network
+        self._login = login
+        self._journal = journal
+        self._lanes = lanes
+        self._kv = kv
+        self._clock = clock
+        self._report = report
+
+    async def receive(
+        self,
+        events: Sequence[RemoteEvent],
+        *,
+        cursor: bytes | None = None,
+        state: Mapping[str, bytes] | None = None,
+    ) -> list[Accepted]:
+        """As `Inbox.receive`."""
+        now = self._clock.now_ms()
+        entries = [
+            NewEntry(Direction.TO_MATRIX, self._network, self._lane(event), encode(event), now, self._key(event))
+            for event in events
+        ]
+        writes: list[Write] = []
+        if cursor is not None:
+            name = f"{self._network}/{self._login}" if self._login else self._network
+            writes.append(self._kv.write(CURSORS, name, cursor))
+        for name, value in (state or {}).items():
+            writes.append(self._kv.write(f"network:{self._network}", name, value))
+        accepted = await self._journal.append(entries, writes)
+        self._lanes.offer(entries, accepted, events)
+        return accepted
+
+    def report(self, state: LoginState) -> None:
+        """As `Inbox.report`."""
+        self._report(state)
+
+    def _lane(self, event: RemoteEvent) -> str:
+        if isinstance(event, RemoteRename):
+            return f"{self._network}\x1f\x1fpeople"
+        return PortalKey(self._network, event.chat, event.receiver).lane()
+
+    def _key(self, event: RemoteEvent) -> bytes | None:
+        message = getattr(event, "id", None)
+        if message is None:
+            return None
+        # Ids chosen by strangers suppress nobody: who sent it, and where, is part of the key.
+        sender = event.member if isinstance(event, RemoteMember) else event.sender  # type: ignore[union-attr]
+        parts = (self._lane(event), sender.id, type(event).__name__, message)
+        return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+
+
+class StateSink(Protocol):
+    """Takes the states that clients report. Must not block."""
+
+    def __call__(self, state: LoginState) -> None: ...

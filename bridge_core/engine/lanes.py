@@ -1,0 +1,258 @@
+"""Lanes: entries of one lane are handled in order, lanes at the same time; one task per lane that has work.
+
+A lane holds a bounded window of entries in memory; the rest stays in the journal and is loaded when its turn comes.
+What is handled, and how, is the handler's; when to try again, and when to give up, is decided here.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Protocol
+
+import structlog
+
+from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
+from bridge_core.api.host import Clock
+from bridge_core.api.network import Accepted
+from bridge_core.engine.payload import VERSION
+from bridge_core.engine.ports import Delivery, Direction, Entry, Journal, NewEntry
+from bridge_core.observe.tasks import TaskOwner
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class LaneSettings:
+    """Bounds of the lanes. Times are seconds."""
+
+    window: int = 256
+    """Entries of one lane held in memory."""
+    batch: int = 64
+    """Entries whose deliveries are committed together before the first of them is tried."""
+    retry_window: float = 3 * 24 * 3600.0
+    """How long an entry is tried before it is dead-lettered."""
+    first_delay: float = 0.5
+    max_delay: float = 30.0
+
+
+@dataclass(slots=True)
+class Planned:
+    """An entry with the deliveries that are to be made for it, in order. None at all: it was ignored, and why."""
+
+    entry: Entry
+    deliveries: Sequence[Delivery] = ()
+    stored: bool = False
+    """The deliveries are in the journal already (found there after a restart)."""
+    ignored: str = ""
+
+
+def _by_id(entry: Entry) -> int:
+    return entry.id
+
+
+class LaneHandler(Protocol):
+    """What is done with the entries of one direction."""
+
+    async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
+        """Plan a prefix of the entries, at least one, without any effect that a crash could double.
+
+        An error of the contract (TransientError, RateLimitedError) concerns the first entry.
+        """
+
+    async def perform(self, planned: Planned) -> None:
+        """Make the deliveries of one entry and settle each. Errors as for `plan`; those settled are not made again."""
+
+    async def postponed(self, entries: Sequence[Entry]) -> None:
+        """These were planned and wait now: what was recorded about attempts not made is to be taken back."""
+
+    async def abandon(self, entry: Entry, reason: str) -> None:
+        """Settle what is still open of the entry as dead."""
+
+
+@dataclass(slots=True)
+class Lane:
+    """One lane's window: `last` is the highest id ever put into it, `highest` the highest id offered."""
+
+    name: str
+    queue: deque[Entry] = field(default_factory=deque)
+    on_disk: bool = False
+    last: int = 0
+    highest: int = 0
+    running: bool = False
+    failures: int = 0
+    again: list[Entry] = field(default_factory=list)
+    """Entries that were handed over, did not arrive, and go first now."""
+
+
+class Lanes:
+    """All lanes of one direction."""
+
+    def __init__(
+        self,
+        direction: Direction,
+        journal: Journal,
+        handler: LaneHandler,
+        clock: Clock,
+        tasks: TaskOwner,
+        settings: LaneSettings,
+    ) -> None:
+        self._direction = direction
+        self._journal = journal
+        self._handler = handler
+        self._clock = clock
+        self._tasks = tasks
+        self._settings = settings
+        self._lanes: dict[str, Lane] = {}
+        self._stopping = False
+        self._wake = asyncio.Event()
+
+    async def start(self) -> None:
+        """Take up what the journal holds."""
+        for found in await self._journal.open_lanes():
+            if found.direction is self._direction and found.lane not in self._lanes:
+                lane = self._lanes[found.lane] = Lane(found.lane, on_disk=True)
+                self._run(lane)
+
+    def offer(self, entries: Sequence[NewEntry], accepted: Sequence[Accepted], events: Sequence[object]) -> None:
+        """Hand over entries that were just committed. Does not block."""
+        for new, result, event in zip(entries, accepted, events, strict=True):
+            if result.duplicate:
+                continue
+            lane = self._lanes.get(new.lane)
+            if lane is None:
+                lane = self._lanes[new.lane] = Lane(new.lane)
+            entry = result.entry
+            lane.highest = max(lane.highest, entry)
+            if entry > lane.last and (lane.on_disk or len(lane.queue) >= self._settings.window):
+                lane.on_disk = True  # too many to hold: it is loaded when its turn comes
+            else:
+                # An id below `last` was accepted at the same time as that one by another caller: either order will do.
+                lane.last = max(lane.last, entry)
+                lane.queue.append(
+                    Entry(
+                        entry, new.direction, new.network, new.lane, new.payload, VERSION, new.received_at, event=event
+                    )
+                )
+            if not lane.running:
+                self._run(lane)
+
+    def again(self, entry: Entry) -> None:
+        """Handle an entry once more, before all later ones of its lane: what it was handed to did not take it."""
+        lane = self._lanes.get(entry.lane)
+        if lane is None:
+            lane = self._lanes[entry.lane] = Lane(entry.lane, last=entry.id, highest=entry.id)
+        lane.again.append(entry)
+        if not lane.running and not self._stopping:
+            self._run(lane)
+
+    def wake(self) -> None:
+        """Something that lanes may wait for has come back: try again now."""
+        self._wake.set()
+        self._wake = asyncio.Event()
+
+    def stop(self) -> None:
+        """Begin nothing more; what is being handled goes on until the task owner ends it."""
+        self._stopping = True
+        self.wake()
+
+    def busy(self) -> int:
+        """How many lanes have work."""
+        return len(self._lanes)
+
+    def _run(self, lane: Lane) -> None:
+        lane.running = True
+        self._tasks.begin(self._work(lane), f"lane:{self._direction.name.lower()}")
+
+    async def _work(self, lane: Lane) -> None:
+        try:
+            while not self._stopping:
+                if lane.again:
+                    lane.queue = deque(sorted([*lane.again, *lane.queue], key=_by_id))
+                    lane.again = []
+                if not lane.queue:
+                    if not lane.on_disk:
+                        break
+                    await self._load(lane)
+                    continue
+                await self._step(lane)
+        finally:
+            lane.running = False
+            if not (lane.queue or lane.on_disk or lane.again):
+                self._lanes.pop(lane.name, None)
+
+    async def _load(self, lane: Lane) -> None:
+        window = self._settings.window
+        try:
+            entries = await self._journal.load(self._direction, lane.name, lane.last, window)
+        except TransientError as error:
+            log.warning("lane_load_failed", lane=lane.name, error=str(error))
+            await self._pause(self._settings.first_delay)
+            return
+        for entry in entries:
+            entry.unsettled = len(entry.deliveries)
+        lane.queue.extend(entries)
+        if entries:
+            lane.last = max(lane.last, entries[-1].id)
+        lane.on_disk = len(entries) >= window or lane.highest > lane.last
+
+    async def _step(self, lane: Lane) -> None:
+        batch = [lane.queue[index] for index in range(min(len(lane.queue), self._settings.batch))]
+        head = batch[0]
+        try:
+            plan = await self._handler.plan(batch)
+            fresh = [(item.entry, item.deliveries) for item in plan if item.deliveries and not item.stored]
+            if fresh:
+                await self._journal.route_many(fresh)
+                for entry, deliveries in fresh:
+                    entry.routed = True
+                    entry.deliveries = list(deliveries)
+                    entry.unsettled = len(entry.deliveries)
+            for item in plan:
+                head = item.entry
+                await self._handler.perform(item)
+                lane.queue.popleft()
+                lane.failures = 0
+        except (RateLimitedError, TransientError) as error:
+            await self._later(lane, head, str(error), getattr(error, "retry_after", None))
+        except BridgeError as error:
+            await self._give_up(lane, head, str(error))
+        except Exception:
+            # A bug must not stop the lane: the entry is kept, visible and replayable.
+            log.exception("entry_failed", lane=lane.name, entry=head.id)
+            await self._give_up(lane, head, "internal error, see the log")
+
+    async def _later(self, lane: Lane, entry: Entry, error: str, delay: float | None) -> None:
+        now = self._clock.now_ms()
+        if now - entry.received_at > self._settings.retry_window * 1000:
+            await self._give_up(lane, entry, f"gave up after the retry window: {error}")
+            return
+        lane.failures += 1
+        if delay is None:
+            delay = min(self._settings.first_delay * 2 ** min(lane.failures - 1, 12), self._settings.max_delay)
+        entry.attempts += 1
+        entry.next_attempt_at = now + int(delay * 1000)
+        log.info("entry_postponed", lane=lane.name, entry=entry.id, attempts=entry.attempts, delay=delay, error=error)
+        try:
+            await self._handler.postponed([lane.queue[n] for n in range(min(len(lane.queue), self._settings.batch))])
+            await self._journal.postpone(entry, error, entry.next_attempt_at)
+        except TransientError as failure:
+            log.warning("postpone_not_stored", entry=entry.id, error=str(failure))
+        await self._pause(delay)
+
+    async def _give_up(self, lane: Lane, entry: Entry, reason: str) -> None:
+        await self._handler.abandon(entry, reason)
+        log.error("entry_dead", lane=lane.name, entry=entry.id, reason=reason)
+        if lane.queue and lane.queue[0] is entry:
+            lane.queue.popleft()
+        lane.failures = 0
+
+    async def _pause(self, delay: float) -> None:
+        if self._stopping:
+            return
+        wake = self._wake
+        try:
+            async with asyncio.timeout(delay):
+                await wake.wait()
+        except TimeoutError:
+            return

@@ -1,0 +1,81 @@
+"""Who of Matrix is in which room, and under what name: asked of the homeserver once, kept right by events."""
+
+from collections import OrderedDict
+from typing import Any, Final
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.events import MatrixSender
+from bridge_core.api.ids import RoomId, UserId
+from bridge_core.engine.names import Names
+from bridge_core.engine.ports import MatrixSide
+
+_SENDERS: Final = 50_000
+_ROOMS: Final = 500
+
+
+class Members:
+    """Bounded caches of member names and of whole member lists."""
+
+    def __init__(self, matrix: MatrixSide, names: Names) -> None:
+        self._matrix = matrix
+        self._names = names
+        self._senders: OrderedDict[tuple[RoomId, UserId], MatrixSender] = OrderedDict()
+        self._rooms: OrderedDict[RoomId, set[UserId]] = OrderedDict()
+
+    def known(self, room: RoomId, user: UserId) -> MatrixSender | None:
+        """The sender if in memory. Does not block."""
+        return self._senders.get((room, user))
+
+    async def sender(self, room: RoomId, user: UserId) -> MatrixSender:
+        """A sender under their name in the room; when that cannot be had, under their localpart."""
+        found = self._senders.get((room, user))
+        if found is not None:
+            return found
+        try:
+            content = await self._matrix.state(room, "m.room.member", user) or {}
+        except BridgeError:
+            return self._make(user, {})  # not remembered: the next message asks again
+        made = self._make(user, content)
+        self._remember(room, user, made)
+        return made
+
+    def changed(self, room: RoomId, user: UserId, content: dict[str, Any]) -> None:
+        """A membership event came in."""
+        joined = content.get("membership") == "join"
+        if joined:
+            if (room, user) in self._senders:
+                self._remember(room, user, self._make(user, content))
+        else:
+            self._senders.pop((room, user), None)
+        members = self._rooms.get(room)
+        if members is not None:
+            (members.add if joined else members.discard)(user)
+
+    async def of(self, room: RoomId) -> frozenset[UserId]:
+        """All Matrix users joined to the room, without ghosts and bot. Raises as the Matrix side does: fail closed."""
+        members = self._rooms.get(room)
+        if members is None:
+            everybody = await self._matrix.members(room)
+            members = self._rooms[room] = {user for user in everybody if not self._names.is_ours(user)}
+            if len(self._rooms) > _ROOMS:
+                self._rooms.popitem(last=False)
+        return frozenset(members)
+
+    def forget(self, room: RoomId) -> None:
+        """Ask anew next time."""
+        self._rooms.pop(room, None)
+
+    def _make(self, user: UserId, content: dict[str, Any]) -> MatrixSender:
+        name = content.get("displayname")
+        avatar = content.get("avatar_url")
+        localpart = user[1:].partition(":")[0]
+        return MatrixSender(
+            user,
+            name[:255] if isinstance(name, str) and name.strip() else localpart,
+            avatar if isinstance(avatar, str) and avatar.startswith("mxc://") else None,
+        )
+
+    def _remember(self, room: RoomId, user: UserId, sender: MatrixSender) -> None:
+        self._senders[room, user] = sender
+        if len(self._senders) > _SENDERS:
+            self._senders.popitem(last=False)

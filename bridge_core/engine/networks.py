@@ -1,0 +1,191 @@
+"""The configured networks as they run: connector, clients, logins, and who speaks for whom."""
+
+import asyncio
+from collections.abc import Iterator
+from dataclasses import dataclass
+from enum import StrEnum
+
+import structlog
+
+from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.events import MatrixSender
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
+from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus
+from bridge_core.api.optional import ProvidesLogins, Puppets
+from bridge_core.engine.permissions import Permission, Permissions
+from bridge_core.engine.ports import PortalRow, Users
+
+log = structlog.get_logger(__name__)
+
+
+class Unknown(StrEnum):
+    """What is done with a message whose fate is unknown and cannot be found out."""
+
+    REPORT = "report"
+    RESEND = "resend"
+
+
+@dataclass(frozen=True, slots=True)
+class NetworkOptions:
+    """What the core itself reads of a network's configuration."""
+
+    relay: bool = True
+    unknown: Unknown = Unknown.REPORT
+    provided_for: frozenset[str] = frozenset()
+    """Users (`@user:server`), servers, or `*`, who get a provided login."""
+
+
+@dataclass(frozen=True, slots=True)
+class Speaker:
+    """The client that speaks for a sender. `relayed`: it speaks for many, so the text must name the sender."""
+
+    client: Client
+    relayed: bool
+    login: LoginId | None = None
+
+
+class Network:
+    """One configured network."""
+
+    def __init__(
+        self,
+        network: NetworkId,
+        connector: Connector,
+        options: NetworkOptions,
+        permissions: Permissions,
+        users: Users,
+    ) -> None:
+        self.id = network
+        self.connector = connector
+        self.options = options
+        self._permissions = permissions
+        self._users = users
+        self._inbox: Inbox | None = None
+        self._clients: dict[UserId, tuple[Login, Client]] = {}
+        self._locks: dict[UserId, asyncio.Lock] = {}
+        self.main: Client | None = None
+        self.states: dict[LoginId | None, LoginState] = {}
+
+    @property
+    def up(self) -> bool:
+        """Whether the network-wide client says that it is connected."""
+        state = self.states.get(None)
+        return state is not None and state.status is LoginStatus.CONNECTED
+
+    async def start(self, inbox: Inbox) -> None:
+        """Make the clients; none is connected yet."""
+        self._inbox = inbox
+        self.main = self.connector.client(None, inbox)
+        for login in await self._users.logins(self.id):
+            self._clients[login.user] = (login, self.connector.client(login, inbox))
+
+    async def connect(self, cursor: bytes | None) -> None:
+        """Connect the network-wide client. Clients of provided logins connect when they first speak."""
+        if self.main is not None:
+            await self.main.connect(cursor)
+        for login, client in self._clients.values():
+            if not login.provided:
+                await client.connect(None)
+
+    async def disconnect(self) -> None:
+        """Close all clients."""
+        clients = [client for _, client in self._clients.values()]
+        if self.main is not None:
+            clients.append(self.main)
+        for result in await asyncio.gather(*(client.disconnect() for client in clients), return_exceptions=True):
+            if isinstance(result, BaseException):
+                log.warning("disconnect_failed", network=self.id, error=repr(result))
+
+    def login_of(self, login: LoginId) -> Login | None:
+        """The login with this id."""
+        for known, _ in self._clients.values():
+            if known.id == login:
+                return known
+        return None
+
+    def client_of(self, user: UserId) -> Client | None:
+        """The client of a user's login, if there is one."""
+        found = self._clients.get(user)
+        return found[1] if found is not None else None
+
+    def logins(self) -> list[Login]:
+        """All logins."""
+        return [login for login, _ in self._clients.values()]
+
+    async def speaker(self, sender: MatrixSender, portal: PortalRow) -> Speaker:
+        """Who speaks for a sender in a chat.
+
+        Raises RejectedError in words for the sender, NotConnectedError when the only one who may speak is not ready.
+        """
+        level = self._permissions.of(sender.id)
+        if level is Permission.BLOCKED:
+            raise RejectedError("you are not allowed to use this bridge")
+        found = self._clients.get(sender.id)
+        if found is None and level >= Permission.USER and self._provides(sender.id):
+            found = await self._provide(sender)
+        if portal.receiver is not None and (found is None or found[0].id != portal.receiver):
+            raise RejectedError("this private chat belongs to another user")
+        if found is not None:
+            login, client = found
+            if not isinstance(client, Puppets) or client.ready(portal.chat):
+                return Speaker(client, False, login.id)
+            await client.prepare(portal.chat)
+            if portal.receiver is not None:
+                raise NotConnectedError("your connection is not ready yet")
+        if not self.options.relay or self.main is None:
+            if found is not None:
+                raise NotConnectedError("your connection is not ready yet")
+            raise RejectedError("you need a login on this network, and there is no relay")
+        return Speaker(self.main, True)
+
+    def _provides(self, user: UserId) -> bool:
+        allowed = self.options.provided_for
+        return isinstance(self.connector, ProvidesLogins) and (
+            "*" in allowed or user in allowed or user.partition(":")[2] in allowed
+        )
+
+    async def login_for(self, sender: MatrixSender) -> Login | None:
+        """The sender's login, provided now when the network does that and the sender may have one."""
+        found = self._clients.get(sender.id)
+        if found is None and self._permissions.of(sender.id) >= Permission.USER and self._provides(sender.id):
+            found = await self._provide(sender)
+        return found[0] if found is not None else None
+
+    async def _provide(self, sender: MatrixSender) -> tuple[Login, Client] | None:
+        lock = self._locks.setdefault(sender.id, asyncio.Lock())
+        async with lock:
+            found = self._clients.get(sender.id)
+            if found is not None or not isinstance(self.connector, ProvidesLogins) or self._inbox is None:
+                return found
+            login = await self.connector.provide(sender.id, sender.name)
+            if login is None:
+                return None
+            await self._users.save_login(self.id, login)
+            found = self._clients[sender.id] = (login, self.connector.client(login, self._inbox))
+            log.info("login_provided", network=self.id, user=sender.id, login=login.id)
+        self._locks.pop(sender.id, None)
+        return found
+
+
+class Networks:
+    """All networks by name."""
+
+    def __init__(self, networks: dict[NetworkId, Network]) -> None:
+        self._networks = networks
+
+    def __iter__(self) -> Iterator[Network]:
+        return iter(self._networks.values())
+
+    def get(self, network: NetworkId) -> Network | None:
+        """The network of this name."""
+        return self._networks.get(network)
+
+    def chat(self, network: NetworkId, text: str) -> ChatId:
+        """The chat named by `text`. Raises RejectedError in words for whoever named it."""
+        found = self._networks.get(network)
+        if found is None:
+            raise RejectedError(f"there is no network {network}; there are: {', '.join(sorted(self._networks))}")
+        try:
+            return found.connector.chat(text)
+        except ValueError as error:
+            raise RejectedError(str(error)) from error

@@ -1,0 +1,320 @@
+"""Matrix -> network: what happens to the events of a room, one by one and in order."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import Any
+
+import orjson
+import structlog
+
+from bridge_core.api.errors import (
+    BridgeError,
+    NotConnectedError,
+    RejectedError,
+    UnknownOutcomeError,
+    UnsupportedError,
+)
+from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixOutgoing, MatrixRedaction
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import EventId, MessageId, NetworkId, RoomId
+from bridge_core.api.network import Sent
+from bridge_core.api.optional import Edits, Reacts, Redacts, ResolvesOutcomes
+from bridge_core.engine.attempts import Attempts
+from bridge_core.engine.confirmations import Confirmations, Waiting
+from bridge_core.engine.lanes import Lanes, Planned
+from bridge_core.engine.networks import Network, Networks, Speaker, Unknown
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import (
+    Delivery,
+    DeliveryState,
+    Entry,
+    Journal,
+    Messages,
+    Outcome,
+    PortalRow,
+    Settlement,
+    Write,
+)
+from bridge_core.engine.roomevents import RoomEvents
+from bridge_core.engine.status import Status
+from bridge_core.engine.translation import Translation
+from bridge_core.observe.tasks import TaskOwner
+
+log = structlog.get_logger(__name__)
+
+
+class Outgoing:
+    """Handles the lanes towards networks. One lane is one room."""
+
+    def __init__(
+        self,
+        journal: Journal,
+        networks: Networks,
+        portals: PortalIndex,
+        messages: Messages,
+        translation: Translation,
+        confirmations: Confirmations,
+        attempts: Attempts,
+        status: Status,
+        room_events: RoomEvents,
+        clock: Clock,
+        tasks: TaskOwner,
+    ) -> None:
+        self._journal = journal
+        self._networks = networks
+        self._portals = portals
+        self._messages = messages
+        self._translation = translation
+        self._confirmations = confirmations
+        self._attempts = attempts
+        self._status = status
+        self._room_events = room_events
+        self._clock = clock
+        self._tasks = tasks
+        self._lanes: Lanes | None = None
+
+    def attach(self, lanes: Lanes) -> None:
+        """The lanes that this handler serves."""
+        self._lanes = lanes
+
+    async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
+        """Choose the deliveries of each entry, and record the attempts that are about to be made."""
+        plan: list[Planned] = []
+        again: list[Delivery] = []
+        for entry in entries:
+            if entry.deliveries:
+                again += [item for item in entry.deliveries if self._to_attempt(item)]
+                plan.append(Planned(entry, entry.deliveries, stored=True))
+                continue
+            if entry.event is None:
+                entry.event = orjson.loads(entry.payload)
+            reason = self._room_events.not_bridged(entry.event)
+            portals = self._portals.in_room(RoomId(entry.lane)) if not reason else ()
+            if not portals:
+                plan.append(Planned(entry, ignored=reason or "not bridged"))
+                continue
+            plan.append(Planned(entry, [self._delivery(entry, portal) for portal in portals]))
+        if again:
+            await self._journal.attempt(again)
+        return plan
+
+    def _delivery(self, entry: Entry, portal: PortalRow) -> Delivery:
+        delivery = Delivery(
+            self._journal.new_delivery_id(),
+            entry.id,
+            portal.network,
+            entry.direction,
+            str(portal.id),
+            DeliveryState.READY,
+            b"",
+            request=portal.id,
+        )
+        self._to_attempt(delivery)
+        return delivery
+
+    def _to_attempt(self, delivery: Delivery) -> bool:
+        """Mark an attempt, unless it would surely fail: what was never tried must not look as if it had been."""
+        if delivery.state is not DeliveryState.READY:
+            return False
+        network = self._networks.get(NetworkId(delivery.network))
+        if network is None or not network.up:
+            return False
+        delivery.request = int(delivery.target)
+        delivery.state = DeliveryState.ATTEMPTED
+        delivery.attempts += 1
+        delivery.first_attempt_at = delivery.first_attempt_at or self._clock.now_ms()
+        return True
+
+    async def perform(self, planned: Planned) -> None:
+        """Hand the entry to its networks, or do what it asks of the bridge itself."""
+        entry = planned.entry
+        if entry.event is None:
+            entry.event = orjson.loads(entry.payload)
+        if not planned.deliveries:
+            reason = await self._room_events.handle(entry.event) or planned.ignored
+            self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.IGNORED, reason=reason))
+            return
+        for delivery in list(entry.deliveries):
+            try:
+                await self._one(entry, delivery)
+            except UnknownOutcomeError as error:
+                await self._unknown(entry, delivery, str(error))
+            except UnsupportedError as error:
+                await self._status.once(RoomId(entry.lane), _event_id(entry), delivery.network, str(error))
+                self._settle(entry, delivery, Outcome.REJECTED, str(error))
+            except RejectedError as error:
+                await self._rejected(entry, delivery, str(error))
+
+    async def _one(self, entry: Entry, delivery: Delivery) -> None:
+        portal = self._portals.by_id(int(delivery.target))
+        network = self._networks.get(NetworkId(delivery.network))
+        if portal is None or network is None:
+            raise RejectedError("this room is not bridged any more")
+        sender = await self._translation.sender(entry.event)
+        message = await self._translation.outgoing(entry.event, portal, sender)
+        if message is None:
+            raise RejectedError("it refers to a message that is not known there")
+        if delivery.state is DeliveryState.ATTEMPTED and delivery.request is None:
+            delivery.request = int(delivery.target)
+            if not await self._resolve(entry, delivery, network, portal, message):
+                return
+        if delivery.state is DeliveryState.READY:
+            if not self._to_attempt(delivery):
+                raise NotConnectedError(f"{network.id} is not connected")
+            await self._journal.attempt([delivery])
+        speaker = await network.speaker(sender, portal)
+        room = RoomId(entry.lane)
+        if not speaker.relayed:
+            relayed = self._confirmations.relayed_by(room, sender.id)
+            if relayed is not None:
+                # Their own connection would overtake what the relay still has in flight.
+                await self._confirmations.wait(relayed, 10.0)
+        await self._confirmations.room_for_one(room)
+        sent = await self._hand_over(speaker, message, delivery)
+        if sent.confirmation is None:
+            self._delivered(entry, delivery, portal, sent)
+            return
+        entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
+        waiting = Waiting(entry, delivery, message.event_id, sender.id, speaker.relayed)
+        self._confirmations.add(room, waiting, sent.confirmation, self._confirmed)
+
+    async def _hand_over(self, speaker: Speaker, message: MatrixOutgoing, delivery: Delivery) -> Sent:
+        client, attempt = speaker.client, self._attempts.make(delivery)
+        if speaker.relayed:
+            message = replace(message, relayed=True)
+        if isinstance(message, MatrixMessage):
+            return await client.send(message, attempt)
+        if isinstance(message, MatrixEdit):
+            if isinstance(client, Edits):
+                return await client.edit(message, attempt)
+            raise UnsupportedError("messages cannot be edited there")
+        if isinstance(message, MatrixRedaction):
+            if isinstance(client, Redacts):
+                return await client.redact(message, attempt)
+            raise UnsupportedError("messages cannot be taken back there")
+        if isinstance(client, Reacts):
+            return await client.react(message, attempt)
+        raise UnsupportedError("there are no reactions there")
+
+    async def _resolve(
+        self, entry: Entry, delivery: Delivery, network: Network, portal: PortalRow, message: MatrixOutgoing
+    ) -> bool:
+        """Find out about an attempt of an earlier process; whether to make a new one now."""
+        if network.connector.meta.idempotent:
+            return await self._once_more(delivery)
+        client = network.client_of(message.sender.id) or network.main
+        if isinstance(client, ResolvesOutcomes):
+            sent = await client.outcome(message, self._attempts.make(delivery))
+            if sent is not None:
+                self._delivered(entry, delivery, portal, sent)
+                return False
+        if network.options.unknown is Unknown.RESEND:
+            log.warning("unknown_outcome_resent", network=network.id, entry=entry.id)
+            return await self._once_more(delivery)
+        raise UnknownOutcomeError("the bridge was stopped while sending it")
+
+    async def _once_more(self, delivery: Delivery) -> bool:
+        delivery.attempts += 1
+        await self._journal.attempt([delivery])
+        return True
+
+    def _confirmed(self, entry: Entry, delivery: Delivery, future: "asyncio.Future[Sent]") -> None:
+        """A confirmation came, or failed. Runs in a callback of the loop: nothing here blocks."""
+        if future.cancelled():
+            return  # the bridge stops: the attempt stays recorded
+        error = future.exception()
+        if error is None:
+            portal = self._portals.by_id(int(delivery.target))
+            if portal is not None:
+                self._delivered(entry, delivery, portal, future.result())
+            return
+        self._tasks.begin(self._failed(entry, delivery, error), "unconfirmed")
+
+    async def _failed(self, entry: Entry, delivery: Delivery, error: BaseException) -> None:
+        if isinstance(error, RejectedError):
+            await self._rejected(entry, delivery, str(error))
+        elif isinstance(error, UnknownOutcomeError):
+            await self._unknown(entry, delivery, str(error))
+        elif isinstance(error, BridgeError):
+            await self._try_again(entry, delivery)
+        else:
+            log.error("confirmation_failed", entry=entry.id, exc_info=error)
+            await self._unknown(entry, delivery, "internal error, see the log")
+
+    async def _unknown(self, entry: Entry, delivery: Delivery, reason: str) -> None:
+        network = self._networks.get(NetworkId(delivery.network))
+        if network is not None and network.options.unknown is Unknown.RESEND:
+            await self._try_again(entry, delivery)
+            return
+        log.warning("delivery_unknown", network=delivery.network, entry=entry.id, reason=reason)
+        await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason, certain=False)
+        self._settle(entry, delivery, Outcome.REJECTED, f"unknown outcome: {reason}")
+
+    async def _try_again(self, entry: Entry, delivery: Delivery) -> None:
+        if delivery not in entry.deliveries:
+            entry.deliveries = [delivery, *entry.deliveries]
+        await self._unattempted([delivery])
+        if self._lanes is not None:
+            self._lanes.again(entry)
+
+    async def postponed(self, entries: Sequence[Entry]) -> None:
+        """Take back the attempts that were recorded for these and not made."""
+        await self._unattempted([item for entry in entries for item in entry.deliveries if item.request is not None])
+
+    async def _rejected(self, entry: Entry, delivery: Delivery, reason: str) -> None:
+        log.info("delivery_rejected", network=delivery.network, entry=entry.id, reason=reason)
+        await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason)
+        self._settle(entry, delivery, Outcome.REJECTED, reason)
+
+    async def _unattempted(self, deliveries: Sequence[Delivery]) -> None:
+        """These were not written: whoever finds them after a crash may try them without a doubt."""
+        changed = [item for item in deliveries if item.state is DeliveryState.ATTEMPTED]
+        for item in changed:
+            item.state = DeliveryState.READY
+        if changed:
+            await self._journal.attempt(changed)
+
+    def _delivered(self, entry: Entry, delivery: Delivery, portal: PortalRow, sent: Sent) -> None:
+        event = _event_id(entry)
+        # Without a remote id the event's own stands in, so that it is known as one that crossed.
+        ids = sent.ids or (MessageId(f"~{event}"),)
+        writes: tuple[Write, ...] = tuple(
+            self._messages.write(
+                portal.id, message, part, RoomId(entry.lane), event, entry.event["sender"], entry.received_at
+            )
+            for part, message in enumerate(ids)
+        )
+        self._settle(entry, delivery, Outcome.DELIVERED, "", writes)
+
+    def _settle(
+        self, entry: Entry, delivery: Delivery, outcome: Outcome, reason: str, writes: tuple[Write, ...] = ()
+    ) -> None:
+        entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
+        entry.unsettled -= 1
+        self._journal.settle(
+            Settlement(
+                entry.id,
+                delivery.network,
+                entry.direction,
+                outcome,
+                delivery.id,
+                reason,
+                writes,
+                entry_done=entry.unsettled <= 0,
+            )
+        )
+
+    async def abandon(self, entry: Entry, reason: str) -> None:
+        """Keep what is left of the entry as dead letters, and tell the sender."""
+        if isinstance(entry.event, Mapping) and entry.deliveries:
+            await self._status.failed(RoomId(entry.lane), _event_id(entry), entry.network, reason)
+        if not entry.deliveries:
+            self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.DEAD, reason=reason))
+        for delivery in list(entry.deliveries):
+            self._settle(entry, delivery, Outcome.DEAD, reason)
+
+
+def _event_id(entry: Entry) -> EventId:
+    event: Mapping[str, Any] = entry.event
+    return EventId(event["event_id"])

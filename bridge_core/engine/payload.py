@@ -1,0 +1,130 @@
+"""Remote events to journal payloads and back, in a form that later versions can still read.
+
+A frozen dataclass becomes `[tag, field, field, ...]`. A class may gain fields at its end (with defaults) without a new
+version; anything else needs a new VERSION and a branch in `decode`. Tags are never used again for another class.
+"""
+
+from dataclasses import MISSING, dataclass, fields
+from enum import StrEnum
+from typing import Any, Final
+
+import orjson
+
+from bridge_core.api import content, events
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.events import RemoteEvent
+from bridge_core.api.ids import EventId, RoomId
+
+VERSION: Final = 1
+
+
+class PayloadError(BridgeError):
+    """A stored payload cannot be read: it was written by a newer version, or the database was damaged."""
+
+
+@dataclass(frozen=True, slots=True)
+class BotNotice:
+    """The bot says something in a room: a status, a command's answer. `about` is the event it answers."""
+
+    room: RoomId
+    text: str
+    about: EventId | None = None
+    html: str | None = None
+
+
+_TAGS: Final[dict[str, type[Any]]] = {
+    "p": content.Plain,
+    "s": content.Span,
+    "col": content.Colored,
+    "spo": content.Spoiler,
+    "a": content.Link,
+    "@": content.Mention,
+    "#": content.RoomMention,
+    "pic": content.Picture,
+    "math": content.Math,
+    "par": content.Paragraph,
+    "h": content.Heading,
+    "q": content.Quote,
+    "code": content.CodeBlock,
+    "list": content.ListBlock,
+    "hr": content.Rule,
+    "tab": content.Table,
+    "det": content.Details,
+    "att": content.Attachment,
+    "c": content.Content,
+    "who": events.RemoteSender,
+    "msg": events.RemoteMessage,
+    "edit": events.RemoteEdit,
+    "red": events.RemoteRedaction,
+    "rea": events.RemoteReaction,
+    "rec": events.RemoteReceipt,
+    "typ": events.RemoteTyping,
+    "mem": events.RemoteMember,
+    "ren": events.RemoteRename,
+    "info": events.RemoteInfo,
+    "sta": events.RemoteStatus,
+    "con": events.RemoteConsent,
+    "jrq": events.RemoteJoinRequest,
+    "gap": events.RemoteGap,
+    "bot": BotNotice,
+}
+_TAG_OF: Final[dict[type[Any], str]] = {cls: tag for tag, cls in _TAGS.items()}
+_FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {cls: tuple(f.name for f in fields(cls)) for cls in _TAG_OF}
+_REQUIRED: Final[dict[type[Any], int]] = {
+    cls: sum(f.default is MISSING and f.default_factory is MISSING for f in fields(cls)) for cls in _TAG_OF
+}
+_ENUMS: Final[dict[tuple[type[Any], str], type[StrEnum]]] = {
+    (content.Span, "style"): content.Style,
+    (content.Content, "kind"): content.Kind,
+    (content.Attachment, "kind"): content.MediaKind,
+    (events.RemoteMember, "membership"): events.Membership,
+    (events.RemoteStatus, "fate"): events.Fate,
+}
+
+
+def _pack(value: Any) -> Any:
+    cls = value.__class__
+    if cls is str or cls is int or value is None or cls is bool or cls is float:
+        return value
+    if cls is tuple:
+        return [0, *map(_pack, value)]
+    if issubclass(cls, StrEnum):
+        return value.value
+    tag = _TAG_OF.get(cls)
+    if tag is None:
+        raise PayloadError(f"a {cls.__name__} cannot be stored")
+    return [tag, *[_pack(getattr(value, name)) for name in _FIELDS[cls]]]
+
+
+def _unpack(value: Any) -> Any:
+    if value.__class__ is not list:
+        return value
+    tag = value[0]
+    if tag == 0:
+        return tuple(map(_unpack, value[1:]))
+    cls = _TAGS[tag]
+    names = _FIELDS[cls]
+    if not _REQUIRED[cls] <= len(value) - 1 <= len(names):
+        raise PayloadError(f"a stored {cls.__name__} has {len(value) - 1} fields")
+    # The event types in the journal are few and their enums known: everything else is a plain value.
+    values = [
+        _ENUMS[cls, name](item) if (cls, name) in _ENUMS else _unpack(item)
+        for name, item in zip(names, value[1:], strict=False)
+    ]
+    return cls(*values)
+
+
+def encode(event: "RemoteEvent | BotNotice") -> bytes:
+    """The payload of an event. Raises PayloadError for what is no event of the contract."""
+    return orjson.dumps(_pack(event))
+
+
+def decode(payload: bytes, version: int) -> "RemoteEvent | BotNotice":
+    """The event of a payload. Raises PayloadError when it cannot be read."""
+    if version != VERSION:
+        raise PayloadError(f"this payload has version {version}, and this program reads version {VERSION}")
+    try:
+        event = _unpack(orjson.loads(payload))
+    except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
+        raise PayloadError(f"this payload is damaged: {type(error).__name__}") from error
+    return event  # type: ignore[no-any-return]

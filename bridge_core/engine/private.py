@@ -1,0 +1,68 @@
+"""Private chats: a portal of one login, with one ghost in it."""
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import MatrixSender, RemoteSender
+from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.network import Login
+from bridge_core.api.optional import NamesPeople, OpensDirectChats
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.networks import Network, Networks
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import MatrixSide, PortalRow
+from bridge_core.engine.rooms import RoomMaker
+
+
+class PrivateChats:
+    """Opens private chats from Matrix. Those begun on the network are made by the incoming side."""
+
+    def __init__(
+        self, networks: Networks, portals: PortalIndex, ghosts: GhostPool, rooms: RoomMaker, matrix: MatrixSide
+    ) -> None:
+        self._networks = networks
+        self._portals = portals
+        self._ghosts = ghosts
+        self._rooms = rooms
+        self._matrix = matrix
+
+    async def open(self, network: NetworkId, user: UserId, name: str, person: str) -> RoomId:
+        """The room of a user's private chat with a person; made when there is none. Raises RejectedError."""
+        found = self._networks.get(network)
+        if found is None or not isinstance(found.connector, NamesPeople):
+            raise RejectedError(f"there is no network {network} with people to talk to")
+        try:
+            remote = found.connector.person(person)
+        except ValueError as error:
+            raise RejectedError(str(error)) from error
+        portal = await self._portal(found, user, name, remote)
+        room = await self._rooms.ensure(portal)
+        ghost = await self._ghosts.ensure(network, RemoteSender(remote, person))
+        await self._ghosts.join(room, ghost.user)
+        await self._matrix.invite(room, user)
+        return room
+
+    async def invited(self, room: RoomId, inviter: UserId, ghost_user: UserId) -> None:
+        """A user invited a ghost: in a room of the two that is a private chat. Raises RejectedError."""
+        ghost = await self._ghosts.by_user(ghost_user)
+        network = self._networks.get(ghost.network) if ghost is not None else None
+        if ghost is None or network is None:
+            raise RejectedError("there is nobody of that name")
+        await self._matrix.join(room, ghost_user)
+        await self._ghosts.join(room, ghost_user)
+        members = await self._matrix.members(room)
+        if set(members) - {inviter, ghost_user, self._matrix.bot} or self._portals.in_room(room):
+            return
+        portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
+        await self._portals.add_room(portal, room)
+
+    async def _portal(self, network: Network, user: UserId, name: str, remote: RemoteUserId) -> PortalRow:
+        login = await self._login(network, user, name)
+        if not isinstance(network.connector, OpensDirectChats):
+            raise RejectedError("private chats cannot be opened from Matrix there")
+        chat = network.connector.direct_chat(remote)
+        return await self._portals.ensure(network.id, chat, login.id, name=remote)
+
+    async def _login(self, network: Network, user: UserId, name: str) -> Login:
+        login = await network.login_for(MatrixSender(user, name))
+        if login is None:
+            raise RejectedError("you need a login on that network for private chats")
+        return login

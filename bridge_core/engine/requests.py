@@ -1,0 +1,76 @@
+"""Send requests as the journal keeps them: final, so that each try sends the same bytes under the same id."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Final
+
+import orjson
+
+from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.payload import PayloadError
+from bridge_core.engine.ports import SendRequest
+
+ID_KEY: Final = "dev.matrix_bridge.id"
+"""Content key that carries the transaction id, so that an event can be found again where ids are not remembered."""
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A final request, and which message it will be once it is sent (`message` None: nothing to remember)."""
+
+    request: SendRequest
+    portal: int = 0
+    message: str | None = None
+    part: int = 0
+    remote_sender: str = ""
+    timestamp: int = 0
+
+
+def build(
+    room: RoomId,
+    event_type: str,
+    txn: str,
+    sender: UserId,
+    device: str | None,
+    content: Mapping[str, Any],
+    *,
+    ts: int | None = None,
+    redacts: EventId | None = None,
+) -> SendRequest:
+    """The request for `content`, with its id in it."""
+    return SendRequest(
+        room, event_type, txn, sender, device, orjson.dumps({**content, ID_KEY: txn}), ts=ts, redacts=redacts
+    )
+
+
+def encode(prepared: Prepared) -> bytes:
+    """The prepared request as the journal keeps it."""
+    request = prepared.request
+    head = [
+        request.room,
+        request.type,
+        request.txn,
+        request.sender,
+        request.device,
+        request.ts,
+        request.redacts,
+        prepared.portal,
+        prepared.message,
+        prepared.part,
+        prepared.remote_sender,
+        prepared.timestamp,
+    ]
+    return orjson.dumps(head) + b"\n" + request.body
+
+
+def decode(stored: bytes) -> Prepared:
+    """The prepared request that `encode` was given. Raises PayloadError when it is damaged."""
+    head, separator, body = stored.partition(b"\n")
+    try:
+        room, event_type, txn, sender, device, ts, redacts, *mapping = orjson.loads(head)
+        prepared = Prepared(SendRequest(room, event_type, txn, sender, device, body, ts=ts, redacts=redacts), *mapping)
+    except (ValueError, TypeError) as error:
+        raise PayloadError("this stored request is damaged") from error
+    if not separator:
+        raise PayloadError("this stored request has no body")
+    return prepared

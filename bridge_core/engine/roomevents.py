@@ -1,0 +1,138 @@
+"""Events that are not messages to a network: invitations, memberships, commands."""
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import structlog
+
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.commands import Commands
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.members import Members
+from bridge_core.engine.names import Names
+from bridge_core.engine.networks import Networks
+from bridge_core.engine.permissions import Permission, Permissions
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, UserRow, Users
+from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.status import Status
+from bridge_core.engine.translation import BRIDGED_TYPES
+
+log = structlog.get_logger(__name__)
+
+PREFIX: Final = "!bridge"
+"""How a command begins outside a management room."""
+
+
+class RoomEvents:
+    """Handles what concerns the bridge itself. Everything here may be done twice without harm."""
+
+    def __init__(
+        self,
+        names: Names,
+        matrix: MatrixSide,
+        portals: PortalIndex,
+        ghosts: GhostPool,
+        members: Members,
+        users: Users,
+        permissions: Permissions,
+        commands: Commands,
+        private: PrivateChats,
+        networks: Networks,
+        status: Status,
+    ) -> None:
+        self._names = names
+        self._matrix = matrix
+        self._portals = portals
+        self._ghosts = ghosts
+        self._members = members
+        self._users = users
+        self._permissions = permissions
+        self._commands = commands
+        self._private = private
+        self._networks = networks
+        self._status = status
+
+    def not_bridged(self, event: Mapping[str, Any]) -> str:
+        """Why an event is no message to a network; empty when it is one. Does not block."""
+        kind = event["type"]
+        if kind not in BRIDGED_TYPES or "state_key" in event:
+            return kind if len(kind) < 64 else "event"
+        if command_of(event) is not None:
+            return "command"
+        return ""
+
+    async def handle(self, event: Mapping[str, Any]) -> str:
+        """Do what the event asks of the bridge; what it was, for the counters. Raises TransientError to try again."""
+        kind = event["type"]
+        if kind == "m.room.member" and isinstance(event.get("state_key"), str):
+            await self._member(event)
+            return "membership"
+        text = command_of(event)
+        if text is None and kind == "m.room.message" and await self._in_management_room(event):
+            text = _body(event)
+        if text is None:
+            return ""
+        await self._commands.run(event, text)
+        return "command"
+
+    async def _in_management_room(self, event: Mapping[str, Any]) -> bool:
+        user = await self._users.by_management_room(RoomId(event["room_id"]))
+        return user is not None and user.id == event["sender"]
+
+    async def _member(self, event: Mapping[str, Any]) -> None:
+        room, target, content = RoomId(event["room_id"]), UserId(event["state_key"]), event["content"]
+        membership = content.get("membership")
+        if not self._names.is_ours(target):
+            self._members.changed(room, target, content)
+            return
+        if membership == "invite":
+            await self._invited(room, UserId(event["sender"]), target, EventId(event["event_id"]))
+        elif membership in ("leave", "ban"):
+            # Somebody else's doing: our own events do not come here.
+            await self._ghosts.left(room, target)
+
+    async def _invited(self, room: RoomId, inviter: UserId, target: UserId, event: EventId) -> None:
+        if self._permissions.of(inviter) < Permission.USER:
+            log.info("invite_refused", inviter=inviter, room=room)
+            return
+        try:
+            if target != self._matrix.bot:
+                await self._private.invited(room, inviter, target)
+                return
+            await self._matrix.join(room, target)
+            members = await self._matrix.members(room)
+            if set(members) <= {inviter, target} and not self._portals.in_room(room):
+                row = await self._users.get(inviter)
+                await self._users.save(UserRow(inviter, room, row.options if row else {}))
+                await self._status.say(
+                    room, "Hello! This is your management room. Say help for what I can do.", key=f"hello\x1f{event}"
+                )
+        except (TransientError, RateLimitedError):
+            raise
+        except MatrixRejectedError as error:
+            log.warning("invite_not_followed", room=room, error=str(error))
+        except RejectedError as error:
+            await self._status.say(room, str(error), key=f"invite\x1f{event}")
+        except BridgeError as error:
+            log.warning("invite_not_followed", room=room, error=str(error))
+
+
+def _body(event: Mapping[str, Any]) -> str | None:
+    content = event["content"]
+    body = content.get("body")
+    if content.get("msgtype") != "m.text" or not isinstance(body, str) or len(body) > 4096:
+        return None
+    return body.strip()
+
+
+def command_of(event: Mapping[str, Any]) -> str | None:
+    """The command that a message is, without its prefix; None for everything else. Edits are no commands."""
+    if event["type"] != "m.room.message" or "m.new_content" in event["content"]:
+        return None
+    body = _body(event)
+    if body is None or not body.startswith(PREFIX):
+        return None
+    rest = body[len(PREFIX) :]
+    return rest.strip() if not rest or rest[0].isspace() else None

@@ -1,0 +1,204 @@
+"""Matrix events to the neutral messages that adapters send."""
+
+from collections.abc import Mapping
+from dataclasses import fields, is_dataclass, replace
+from typing import Any, Final
+
+from bridge_core.api.content import Content, Mention, Node, Plain, RichText
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import (
+    MatrixEdit,
+    MatrixMessage,
+    MatrixOutgoing,
+    MatrixReaction,
+    MatrixRedaction,
+    MatrixSender,
+    MessageRef,
+)
+from bridge_core.api.ids import EventId, MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.content.limits import Limits
+from bridge_core.content.matrix import parse_message
+from bridge_core.engine.confirmations import Confirmations
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.members import Members
+from bridge_core.engine.names import Names
+from bridge_core.engine.ports import MessageRow, Messages, PortalRow
+
+MESSAGE_TYPES: Final = frozenset({"m.room.message", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start"})
+BRIDGED_TYPES: Final = MESSAGE_TYPES | {"m.room.redaction", "m.reaction", "m.room.encrypted"}
+
+
+class Translation:
+    """Makes `MatrixOutgoing` of an event for one portal, with all references resolved."""
+
+    def __init__(
+        self,
+        names: Names,
+        ghosts: GhostPool,
+        messages: Messages,
+        members: Members,
+        confirmations: Confirmations,
+        limits: Limits,
+        reference_wait: float,
+    ) -> None:
+        self._names = names
+        self._ghosts = ghosts
+        self._messages = messages
+        self._members = members
+        self._confirmations = confirmations
+        self._limits = limits
+        self._reference_wait = reference_wait
+
+    async def sender(self, event: Mapping[str, Any]) -> MatrixSender:
+        """Who sent the event, under their name in its room."""
+        room, user = RoomId(event["room_id"]), UserId(event["sender"])
+        return self._members.known(room, user) or await self._members.sender(room, user)
+
+    async def outgoing(
+        self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
+    ) -> MatrixOutgoing | None:
+        """What the event says to the portal's chat; None when it says nothing there (it refers to what never crossed).
+
+        Raises RejectedError in words for the sender.
+        """
+        kind = event["type"]
+        if kind == "m.room.encrypted":
+            raise RejectedError("this room is encrypted, and the bridge cannot read encrypted messages")
+        if kind == "m.room.redaction":
+            return await self._redaction(event, portal, sender)
+        if kind == "m.reaction":
+            return await self._reaction(event, portal, sender)
+        return await self._message(event, portal, sender)
+
+    async def _message(
+        self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
+    ) -> MatrixMessage | MatrixEdit | None:
+        room, event_id, timestamp = RoomId(event["room_id"]), EventId(event["event_id"]), _timestamp(event)
+        parsed = parse_message(event["content"], self._limits, event_type=event["type"])
+        content = await self._with_people(parsed.content)
+        if parsed.replaces is not None:
+            row = await self._row(room, parsed.replaces, portal)
+            if row is None:
+                return None
+            if row.sender != sender.id:
+                raise RejectedError("only the author can edit a message")
+            target = await self._ref(row)
+            return MatrixEdit(room, event_id, portal.chat, sender, target, content, timestamp)
+        reply = thread = None
+        if parsed.reply_to is not None:
+            reply = await self._reference(room, parsed.reply_to, portal)
+        if parsed.thread is not None:
+            thread = await self._reference(room, parsed.thread, portal)
+        return MatrixMessage(room, event_id, portal.chat, sender, content, timestamp, reply, thread)
+
+    async def _redaction(
+        self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
+    ) -> MatrixRedaction | None:
+        # Since room version 11 `redacts` is in the content; before, beside it.
+        redacts = event["content"].get("redacts", event.get("redacts"))
+        room = RoomId(event["room_id"])
+        row = await self._row(room, EventId(redacts), portal) if isinstance(redacts, str) else None
+        if row is None:
+            return None
+        reason = event["content"].get("reason")
+        return MatrixRedaction(
+            room,
+            EventId(event["event_id"]),
+            portal.chat,
+            sender,
+            await self._ref(row),
+            _timestamp(event),
+            reason if isinstance(reason, str) else None,
+        )
+
+    async def _reaction(
+        self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
+    ) -> MatrixReaction | None:
+        relates = event["content"].get("m.relates_to")
+        if not isinstance(relates, dict):
+            return None
+        target, key = relates.get("event_id"), relates.get("key")
+        room = RoomId(event["room_id"])
+        if not isinstance(target, str) or not isinstance(key, str) or not 0 < len(key) <= 255:
+            return None
+        row = await self._row(room, EventId(target), portal)
+        if row is None:
+            return None
+        return MatrixReaction(
+            room, EventId(event["event_id"]), portal.chat, sender, await self._ref(row), key, _timestamp(event)
+        )
+
+    async def _row(self, room: RoomId, event: EventId, portal: PortalRow) -> MessageRow | None:
+        waiting = self._confirmations.of_event(room, event)
+        if waiting is not None:
+            # What it refers to is still in flight: its remote id comes with the proof of its arrival.
+            await self._confirmations.wait(waiting, self._reference_wait)
+        for row in await self._messages.by_event(room, event):
+            if row.portal == portal.id:
+                return row
+        return None
+
+    async def _reference(self, room: RoomId, event: EventId, portal: PortalRow) -> MessageRef:
+        row = await self._row(room, event, portal)
+        return MessageRef(None, event) if row is None else await self._ref(row)
+
+    async def _ref(self, row: MessageRow) -> MessageRef:
+        # No excerpt: what the replier may see of an earlier message is not known here for sure (CVE-2024-32000,
+        # CVE-2024-39691), and a quote that leaks cannot be taken back.
+        matrix = remote = None
+        if row.sender.startswith("@"):
+            matrix = await self._members.sender(row.room, UserId(row.sender))
+        else:
+            remote = RemoteUserId(row.sender)
+        message = None if row.message.startswith("~") else MessageId(row.message)
+        return MessageRef(message, row.event, remote_sender=remote, matrix_sender=matrix, timestamp=row.timestamp)
+
+    async def _with_people(self, content: Content) -> Content:
+        if len(content.text) == 1 and isinstance(content.text[0], Plain):
+            return content
+        people: dict[UserId, RemoteUserId] = {}
+        for mention in _mentions(content.text):
+            if mention.matrix is not None and self._names.is_ours(mention.matrix):
+                ghost = await self._ghosts.by_user(mention.matrix)
+                if ghost is not None:
+                    people[mention.matrix] = ghost.remote
+        return replace(content, text=_renamed(content.text, people)) if people else content
+
+
+def _timestamp(event: Mapping[str, Any]) -> int:
+    value = event.get("origin_server_ts")
+    return value if isinstance(value, int) else 0
+
+
+def _mentions(nodes: RichText) -> list[Mention]:
+    found: list[Mention] = []
+    stack: list[Any] = list(nodes)
+    while stack:
+        node = stack.pop()
+        if isinstance(node, Mention):
+            found.append(node)
+        elif isinstance(node, tuple):
+            stack.extend(node)
+        elif is_dataclass(node):
+            stack.extend(value for field in fields(node) if isinstance(value := getattr(node, field.name), tuple))
+    return found
+
+
+def _renamed(nodes: RichText, people: Mapping[UserId, RemoteUserId]) -> RichText:
+    # The tree is at most `Limits.depth` deep: it was made by the content parser.
+    return tuple(_rename(node, people) for node in nodes)
+
+
+def _rename(node: Node, people: Mapping[UserId, RemoteUserId]) -> Node:
+    if isinstance(node, Mention):
+        return replace(node, remote=people[node.matrix]) if node.matrix is not None and node.matrix in people else node
+    changed: dict[str, Any] = {}
+    for field in fields(node):
+        value = getattr(node, field.name)
+        if isinstance(value, tuple):
+            changed[field.name] = _nested(value, people)
+    return replace(node, **changed) if changed else node
+
+
+def _nested(value: tuple[Any, ...], people: Mapping[UserId, RemoteUserId]) -> tuple[Any, ...]:
+    return tuple(_nested(item, people) if isinstance(item, tuple) else _rename(item, people) for item in value)
