@@ -115,17 +115,19 @@ def _value(name: str, value: Any, depth: int, mark: str) -> Iterator[str]:
         yield f"{indent}{mark}{scalar(name)}: {scalar(value)}"
 
 
-def scalar(value: Any) -> str:
-    """A value on one line of YAML, quoted only where needed."""
+def scalar(value: Any, *, flow: bool = False) -> str:
+    """A value on one line of YAML, quoted only where needed; `flow` inside brackets."""
     if value is None or isinstance(value, bool | int | float):
         return json.dumps(value)
     if isinstance(value, Mapping):
-        return "{" + ", ".join(f"{scalar(key)}: {scalar(one)}" for key, one in value.items()) + "}"
+        inner = (f"{scalar(key, flow=True)}: {scalar(one, flow=True)}" for key, one in value.items())
+        return "{" + ", ".join(inner) + "}"
     if isinstance(value, list | tuple):
-        return "[" + ", ".join(scalar(one) for one in value) + "]"
+        return "[" + ", ".join(scalar(one, flow=True) for one in value) + "]"
     text = str(value)
     if _MEASURE.fullmatch(text) or (_PLAIN.fullmatch(text) and not _WORDS.fullmatch(text)):
-        return text
+        if not (flow and ":" in text):  # libyaml follows YAML 1.1, where brackets forbid a plain a:b
+            return text
     return json.dumps(text, ensure_ascii=False)
 
 
