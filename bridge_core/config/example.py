@@ -125,9 +125,11 @@ def scalar(value: Any, *, flow: bool = False) -> str:
     if isinstance(value, list | tuple):
         return "[" + ", ".join(scalar(one, flow=True) for one in value) + "]"
     text = str(value)
-    if _MEASURE.fullmatch(text) or (_PLAIN.fullmatch(text) and not _WORDS.fullmatch(text)):
-        if not (flow and ":" in text):  # libyaml follows YAML 1.1, where brackets forbid a plain a:b
-            return text
+    plain = _PLAIN.fullmatch(text) and not _WORDS.fullmatch(text)
+    if flow and ":" in text:
+        plain = False  # libyaml follows YAML 1.1, where brackets forbid a plain a:b
+    if plain or _MEASURE.fullmatch(text):
+        return text
     return json.dumps(text, ensure_ascii=False)
 
 

@@ -85,7 +85,8 @@ def test_an_adapters_keys_are_documented_too() -> None:
 @pytest.mark.parametrize(
     "value",
     ["", "x", "yes", "null", "1", "1e3", "7d", "64 KiB", "0x10", "a: b", "#c", "@u:x", "é\n\u2028", "~", ".5",
-     "127.0.0.1:1", "http://x/y", True, None, 5, 1.5, [1, "a, b", "http://x"], {"a": {"b": [None]}}, "- x", "!r", "2020-01-01"],
+     "127.0.0.1:1", "http://x/y", True, None, 5, 1.5, [1, "a, b", "http://x"],
+     {"a": {"b": [None]}}, "- x", "!r", "2020-01-01"],
 )  # fmt: skip
 def test_values_are_read_back_as_written(value: object) -> None:
     """Whatever is written on one line is the same value, of the same type, when read."""
