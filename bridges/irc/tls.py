@@ -1,0 +1,124 @@
+"""TLS of one IRC network: one shared context, and sessions whose buffers stay small.
+
+The sessions work on memory buffers that are fed in slices, since the TLS layers of the event loops keep up to 294 KiB
+per connection (asyncio) or grow to 336 KiB after one burst (uvloop).
+"""
+
+import hashlib
+import hmac
+import ssl
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Final
+
+SLICE: Final = 16384
+"""Bytes given to a TLS session at once, either way: one record's worth."""
+
+
+class FingerprintError(ssl.SSLError):
+    """The server's certificate is not the pinned one."""
+
+
+@dataclass(frozen=True, slots=True)
+class TlsSettings:
+    """How connections of one network are secured. Share one per network: a context with its roots takes about 1 MB.
+
+    `server_name` overrides the host's name in SNI and in the check of the certificate. `fingerprint` is the SHA-256 of
+    the certificate that is accepted, whoever signed it.
+    """
+
+    context: ssl.SSLContext
+    server_name: str | None = None
+    fingerprint: bytes | None = None
+
+
+def tls_settings(
+    *,
+    verify: bool = True,
+    server_name: str | None = None,
+    fingerprint: str | None = None,
+    ca_file: str | None = None,
+    client_certificate: str | None = None,
+) -> TlsSettings:
+    """Settings from what the configuration says; reads the named files, so it blocks.
+
+    `fingerprint` is 64 hex digits, colons allowed; it replaces the check by authorities. `client_certificate` is a PEM
+    file with key, for SASL EXTERNAL.
+
+    Raises ValueError for a malformed fingerprint, OSError or ssl.SSLError for unreadable files.
+    """
+    pinned = None
+    if fingerprint is not None:
+        pinned = bytes.fromhex(fingerprint.replace(":", ""))
+        if len(pinned) != hashlib.sha256().digest_size:
+            raise ValueError("a SHA-256 fingerprint has 64 hex digits")
+    context = ssl.create_default_context(cafile=ca_file)
+    if pinned is not None or not verify:
+        context.check_hostname = False
+        context.verify_mode = ssl.CERT_NONE
+    if client_certificate is not None:
+        context.load_cert_chain(client_certificate)
+    return TlsSettings(context, server_name, pinned)
+
+
+class TlsSession:
+    """TLS of one connection over bytes in memory. The owner moves the bytes: `outgoing` after every call."""
+
+    __slots__ = ("_fingerprint", "_incoming", "_object", "_outgoing", "closed_by_peer", "ready")
+
+    def __init__(self, settings: TlsSettings, host: str) -> None:
+        self._incoming = ssl.MemoryBIO()
+        self._outgoing = ssl.MemoryBIO()
+        self._object = settings.context.wrap_bio(
+            self._incoming, self._outgoing, server_hostname=settings.server_name or host
+        )
+        self._fingerprint = settings.fingerprint
+        self.ready = False
+        self.closed_by_peer = False
+
+    def receive(self, piece: memoryview | bytes) -> Iterator[bytes]:
+        """Takes at most `SLICE` bytes from the network and yields what they say. Exhaust it before the next call.
+
+        Raises ssl.SSLError when the peer breaks TLS or its certificate is not accepted.
+        """
+        self._incoming.write(piece)
+        if not self.ready:
+            self.handshake()
+        while self.ready and not self.closed_by_peer:
+            try:
+                data = self._object.read(SLICE)
+            except ssl.SSLWantReadError:
+                return
+            except ssl.SSLZeroReturnError:
+                data = b""
+            if data:
+                yield data
+            else:
+                self.closed_by_peer = True
+
+    def handshake(self) -> None:
+        """Goes on with the handshake as far as the bytes allow; then `ready` is set. Raises ssl.SSLError."""
+        try:
+            self._object.do_handshake()
+        except ssl.SSLWantReadError:
+            return
+        if self._fingerprint is not None:
+            certificate = self._object.getpeercert(True) or b""
+            if not hmac.compare_digest(hashlib.sha256(certificate).digest(), self._fingerprint):
+                raise FingerprintError("the certificate has another fingerprint than the pinned one")
+        self.ready = True
+
+    def write(self, data: bytes | memoryview) -> None:
+        """Encrypts at most `SLICE` bytes into `outgoing`. Raises ssl.SSLError."""
+        self._object.write(data)
+
+    def outgoing(self) -> bytes:
+        """Takes the bytes that are to be sent, possibly none."""
+        return self._outgoing.read() if self._outgoing.pending else b""
+
+    def close(self) -> None:
+        """Puts the closing alert into `outgoing`; never raises."""
+        try:
+            self._object.unwrap()
+        except (ssl.SSLError, ValueError):
+            return  # the peer's alert is not waited for; a broken session has none of its own
