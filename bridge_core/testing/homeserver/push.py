@@ -1,0 +1,181 @@
+"""Pushes transactions to the appservice, with retries and numbers as Synapse's."""
+
+import asyncio
+import contextlib
+import time
+from typing import Any
+from urllib.parse import quote
+
+import aiohttp
+
+from bridge_core.testing.homeserver.failure import MatrixError
+from bridge_core.testing.homeserver.room import Event
+from bridge_core.testing.homeserver.world import World
+
+__all__ = ["Pusher"]
+
+_BATCH = 100
+
+
+class Pusher:
+    """One task that sends what waits, in order, one transaction at a time.
+
+    `delivered` holds the transactions that were answered 200, as (id, body); `attempts` counts all tries.
+    """
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._events: list[Event] = []
+        self._ephemeral: list[Event] = []
+        self._pending: tuple[str, dict[str, Any]] | None = None
+        self._number = 0
+        self._work = asyncio.Event()
+        self._now = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self.delivered: list[tuple[str, dict[str, Any]]] = []
+        self.attempts = 0
+        world.on_event = self.event
+        world.on_ephemeral = self.ephemeral
+
+    async def start(self) -> None:
+        """Starts pushing."""
+        self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
+        self._task = asyncio.create_task(self._run())
+
+    async def stop(self) -> None:
+        """Stops; what waits stays."""
+        if self._task is not None:
+            self._task.cancel()
+            with contextlib.suppress(asyncio.CancelledError):
+                await self._task
+        if self._session is not None:
+            await self._session.close()
+
+    def forget_numbers(self) -> None:
+        """Numbers transactions from 1 again, as Synapse on SQLite does after a restart."""
+        self._number = 0
+
+    def event(self, event: Event) -> None:
+        """Queues an event the appservice is interested in."""
+        if self._interests(event):
+            self._events.append(event)
+            self._work.set()
+
+    def ephemeral(self, event: Event) -> None:
+        """Queues a typing or receipt event."""
+        room = self._world.rooms[event["room_id"]]
+        if self._world.appservice.ephemeral and self._room_interests(room.id):
+            self._ephemeral.append(event)
+            self._work.set()
+
+    @property
+    def idle(self) -> bool:
+        """Whether nothing waits to be pushed."""
+        return not self._events and not self._ephemeral and self._pending is None
+
+    async def ping(self, transaction_id: Any) -> int:
+        """Asks the appservice and, when it answers, sends what waits at once. Raises as the endpoint does."""
+        url = self._world.appservice.url
+        if url is None:
+            raise MatrixError(400, "M_URL_NOT_SET", "The application service does not have a URL set")
+        started = time.monotonic()
+        body = {"transaction_id": transaction_id} if transaction_id is not None else {}
+        try:
+            status, text = await self._request("POST", "/ping", body)
+        except TimeoutError as error:
+            raise MatrixError(504, "M_CONNECTION_TIMEOUT", "timed out") from error
+        except (aiohttp.ClientError, OSError) as error:
+            raise MatrixError(502, "M_CONNECTION_FAILED", "cannot connect") from error
+        if status != 200:
+            raise MatrixError(502, "M_BAD_STATUS", f"HTTP {status}", status=status, body=text)
+        self._now.set()
+        return int((time.monotonic() - started) * 1000)
+
+    async def query_user(self, user: str) -> bool:
+        """Asks whether a user in the namespace exists; the bridge registers it before it says yes."""
+        return self._world.appservice.owns_user(user, self._world.server_name) and await self._exists("users", user)
+
+    async def query_room(self, alias: str) -> bool:
+        """Asks whether an alias in the namespace exists; the bridge makes the room before it says yes."""
+        return await self._exists("rooms", alias)
+
+    async def _exists(self, kind: str, name: str) -> bool:
+        try:
+            status, _ = await self._request("GET", f"/{kind}/{quote(name)}", None)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        return status == 200
+
+    async def _run(self) -> None:
+        delay = self._world.profile.first_retry
+        while True:
+            if self._pending is None and not self._fill():
+                self._work.clear()
+                await self._work.wait()
+                continue
+            assert self._pending is not None
+            txn, body = self._pending
+            if await self._push(txn, body):
+                self.delivered.append((txn, body))
+                self._pending = None
+                delay = self._world.profile.first_retry
+                self._world.wake()
+                continue
+            self._now.clear()
+            try:
+                async with asyncio.timeout(delay):
+                    await self._now.wait()
+            except TimeoutError:
+                delay = min(delay * 2, self._world.profile.last_retry)
+
+    def _fill(self) -> bool:
+        if not self._events and not self._ephemeral:
+            return False
+        body: dict[str, Any] = {"events": [_copy(event) for event in self._events[:_BATCH]]}
+        if self._ephemeral:
+            body["ephemeral"] = self._ephemeral[:_BATCH]
+        del self._events[:_BATCH], self._ephemeral[:_BATCH]
+        self._number += 1
+        self._pending = (str(self._number), body)
+        return True
+
+    async def _push(self, txn: str, body: dict[str, Any]) -> bool:
+        if self._world.appservice.url is None:
+            return False
+        self.attempts += 1
+        try:
+            status, _ = await self._request("PUT", f"/transactions/{txn}", body)
+        except (aiohttp.ClientError, OSError, TimeoutError):
+            return False
+        return status == 200
+
+    async def _request(self, method: str, path: str, body: dict[str, Any] | None) -> tuple[int, str]:
+        assert self._session is not None
+        service = self._world.appservice
+        url = f"{(service.url or '').rstrip('/')}/_matrix/app/v1{path}"
+        headers = {"Authorization": f"Bearer {service.hs_token}"}
+        async with self._session.request(method, url, json=body, headers=headers) as response:
+            return response.status, await response.text()
+
+    def _interests(self, event: Event) -> bool:
+        service, server = self._world.appservice, self._world.server_name
+        return (
+            service.owns_user(event["sender"], server)
+            or service.owns_user(str(event.get("state_key", "")), server)
+            or self._room_interests(event["room_id"])
+        )
+
+    def _room_interests(self, room_id: str) -> bool:
+        service, server = self._world.appservice, self._world.server_name
+        room = self._world.rooms[room_id]
+        if any(service.owns_user(user, server) for user in room.members("join", "invite")):
+            return True
+        return any(
+            target == room_id and service.owns_alias(alias, server) for alias, target in self._world.aliases.items()
+        )
+
+
+def _copy(event: Event) -> Event:
+    """As pushed: a later redaction must not change what was sent."""
+    return {**event, "content": dict(event["content"]), "unsigned": {"age": 1, **event.get("unsigned", {})}}

@@ -1,0 +1,186 @@
+"""Endpoints of the fake about rooms: creation, directory, membership, state, typing, receipts."""
+
+from typing import Any
+
+from aiohttp import web
+
+from bridge_core.testing.homeserver.accounts_api import json_of
+from bridge_core.testing.homeserver.caller import Caller, identify
+from bridge_core.testing.homeserver.failure import MatrixError, forbidden, not_found
+from bridge_core.testing.homeserver.push import Pusher
+from bridge_core.testing.homeserver.room import FakeRoom
+from bridge_core.testing.homeserver.world import World
+
+__all__ = ["RoomsApi"]
+
+
+class RoomsApi:
+    """Handlers return what is sent as JSON."""
+
+    def __init__(self, world: World, pusher: Pusher) -> None:
+        self._world = world
+        self._pusher = pusher
+
+    def add_to(self, router: "web.UrlDispatcher", wrap: Any) -> None:
+        """Adds the routes."""
+        v3 = "/_matrix/client/v3"
+        room = f"{v3}/rooms/{{room}}"
+        for method, path, handler in (
+            ("POST", f"{v3}/createRoom", self.create),
+            ("GET", f"{v3}/joined_rooms", self.joined_rooms),
+            ("GET", f"{v3}/directory/room/{{alias}}", self.lookup),
+            ("PUT", f"{v3}/directory/room/{{alias}}", self.put_alias),
+            ("DELETE", f"{v3}/directory/room/{{alias}}", self.delete_alias),
+            ("PUT", f"{v3}/directory/list/room/{{room}}", self.publish),
+            ("POST", f"{v3}/join/{{room}}", self.join),
+            ("POST", f"{room}/join", self.join),
+            ("POST", f"{room}/leave", self.leave),
+            ("POST", f"{room}/invite", self.invite),
+            ("POST", f"{room}/kick", self.kick),
+            ("POST", f"{room}/ban", self.ban),
+            ("POST", f"{room}/unban", self.unban),
+            ("GET", f"{room}/joined_members", self.joined_members),
+            ("GET", f"{room}/state", self.all_state),
+            ("GET", f"{room}/state/{{type}}", self.state),
+            ("GET", f"{room}/state/{{type}}/{{key:.*}}", self.state),
+            ("PUT", f"{room}/state/{{type}}", self.put_state),
+            ("PUT", f"{room}/state/{{type}}/{{key:.*}}", self.put_state),
+            ("PUT", f"{room}/typing/{{user}}", self.typing),
+            ("POST", f"{room}/receipt/{{receipt}}/{{event}}", self.receipt),
+        ):
+            router.add_route(method, path, wrap(handler))
+
+    async def create(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        return {"room_id": self._world.create_room(caller.user, await json_of(request))}
+
+    async def joined_rooms(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        rooms = [room.id for room in self._world.rooms.values() if room.membership(caller.user) == "join"]
+        return {"joined_rooms": rooms}
+
+    async def lookup(self, request: web.Request) -> dict[str, Any]:
+        return {"room_id": await self._resolve(request.match_info["alias"]), "servers": [self._world.server_name]}
+
+    async def put_alias(self, request: web.Request) -> dict[str, Any]:
+        identify(self._world, request)
+        alias = request.match_info["alias"]
+        if alias in self._world.aliases:
+            raise MatrixError(409, "M_UNKNOWN", f"Room alias {alias} already exists")
+        self._world.aliases[alias] = str((await json_of(request))["room_id"])
+        return {}
+
+    async def delete_alias(self, request: web.Request) -> dict[str, Any]:
+        identify(self._world, request)
+        if self._world.aliases.pop(request.match_info["alias"], None) is None:
+            raise not_found("no such alias")
+        return {}
+
+    async def publish(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        room = self._world.room(request.match_info["room"])
+        if room.membership(caller.user) != "join":
+            raise forbidden("not in the room")
+        self._world.published[room.id] = str((await json_of(request)).get("visibility", "public"))
+        return {}
+
+    async def join(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        name = request.match_info["room"]
+        room = self._world.room(await self._resolve(name) if name.startswith("#") else name)
+        self._world.join(room, caller.user)
+        return {"room_id": room.id}
+
+    async def leave(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._who_where(request)
+        self._world.leave(room, caller.user, (await json_of(request)).get("reason"))
+        return {}
+
+    async def invite(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._who_where(request)
+        user = str((await json_of(request)).get("user_id"))
+        if user not in self._world.accounts and user.endswith(f":{self._world.server_name}"):
+            await self._pusher.query_user(user)
+        self._world.invite(room, caller.user, user)
+        return {}
+
+    async def kick(self, request: web.Request) -> dict[str, Any]:
+        return await self._remove(request, "leave")
+
+    async def ban(self, request: web.Request) -> dict[str, Any]:
+        return await self._remove(request, "ban")
+
+    async def unban(self, request: web.Request) -> dict[str, Any]:
+        return await self._remove(request, "leave")
+
+    async def joined_members(self, request: web.Request) -> dict[str, Any]:
+        room = self._inside(request)[1]
+        joined = {}
+        for user in room.members():
+            content = room.content("m.room.member", user) or {}
+            joined[user] = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
+        return {"joined": joined}
+
+    async def all_state(self, request: web.Request) -> list[Any]:
+        return list(self._inside(request)[1].current.values())
+
+    async def state(self, request: web.Request) -> dict[str, Any]:
+        room = self._inside(request)[1]
+        content = room.content(request.match_info["type"], request.match_info.get("key", ""))
+        if content is None:
+            raise not_found("Event not found.")
+        return content
+
+    async def put_state(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._who_where(request)
+        content = await json_of(request)
+        event_type, key = request.match_info["type"], request.match_info.get("key", "")
+        room.check_send(caller.user, event_type, content, key)
+        current = room.current.get((event_type, key))
+        if current is not None and current["content"] == content and current["sender"] == caller.user:
+            return {"event_id": current["event_id"]}
+        ts = int(request.query["ts"]) if caller.appservice and "ts" in request.query else None
+        event = self._world.emit(room, caller.user, event_type, content, state_key=key, ts=ts)
+        return {"event_id": event["event_id"]}
+
+    async def typing(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._inside(request)
+        if caller.user != request.match_info["user"]:
+            raise forbidden("Cannot set another user's typing state")
+        if (await json_of(request)).get("typing"):
+            room.typing.add(caller.user)
+        else:
+            room.typing.discard(caller.user)
+        content = {"user_ids": sorted(room.typing)}
+        self._world.ephemeral({"type": "m.typing", "room_id": room.id, "content": content})
+        return {}
+
+    async def receipt(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._inside(request)
+        event = request.match_info["event"]
+        room.receipts[caller.user] = event
+        content = {event: {request.match_info["receipt"]: {caller.user: {"ts": 1}}}}
+        self._world.ephemeral({"type": "m.receipt", "room_id": room.id, "content": content})
+        return {}
+
+    async def _resolve(self, alias: str) -> str:
+        if alias not in self._world.aliases and self._world.appservice.owns_alias(alias, self._world.server_name):
+            await self._pusher.query_room(alias)
+        if alias not in self._world.aliases:
+            raise not_found(f"Room alias {alias} not found.")
+        return self._world.aliases[alias]
+
+    async def _remove(self, request: web.Request, membership: str) -> dict[str, Any]:
+        caller, room = self._who_where(request)
+        body = await json_of(request)
+        self._world.remove(room, caller.user, str(body.get("user_id")), membership, body.get("reason"))
+        return {}
+
+    def _who_where(self, request: web.Request) -> tuple[Caller, FakeRoom]:
+        return identify(self._world, request), self._world.room(request.match_info["room"])
+
+    def _inside(self, request: web.Request) -> tuple[Caller, FakeRoom]:
+        caller, room = self._who_where(request)
+        if room.membership(caller.user) != "join":
+            raise forbidden(f"User {caller.user} not in room {room.id}")
+        return caller, room
