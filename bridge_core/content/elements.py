@@ -55,7 +55,6 @@ PLAIN_BLOCKS: Final = frozenset(
         "address",
         "article",
         "aside",
-        "body",
         "center",
         "dd",
         "div",

@@ -64,7 +64,9 @@ class _Reader:
             return
         self._count()
         if self._pre:
-            self._stack[-1].children.append(clean(text))
+            # The newline right after the start tag is not part of the lines (HTML standard, 13.1.2.5).
+            self._stack[-1].children.append(clean(text.removeprefix("\n") if self._fresh else text))
+            self._fresh = False
             return
         text = _FOLDED.sub(" ", text)
         if (self._fresh or self._spaced) and text.startswith(" "):
@@ -87,10 +89,12 @@ class _Reader:
             self._dropped, self._drops = tag, 1
         elif tag == "br":
             self._line_end()
+            self._fresh = not self._pre
             self._stack[-1].children.append("\n")
         elif tag == "img":
             self._picture(attributes)
         elif self._pre:
+            self._fresh = False
             if tag == "code" and (language := _LANGUAGE.search(attributes.get("class", ""))) is not None:
                 self._stack[-1].language = language[1]
         elif tag in elements.INLINE:
@@ -223,9 +227,9 @@ class _Reader:
 
 
 def _code(frame: Frame) -> CodeBlock:
-    """The lines of a `pre`. The newline right after its start and the one before its end are not part of it."""
+    """The lines of a `pre`, without the newline that Markdown puts before its end."""
     text = "".join(part for part in (_words(child) for child in frame.children))
-    return CodeBlock(text.removeprefix("\n").removesuffix("\n"), frame.language)
+    return CodeBlock(text.removesuffix("\n"), frame.language)
 
 
 def _words(child: object) -> str:

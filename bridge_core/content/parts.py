@@ -3,9 +3,9 @@
 import json
 from collections.abc import Iterator
 
-from bridge_core.api.content import Paragraph, Plain, RichText
+from bridge_core.api.content import Plain, RichText, Rule
 from bridge_core.content.limits import LIMITS
-from bridge_core.content.plain import BLOCKS, clean, to_plain
+from bridge_core.content.plain import clean, to_plain
 from bridge_core.content.to_html import MentionResolver, to_html
 
 _WORST = 6  # bytes of JSON that one character can become: \\u001f, or &quot; in HTML
@@ -23,7 +23,7 @@ def fit_event(
     if budget < 64:
         raise ValueError("the budget is too small for any text")
     if len(text) == 1 and type(only := text[0]) is Plain:
-        if len(only.text) * _WORST <= budget:
+        if len(only.text) * _WORST + 2 <= budget:
             return (text,)
         return tuple((Plain(piece),) for piece in split_text(clean(only.text), budget)) or (text,)
     if cost(text, resolver) <= budget:
@@ -61,11 +61,7 @@ def _parts(text: RichText, budget: int, resolver: MentionResolver | None) -> Ite
     used = 0
     for node in text:
         whole = (node,)
-        needed = cost(whole, resolver)
-        if not isinstance(node, BLOCKS) or isinstance(node, Paragraph):
-            # Among formatted neighbours it is written a second time, as HTML.
-            needed = max(needed, 2 * _WORST * len(node.text)) if isinstance(node, Plain) else 2 * needed + 7
-        needed += 4  # blank lines between blocks
+        needed = cost((node, Rule()), resolver)  # a rich neighbour makes it count twice, as text and as HTML
         if run and used + needed > budget:
             yield tuple(one for part in run for one in part)
             run, used = [], 0

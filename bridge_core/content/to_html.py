@@ -66,7 +66,8 @@ def to_html(text: RichText, resolver: MentionResolver | None = None) -> Rendered
     """The text as `formatted_body`, `body` and the users it mentions. Blocks nothing, raises nothing.
 
     A mention becomes a pill when it names a Matrix user or `resolver` knows one, else its name. Links with other
-    schemes than `LINK_SCHEMES`, colours that are none and pictures that are not on Matrix leave only their text.
+    schemes than `LINK_SCHEMES` are written out, colours that are none and pictures that are not on Matrix leave only
+    their text.
     """
     if len(text) == 1 and type(only := text[0]) is Plain:
         return Rendered(clean(only.text))
@@ -178,6 +179,8 @@ class _Writer:
         url = safe_link(node.url)
         if url is None:
             self.nodes(node.children, depth)
+            if words(node.children).strip() != node.url:
+                self.parts.append(escaped(f" ({node.url})"))
         else:
             self._element("a", node.children or (Plain(url),), depth, f' href="{_attribute(url)}"')
 
