@@ -1,0 +1,156 @@
+"""The spool: files on their way, in a folder, sealed at rest and bounded in all."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import AsyncIterator, Callable
+from concurrent.futures import Executor
+from pathlib import Path
+from typing import BinaryIO, Final, TypeVar
+
+from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
+from bridge_core.api.errors import RejectedError, TransientError
+
+T = TypeVar("T")
+_CHUNK: Final = 64 * 1024
+_TAG: Final = 16
+_SCHEME: Final = "blob:"
+
+
+class BlobSpool:
+    """The `Blobs` of the contract. Each file has its own key, derived from the secret and its id.
+
+    A file is a row of sealed chunks; the chunk's number, and whether it is the last, is part of what is sealed, so that
+    chunks can be neither cut off nor swapped. `total` bounds the bytes of all files.
+    """
+
+    def __init__(self, folder: Path, secret: bytes, total: int, executor: Executor | None = None) -> None:
+        self._folder = folder
+        self._secret = secret
+        self._total = total
+        self._executor = executor
+        self._used = 0
+
+    async def start(self) -> None:
+        """Make the folder, and count what is in it. Removes files that were being written when a crash came."""
+        await self._off(self._scan)
+
+    def _scan(self) -> None:
+        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        self._used = 0
+        for path in self._folder.iterdir():
+            if path.suffix == ".part":
+                path.unlink()
+            else:
+                self._used += path.stat().st_size
+
+    async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
+        """As `Blobs.put`; durable when it returns."""
+        name = secrets.token_hex(16)
+        part = self._folder / f"{name}.part"
+        cipher = self._cipher(name)
+        size, written, index = 0, 0, 0
+        pending = bytearray()
+        try:
+            file = await self._off(lambda: part.open("xb"))
+            try:
+                async for chunk in chunks:
+                    size += len(chunk)
+                    if size > limit:
+                        raise RejectedError(f"the file is larger than {limit} bytes")
+                    if self._used + size > self._total:
+                        raise TransientError("the spool is full")
+                    pending += chunk
+                    while len(pending) > _CHUNK:
+                        block, pending = bytes(pending[:_CHUNK]), pending[_CHUNK:]
+                        written += await self._off(lambda b=block, i=index: file.write(_seal(cipher, b, i, False)))  # type: ignore[misc]
+                        index += 1
+                last = bytes(pending)
+                written += await self._off(lambda: file.write(_seal(cipher, last, index, True)))
+                await self._off(lambda: _sync(file))
+            finally:
+                await self._off(file.close)
+            await self._off(lambda: self._publish(part, name))
+        except OSError as error:
+            await self._off(lambda: part.unlink(missing_ok=True))
+            raise TransientError(f"the spool cannot be written: {error.strerror}") from error
+        except BaseException:
+            part.unlink(missing_ok=True)
+            raise
+        self._used += written
+        return _SCHEME + name
+
+    def _publish(self, part: Path, name: str) -> None:
+        part.rename(self._folder / name)
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    async def open(self, source: str) -> AsyncIterator[bytes]:
+        """As `Blobs.open`. A damaged file is a RejectedError, never wrong bytes."""
+        name = self._name(source)
+        try:
+            file = await self._off(lambda: (self._folder / name).open("rb"))
+        except FileNotFoundError as error:
+            raise RejectedError("the file is not there any more") from error
+        try:
+            cipher = self._cipher(name)
+            block = await self._off(lambda: file.read(_CHUNK + _TAG))
+            index = 0
+            while True:
+                following = await self._off(lambda: file.read(_CHUNK + _TAG))
+                try:
+                    yield cipher.decrypt(_nonce(index, not following), block, None)
+                except InvalidTag as error:
+                    raise RejectedError("the file is damaged, or was sealed with another secret") from error
+                if not following:
+                    return
+                block, index = following, index + 1
+        finally:
+            await self._off(file.close)
+
+    async def drop(self, source: str) -> None:
+        """As `Blobs.drop`."""
+        path = self._folder / self._name(source)
+
+        def remove() -> int:
+            try:
+                size = path.stat().st_size
+                path.unlink()
+            except FileNotFoundError:
+                return 0
+            return size
+
+        self._used -= await self._off(remove)
+
+    def _name(self, source: str) -> str:
+        name = source.removeprefix(_SCHEME)
+        if not source.startswith(_SCHEME) or len(name) != 32 or not set(name) <= set("0123456789abcdef"):
+            raise RejectedError("this is no file of the spool")
+        return name
+
+    def _cipher(self, name: str) -> AESGCM:
+        return AESGCM(HKDF(SHA256(), 32, None, b"blob " + name.encode()).derive(self._secret))
+
+    async def _off(self, work: Callable[[], T]) -> T:
+        return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _sync(file: BinaryIO) -> None:
+    file.flush()
+    os.fsync(file.fileno())
+
+
+def _nonce(index: int, last: bool) -> bytes:
+    # One key per file: a counter is a nonce that never comes twice.
+    return index.to_bytes(11, "big") + (b"\x01" if last else b"\x00")
+
+
+def _seal(cipher: AESGCM, block: bytes, index: int, last: bool) -> bytes:
+    return cipher.encrypt(_nonce(index, last), block, None)

@@ -1,0 +1,167 @@
+"""The named statements of the writer, each over many rows, and their SQL for both databases.
+
+A statement takes whole columns at once: SQLite gets a list of VALUES (one step for many rows, so that the writer's
+thread takes the interpreter's lock once and not once per row), PostgreSQL one array per column, unnested.
+"""
+
+from dataclasses import dataclass
+from enum import Enum, auto
+
+from sqlalchemy import BigInteger, LargeBinary, SmallInteger, Table
+
+from bridge_core.store import tables
+
+
+class Kind(Enum):
+    """What a statement does with a row: the leading `keys` of its columns say which row."""
+
+    INSERT = auto()
+    UPSERT = auto()
+    ADD = auto()
+    UPDATE = auto()
+    DELETE = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """One statement. `columns` is the order of values in a row; `fixed` are further assignments of an update."""
+
+    name: str
+    kind: Kind
+    table: Table
+    columns: tuple[str, ...]
+    keys: int = 0
+    fixed: str = ""
+
+    @property
+    def types(self) -> tuple[str, ...]:
+        """The PostgreSQL types of the columns."""
+        return tuple(_pg_type(self.table.c[name].type) for name in self.columns)
+
+    def sqlite(self, rows: int) -> str:
+        """SQL for this many rows; the parameters are the rows' values one after another."""
+        marks = f"({', '.join('?' * len(self.columns))})"
+        if self.kind is Kind.DELETE or (self.kind is Kind.UPDATE and len(self.columns) == self.keys):
+            if self.keys == 1:
+                where = f"{self.columns[0]} IN ({', '.join('?' * rows)})"
+            else:
+                where = f"({', '.join(self.columns)}) IN (VALUES {', '.join([marks] * rows)})"
+            return f"{self._head()} WHERE {where}"
+        values = f"(VALUES {', '.join([marks] * rows)})"
+        if self.kind is Kind.UPDATE:
+            return self._update(f"{values} AS v", [f"column{n + 1}" for n in range(len(self.columns))])
+        return f"INSERT INTO {self.table.name} ({', '.join(self.columns)}) {values[1:-1]}{self._conflict()}"
+
+    def postgres(self) -> str:
+        """SQL for any number of rows; the parameters are one array literal per column."""
+        arrays = ", ".join(f"%s::{kind}[]" for kind in self.types)
+        names = ", ".join(self.columns)
+        source = f"unnest({arrays}) AS v({', '.join(f'v_{name}' for name in self.columns)})"
+        if self.kind is Kind.DELETE:
+            where = " AND ".join(f"t.{name} = v.v_{name}" for name in self.columns)
+            return f"DELETE FROM {self.table.name} AS t USING {source} WHERE {where}"  # noqa: S608
+        if self.kind is Kind.UPDATE:
+            return self._update(source, [f"v_{name}" for name in self.columns])
+        return f"INSERT INTO {self.table.name} ({names}) SELECT * FROM {source}{self._conflict()}"  # noqa: S608
+
+    def _head(self) -> str:
+        if self.kind is Kind.DELETE:
+            return f"DELETE FROM {self.table.name}"  # noqa: S608
+        return f"UPDATE {self.table.name} SET {self.fixed}"  # noqa: S608
+
+    def _update(self, source: str, names: list[str]) -> str:
+        pairs = list(zip(self.columns, names, strict=True))
+        sets = [f"{column} = v.{name}" for column, name in pairs[self.keys :]]
+        where = [f"t.{column} = v.{name}" for column, name in pairs[: self.keys]]
+        sets += [self.fixed] if self.fixed else []
+        head = f"UPDATE {self.table.name} AS t SET {', '.join(sets)}"  # noqa: S608
+        return f"{head} FROM {source} WHERE {' AND '.join(where)}"
+
+    def _conflict(self) -> str:
+        if self.kind is Kind.INSERT:
+            return ""
+        key, rest = ", ".join(self.columns[: self.keys]), self.columns[self.keys :]
+        if not rest:
+            return f" ON CONFLICT ({key}) DO NOTHING"
+        old = f"{self.table.name}.{{0}} + " if self.kind is Kind.ADD else ""
+        sets = ", ".join(f"{name} = {old.format(name)}excluded.{name}" for name in rest)
+        return f" ON CONFLICT ({key}) DO UPDATE SET {sets}"
+
+    @property
+    def last_wins(self) -> bool:
+        """Whether of several rows for one key only the last counts."""
+        return self.kind is Kind.UPSERT or (self.kind is Kind.UPDATE and len(self.columns) > self.keys)
+
+
+def _pg_type(kind: object) -> str:
+    if isinstance(kind, LargeBinary):
+        return "bytea"
+    if isinstance(kind, SmallInteger):
+        return "smallint"
+    return "bigint" if isinstance(kind, BigInteger) else "text"
+
+
+def _all(table: Table) -> tuple[str, ...]:
+    return tuple(column.name for column in table.columns)
+
+
+ENTRY_COLUMNS = ("id", "direction", "network", "lane", "payload", "version", "received_at")
+DELIVERY_COLUMNS = (
+    "entry",
+    "id",
+    "network",
+    "direction",
+    "target",
+    "state",
+    "body",
+    "version",
+    "attempts",
+    "first_attempt_at",
+    "saved",
+)
+
+# In the order in which a group runs them: what makes rows, then what changes them, then what removes them. Ids are
+# given out in memory beforehand, so whatever a group holds about one entry comes out right.
+STATEMENTS = (
+    Statement("entry_add", Kind.INSERT, tables.journal_entry, ENTRY_COLUMNS),
+    Statement("dedupe_add", Kind.INSERT, tables.journal_dedupe, ("key", "entry", "day")),
+    Statement("delivery_add", Kind.INSERT, tables.journal_delivery, DELIVERY_COLUMNS),
+    Statement("message_add", Kind.INSERT, tables.message, _all(tables.message)[1:]),
+    Statement("ghost_put", Kind.UPSERT, tables.ghost, _all(tables.ghost), 2),
+    Statement("membership_put", Kind.UPSERT, tables.membership, _all(tables.membership), 2),
+    Statement("user_put", Kind.UPSERT, tables.bridge_user, _all(tables.bridge_user), 1),
+    Statement("login_put", Kind.UPSERT, tables.login, _all(tables.login), 2),
+    Statement("kv_put", Kind.UPSERT, tables.kv, _all(tables.kv), 2),
+    Statement("txn_put", Kind.UPSERT, tables.txn, _all(tables.txn), 2),
+    Statement("media_put", Kind.UPSERT, tables.media, _all(tables.media), 1),
+    Statement("media_revoke", Kind.UPSERT, tables.media_revoked, _all(tables.media_revoked), 1),
+    Statement("meta_put", Kind.UPSERT, tables.meta, _all(tables.meta), 1),
+    Statement("lease_beat", Kind.UPDATE, tables.lease, ("id", "heartbeat", "handling"), 1),
+    Statement(
+        "entry_postpone", Kind.UPDATE, tables.journal_entry, ("id", "attempts", "next_attempt_at", "last_error"), 1
+    ),
+    Statement(
+        "delivery_attempt",
+        Kind.UPDATE,
+        tables.journal_delivery,
+        ("entry", "id", "state", "attempts", "first_attempt_at", "saved"),
+        2,
+    ),
+    Statement("delivery_dead", Kind.UPDATE, tables.journal_delivery, ("entry", "id", "last_error"), 2, "state = 2"),
+    Statement(
+        "entry_done",
+        Kind.UPDATE,
+        tables.journal_entry,
+        ("id", "done_at"),
+        1,
+        "state = 1, payload = NULL, next_attempt_at = 0",
+    ),
+    Statement("entry_dead", Kind.UPDATE, tables.journal_entry, ("id", "done_at", "last_error"), 1, "state = 2"),
+    Statement("entry_remove", Kind.DELETE, tables.journal_entry, ("id",), 1),
+    Statement("delivery_end", Kind.DELETE, tables.journal_delivery, ("entry", "id"), 2),
+    Statement("counter_add", Kind.ADD, tables.counter, _all(tables.counter), 3),
+)
+ORDER = tuple(statement.name for statement in STATEMENTS)
+"""The names, in the order in which a group runs them."""
+BY_NAME = {statement.name: statement for statement in STATEMENTS}
+"""Each statement by its name."""

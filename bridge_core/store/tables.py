@@ -1,0 +1,252 @@
+"""All tables. Times are milliseconds since 1970; what is called sealed is encrypted by `seal.Seal`.
+
+Directions and states are the numbers of `bridge_core.engine.ports`. Nothing has a foreign key: rows of one commit are
+written statement by statement over many messages at once, and the one writer keeps them together.
+"""
+
+from sqlalchemy import (
+    BigInteger,
+    Column,
+    Identity,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    SmallInteger,
+    Table,
+    Text,
+    text,
+)
+
+metadata = MetaData()
+
+ENTRY_PENDING, ENTRY_DONE, ENTRY_DEAD = 0, 1, 2
+
+
+# SQLite makes only an INTEGER key the row's own number, which saves an index.
+_BIG_KEY = BigInteger().with_variant(Integer(), "sqlite")
+
+
+def _id() -> Column[int]:
+    return Column("id", _BIG_KEY, primary_key=True, autoincrement=False)
+
+
+def _number(
+    name: str, default: int | None = None, *, key: bool = False, kind: type[BigInteger | SmallInteger] = BigInteger
+) -> Column[int]:
+    server = None if default is None else text(str(default))
+    return Column(name, kind(), nullable=False, server_default=server, primary_key=key, autoincrement=False)
+
+
+def _text(name: str, *, key: bool = False, null: bool = False) -> Column[str]:
+    return Column(name, Text, nullable=null, primary_key=key)
+
+
+def _bytes(name: str, *, key: bool = False, null: bool = False) -> Column[bytes]:
+    return Column(name, LargeBinary, nullable=null, primary_key=key)
+
+
+journal_entry = Table(
+    "journal_entry",
+    metadata,
+    _id(),
+    _number("direction", kind=SmallInteger),
+    _text("network"),
+    _text("lane"),
+    _bytes("payload", null=True),
+    _number("version", kind=SmallInteger),
+    _number("state", 0, kind=SmallInteger),
+    _number("attempts", 0),
+    _number("next_attempt_at", 0),
+    _text("last_error", null=True),
+    _number("received_at"),
+    _number("done_at", 0),
+    _number("crashes", 0),
+    _number("attempts_at_crash", 0),
+)
+"""What was accepted. `payload` is sealed, and NULL once the entry is done."""
+
+Index(
+    "journal_entry_open",
+    journal_entry.c.direction,
+    journal_entry.c.lane,
+    journal_entry.c.id,
+    sqlite_where=text("state = 0"),
+    postgresql_where=text("state = 0"),
+)
+Index("journal_entry_dead", journal_entry.c.id, sqlite_where=text("state = 2"), postgresql_where=text("state = 2"))
+
+journal_delivery = Table(
+    "journal_delivery",
+    metadata,
+    _number("entry", key=True),
+    _number("id", key=True),
+    _text("network"),
+    _number("direction", kind=SmallInteger),
+    _text("target"),
+    _number("state", kind=SmallInteger),
+    _bytes("body"),
+    _number("version", kind=SmallInteger),
+    _number("attempts", 0),
+    _number("first_attempt_at", 0),
+    _bytes("saved", null=True),
+    _text("last_error", null=True),
+    sqlite_with_rowid=False,
+)
+"""Deliveries that have not ended, and dead ones. An entry is routed when it has one. `body`, `saved` are sealed."""
+
+journal_dedupe = Table(
+    "journal_dedupe",
+    metadata,
+    _bytes("key", key=True),
+    _number("entry"),
+    _number("day"),
+    sqlite_with_rowid=False,
+)
+"""Digests of what was accepted, kept longer than the entries. `day`: days since 1970."""
+
+counter = Table(
+    "counter",
+    metadata,
+    _text("network", key=True),
+    _number("direction", key=True, kind=SmallInteger),
+    _text("name", key=True),
+    _number("value"),
+    sqlite_with_rowid=False,
+)
+"""The counters of every delivery's fate, committed with what they count."""
+
+txn = Table("txn", metadata, _text("id", key=True), _bytes("digest", key=True), _number("at"), sqlite_with_rowid=False)
+"""Transactions answered, known by id and digest together: a homeserver may start numbering again."""
+
+message = Table(
+    "message",
+    metadata,
+    Column("id", _BIG_KEY, Identity(), primary_key=True),
+    _number("portal"),
+    _text("message"),
+    _number("part"),
+    _text("room"),
+    _text("event"),
+    _text("sender"),
+    _number("timestamp"),
+    _number("message_hash"),
+    _number("event_hash"),
+)
+"""Which event is which message. Found by hashes: narrow indexes, since every message adds to both at random places.
+
+Of several rows for one (portal, message, part, room) the last one holds.
+"""
+
+Index("message_by_message", message.c.message_hash)
+Index("message_by_event", message.c.event_hash)
+
+portal = Table(
+    "portal",
+    metadata,
+    _id(),
+    _text("network"),
+    _text("chat"),
+    _text("receiver"),
+    _text("name"),
+    _text("topic"),
+    _text("options"),
+)
+"""`receiver` is empty for none; `options` is JSON."""
+
+Index("portal_key", portal.c.network, portal.c.chat, portal.c.receiver, unique=True)
+
+portal_room = Table(
+    "portal_room",
+    metadata,
+    _number("portal", key=True),
+    _number("position", key=True),
+    _text("room"),
+    sqlite_with_rowid=False,
+)
+
+ghost = Table(
+    "ghost",
+    metadata,
+    _text("network", key=True),
+    _text("remote", key=True),
+    _text("user_id"),
+    _text("device", null=True),
+    _text("name", null=True),
+    _text("avatar", null=True),
+    sqlite_with_rowid=False,
+)
+Index("ghost_user", ghost.c.user_id)
+
+membership = Table(
+    "membership",
+    metadata,
+    _text("room", key=True),
+    _text("user_id", key=True),
+    _number("joined", kind=SmallInteger),
+    sqlite_with_rowid=False,
+)
+
+bridge_user = Table(
+    "bridge_user",
+    metadata,
+    _text("id", key=True),
+    _text("management_room", null=True),
+    _text("options"),
+    sqlite_with_rowid=False,
+)
+Index("bridge_user_room", bridge_user.c.management_room)
+
+login = Table(
+    "login",
+    metadata,
+    _text("network", key=True),
+    _text("id", key=True),
+    _text("user_id"),
+    _text("name"),
+    _number("provided", kind=SmallInteger),
+    _bytes("settings"),
+    sqlite_with_rowid=False,
+)
+"""`settings` is sealed JSON."""
+
+kv = Table(
+    "kv",
+    metadata,
+    _text("namespace", key=True),
+    _text("key", key=True),
+    _bytes("value", null=True),
+    _number("sealed", kind=SmallInteger),
+    sqlite_with_rowid=False,
+)
+"""A NULL value is a removed key, swept up later: so a put after a removal needs no order of statements."""
+
+media = Table(
+    "media",
+    metadata,
+    _text("key", key=True),
+    _text("mxc"),
+    _number("uploaded", kind=SmallInteger),
+    _number("at"),
+    sqlite_with_rowid=False,
+)
+"""Content addresses, stored before their bytes are put."""
+
+media_revoked = Table("media_revoked", metadata, _text("link", key=True), _number("at"), sqlite_with_rowid=False)
+"""Media links taken back, for example since their event was redacted."""
+
+lease = Table(
+    "lease",
+    metadata,
+    _id(),
+    _text("owner"),
+    _text("host"),
+    _number("started_at"),
+    _number("heartbeat"),
+    _number("clean", kind=SmallInteger),
+    _number("handling", kind=SmallInteger),
+)
+"""One row: who runs on this database, and whether it stopped in good order."""
+
+meta = Table("meta", metadata, _text("name", key=True), _text("value"), sqlite_with_rowid=False)
+"""Facts about the database: key fingerprint, id limits, commit mark, runs."""

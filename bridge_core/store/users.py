@@ -1,0 +1,84 @@
+"""Matrix users of the bridge and their logins."""
+
+from __future__ import annotations
+
+import orjson
+from sqlalchemy import ColumnElement, Connection, delete, select
+
+from bridge_core.api.ids import LoginId, NetworkId, RoomId, UserId
+from bridge_core.api.network import Login
+from bridge_core.engine.ports import UserRow
+from bridge_core.store.reader import Reader
+from bridge_core.store.seal import Seal
+from bridge_core.store.tables import bridge_user, login
+from bridge_core.store.work import Work
+from bridge_core.store.writer import Writer
+
+
+class UserStore:
+    """Implements `Users`. Uncached: the engine holds the users at work. Settings of logins are sealed."""
+
+    def __init__(self, writer: Writer, reader: Reader, seal: Seal) -> None:
+        self._writer = writer
+        self._reader = reader
+        self._seal = seal
+
+    async def get(self, user: UserId) -> UserRow | None:
+        """A user, if known."""
+        return await self._reader.run(lambda connection: _user(connection, bridge_user.c.id == user))
+
+    async def by_management_room(self, room: RoomId) -> UserRow | None:
+        """Whose management room it is."""
+        return await self._reader.run(lambda connection: _user(connection, bridge_user.c.management_room == room))
+
+    async def save(self, row: UserRow) -> None:
+        """Insert or replace; return when committed."""
+        work = Work()
+        work.add("user_put", (row.id, row.management_room, orjson.dumps(dict(row.options)).decode()))
+        await self._writer.commit(work)
+
+    async def logins(self, network: NetworkId) -> list[Login]:
+        """All logins to a network."""
+        columns = login.c
+        rows = await self._reader.run(
+            lambda connection: connection.execute(
+                select(columns.id, columns.user_id, columns.name, columns.provided, columns.settings)
+                .where(columns.network == network)
+                .order_by(columns.id)
+            ).all()
+        )
+        return [
+            Login(
+                LoginId(id_),
+                UserId(user),
+                name,
+                bool(provided),
+                orjson.loads(self._seal.open_named(_name(network, id_), settings)),
+            )
+            for id_, user, name, provided, settings in rows
+        ]
+
+    async def save_login(self, network: NetworkId, login: Login) -> None:
+        """Insert or replace; return when committed."""
+        settings = self._seal.named(_name(network, login.id), orjson.dumps(dict(login.settings)))
+        work = Work()
+        work.add("login_put", (network, login.id, login.user, login.name, int(login.provided), settings))
+        await self._writer.commit(work)
+
+    async def delete_login(self, network: NetworkId, login: LoginId) -> None:
+        """Remove; return when committed."""
+        await self._writer.run(lambda connection: _delete(connection, network, login))
+
+
+def _name(network: str, login: str) -> str:
+    return f"login\0{network}\0{login}"
+
+
+def _user(connection: Connection, which: ColumnElement[bool]) -> UserRow | None:
+    columns = bridge_user.c
+    row = connection.execute(select(columns.id, columns.management_room, columns.options).where(which)).first()
+    return UserRow(UserId(row[0]), RoomId(row[1]) if row[1] else None, orjson.loads(row[2])) if row else None
+
+
+def _delete(connection: Connection, network: str, id_: str) -> None:
+    connection.execute(delete(login).where((login.c.network == network) & (login.c.id == id_)))
