@@ -59,7 +59,7 @@ async def in_matrix_form(request: web.Request, handler: Any) -> web.StreamRespon
     _log.debug(
         "http_answered",
         method=request.method,
-        path=request.path,
+        route=_route(request),
         status=response.status,
         ms=round((time.perf_counter() - started) * 1000, 2),
     )
@@ -80,12 +80,12 @@ async def _guarded(request: web.Request, handler: Any) -> web.StreamResponse:
     except TimeoutError:
         return _closing(refusal(408, "M_UNKNOWN", "the body did not arrive in time"))
     except (TransientError, BackpressureError) as error:
-        _log.warning("http_postponed", path=request.path, error=type(error).__name__)
+        _log.warning("http_postponed", route=_route(request), error=type(error).__name__)
         return refusal(503, "M_UNKNOWN", "not now, try again", {"Retry-After": str(_RETRY_AFTER_S)})
     except RateLimitedError as error:
         return refusal(503, "M_UNKNOWN", "not now, try again", {"Retry-After": str(math.ceil(error.retry_after))})
     except BridgeError as error:
-        _log.warning("http_refused", path=request.path, error=type(error).__name__)
+        _log.warning("http_refused", route=_route(request), error=type(error).__name__)
         return refusal(400, "M_UNKNOWN", "the bridge refuses this")
     except web.HTTPException as error:
         return refusal(error.status, "M_UNKNOWN", error.reason)
@@ -94,9 +94,15 @@ async def _guarded(request: web.Request, handler: Any) -> web.StreamResponse:
     except ConnectionError:
         return _closing(refusal(400, "M_UNKNOWN", "the connection broke off"))
     except Exception:
-        _log.exception("http_failed", method=request.method, path=request.path)
+        _log.exception("http_failed", method=request.method, route=_route(request))
         return refusal(500, "M_UNKNOWN", "the bridge failed; its log says why")
     return response
+
+
+def _route(request: web.Request) -> str:
+    """The route's pattern: paths hold ids of people, and those of media links are a secret."""
+    resource = request.match_info.route.resource
+    return resource.canonical if resource is not None else "unknown"
 
 
 def _closing(response: web.Response) -> web.Response:

@@ -84,7 +84,7 @@ class AppserviceHttp:
                 return refusal(401, "M_MISSING_TOKEN", "the homeserver must send its hs_token")
             right = [hmac.compare_digest(token.encode("utf-8", "surrogatepass"), self._token) for token in tokens]
             if not all(right):
-                _log.warning("http_token_wrong", path=request.path)
+                _log.warning("http_token_wrong", peer=request.remote)
                 return refusal(403, "M_FORBIDDEN", "the hs_token is not the one in the bridge's registration file")
             return await handler(request)
 

@@ -1,0 +1,149 @@
+"""The homeservers on which the contract of the Matrix side is tested, behind one face."""
+
+import json
+import secrets
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Protocol
+
+import aiohttp
+from yarl import URL
+
+from bridge_core.demo.process import free_port
+from bridge_core.demo.synapse import Synapse
+from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver, FakeProfile
+
+ID = "matrix-bridge"
+SERVER = "hs.test"
+
+
+class Homeserver(Protocol):
+    """What a contract test needs of a homeserver."""
+
+    url: str
+    as_token: str
+    hs_token: str
+    port: int
+    """Where the appservice has to listen."""
+
+    async def human(self) -> "Human":
+        """A new user."""
+
+    async def restart(self) -> None:
+        """Stop and start."""
+
+
+class Human:
+    """A raw client of one user. `id` and `call(method, path below /_matrix/client/v3, body)`."""
+
+    def __init__(self, session: aiohttp.ClientSession, url: str, user_id: str, token: str) -> None:
+        self.id = user_id
+        self._session = session
+        self._url = url
+        self._headers = {"Authorization": f"Bearer {token}"}
+
+    async def call(self, method: str, path: str, body: dict[str, Any] | None = None) -> Any:
+        """The answer's JSON, with `status` added to an object when it is an error."""
+        url = URL(f"{self._url}/_matrix/client/v3/{path}", encoded=True)
+        async with self._session.request(method, url, json=body, headers=self._headers) as response:
+            answer = await response.json()
+            return {**answer, "status": response.status} if response.status >= 400 else answer
+
+    async def send(self, room: str, body: str) -> str:
+        """Sends a text and returns its id."""
+        txn = secrets.token_hex(8)
+        content = {"msgtype": "m.text", "body": body}
+        answer = await self.call("PUT", f"rooms/{room}/send/m.room.message/{txn}", content)
+        return str(answer["event_id"])
+
+    async def timeline(self, room: str) -> list[dict[str, Any]]:
+        """The last hundred events, oldest first."""
+        answer = await self.call("GET", f"rooms/{room}/messages?dir=b&limit=100")
+        return list(reversed(answer["chunk"]))
+
+    async def bodies(self, room: str) -> list[tuple[str, str]]:
+        """(sender, body) of each message."""
+        events = await self.timeline(room)
+        return [(e["sender"], e["content"].get("body", "")) for e in events if e["type"] == "m.room.message"]
+
+
+class _OnFake:
+    """FakeHomeserver with the abilities of Synapse, or of a basic one."""
+
+    def __init__(self, fake: FakeHomeserver, session: aiohttp.ClientSession, port: int) -> None:
+        self.url = fake.url
+        self.as_token = fake.appservice.as_token
+        self.hs_token = fake.appservice.hs_token
+        self.port = port
+        self._fake = fake
+        self._session = session
+
+    async def human(self) -> Human:
+        user = self._fake.user(f"human{secrets.token_hex(4)}")
+        return Human(self._session, self.url, user.id, user.token)
+
+    async def restart(self) -> None:
+        await self._fake.restart()
+
+
+class _OnSynapse:
+    """A real Synapse."""
+
+    def __init__(self, synapse: Synapse, session: aiohttp.ClientSession, tokens: tuple[str, str], port: int) -> None:
+        self.url = synapse.url
+        self.as_token, self.hs_token = tokens
+        self.port = port
+        self._synapse = synapse
+        self._session = session
+
+    async def human(self) -> Human:
+        localpart = f"human{secrets.token_hex(4)}"
+        token = await self._synapse.register_user(localpart, "secret")
+        return Human(self._session, self.url, f"@{localpart}:{SERVER}", token)
+
+    async def restart(self) -> None:
+        await self._synapse.restart()
+
+
+@asynccontextmanager
+async def fake(profile: FakeProfile) -> AsyncIterator[Homeserver]:
+    """A FakeHomeserver."""
+    port = free_port()
+    service = FakeAppservice(id=ID, url=f"http://127.0.0.1:{port}")
+    async with (
+        FakeHomeserver(server_name=SERVER, profile=profile, appservice=service) as server,
+        aiohttp.ClientSession() as session,
+    ):
+        yield _OnFake(server, session, port)
+
+
+@asynccontextmanager
+async def synapse(folder: Path) -> AsyncIterator[Homeserver]:
+    """A real Synapse with a registration."""
+    port = free_port()
+    tokens = (secrets.token_hex(16), secrets.token_hex(16))
+    registration = {
+        "id": ID,
+        "url": f"http://127.0.0.1:{port}",
+        "as_token": tokens[0],
+        "hs_token": tokens[1],
+        "sender_localpart": "bridgebot",
+        "rate_limited": False,
+        "receive_ephemeral": True,
+        "namespaces": {
+            "users": [{"exclusive": True, "regex": "@_.*:hs\\.test"}],
+            "aliases": [{"exclusive": True, "regex": "#_.*:hs\\.test"}],
+            "rooms": [],
+        },
+        "io.element.msc4190": True,
+    }
+    file = folder / "registration.yaml"
+    file.write_text(json.dumps(registration))
+    server = Synapse(folder / "synapse", server_name=SERVER, registrations=[file])
+    await server.start()
+    try:
+        async with aiohttp.ClientSession() as session:
+            yield _OnSynapse(server, session, tokens, port)
+    finally:
+        server.kill()
