@@ -26,7 +26,11 @@ class Membership:
         except MatrixRejectedError as error:
             if error.errcode != "M_FORBIDDEN" or user == self._hs.bot:
                 raise
-            await self.invite(room, user)
+            try:
+                await self.invite(room, user)
+            except MatrixRejectedError as refused:
+                # Such as a ban: what the join was refused for is what counts.
+                raise error from refused
             await self._join(room, user)
 
     async def leave(self, room: RoomId, user: UserId, reason: str | None) -> None:

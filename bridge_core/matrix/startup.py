@@ -60,8 +60,8 @@ class Startup:
 
         Raises SetupProblemError, or TransientError when the homeserver is not there.
         """
-        versions = await self._versions()
         try:
+            versions = await self._versions()
             await self._accounts.register(self._hs.bot)
             me = await self._hs.requests.json("GET", self._hs.addresses.of("client", "v3", "account", "whoami"))
         except HomeserverFailedError as error:

@@ -47,7 +47,9 @@ class AccountsApi:
         ):
             router.add_route(method, path, wrap(handler))
 
-    async def versions(self, _: web.Request) -> dict[str, Any]:
+    async def versions(self, request: web.Request) -> dict[str, Any]:
+        if "Authorization" in request.headers:
+            identify(self._world, request)
         return {"versions": ["v1.10", "v1.11", "v1.12"], "unstable_features": {}}
 
     async def capabilities(self, request: web.Request) -> dict[str, Any]:

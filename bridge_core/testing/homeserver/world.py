@@ -185,6 +185,8 @@ class World:
         """Joins; idempotent."""
         if room.membership(user) == "join":
             return
+        if room.membership(user) == "ban":
+            raise MatrixError(403, "M_BAD_STATE", f"{user} is banned from the room")
         if not room.may_join(user):
             raise forbidden("You are not invited to this room.")
         self.set_member(room, user, user, "join")
@@ -193,8 +195,10 @@ class World:
         """Invites."""
         if room.membership(sender) != "join":
             raise forbidden(f"User {sender} not in room {room.id}")
-        if room.membership(user) in {"join", "ban"}:
-            raise forbidden(f"{user} is already in the room." if room.membership(user) == "join" else "banned")
+        if room.membership(user) == "ban":
+            raise MatrixError(403, "M_BAD_STATE", f"{user} is banned from the room")
+        if room.membership(user) == "join":
+            raise forbidden(f"{user} is already in the room.")
         if room.power(sender) < room.needed("invite", 0):
             raise forbidden("You don't have permission to invite users")
         self.set_member(room, sender, user, "invite")
