@@ -67,7 +67,7 @@ class GhostPool:
                 row = replace(row, name=name)
                 await self._store.save(row)
         elif fresh:
-            self._tasks.begin(self._repair(row), "ghost-profile")
+            self._tasks.start(self._repair(row), "ghost-profile")
         self._remember(key, row)
         return row
 

@@ -9,6 +9,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId
 from bridge_core.engine import requests
 from bridge_core.engine.conversion import Conversion, NothingToDo
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
 from bridge_core.engine.payload import decode
@@ -40,6 +41,7 @@ class Incoming:
         messages: Messages,
         conversion: Conversion,
         clock: Clock,
+        faults: FaultPoints,
     ) -> None:
         self._journal = journal
         self._matrix = matrix
@@ -47,6 +49,7 @@ class Incoming:
         self._messages = messages
         self._conversion = conversion
         self._clock = clock
+        self._faults = faults
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
         """Turn a prefix of the entries into final requests; one that refers to an earlier entry starts a new prefix."""
@@ -104,7 +107,9 @@ class Incoming:
             outcome, reason = Outcome.DELIVERED, ""
             writes: tuple[Write, ...] = ()
             try:
+                self._faults.hit("matrix.before_send")
                 event = await self._send(request, delivery.first_attempt_at if planned.stored else 0)
+                self._faults.hit("matrix.after_send")
             except MatrixRejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)

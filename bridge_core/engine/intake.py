@@ -10,6 +10,7 @@ from bridge_core.api.events import RemoteEvent, RemoteMember, RemoteRename
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.names import Names
 from bridge_core.engine.payload import encode
@@ -45,6 +46,7 @@ class TransactionIntake:
         names: Names,
         clock: Clock,
         echoes: Counter,
+        faults: FaultPoints,
     ) -> None:
         self._journal = journal
         self._transactions = transactions
@@ -53,6 +55,7 @@ class TransactionIntake:
         self._names = names
         self._clock = clock
         self._echoes = echoes
+        self._faults = faults
 
     async def accept(self, txn: ReceivedTransaction) -> None:
         """Return when everything in the transaction is committed.
@@ -78,7 +81,9 @@ class TransactionIntake:
             entries.append(NewEntry(Direction.TO_NETWORK, network, room, orjson.dumps(event), now, key))
             events.append(event)
         writes = (self._transactions.write(txn.id, txn.digest, now),)
+        self._faults.hit("intake.before_append")
         accepted = await self._journal.append(entries, writes)
+        self._faults.hit("intake.after_append")
         self._lanes.offer(entries, accepted, events)
 
 

@@ -104,15 +104,19 @@ class Lanes:
         self._tasks = tasks
         self._settings = settings
         self._lanes: dict[str, Lane] = {}
+        self._started = False
         self._stopping = False
         self._wake = asyncio.Event()
 
     async def start(self) -> None:
-        """Take up what the journal holds."""
+        """Take up what the journal holds. What is offered before waits for this."""
         for found in await self._journal.open_lanes():
-            if found.direction is self._direction and found.lane not in self._lanes:
-                lane = self._lanes[found.lane] = Lane(found.lane, on_disk=True)
-                self._run(lane)
+            if found.direction is self._direction:
+                # What was offered already is in the journal too, after what was there before.
+                self._lanes[found.lane] = Lane(found.lane, on_disk=True)
+        self._started = True
+        for lane in self._lanes.values():
+            self._run(lane)
 
     def offer(self, entries: Sequence[NewEntry], accepted: Sequence[Accepted], events: Sequence[object]) -> None:
         """Hand over entries that were just committed. Does not block."""
@@ -143,7 +147,7 @@ class Lanes:
         if lane is None:
             lane = self._lanes[entry.lane] = Lane(entry.lane, last=entry.id, highest=entry.id)
         lane.again.append(entry)
-        if not lane.running and not self._stopping:
+        if not lane.running:
             self._run(lane)
 
     def wake(self) -> None:
@@ -161,8 +165,10 @@ class Lanes:
         return len(self._lanes)
 
     def _run(self, lane: Lane) -> None:
+        if not self._started or self._stopping:
+            return
         lane.running = True
-        self._tasks.begin(self._work(lane), f"lane:{self._direction.name.lower()}")
+        self._tasks.start(self._work(lane), f"lane:{self._direction.name.lower()}")
 
     async def _work(self, lane: Lane) -> None:
         try:

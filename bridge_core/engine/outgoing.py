@@ -22,6 +22,7 @@ from bridge_core.api.network import Sent
 from bridge_core.api.optional import Edits, Reacts, Redacts, ResolvesOutcomes
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.confirmations import Confirmations, Waiting
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes, Planned
 from bridge_core.engine.networks import Network, Networks, Speaker, Unknown
 from bridge_core.engine.portals import PortalIndex
@@ -60,6 +61,7 @@ class Outgoing:
         room_events: RoomEvents,
         clock: Clock,
         tasks: TaskOwner,
+        faults: FaultPoints,
     ) -> None:
         self._journal = journal
         self._networks = networks
@@ -72,6 +74,7 @@ class Outgoing:
         self._room_events = room_events
         self._clock = clock
         self._tasks = tasks
+        self._faults = faults
         self._lanes: Lanes | None = None
 
     def attach(self, lanes: Lanes) -> None:
@@ -171,7 +174,9 @@ class Outgoing:
                 # Their own connection would overtake what the relay still has in flight.
                 await self._confirmations.wait(relayed, 10.0)
         await self._confirmations.room_for_one(room)
+        self._faults.hit("network.before_send")
         sent = await self._hand_over(speaker, message, delivery)
+        self._faults.hit("network.after_send")
         if sent.confirmation is None:
             self._delivered(entry, delivery, portal, sent)
             return
@@ -229,7 +234,7 @@ class Outgoing:
             if portal is not None:
                 self._delivered(entry, delivery, portal, future.result())
             return
-        self._tasks.begin(self._failed(entry, delivery, error), "unconfirmed")
+        self._tasks.start(self._failed(entry, delivery, error), "unconfirmed")
 
     async def _failed(self, entry: Entry, delivery: Delivery, error: BaseException) -> None:
         if isinstance(error, RejectedError):

@@ -1,8 +1,7 @@
-"""Who may do what: levels by user, server and wildcard. A block wins over everything; else the nearest rule counts."""
+"""What users may do."""
 
-from collections.abc import Mapping
-from dataclasses import dataclass
 from enum import IntEnum
+from typing import Protocol
 
 from bridge_core.api.ids import UserId
 
@@ -16,16 +15,8 @@ class Permission(IntEnum):
     ADMIN = 3
 
 
-@dataclass(frozen=True, slots=True)
-class Permissions:
-    """The rules: keys are `@user:server`, `server`, or `*`."""
-
-    rules: Mapping[str, Permission]
+class Permissions(Protocol):
+    """The rules."""
 
     def of(self, user: UserId) -> Permission:
         """What a user may do. Nobody is let in by the absence of a rule."""
-        _, _, server = user.partition(":")
-        found = [self.rules[key] for key in (user, server, "*") if key in self.rules]
-        if not found or Permission.BLOCKED in found:
-            return Permission.BLOCKED
-        return found[0]

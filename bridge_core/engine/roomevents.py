@@ -11,7 +11,6 @@ from bridge_core.engine.commands import Commands
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
-from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, UserRow, Users
@@ -39,7 +38,6 @@ class RoomEvents:
         permissions: Permissions,
         commands: Commands,
         private: PrivateChats,
-        networks: Networks,
         status: Status,
     ) -> None:
         self._names = names
@@ -51,7 +49,6 @@ class RoomEvents:
         self._permissions = permissions
         self._commands = commands
         self._private = private
-        self._networks = networks
         self._status = status
 
     def not_bridged(self, event: Mapping[str, Any]) -> str:

@@ -10,6 +10,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import ChatInfo
 from bridge_core.api.ids import ChatId, RoomId, UserId
 from bridge_core.api.network import NetworkMeta
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import MatrixSide, PortalRow, RoomSpec
@@ -26,11 +27,14 @@ Describe = Callable[[PortalRow], Awaitable[tuple[NetworkMeta, ChatInfo | None, U
 class RoomMaker:
     """Makes the rooms of portals."""
 
-    def __init__(self, names: Names, portals: PortalIndex, matrix: MatrixSide, describe: Describe) -> None:
+    def __init__(
+        self, names: Names, portals: PortalIndex, matrix: MatrixSide, describe: Describe, faults: FaultPoints
+    ) -> None:
         self._names = names
         self._portals = portals
         self._matrix = matrix
         self._describe = describe
+        self._faults = faults
         self._locks: dict[int, asyncio.Lock] = {}
 
     async def ensure(self, portal: PortalRow) -> RoomId:
@@ -47,7 +51,9 @@ class RoomMaker:
                 current = self._portals.by_id(portal.id) or portal
                 if current.rooms:
                     return current.rooms[0]
+                self._faults.hit("room.before_create")
                 room = await self._matrix.ensure_room(await self._spec(current))
+                self._faults.hit("room.after_create")
                 await self._portals.add_room(current, room)
                 log.info("portal_room_made", network=portal.network, chat=portal.chat, room=room)
                 return room

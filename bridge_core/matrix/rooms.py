@@ -76,6 +76,14 @@ class Rooms:
                 return None
             raise
 
+    async def room_of(self, alias: str) -> RoomId:
+        """The room an alias leads to. Raises MatrixRejectedError when there is none."""
+        answer = await self._hs.get("directory", "room", alias)
+        room = answer.get("room_id")
+        if not isinstance(room, str):
+            raise TransientError(f"the homeserver names no room for {alias}")
+        return RoomId(room)
+
     async def default_version(self) -> str | None:
         """The version new rooms get, asked for once; None when the homeserver does not say."""
         if self._version is None:

@@ -107,6 +107,10 @@ class AppserviceSide:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
         return await self._rooms.ensure_room(spec)
 
+    async def room_of(self, alias: str) -> RoomId:
+        """The room an alias leads to. Raises MatrixRejectedError when there is none."""
+        return await self._rooms.room_of(alias)
+
     async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
         return await self._sender.send(request, first_attempt_at)

@@ -1,0 +1,343 @@
+"""The bridge: every part built and joined here, started and stopped in order."""
+
+import asyncio
+import hashlib
+from collections.abc import Awaitable
+from dataclasses import dataclass
+
+import structlog
+
+from bridge_core.api.content import Attachment
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import NetworkId, RoomId, UserId
+from bridge_core.api.network import LoginState, LoginStatus
+from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
+from bridge_core.app.engine import Engine, EngineSettings
+from bridge_core.app.networks import load_networks, make_networks
+from bridge_core.app.queries import EngineQueries
+from bridge_core.config import Config, LoadedConfig
+from bridge_core.config import Permission as ConfigPermission
+from bridge_core.engine.clock import SystemClock
+from bridge_core.engine.host import Namespace, NetworkHost, Rooms
+from bridge_core.engine.intake import CURSORS, NetworkInbox
+from bridge_core.engine.names import Names
+from bridge_core.engine.networks import Network
+from bridge_core.engine.permissions import Permission
+from bridge_core.journal.journal import DurableJournal, JournalSettings
+from bridge_core.matrix.adapter_routes import AdapterRoutes
+from bridge_core.matrix.guarded import GuardedFetch
+from bridge_core.matrix.http import AppserviceHttp
+from bridge_core.matrix.links import MediaLinks
+from bridge_core.matrix.listener import Listener
+from bridge_core.matrix.side import AppserviceSide
+from bridge_core.matrix.startup import SetupProblemError
+from bridge_core.observe.health import Health, HealthServer
+from bridge_core.observe.metrics import Metrics
+from bridge_core.observe.tasks import TaskOwner
+from bridge_core.store.blobs import BlobSpool
+from bridge_core.store.database import Database
+from bridge_core.store.engines import DatabaseSettings
+from bridge_core.store.seal import Seal
+from registration.namespaces import Template
+
+log = structlog.get_logger(__name__)
+
+_RETRY = (1.0, 15.0)
+
+
+@dataclass(frozen=True, slots=True)
+class ConfiguredPermissions:
+    """Permissions as the configuration has them."""
+
+    config: Config
+
+    def of(self, user: UserId) -> Permission:
+        """What a user may do."""
+        level: ConfigPermission = self.config.permission_of(user)
+        return Permission[level.name]
+
+
+class Bridge:
+    """One running bridge: one registration, any number of networks."""
+
+    def __init__(self, loaded: LoadedConfig, clock: Clock | None = None) -> None:
+        self._config = config = loaded.config
+        self._clock = clock or SystemClock()
+        self._tasks = TaskOwner("bridge", on_failure=self._task_failed)
+        self.metrics = Metrics()
+        self.health = Health()
+        self._configs, self._connectors = load_networks(loaded)
+        as_token, hs_token = loaded.tokens()
+        secret = config.journal.secret.get_secret_value()
+        self._secret = hashlib.blake2b(secret.encode(), digest_size=32, person=b"mxbridge-ids").digest()
+        bot = UserId(f"@{config.appservice.bot}:{config.homeserver.domain}")
+        faults = faults_from_environment()
+        self.database = Database(
+            DatabaseSettings(
+                loaded.database_url,
+                auto_migrate=config.database.auto_migrate,
+                readers=config.database.pool_size,
+                busy_timeout=config.database.busy_timeout,
+                stop_timeout=config.limits.stop_deadline,
+            ),
+            Seal(secret),
+            faults=faults,
+        )
+        self.journal = DurableJournal(
+            self.database,
+            JournalSettings(
+                keep_done=config.journal.keep_done,
+                keep_keys=config.journal.keep_keys,
+                max_pending=config.journal.max_pending,
+            ),
+        )
+        self.matrix = AppserviceSide(
+            address=str(config.homeserver.address),
+            as_token=as_token,
+            bot=bot,
+            media_keys=StoredMediaKeys(self.database.media, self._clock),
+            clock=self._clock,
+            timeout=config.homeserver.request_timeout,
+            connections=config.homeserver.max_connections,
+        )
+        self._blobs = BlobSpool(loaded.path.parent / "spool", self._secret, 20 * config.media.max_size)
+        self._fetch = GuardedFetch()
+        self._routes = AdapterRoutes()
+        permissions = ConfiguredPermissions(config)
+        self.networks = make_networks(config, self._configs, self._connectors, permissions, self.database.users)
+        names = Names(
+            config.homeserver.domain,
+            Template(config.appservice.user_template),
+            Template(config.appservice.alias_template),
+            bot,
+            frozenset(self._configs),
+            self._secret,
+        )
+        self.engine = Engine(
+            names,
+            self.journal,
+            self.database,
+            self.matrix,
+            self.networks,
+            permissions,
+            self._blobs,
+            self._clock,
+            self._tasks,
+            self.metrics,
+            EngineSettings(
+                retry_window=config.journal.retry_window,
+                attempt_window=config.journal.attempt_window,
+                prepared_batch=config.journal.prepared_batch,
+                reference_wait=config.limits.reference_wait,
+                max_file=config.media.max_size,
+            ),
+            faults,
+        )
+        self._links = self._make_links()
+        self._listeners = self._make_listeners(hs_token)
+        self._health_server = (
+            HealthServer(self.health, self.metrics, config.health.listen) if config.health.listen else None
+        )
+        self._homeserver = "not asked yet"
+        self._hosts: dict[NetworkId, NetworkHost] = {}
+
+    def _make_links(self) -> MediaLinks | None:
+        media = self._config.media
+        if not media.enabled or media.public_url is None or media.secret is None:
+            return None
+        return MediaLinks(
+            public=str(media.public_url),
+            secret=media.secret.get_secret_value().encode(),
+            download=self.matrix.download,
+            revocations=self.database.media,
+            clock=self._clock,
+            limit=media.max_size,
+            lifetime=int(media.expiry),
+        )
+
+    def _make_listeners(self, hs_token: str) -> list[Listener]:
+        config = self._config
+        app = AppserviceHttp(
+            hs_token,
+            self.engine.intake,
+            EngineQueries(self.engine),
+            legacy=config.appservice.legacy_routes,
+            limit=config.appservice.max_body,
+        ).application()
+        self._routes.add_to(app)
+        listen = config.appservice.listen
+        listeners = [Listener(app, host=listen.host, port=listen.port, path=listen.path)]
+        if self._links is not None:
+            where = config.media.listen
+            listeners.append(Listener(self._links.application(), host=where.host, port=where.port, path=where.path))
+        return listeners
+
+    async def start(self) -> None:
+        """Start everything that can be started without the homeserver and the networks; they are met in the background.
+
+        Raises StartError (in words for the admin) or OSError when an address is taken.
+        """
+        loop = asyncio.get_running_loop()
+        try:
+            self._add_checks()
+            if self._health_server is not None:
+                await self._health_server.start()
+            await self.database.start()
+            await self.journal.start()
+            await self._blobs.start()
+            await self._fetch.start()
+            await self.matrix.start()
+            await self.engine.portals.load()
+            await self._configured_portals()
+            for network in self.networks:
+                await self._start_network(network)
+            for listener in self._listeners:
+                await listener.start()
+            await self.engine.to_network.start()
+            self._tasks.start(self._meet_homeserver(), "homeserver")
+            for network in self.networks:
+                await network.connect(await self.database.kv.get(CURSORS, network.id))
+        except BaseException:
+            await self.stop(loop.time() + self._config.limits.stop_deadline)
+            raise
+        log.info("bridge_started", networks=sorted(self._configs), portals=len(self.engine.portals))
+
+    async def stop(self, deadline: float) -> None:
+        """Stop in reverse order before the loop's time `deadline`. What was accepted is in the journal."""
+        loop = asyncio.get_running_loop()
+        for listener in reversed(self._listeners):
+            await _quietly(listener.stop(), "listener")
+        self.engine.stop()
+        await self.engine.confirmations.settled(max(0.0, min(3.0, deadline - loop.time() - 2)))
+        for network in self.networks:
+            await _quietly(network.disconnect(), network.id)
+            await _quietly(network.connector.stop(deadline), network.id)
+        await self._tasks.close(deadline - 1.0, grace=max(0.0, min(2.0, deadline - loop.time() - 3.0)))
+        await _quietly(self.matrix.stop(), "matrix")
+        await _quietly(self._fetch.stop(), "fetch")
+        await _quietly(self.journal.stop(), "journal")
+        await _quietly(self.database.stop(), "database")
+        if self._health_server is not None:
+            await _quietly(self._health_server.stop(), "health")
+        log.info("bridge_stopped")
+
+    def _add_checks(self) -> None:
+        self.health.add_ready("database", lambda: None if self.database.available else "cannot be written")
+        self.health.add_ready("homeserver", lambda: self._homeserver or None)
+        for network in self.networks:
+            self.health.add_ready(f"network {network.id}", lambda one=network: _trouble(one))  # type: ignore[misc]
+
+    async def _configured_portals(self) -> None:
+        wanted = [
+            (NetworkId(name), self._connectors[name].chat(portal.chat), portal)
+            for name, network in self._configs.items()
+            for portal in network.common.portals
+        ]
+        # Each is a commit of its own, and the writer makes one of all that wait: so many at once, in bounded steps.
+        for start in range(0, len(wanted), 500):
+            await asyncio.gather(
+                *(
+                    self.engine.portals.ensure(name, chat, name=one.chat)
+                    for name, chat, one in wanted[start : start + 500]
+                )
+            )
+        self._plumbed = [(name, chat, one.room) for name, chat, one in wanted if one.room is not None]
+
+    async def _start_network(self, network: Network) -> None:
+        self._hosts[network.id] = host = NetworkHost(
+            network.id,
+            Namespace(self.database.kv, f"network:{network.id}"),
+            Namespace(self.database.kv, f"sealed:{network.id}"),
+            self._blobs,
+            self._fetch,
+            self._clock,
+            self._tasks,
+            self._routes.of(network.id),
+            Rooms(network.id, self.engine.portals, self.engine.members, self.matrix),
+            self.engine.portals,
+            self._link,
+        )
+        inbox = NetworkInbox(
+            network.id,
+            None,
+            self.journal,
+            self.engine.to_matrix,
+            self.database.kv,
+            self._clock,
+            lambda state: self._reported(network, state),
+        )
+        await network.connector.start(host, inbox)
+        await network.start(inbox)
+
+    def _reported(self, network: Network, state: LoginState) -> None:
+        before = network.states.get(state.login)
+        if before == state:
+            return
+        network.states[state.login] = state
+        log.info(
+            "network_state",
+            network=network.id,
+            login=state.login,
+            status=state.status.value,
+            reason=state.reason or None,
+        )
+        if state.status is LoginStatus.CONNECTED:
+            self.engine.to_network.wake()
+
+    def _link(self, attachment: Attachment) -> str | None:
+        # The keys of an encrypted file must not leave: such links are for the encryption's own rules to allow.
+        if self._links is None or attachment.keys is not None or not attachment.source.startswith("mxc://"):
+            return None
+        return self._links.url(attachment.source, attachment.name, attachment.mime or "")
+
+    async def _meet_homeserver(self) -> None:
+        """Ask until the homeserver answers; then send what waits, and let it send what it held back."""
+        delay = _RETRY[0]
+        info = None
+        while info is None:
+            try:
+                info = await self.matrix.check()
+            except BridgeError as error:
+                self._homeserver = str(error)
+                log.warning("homeserver_not_ready", error=str(error), retry_in=delay)
+                await self._clock.sleep(delay)
+                delay = min(delay * 2, _RETRY[1])
+        log.info("homeserver_met", devices=info.devices, versions=info.versions[-1:] or None)
+        await self.engine.to_matrix.start()
+        self._homeserver = ""
+        await self._adopt_rooms()
+        try:
+            await self.matrix.ping(self._config.appservice.id)
+        except SetupProblemError as error:
+            log.error("homeserver_cannot_reach_bridge", problem=str(error))
+        except BridgeError as error:
+            log.warning("ping_failed", error=str(error))
+
+    async def _adopt_rooms(self) -> None:
+        for name, chat, room in self._plumbed:
+            portal = await self.engine.portals.ensure(name, chat)
+            try:
+                known = await self.matrix.room_of(room) if room.startswith("#") else RoomId(room)
+                if known not in portal.rooms:
+                    await self.engine.rooms.adopt(portal, known)
+            except BridgeError as error:
+                log.error("configured_room_not_joined", network=name, room=room, error=str(error))
+
+    def _task_failed(self, name: str, error: BaseException) -> None:
+        self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()
+
+
+def _trouble(network: Network) -> str | None:
+    state = network.states.get(None)
+    if state is not None and state.status is LoginStatus.CONNECTED:
+        return None
+    return f"{state.status.value} {state.reason}".strip() if state is not None else "not connected yet"
+
+
+async def _quietly(work: Awaitable[object], what: str) -> None:
+    """Stopping one part must not keep the others from stopping."""
+    try:
+        await work
+    except Exception as error:
+        log.error("stop_failed", part=what, error=repr(error))

@@ -1,0 +1,163 @@
+"""Builds the engine from its parts: both directions, their lanes, and what they share."""
+
+from dataclasses import dataclass
+
+from bridge_core.api.events import ChatInfo
+from bridge_core.api.host import Blobs, Clock
+from bridge_core.api.ids import UserId
+from bridge_core.api.network import NetworkMeta
+from bridge_core.content.limits import Limits
+from bridge_core.engine.attempts import Attempts
+from bridge_core.engine.commands import Commands
+from bridge_core.engine.confirmations import Confirmations
+from bridge_core.engine.conversion import Conversion
+from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.incoming import Incoming
+from bridge_core.engine.intake import TransactionIntake
+from bridge_core.engine.lanes import Lanes, LaneSettings
+from bridge_core.engine.media import MediaCarrier
+from bridge_core.engine.members import Members
+from bridge_core.engine.names import Names
+from bridge_core.engine.networks import Networks
+from bridge_core.engine.outgoing import Outgoing
+from bridge_core.engine.permissions import Permissions
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.ports import Direction, Journal, MatrixSide, PortalRow, Stores
+from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.roomevents import RoomEvents
+from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.status import Status
+from bridge_core.engine.translation import Translation
+from bridge_core.observe.metrics import Metrics
+from bridge_core.observe.tasks import TaskOwner
+
+
+@dataclass(frozen=True, slots=True)
+class EngineSettings:
+    """What the engine reads of the configuration. Times are seconds, sizes bytes."""
+
+    retry_window: float
+    attempt_window: int
+    prepared_batch: int
+    reference_wait: float
+    max_file: int
+
+
+class Engine:
+    """The running engine. `start` takes up what the journal holds; `stop` begins nothing new."""
+
+    def __init__(
+        self,
+        names: Names,
+        journal: Journal,
+        stores: Stores,
+        matrix: MatrixSide,
+        networks: Networks,
+        permissions: Permissions,
+        blobs: Blobs,
+        clock: Clock,
+        tasks: TaskOwner,
+        metrics: Metrics,
+        settings: EngineSettings,
+        faults: FaultPoints,
+    ) -> None:
+        limits = Limits()
+        self.names = names
+        self.portals = PortalIndex(stores.portals)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks)
+        self.members = Members(matrix, names)
+        self.networks = networks
+        self.rooms = RoomMaker(names, self.portals, matrix, self._describe, faults)
+        self.confirmations = Confirmations()
+        self.status = Status(journal, clock)
+        conversion = Conversion(
+            names,
+            self.portals,
+            self.ghosts,
+            stores.messages,
+            self.rooms,
+            matrix,
+            MediaCarrier(matrix, blobs, settings.max_file),
+            limits,
+        )
+        incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, clock, faults)
+        self.to_matrix = Lanes(
+            Direction.TO_MATRIX,
+            journal,
+            incoming,
+            clock,
+            tasks,
+            LaneSettings(batch=settings.prepared_batch, retry_window=settings.retry_window),
+        )
+        self.status.attach(self.to_matrix)
+        private = PrivateChats(self.networks, self.portals, self.ghosts, self.rooms, matrix)
+        commands = Commands(permissions, self.networks, self.portals, self.rooms, private, matrix, self.status)
+        outgoing = Outgoing(
+            journal,
+            self.networks,
+            self.portals,
+            stores.messages,
+            Translation(
+                names,
+                self.ghosts,
+                stores.messages,
+                self.members,
+                self.confirmations,
+                limits,
+                settings.reference_wait,
+            ),
+            self.confirmations,
+            Attempts(names, journal),
+            self.status,
+            RoomEvents(
+                names,
+                matrix,
+                self.portals,
+                self.ghosts,
+                self.members,
+                stores.users,
+                permissions,
+                commands,
+                private,
+                self.status,
+            ),
+            clock,
+            tasks,
+            faults,
+        )
+        self.to_network = Lanes(
+            Direction.TO_NETWORK,
+            journal,
+            outgoing,
+            clock,
+            tasks,
+            LaneSettings(batch=settings.attempt_window, retry_window=settings.retry_window),
+        )
+        outgoing.attach(self.to_network)
+        self.intake = TransactionIntake(
+            journal,
+            stores.transactions,
+            self.to_network,
+            self.portals,
+            names,
+            clock,
+            metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
+            faults,
+        )
+        metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
+        metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))
+        metrics.gauge("portals", "Portals.", lambda: len(self.portals))
+
+    async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
+        network = self.networks.get(portal.network)
+        if network is None:
+            raise LookupError(f"{portal.network} is not configured any more")
+        info = await network.main.chat_info(portal.chat) if network.main is not None else None
+        login = network.login_of(portal.receiver) if portal.receiver is not None else None
+        return network.connector.meta, info, login.user if login is not None else None
+
+    def stop(self) -> None:
+        """Begin nothing new; entries not handled yet are taken up at the next start."""
+        self.to_matrix.stop()
+        self.to_network.stop()

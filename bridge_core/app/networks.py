@@ -1,0 +1,68 @@
+"""Builds the configured networks: connectors from entry points, their hosts and inboxes."""
+
+from collections.abc import Mapping, Sequence
+from importlib.metadata import entry_points
+from typing import Any, Final
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.ids import NetworkId
+from bridge_core.api.network import Connector
+from bridge_core.config import Config, LoadedConfig, UnknownOutcome
+from bridge_core.config import Network as NetworkConfig
+from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
+from bridge_core.engine.permissions import Permissions
+from bridge_core.engine.ports import Users
+
+GROUP: Final = "matrix_bridge.networks"
+
+
+class AdapterError(BridgeError):
+    """An adapter that the configuration names cannot be used."""
+
+
+def adapters(types: Sequence[str]) -> dict[str, Any]:
+    """The adapters of these types, imported. Raises AdapterError."""
+    installed = {entry.name: entry for entry in entry_points(group=GROUP)}
+    found: dict[str, Any] = {}
+    for name in set(types):
+        if name not in installed:
+            raise AdapterError(f"there is no adapter {name}; installed are: {', '.join(sorted(installed))}")
+        try:
+            found[name] = installed[name].load()
+        except ImportError as error:
+            raise AdapterError(f"the adapter {name} cannot be loaded: {error}") from error
+    return found
+
+
+def load_networks(loaded: LoadedConfig) -> tuple[dict[str, NetworkConfig], dict[str, Connector]]:
+    """The networks' validated configuration, and a connector for each. Raises ConfigError and AdapterError."""
+    types = [str(section.get("type", "")) for section in loaded.config.networks.values()]
+    installed = sorted({entry.name for entry in entry_points(group=GROUP)})
+    found = adapters([name for name in types if name in installed])
+    configs = loaded.validate_networks({name: one.config_model for name, one in found.items()}, installed)
+    connectors = {name: found[config.common.type](NetworkId(name), config.settings) for name, config in configs.items()}
+    return configs, connectors
+
+
+def make_networks(
+    config: Config,
+    configs: Mapping[str, NetworkConfig],
+    connectors: Mapping[str, Connector],
+    permissions: Permissions,
+    users: Users,
+) -> Networks:
+    """The networks of the engine."""
+    networks: dict[NetworkId, Network] = {}
+    for name, network in configs.items():
+        common = network.common
+        relay = common.relay or config.relay
+        unknown = common.unknown or config.journal.unknown
+        provided = frozenset(config.homeserver.domain if mask == "local" else mask for mask in common.provided_logins)
+        options = NetworkOptions(
+            relay=relay.enabled,
+            unknown=Unknown.RESEND if unknown is UnknownOutcome.RESEND else Unknown.REPORT,
+            provided_for=provided,
+        )
+        identifier = NetworkId(name)
+        networks[identifier] = Network(identifier, connectors[name], options, permissions, users)
+    return Networks(networks)
