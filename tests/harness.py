@@ -65,8 +65,11 @@ def write_config(
 class Harness:
     """One bridge and the fake homeserver that it is joined to."""
 
-    def __init__(self, folder: Path, networks: Mapping[str, Mapping[str, Any]], **sections: Any) -> None:
+    def __init__(
+        self, folder: Path, networks: Mapping[str, Mapping[str, Any]], adapters: Any = None, **sections: Any
+    ) -> None:
         self.folder = folder
+        self.adapters = adapters
         self.networks = networks
         self.sections = sections
         self.port = free_port()
@@ -96,7 +99,7 @@ class Harness:
             tokens=(self.appservice.as_token, self.appservice.hs_token),
             **self.sections,
         )
-        self.bridge = Bridge(load_config(path, {}))
+        self.bridge = Bridge(load_config(path, {}), adapters=self.adapters)
         await self.bridge.start()
         await self.until(lambda: not self.running.health.ready())
         return self.bridge

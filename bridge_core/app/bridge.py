@@ -2,8 +2,9 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 
@@ -59,15 +60,20 @@ class ConfiguredPermissions:
 
 
 class Bridge:
-    """One running bridge: one registration, any number of networks."""
+    """One running bridge: one registration, any number of networks.
 
-    def __init__(self, loaded: LoadedConfig, clock: Clock | None = None) -> None:
+    `adapters` are adapters by type beside the installed ones: an adapter's own tests pass it here.
+    """
+
+    def __init__(
+        self, loaded: LoadedConfig, *, clock: Clock | None = None, adapters: Mapping[str, Any] | None = None
+    ) -> None:
         self._config = config = loaded.config
         self._clock = clock or SystemClock()
         self._tasks = TaskOwner("bridge", on_failure=self._task_failed)
         self.metrics = Metrics()
         self.health = Health()
-        self._configs, self._connectors = load_networks(loaded)
+        self._configs, self._connectors = load_networks(loaded, adapters or {})
         as_token, hs_token = loaded.tokens()
         secret = config.journal.secret.get_secret_value()
         self._secret = hashlib.blake2b(secret.encode(), digest_size=32, person=b"mxbridge-ids").digest()

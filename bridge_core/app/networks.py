@@ -34,11 +34,16 @@ def adapters(types: Sequence[str]) -> dict[str, Any]:
     return found
 
 
-def load_networks(loaded: LoadedConfig) -> tuple[dict[str, NetworkConfig], dict[str, Connector]]:
-    """The networks' validated configuration, and a connector for each. Raises ConfigError and AdapterError."""
+def load_networks(
+    loaded: LoadedConfig, further: Mapping[str, Any]
+) -> tuple[dict[str, NetworkConfig], dict[str, Connector]]:
+    """The networks' validated configuration, and a connector for each. Raises ConfigError and AdapterError.
+
+    `further` are adapters by type beside the installed ones.
+    """
     types = [str(section.get("type", "")) for section in loaded.config.networks.values()]
-    installed = sorted({entry.name for entry in entry_points(group=GROUP)})
-    found = adapters([name for name in types if name in installed])
+    installed = sorted({entry.name for entry in entry_points(group=GROUP)} | set(further))
+    found = {**adapters([name for name in types if name in installed and name not in further]), **further}
     configs = loaded.validate_networks({name: one.config_model for name, one in found.items()}, installed)
     connectors = {name: found[config.common.type](NetworkId(name), config.settings) for name, config in configs.items()}
     return configs, connectors

@@ -161,8 +161,14 @@ class Conversion:
                     resolver=resolver,
                 )
             )
-        if text:
-            pieces = [text] if is_short(text) else fit_event(text, self._limits.event_bytes, resolver)
+        if text is content.text and is_short(text):
+            parts.append(
+                message_content(content, reply_to=reply_to, thread=thread, replaces=replaces, resolver=resolver)
+            )
+        elif text:
+            # An edit says its text twice: the new content, and the same for old clients.
+            budget = self._limits.event_bytes // 2 if replaces is not None else self._limits.event_bytes
+            pieces = fit_event(text, budget, resolver)
             for piece in pieces:
                 parts.append(
                     message_content(

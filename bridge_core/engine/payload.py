@@ -6,7 +6,7 @@ version; anything else needs a new VERSION and a branch in `decode`. Tags are ne
 
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import orjson
 
@@ -82,6 +82,9 @@ _ENUMS: Final[dict[tuple[type[Any], str], type[StrEnum]]] = {
 }
 
 
+_EVENTS: Final = (*get_args(RemoteEvent), BotNotice)
+
+
 def _pack(value: Any) -> Any:
     cls = value.__class__
     if cls is str or cls is int or value is None or cls is bool or cls is float:
@@ -116,6 +119,15 @@ def _unpack(value: Any) -> Any:
 
 def encode(event: "RemoteEvent | BotNotice") -> bytes:
     """The payload of an event. Raises PayloadError for what is no event of the contract."""
+    if isinstance(event, events.RemoteMessage) and len(event.content.text) == 1 and not event.content.attachments:
+        # Nearly every event: the same result as below, for a third of the time.
+        (node,) = event.content.text
+        if isinstance(node, content.Plain):
+            sender = event.sender
+            said = ["c", [0, ["p", node.text]], event.content.kind.value, [0]]
+            who = ["who", sender.id, sender.name, sender.login]
+            rest = [event.id, event.timestamp, event.reply_to, event.thread, event.receiver]
+            return orjson.dumps(["msg", event.chat, who, said, *rest])
     return orjson.dumps(_pack(event))
 
 
@@ -127,4 +139,6 @@ def decode(payload: bytes, version: int) -> "RemoteEvent | BotNotice":
         event = _unpack(orjson.loads(payload))
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise PayloadError(f"this payload is damaged: {type(error).__name__}") from error
-    return event  # type: ignore[no-any-return]
+    if not isinstance(event, _EVENTS):
+        raise PayloadError("this payload is no event")
+    return event

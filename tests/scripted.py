@@ -1,0 +1,144 @@
+"""A network that does what a test tells it: refuses, loses, delays, confirms late."""
+
+import asyncio
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Any
+
+from pydantic import BaseModel
+
+from bridge_core.api.events import ChatInfo, MatrixMessage, MatrixOutgoing, UserInfo
+from bridge_core.api.host import Host
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.network import (
+    Attempt,
+    Capabilities,
+    Inbox,
+    Level,
+    Login,
+    LoginState,
+    LoginStatus,
+    NetworkMeta,
+    Sent,
+)
+
+Answer = Callable[[MatrixOutgoing, Attempt], Sent]
+
+
+class ScriptedConfig(BaseModel):
+    """Nothing to configure."""
+
+
+class Script:
+    """What the network was sent, and what it answers. One for each test, shared by all connectors it makes."""
+
+    config_model = ScriptedConfig
+
+    def __init__(self) -> None:
+        self.sent: list[tuple[str | None, MatrixOutgoing]] = []
+        self.attempts: list[tuple[str, int]] = []
+        self.answer: Answer = lambda message, attempt: Sent()
+        self.idempotent = False
+        self.provided = False
+        self.ready = True
+        self.inbox: Inbox | None = None
+        self.host: Host | None = None
+        self.network = NetworkId("net")
+        self.waiting: list[asyncio.Future[Sent]] = []
+
+    def __call__(self, network: NetworkId, config: Any) -> "ScriptedConnector":
+        """As a connector factory."""
+        return ScriptedConnector(self, network)
+
+    def later(self, message: MatrixOutgoing, attempt: Attempt) -> Sent:
+        """An answer: handed over, the proof comes when the test completes the future."""
+        future: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+        self.waiting.append(future)
+        return Sent(confirmation=future)
+
+    def status(self, status: LoginStatus) -> None:
+        """The network-wide connection changes."""
+        assert self.inbox is not None
+        self.inbox.report(LoginState(self.network, None, status))
+
+    def texts(self) -> list[str]:
+        """The plain texts of all messages sent, in order."""
+        return [_text(message) for _, message in self.sent]
+
+
+def _text(message: MatrixOutgoing) -> str:
+    return message.content.text[0].text if isinstance(message, MatrixMessage) else type(message).__name__  # type: ignore[union-attr]
+
+
+class ScriptedConnector:
+    """A connector under a script."""
+
+    def __init__(self, script: Script, network: NetworkId) -> None:
+        self._script = script
+        self.meta = NetworkMeta(network, "Scripted", "scripted", idempotent=script.idempotent)
+
+    async def start(self, host: Host, inbox: Inbox) -> None:
+        self._script.host, self._script.inbox, self._script.network = host, inbox, self.meta.id
+
+    async def stop(self, deadline: float) -> None:
+        pass
+
+    def client(self, login: Login | None, inbox: Inbox) -> "ScriptedClient":
+        return PuppetClient(self._script, login, inbox) if login else ScriptedClient(self._script, login, inbox)
+
+    def chat(self, text: str) -> ChatId:
+        if " " in text:
+            raise ValueError("a chat has no spaces")
+        return ChatId(text)
+
+    async def provide(self, user: UserId, name: str) -> Login | None:
+        return Login(LoginId(user), user, name, provided=True) if self._script.provided else None
+
+    def person(self, text: str) -> RemoteUserId:
+        return RemoteUserId(text)
+
+    def direct_chat(self, user: RemoteUserId) -> ChatId:
+        return ChatId(f"dm-{user}")
+
+
+class ScriptedClient:
+    """The network-wide client under a script."""
+
+    def __init__(self, script: Script, login: Login | None, inbox: Inbox) -> None:
+        self._script = script
+        self._login = login
+        self._inbox = inbox
+
+    async def connect(self, cursor: bytes | None) -> None:
+        self._inbox.report(LoginState(self._script.network, None, LoginStatus.CONNECTED))
+
+    async def disconnect(self) -> None:
+        pass
+
+    async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
+        return self._take(message, attempt)
+
+    def _take(self, message: MatrixOutgoing, attempt: Attempt) -> Sent:
+        self._script.attempts.append((attempt.key, attempt.number))
+        sent = self._script.answer(message, attempt)
+        self._script.sent.append((self._login.id if self._login else None, replace(message)))
+        return sent
+
+    async def chat_info(self, chat: ChatId) -> ChatInfo | None:
+        return ChatInfo(name=f"The {chat}")
+
+    async def user_info(self, user: RemoteUserId) -> UserInfo:
+        return UserInfo(name=user)
+
+    def capabilities(self, chat: ChatId) -> Capabilities:
+        return Capabilities(default=Level.FULL)
+
+
+class PuppetClient(ScriptedClient):
+    """A login's client: it says when it is ready."""
+
+    def ready(self, chat: ChatId) -> bool:
+        return self._script.ready
+
+    async def prepare(self, chat: ChatId) -> None:
+        pass
