@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
-from bridge_core.api.errors import BridgeError
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.store import errors
 from bridge_core.store.group import Group, Outcome
@@ -160,6 +160,7 @@ class Committer:
                 if not errors.is_row_fault(error):
                     self._put_off(group[position:], error, outcomes)
                     return
+                _log.error("database_refused_unit", label=one.label, error=type(errors.root(error)).__name__)
                 if one.waiter is not None:
                     outcomes.append((one.waiter, None, errors.translated(error)))
                     continue
@@ -214,8 +215,8 @@ class Committer:
             self._undo(error)
             if errors.is_transient(error):
                 self._failed(error)
-            own = isinstance(error, BridgeError) or not (errors.is_transient(error) or errors.is_row_fault(error))
-            outcomes.append((job.waiter, None, error if own else errors.translated(error)))
+            driver = errors.is_transient(error) or isinstance(error, SQLAlchemyError)
+            outcomes.append((job.waiter, None, errors.translated(error) if driver else error))
         else:
             self._succeeded()
             outcomes.append((job.waiter, result, None))

@@ -35,7 +35,8 @@ _HEARTBEAT = 30.0
 """Seconds between notes that this run is alive."""
 
 
-def _now_ms() -> int:
+def wall_clock() -> int:
+    """Milliseconds since 1970."""
     return time.time_ns() // 1_000_000
 
 
@@ -48,7 +49,7 @@ class Database:
         seal: Seal,
         *,
         faults: FaultPoints | None = None,
-        now_ms: Callable[[], int] = _now_ms,
+        now_ms: Callable[[], int] = wall_clock,
     ) -> None:
         self.settings = settings
         self.seal = seal
@@ -74,10 +75,10 @@ class Database:
         self.handling = False
         """Set by the journal once entries are being handled: only then does a crash count against them."""
         self._beating: asyncio.Task[None] | None = None
-        self.portals = PortalStore(self.writer, self.reader)
         self.ghosts = GhostStore(self.writer, self.reader, settings.cached)
         self.memberships = MembershipStore(self.writer, self.reader, settings.cached)
         self.messages = MessageStore(self.writer, self.reader, settings.cached)
+        self.portals = PortalStore(self.writer, self.reader, self.messages)
         self.users = UserStore(self.writer, self.reader, seal)
         self.kv = KeyValueStore(self.writer, self.reader, seal, settings.cached)
         self.transactions = TransactionStore(self.reader)

@@ -12,7 +12,7 @@ StartError                                the bridge must not start on this data
 import sqlite3
 
 import psycopg
-from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 
 from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 
@@ -49,11 +49,8 @@ _ROW_FAULTS = (
     psycopg.IntegrityError,
     psycopg.DataError,
     psycopg.ProgrammingError,
-    UnicodeError,
-    OverflowError,
-    TypeError,
-    ValueError,
 )
+_DATABASE_FAULTS = (sqlite3.Error, psycopg.Error, SQLAlchemyError, OSError)
 
 
 def root(error: BaseException) -> BaseException:
@@ -62,13 +59,14 @@ def root(error: BaseException) -> BaseException:
 
 
 def is_row_fault(error: BaseException) -> bool:
-    """Whether a row is to blame, so that the same unit of work would fail again at any time."""
-    return isinstance(root(error), _ROW_FAULTS)
+    """Whether the unit of work is to blame, so that it would fail again at any time; a bug of ours counts as that."""
+    inner = root(error)
+    return isinstance(inner, _ROW_FAULTS) or not isinstance(inner, (*_DATABASE_FAULTS, BridgeError))
 
 
 def is_transient(error: BaseException) -> bool:
     """Whether the database is to blame: locked, gone, or full."""
-    return isinstance(root(error), (sqlite3.Error, psycopg.Error, OSError)) and not is_row_fault(error)
+    return isinstance(root(error), _DATABASE_FAULTS) and not is_row_fault(error)
 
 
 def translated(error: BaseException) -> Exception:

@@ -67,8 +67,8 @@ class MessageStore:
         where = (table.c.event_hash == _event_hash(room, event)) & (table.c.event == event) & (table.c.room == room)
         return await self._find(self._by_event, (room, event), where)
 
-    def forget(self, portal: int) -> None:
-        """Drop what is cached: the portal was deleted."""
+    def forget(self) -> None:
+        """Drop what is cached: rows were deleted."""
         self._by_message.clear()
         self._by_event.clear()
 

@@ -10,6 +10,7 @@ from sqlalchemy import Connection, delete, func, insert, select
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RoomId
 from bridge_core.engine.ports import PortalRow
+from bridge_core.store.messages import MessageStore
 from bridge_core.store.reader import Reader
 from bridge_core.store.tables import message, portal, portal_room
 from bridge_core.store.writer import Writer
@@ -18,9 +19,10 @@ from bridge_core.store.writer import Writer
 class PortalStore:
     """Implements `Portals`. Uncached: the engine holds all of them."""
 
-    def __init__(self, writer: Writer, reader: Reader) -> None:
+    def __init__(self, writer: Writer, reader: Reader, messages: MessageStore) -> None:
         self._writer = writer
         self._reader = reader
+        self._messages = messages
 
     async def all(self) -> list[PortalRow]:
         """Every portal."""
@@ -33,6 +35,7 @@ class PortalStore:
     async def delete(self, portal: int) -> None:
         """Remove the portal, its rooms and its message map."""
         await self._writer.run(lambda connection: _delete(connection, portal))
+        self._messages.forget()
 
 
 def _all(connection: Connection) -> list[PortalRow]:

@@ -8,6 +8,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 from sqlalchemy import Connection, Engine
+from sqlalchemy.exc import SQLAlchemyError
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.store import errors
@@ -33,7 +34,7 @@ class Reader:
         except BridgeError:
             raise
         except Exception as error:
-            if errors.is_transient(error) or errors.is_row_fault(error):
+            if errors.is_transient(error) or isinstance(error, SQLAlchemyError):
                 raise errors.translated(error) from error
             raise
 

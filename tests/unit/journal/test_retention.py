@@ -1,0 +1,39 @@
+"""What is forgotten, and when."""
+
+import time
+from typing import Any
+
+from tests.unit.journal.entries import end, loaded, new, routed
+from tests.unit.journal.test_journal import holds, query
+from tests.unit.store.opening import Opened, journal_on
+
+DAY = 86400_000
+
+
+async def test_ended_entries_and_keys_are_forgotten_in_time(
+    database_url: str, opened: Opened, closing: list[Any]
+) -> None:
+    """Ended entries go after `keep_done`, keys after `keep_keys`; what waits stays, and the books balance."""
+    start = time.time_ns() // 1_000_000
+    now = start
+    database = await opened(database_url, now_ms=lambda: now)
+    journal = await journal_on(database, closing, keep_done=86400.0, keep_keys=3 * 86400.0, keep_messages=86400.0)
+    await journal.append([new(dedupe=b"%d" % number) for number in range(30)])
+    *ended, waiting, last = await loaded(journal)
+    for entry in (*ended, last):
+        for one in await routed(journal, entry):
+            journal.settle(end(one))
+    await journal.settled()
+    assert await journal._retention.once() == 0
+    now = start + 2 * DAY
+    assert await journal._retention.once() == 28
+    assert [row[0] for row in await query(database, "SELECT id FROM journal_entry ORDER BY id")] == [
+        waiting.id,
+        last.id,
+    ]
+    assert (await journal.append([new(dedupe=b"3")]))[0].duplicate
+    now = start + 5 * DAY
+    await journal._retention.once()
+    assert not (await journal.append([new(dedupe=b"3")]))[0].duplicate
+    assert len(await loaded(journal)) == 2
+    await holds(journal)
