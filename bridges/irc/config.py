@@ -1,0 +1,160 @@
+"""The settings of one IRC network."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+
+from bridges.irc.codec.encoding import Decoder
+
+_NICK = r"^[A-Za-z\[\]\\`_^{|}][A-Za-z0-9\[\]\\`_^{|}-]{0,62}$"
+_USER = r"^[A-Za-z0-9._~-]{1,32}$"
+_FINGERPRINT = re.compile(r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
+Seconds = Annotated[float, Field(gt=0, le=86400)]
+
+
+class _Section(BaseModel):
+    """Unknown keys are refused; errors do not repeat the value, which may be a secret."""
+
+    model_config = ConfigDict(
+        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
+    )
+
+
+def _one_line(value: str) -> str:
+    if any(ord(character) < 32 or ord(character) == 127 for character in value):
+        raise ValueError("holds control characters")
+    return value
+
+
+class Sasl(_Section):
+    """How the bot logs in (IRCv3 SASL)."""
+
+    mechanism: Literal["plain", "external", "scram-sha-256", "scram-sha-512"] = Field(
+        default="plain", description="How: with a password (plain, scram-…) or by the TLS certificate (external)."
+    )
+    user: str = Field(default="", max_length=255, description="The account. Empty for external.")
+    password: SecretStr | None = Field(default=None, description="Its password. Not for external.")
+
+    @model_validator(mode="after")
+    def _complete(self) -> Sasl:
+        if self.mechanism != "external" and (not self.user or self.password is None):
+            raise ValueError(f"{self.mechanism} needs user and password")
+        return self
+
+
+class IrcConfig(_Section):
+    """One IRC network. Times are seconds, rates are per second."""
+
+    server: Annotated[str, Field(min_length=1, max_length=255)] = Field(
+        description="Host name or address of the server.", examples=["irc.example.org"]
+    )
+    port: Annotated[int, Field(ge=1, le=65535)] = Field(default=6697, description="Its port.")
+    tls: bool = Field(default=True, description="Whether connections are encrypted.")
+    tls_verify: bool = Field(default=True, description="Whether the server's certificate is checked.")
+    tls_ca: str | None = Field(default=None, description="PEM file of authorities to trust instead of the system's.")
+    tls_fingerprint: str | None = Field(
+        default=None, description="SHA-256 of the one certificate to accept, whoever signed it: 64 hex digits."
+    )
+    tls_certificate: str | None = Field(
+        default=None, description="PEM file with certificate and key of the bot, for SASL external."
+    )
+    source_address: str | None = Field(default=None, description="Our own address to connect from.")
+    password: SecretStr | None = Field(default=None, description="The server's password (PASS).")
+    nick: Annotated[str, Field(pattern=_NICK)] = Field(
+        default="matrixbridge", description="Nick of the bot, which reads all channels and speaks as the relay."
+    )
+    username: Annotated[str, Field(pattern=_USER)] = Field(default="matrix", description="User name of the bot.")
+    realname: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default="Matrix bridge", description="Real name of the bot. Many networks want to read there who runs it."
+    )
+    sasl: Sasl | None = Field(default=None, description="The bot's login.")
+    puppets: bool = Field(
+        default=True, description="Whether Matrix users (see provided_logins) get connections of their own."
+    )
+    max_puppets: Annotated[int, Field(ge=0, le=100_000)] = Field(
+        default=2000, description="Connections of Matrix users at once; for further users the relay speaks."
+    )
+    nick_template: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default="$DISPLAY", description="Nicks of Matrix users, from $DISPLAY, $LOCALPART, $SERVER, $USERID."
+    )
+    idle: Annotated[float, Field(ge=0)] = Field(
+        default=0, description="A Matrix user's connection that was silent this long is closed; 0: never."
+    )
+    encoding: str = Field(default="cp1252", description="How text is read that is not UTF-8.")
+    rate: Annotated[float, Field(ge=0)] = Field(
+        default=1, description="Lines per connection and second, after `burst`; 0: no limit, for a server without one."
+    )
+    burst: Annotated[float, Field(ge=1)] = Field(default=5, description="Lines sent at once before `rate` counts.")
+    connect_rate: Annotated[float, Field(ge=0)] = Field(
+        default=1, description="New connections per second, after `connect_burst`; 0: no limit."
+    )
+    connect_burst: Annotated[float, Field(ge=1)] = Field(default=5, description="New connections at once.")
+    connect_timeout: Seconds = Field(default=30, description="To connect and be welcomed.")
+    reconnect_min: Seconds = Field(default=1, description="Wait before the first new try; it doubles each time.")
+    reconnect_max: Seconds = Field(default=300, description="The longest wait before a new try.")
+    ping_interval: Seconds = Field(default=60, description="Silence after which the server is pinged.")
+    ping_timeout: Seconds = Field(default=60, description="Silence after that which ends the connection.")
+    join_timeout: Seconds = Field(default=15, description="How long a message waits for its channel to be joined.")
+    join_retry: Seconds = Field(default=60, description="Wait before a refused channel is tried again.")
+    kick_pause: Annotated[float, Field(ge=0)] = Field(
+        default=60, description="For this long after a kick or ban the channel refuses that Matrix user's messages."
+    )
+    ban_pause: Annotated[float, Field(ge=0)] = Field(
+        default=86400, description="For this long a Matrix user whom the network banned is not connected again."
+    )
+    max_lines: Annotated[int, Field(ge=1, le=1000)] = Field(
+        default=25, description="Lines of one message; of a longer one the rest is named by its number of lines."
+    )
+    relay_format: Annotated[str, Field(max_length=64)] = Field(
+        default="<{name}> ", description="What stands in front of relayed lines; {name} is the Matrix user's name."
+    )
+    mention_length: Annotated[int, Field(ge=1)] = Field(
+        default=4, description="Shortest nick that is recognised within a text; at its start any is."
+    )
+    redactions: Literal["notice", "ignore"] = Field(
+        default="notice", description="Where messages cannot be taken back: say so in the channel, or nothing."
+    )
+    private_messages: bool = Field(default=True, description="Whether private messages reach Matrix users.")
+
+    @field_validator("realname", "nick_template", "relay_format", "server")
+    @classmethod
+    def _printable(cls, value: str) -> str:
+        return _one_line(value)
+
+    @field_validator("server")
+    @classmethod
+    def _host(cls, value: str) -> str:
+        if re.search(r"[\s/@,]", value):
+            raise ValueError("is not a host name or address")
+        return value
+
+    @field_validator("password")
+    @classmethod
+    def _pass(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None:
+            _one_line(value.get_secret_value())
+        return value
+
+    @field_validator("relay_format")
+    @classmethod
+    def _names(cls, value: str) -> str:
+        if "{name}" not in value:
+            raise ValueError("does not hold {name}: nobody could tell who speaks")
+        return value
+
+    @field_validator("encoding")
+    @classmethod
+    def _known(cls, value: str) -> str:
+        Decoder(value)
+        return codecs.lookup(value).name
+
+    @field_validator("tls_fingerprint")
+    @classmethod
+    def _hex(cls, value: str | None) -> str | None:
+        if value is not None and not _FINGERPRINT.fullmatch(value):
+            raise ValueError("is not 64 hex digits")
+        return value

@@ -1,0 +1,91 @@
+"""IRC: one observer that reads all channels and speaks as the relay, and one connection per Matrix user."""
+
+import asyncio
+import ssl
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.host import Host
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.network import Client, Inbox, Login, NetworkMeta, PlaintextLocation
+from bridges.irc.bans import Bans
+from bridges.irc.config import IrcConfig
+from bridges.irc.observer import Observer
+from bridges.irc.puppet import Puppet
+from bridges.irc.state import NetworkState
+from bridges.irc.tls import tls_settings
+
+
+class IrcConnector:
+    """One IRC network."""
+
+    config_model = IrcConfig
+
+    def __init__(self, network: NetworkId, config: IrcConfig) -> None:
+        self._config = config
+        self._state = NetworkState(network, config)
+        self._bans = Bans(config.ban_pause)
+        self._observer: Observer | None = None
+        self._meta = NetworkMeta(network, network, "irc", PlaintextLocation.SERVER)
+
+    @property
+    def meta(self) -> NetworkMeta:
+        """What the core must know before start."""
+        return self._meta
+
+    async def start(self, host: Host, inbox: Inbox) -> None:
+        """Reads certificates and what earlier processes learnt. Raises BridgeError for files that cannot be used."""
+        config = self._config
+        self._state.host = host
+        if config.tls:
+            try:
+                self._state.tls = await asyncio.to_thread(
+                    tls_settings,
+                    verify=config.tls_verify,
+                    fingerprint=config.tls_fingerprint,
+                    ca_file=config.tls_ca,
+                    client_certificate=config.tls_certificate,
+                )
+            except (OSError, ssl.SSLError, ValueError) as error:
+                raise BridgeError(f"TLS of network {host.network}: {error}") from error
+        await self._bans.load(host)
+
+    async def stop(self, deadline: float) -> None:
+        """Nothing of the connector's own is left to stop: the clients own their tasks."""
+
+    def client(self, login: Login | None, inbox: Inbox) -> Client:
+        """The observer for None, a puppet for a login."""
+        if self._observer is None:
+            self._observer = Observer(self._state, inbox)
+        if login is None:
+            return self._observer
+        return Puppet(self._state, login, inbox, self._observer, self._bans)
+
+    def chat(self, text: str) -> ChatId:
+        """The channel that `text` names. Raises ValueError in words for admins."""
+        return self._state.chat(text)
+
+    # Optional parts of the contract
+
+    def person(self, text: str) -> RemoteUserId:
+        """The person whose nick `text` is. Raises ValueError in words for admins."""
+        return self._state.person(text)
+
+    def direct_chat(self, user: RemoteUserId) -> ChatId:
+        """The conversation with one person: named by their nick, as no channel is."""
+        return ChatId(user)
+
+    async def provide(self, user: UserId, name: str) -> Login | None:
+        """The login of any Matrix user, unless puppets are switched off; connected when it first speaks."""
+        if not self._config.puppets:
+            return None
+        return Login(LoginId(user), user, name, provided=True)
+
+    async def chat_added(self, chat: ChatId) -> None:
+        """Joins a channel that has a portal now, in the background."""
+        if self._observer is not None:
+            self._observer.want(chat)
+
+    async def chat_removed(self, chat: ChatId) -> None:
+        """Leaves a channel that has no portal any more."""
+        if self._observer is not None:
+            self._observer.unwant(chat)

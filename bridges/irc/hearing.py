@@ -1,0 +1,295 @@
+"""What the observer makes of each line: events for the core, and the state of channels and people."""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+
+from bridge_core.api.events import (
+    RemoteEvent,
+    RemoteInfo,
+    RemoteMessage,
+    RemoteReaction,
+    RemoteRedaction,
+    RemoteRename,
+    RemoteSender,
+)
+from bridge_core.api.ids import ChatId, MessageId
+from bridges.irc.codec.message import Line
+from bridges.irc.courtesy import Courtesy
+from bridges.irc.joins import Places, Stage
+from bridges.irc.roster import Roster
+from bridges.irc.session import Session
+from bridges.irc.state import NetworkState, Own
+from bridges.irc.to_matrix import message_content, person_id, timestamp
+
+log = structlog.get_logger(__name__)
+_MESSAGES = (b" PRIVMSG ", b" NOTICE ", b" TAGMSG ")
+
+
+class Sink(Protocol):
+    """Where the observer's findings go."""
+
+    def offer(self, event: RemoteEvent) -> None:
+        """An event for the core."""
+
+    def entered(self, chat: ChatId) -> None:
+        """We are in a channel."""
+
+    def thrown_out(self, chat: ChatId, reason: str) -> None:
+        """We were taken out of one channel."""
+
+    def refused(self, chat: ChatId, reason: str) -> None:
+        """A channel did not let us in."""
+
+
+class Hearing:
+    """The lines of one session of the observer."""
+
+    def __init__(self, state: NetworkState, session: Session, places: Places, sink: Sink) -> None:
+        self._state = state
+        self._session = session
+        self._places = places
+        self._sink = sink
+        self._roster: Roster = state.roster
+        self._now = state.running.clock.now_ms
+        self._courtesy = Courtesy(state.running.clock.monotonic)
+        self._handlers: dict[str, Callable[[Line], None]] = {
+            "PRIVMSG": self._message,
+            "NOTICE": self._message,
+            "TAGMSG": self._tags,
+            "REDACT": self._redaction,
+            "JOIN": self._join,
+            "PART": self._part,
+            "KICK": self._kick,
+            "QUIT": self._quit,
+            "NICK": self._nick,
+            "TOPIC": self._topic,
+            "332": self._topic_is,
+            "353": self._names,
+            "470": self._forwarded,
+        }
+
+    def heard(self, lines: list[bytes]) -> None:
+        """Takes lines of the session. Does not block."""
+        own_of = self._state.own
+        for raw in lines:
+            start = 1 if raw[:1] == b":" else raw.find(b" :") + 2
+            own = own_of(raw[start : raw.find(b"!", start)])
+            if own is not None and self._echo(own, raw):
+                continue
+            line = self._session.parse(raw)
+            if line is None or self._session.common(line):
+                continue
+            handler = self._handlers.get(line.command)
+            if handler is not None:
+                handler(line)
+            elif line.command[0] in "45":
+                self._error(line)
+
+    def _echo(self, own: Own, raw: bytes) -> bool:
+        """Takes what our own connections said: never bridged, proof of its delivery where no better one comes."""
+        if own is self._session.own or not any(command in raw for command in _MESSAGES):
+            return False
+        line = self._session.parse(raw) if own.by_observer and len(own.flight) else None
+        if line is not None and line.command in ("PRIVMSG", "NOTICE"):
+            message = line.tags.get("msgid")
+            own.flight.seen(
+                line.command,
+                self._state.isupport.fold(line.param(0)),
+                line.param(1),
+                MessageId(message) if message else None,
+            )
+        return line is None or line.command in ("PRIVMSG", "NOTICE", "TAGMSG")
+
+    # Messages
+
+    def _message(self, line: Line) -> None:
+        source = line.source
+        if source is None or (not source.user and "." in source.nick):
+            log.debug("irc_server_notice", network=self._state.network, text=line.param(-1))
+            return
+        if source.nick == self._session.nick:
+            return
+        _, name = self._state.isupport.split_target(line.param(0))
+        chat = self._state.chat_of(name)
+        if chat is None:
+            self._private(line, name)
+            return
+        text = line.param(1)
+        content = message_content(self._state, chat, line.command, text)
+        if content is None:
+            return
+        tags = line.tags
+        now = self._now()
+        if tags:
+            message, reply = tags.get("msgid"), tags.get("+reply") or tags.get("+draft/reply")
+            event = RemoteMessage(
+                chat,
+                self._sender(source.nick),
+                content,
+                MessageId(message) if message else None,
+                timestamp(tags.get("time"), now),
+                MessageId(reply) if reply else None,
+            )
+        else:
+            event = RemoteMessage(chat, self._sender(source.nick), content, None, now)
+        self._sink.offer(event)
+
+    def _private(self, line: Line, target: str) -> None:
+        """Somebody writes to the relay: a CTCP request, or one who takes it for a person."""
+        source = line.source
+        assert source is not None
+        if line.command != "PRIVMSG" or self._state.isupport.fold(target) != self._state.isupport.fold(
+            self._session.nick
+        ):
+            return
+        text = line.param(1)
+        if text[:1] == "\x01":
+            answer = self._courtesy.ctcp(text)
+        elif self._courtesy.first_time(self._state.isupport.fold(source.nick)):
+            answer = "I am a bridge to Matrix and read no private messages. Write to the people in the channel."
+        else:
+            answer = None
+        if answer is not None:
+            self._session.tell("NOTICE", source.nick, answer)
+
+    def _tags(self, line: Line) -> None:
+        """A reaction (IRCv3 client tags react and reply); typing is not passed on."""
+        tags, source = line.tags, line.source
+        chat = self._state.chat_of(line.param(0))
+        target = tags.get("+reply") or tags.get("+draft/reply")
+        added, removed = tags.get("+draft/react"), tags.get("+draft/unreact")
+        key = added or removed
+        if chat is None or source is None or not target or not key or source.nick == self._session.nick:
+            return
+        message = tags.get("msgid")
+        self._sink.offer(
+            RemoteReaction(
+                chat,
+                self._sender(source.nick),
+                MessageId(target),
+                key,
+                not added,
+                MessageId(message) if message else None,
+                timestamp(tags.get("time"), self._now()),
+            )
+        )
+
+    def _redaction(self, line: Line) -> None:
+        chat, source = self._state.chat_of(line.param(0)), line.source
+        if chat is not None and source is not None and line.param(1) and source.nick != self._session.nick:
+            sender = self._sender(source.nick)
+            self._sink.offer(RemoteRedaction(chat, sender, MessageId(line.param(1)), line.param(2) or None))
+
+    def _sender(self, nick: str) -> RemoteSender:
+        person = self._roster.get(nick)
+        if person is not None and person.nick == nick:
+            return person.sender
+        return RemoteSender(person_id(self._state, nick), nick)
+
+    # Channels and people
+
+    def _join(self, line: Line) -> None:
+        source, name = line.source, line.param(0)
+        if source is None:
+            return
+        chat = self._state.chat_of(name)
+        if source.nick == self._session.nick:
+            self._session.prefixed(line)
+            if chat is None or self._places.joined(chat, name) is None:
+                self._session.tell("PART", name)
+                return
+            self._sink.entered(chat)
+        if chat is not None:
+            self._replaced(source.nick)
+            self._roster.joined(chat, source.nick)
+
+    def _part(self, line: Line) -> None:
+        if line.source is not None:
+            self._out(line.param(0), line.source.nick, line.param(1) or "the bridge was made to leave")
+
+    def _kick(self, line: Line) -> None:
+        by = line.source.nick if line.source is not None else "the server"
+        self._out(line.param(0), line.param(1), f"the bridge was kicked by {by}: {line.param(2)}")
+
+    def _out(self, name: str, nick: str, reason: str) -> None:
+        chat = self._state.chat_of(name)
+        if chat is None:
+            return
+        if nick == self._session.nick:
+            self._roster.closed(chat)
+            self._sink.thrown_out(chat, reason)
+        else:
+            self._roster.left(chat, nick)
+
+    def _quit(self, line: Line) -> None:
+        if line.source is not None:
+            nick = line.source.nick
+            self._roster.gone(nick)
+            self._replaced(nick)
+
+    def _replaced(self, nick: str) -> None:
+        """A nick that a connection of ours had is somebody else's from here on."""
+        own = self._state.own(nick.encode("utf-8", "surrogateescape"))
+        if own is not None and own.retired:
+            self._state.forget(own)
+
+    def _nick(self, line: Line) -> None:
+        source, new = line.source, line.param(0)
+        if source is None or not new:
+            return
+        known = self._roster.get(source.nick)
+        self._roster.renamed(source.nick, new)
+        own = self._state.own(source.nick.encode("utf-8", "surrogateescape"))
+        if own is not None and not own.retired:
+            # Lines under the new nick may come here before that connection itself hears of it.
+            self._state.alias(own, new)
+            if own is self._session.own:
+                self._state.relay_nick = new
+            return
+        self._replaced(new)
+        if known is not None and source.nick != self._session.nick:
+            self._sink.offer(
+                RemoteRename(person_id(self._state, source.nick), RemoteSender(person_id(self._state, new), new))
+            )
+
+    def _topic(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(0))
+        place = self._places.get(chat) if chat is not None else None
+        if chat is None or place is None or line.source is None:
+            return
+        place.topic = line.param(1)
+        self._sink.offer(RemoteInfo(chat, self._sender(line.source.nick), topic=place.topic))
+
+    def _topic_is(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(1))
+        place = self._places.get(chat) if chat is not None else None
+        if place is not None:
+            place.topic = line.param(2)
+
+    def _names(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(2))
+        if chat is not None:
+            for member in line.param(3).split(" "):
+                _, nick = self._state.isupport.split_prefixes(member)
+                if nick:
+                    self._roster.joined(chat, nick.partition("!")[0])
+
+    def _forwarded(self, line: Line) -> None:
+        """The server sent us to another channel (numeric 470): nobody asked to be bridged there."""
+        chat = self._state.chat_of(line.param(1))
+        if chat is not None:
+            self._sink.refused(chat, f"the channel forwards to {line.param(2)}")
+
+    def _error(self, line: Line) -> None:
+        """An error that names a channel we asked for, or hold to be in."""
+        chat = self._state.chat_of(line.param(1))
+        place = self._places.get(chat) if chat is not None else None
+        if chat is None or place is None:
+            return
+        if place.stage is Stage.JOINED:
+            if line.command == "442":
+                self._sink.thrown_out(chat, line.param(-1))
+        else:
+            self._sink.refused(chat, line.param(-1))

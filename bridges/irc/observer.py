@@ -1,0 +1,318 @@
+"""The network-wide client: reads every channel, speaks for those without a connection of their own."""
+
+import asyncio
+import random
+from typing import Final
+
+import structlog
+
+from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.events import ChatInfo, RemoteEvent, RemoteGap, UserInfo
+from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.api.network import Inbox, LoginState, LoginStatus
+from bridges.irc.codec.sasl import External, Mechanism, Plain
+from bridges.irc.codec.scram import Scram
+from bridges.irc.endings import Cause, Ending, RefusedError
+from bridges.irc.hearing import Hearing
+from bridges.irc.joins import Places, Stage, join_lines
+from bridges.irc.nicks import alternatives
+from bridges.irc.pump import Pump
+from bridges.irc.registration import CAPABILITIES
+from bridges.irc.session import Session
+from bridges.irc.state import NetworkState
+from bridges.irc.transport import WriteBufferFull
+from bridges.irc.voice import Voice
+
+log = structlog.get_logger(__name__)
+_STEADY: Final = 60.0
+"""Seconds of connection after which the next loss counts as a first one."""
+_FLUSH: Final = 5.0
+_JOINS_SENT: Final = 10.0
+_STATUS: Final = {
+    Cause.BANNED: LoginStatus.BANNED,
+    Cause.CREDENTIALS: LoginStatus.BAD_CREDENTIALS,
+}
+
+
+class Observer(Voice):
+    """The observer and relay. The only source of what is said in channels, so nothing is bridged twice."""
+
+    def __init__(self, state: NetworkState, inbox: Inbox) -> None:
+        super().__init__(state)
+        self._inbox = inbox
+        self._places = Places()
+        self._session: Session | None = None
+        self._hearing: Hearing | None = None
+        self._pump: Pump | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+        self._ended: asyncio.Future[Ending] | None = None
+        self._reason = ""
+        self._lost = "the network was not reachable"
+        self._wake = asyncio.Event()
+        self._asked_all = asyncio.Event()
+
+    # The contract
+
+    async def connect(self, cursor: bytes | None) -> None:
+        """Starts connecting and returns."""
+        if self._tasks:
+            return
+        host = self._state.running
+        self._pump = Pump(self._inbox, host.clock, self._pause, self._resume)
+        chats = [chat for chat in host.chats() if self._state.is_channel(chat)]
+        self._state.bridge([*self._places, *chats])
+        self._places.want(chats)
+        self._tasks = [
+            host.tasks.spawn(self._pump.run(), f"irc {self._state.network} inbox"),
+            host.tasks.spawn(self._run(), f"irc {self._state.network} observer"),
+        ]
+
+    async def disconnect(self) -> None:
+        """Leaves the network; what was read is committed first, within five seconds."""
+        tasks, self._tasks = self._tasks, []
+        if not tasks:
+            return
+        tasks[1].cancel()
+        await asyncio.gather(tasks[1], return_exceptions=True)
+        if self._pump is not None and not await self._pump.drained(_FLUSH):
+            log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
+        tasks[0].cancel()
+        await asyncio.gather(tasks[0], return_exceptions=True)
+
+    async def chat_info(self, chat: ChatId) -> ChatInfo | None:
+        """Spelling, topic and members of a channel; None when it could not be joined in time."""
+        if not self._state.is_channel(chat):
+            return ChatInfo(name=self._writing().nick(RemoteUserId(chat)), direct=True)
+        place = await self._places.wait(chat, self._state.config.join_timeout)
+        if place is None or place.stage is not Stage.JOINED:
+            return None
+        return ChatInfo(name=place.name, topic=place.topic, members=self._state.roster.members(chat))
+
+    async def user_info(self, user: RemoteUserId) -> UserInfo:
+        """The nick of a person."""
+        nick = self._writing().nick(user)
+        return UserInfo(name=nick, identifiers=(f"irc:{nick}",))
+
+    # Channels with portals
+
+    def want(self, chat: ChatId) -> None:
+        """Joins a channel in the background."""
+        if self._state.is_channel(chat):
+            self._state.add(chat)
+            self._places.want([chat])
+            self._wake.set()
+
+    def unwant(self, chat: ChatId) -> None:
+        """Leaves a channel."""
+        place = self._places.unwant(chat)
+        self._state.remove(chat)
+        if place is not None and place.stage is Stage.JOINED and self._session is not None:
+            self._state.roster.closed(chat)
+            self._session.tell("PART", chat)
+
+    def joined(self, chat: ChatId) -> bool:
+        """Whether what is said in a channel is seen here."""
+        place = self._places.get(chat)
+        return place is not None and place.stage is Stage.JOINED
+
+    # Speaking
+
+    async def _line(self, chat: ChatId) -> Session:
+        session = self._session
+        if session is None or not session.up:
+            raise NotConnectedError(self._reason or "the bridge is not connected to the network")
+        if not self._state.is_channel(chat):
+            raise RejectedError("private messages need a connection of your own")
+        place = self._places.get(chat)
+        if place is None or place.stage is not Stage.JOINED:
+            place = await self._places.wait(chat, self._state.config.join_timeout)
+            if place is None:
+                raise RejectedError("the bridge is not in that channel")
+            if place.stage is Stage.REFUSED:
+                raise RejectedError(f"the bridge cannot be in the channel: {place.reason}")
+            session = self._session
+            if place.stage is not Stage.JOINED or session is None or not session.up:
+                raise NotConnectedError(place.reason or "the bridge is not in the channel yet")
+        return session
+
+    def _current(self) -> Session | None:
+        return self._session
+
+    def _observed(self, chat: ChatId) -> bool:
+        return False
+
+    # The connection
+
+    async def _run(self) -> None:
+        """Connects, and connects again, for ever."""
+        config, clock = self._state.config, self._state.running.clock
+        failures = 0
+        try:
+            while True:
+                started = clock.monotonic()
+                ending = await self._once()
+                self._reason = self._lost = ending.reason
+                if clock.monotonic() - started > _STEADY:
+                    failures = 0
+                delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(failures, 20))
+                if ending.cause in (Cause.BANNED, Cause.CREDENTIALS):
+                    delay = config.reconnect_max
+                elif ending.cause in (Cause.THROTTLED, Cause.FULL):
+                    delay = max(delay, config.reconnect_max / 4)
+                failures += 1
+                status = _STATUS.get(ending.cause, LoginStatus.DISCONNECTED)
+                self._report(status, ending.reason)
+                delay *= random.uniform(0.8, 1.2)
+                log.info(
+                    "irc_disconnected",
+                    network=self._state.network,
+                    cause=ending.cause.value,
+                    reason=ending.reason,
+                    again_in=round(delay, 1),
+                )
+                await clock.sleep(delay)
+        finally:
+            if self._session is not None:
+                await self._session.close("The bridge stops")
+                self._session = None
+            self._report(LoginStatus.DISCONNECTED, "stopped")
+
+    async def _once(self) -> Ending:
+        """One connection from beginning to end."""
+        config = self._state.config
+        self._report(LoginStatus.CONNECTING)
+        self._state.roster.clear()
+        self._ended = asyncio.get_running_loop().create_future()
+        session = Session(
+            self._state,
+            self,
+            nicks=alternatives(config.nick, self._state.nicklen),
+            user=config.username,
+            real=config.realname,
+            wanted=CAPABILITIES,
+            sasl=_mechanisms(self._state),
+        )
+        self._hearing = Hearing(self._state, session, self._places, self)
+        assert self._pump is not None
+        self._pump.restarted()
+        self._session = session
+        try:
+            await session.open()
+        except RefusedError as error:
+            self._session = None
+            return error.ending
+        self._state.relay_nick = session.nick
+        self._state.learned(session.isupport)
+        log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
+        self._asked_all.clear()
+        joining = asyncio.ensure_future(self._join(session))
+        try:
+            try:
+                async with asyncio.timeout(_JOINS_SENT):
+                    await self._asked_all.wait()
+            except TimeoutError:
+                log.info("irc_joins_take_time", network=self._state.network)
+            if session.up:
+                self._reason = ""
+                self._report(LoginStatus.CONNECTED)
+            return await self._ended
+        finally:
+            joining.cancel()
+            await asyncio.gather(joining, return_exceptions=True)
+
+    async def _join(self, session: Session) -> None:
+        """Keeps us in the wanted channels while the session lasts."""
+        config, clock = self._state.config, self._state.running.clock
+        bucket = self._state.running.budget("lines/relay", config.rate, config.burst) if config.rate > 0 else None
+        while session.up:
+            self._wake.clear()
+            for chats, line in join_lines(self._places.due(clock.monotonic()), self._state.isupport):
+                if bucket is not None:
+                    await bucket.take()
+                while session.up:
+                    try:
+                        session.reserve(len(line))
+                        session.write(line)
+                        break
+                    except WriteBufferFull:
+                        await session.drain()
+                self._places.asked(chats, clock.monotonic() + config.join_timeout)
+            self._asked_all.set()
+            due = self._places.next_due()
+            delay = None if due is None else max(0.05, due - clock.monotonic())
+            try:
+                async with asyncio.timeout(delay):
+                    await self._wake.wait()
+            except TimeoutError:
+                continue
+
+    # What the session and the hearing tell
+
+    def heard(self, lines: list[bytes]) -> None:
+        """Lines of the session."""
+        if self._hearing is not None:
+            self._hearing.heard(lines)
+
+    def closed(self, ending: Ending) -> None:
+        """The session is over."""
+        silence = self._session.silence if self._session is not None else 0.0
+        self._places.disconnected(self._state.running.clock.now_ms() - int(silence * 1000))
+        if self._session is not None and self._session.own is not None:
+            self._state.forget(self._session.own)
+        self._session = None
+        if self._ended is not None and not self._ended.done():
+            self._ended.set_result(ending)
+
+    def offer(self, event: RemoteEvent) -> None:
+        """An event for the core."""
+        if self._pump is not None:
+            self._pump.offer(event)
+
+    def entered(self, chat: ChatId) -> None:
+        """We are in a channel: tells what was missed while we were not."""
+        place = self._places.get(chat)
+        if place is not None and place.since is not None:
+            until = self._state.running.clock.now_ms()
+            self.offer(RemoteGap(chat, place.since, until, place.gone or self._lost))
+            place.since = None
+
+    def thrown_out(self, chat: ChatId, reason: str) -> None:
+        """We were taken out of one channel."""
+        clock = self._state.running.clock
+        log.info("irc_channel_left", network=self._state.network, chat=chat, reason=reason)
+        self._places.left(chat, clock.now_ms(), clock.monotonic() + self._state.config.reconnect_min, reason)
+        self._wake.set()
+
+    def refused(self, chat: ChatId, reason: str) -> None:
+        """A channel did not let us in: tried again later."""
+        again = self._state.running.clock.monotonic() + self._state.config.join_retry
+        if self._places.refused(chat, reason, again):
+            log.warning("irc_join_refused", network=self._state.network, chat=chat, reason=reason)
+
+    def _pause(self) -> None:
+        log.warning("irc_reading_paused", network=self._state.network)
+        if self._session is not None:
+            self._session.pause_reading()
+
+    def _resume(self) -> None:
+        log.info("irc_reading_resumed", network=self._state.network)
+        if self._session is not None:
+            self._session.resume_reading()
+
+    def _report(self, status: LoginStatus, reason: str = "") -> None:
+        self._inbox.report(LoginState(self._state.network, None, status, reason))
+
+
+def _mechanisms(state: NetworkState) -> list[Mechanism]:
+    """The configured login as SASL mechanisms."""
+    sasl = state.config.sasl
+    if sasl is None:
+        return []
+    password = sasl.password.get_secret_value() if sasl.password is not None else ""
+    match sasl.mechanism:
+        case "external":
+            return [External(sasl.user)]
+        case "plain":
+            return [Plain(sasl.user, password)]
+        case _:
+            return [Scram(sasl.user, password, sasl.mechanism.upper())]

@@ -1,0 +1,82 @@
+"""From lines as they come to batches that are committed: bounded, in order, nothing lost."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.events import RemoteEvent
+from bridge_core.api.host import Clock
+from bridge_core.api.network import Inbox
+
+log = structlog.get_logger(__name__)
+FULL: Final = 2000
+"""Events that wait before reading stops; it goes on at half of that."""
+_BATCH: Final = 200
+_PAUSE: Final = 1.0
+
+
+class Pump:
+    """Hands events to an inbox, whatever waits at once; `full` and `free` stop and start reading.
+
+    Run `run()` in a task. An event leaves the queue only when it is committed; `drained` waits for the last one.
+    """
+
+    def __init__(self, inbox: Inbox, clock: Clock, full: Callable[[], None], free: Callable[[], None]) -> None:
+        self._inbox = inbox
+        self._clock = clock
+        self._full = full
+        self._free = free
+        self._queue: deque[RemoteEvent] = deque()
+        self._wake: asyncio.Future[None] | None = None
+        self._empty: asyncio.Future[None] | None = None
+        self._stopped = False
+
+    def __len__(self) -> int:
+        return len(self._queue)
+
+    def offer(self, event: RemoteEvent) -> None:
+        """Takes an event; tells `full` when no more should come for now."""
+        self._queue.append(event)
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
+        if len(self._queue) >= FULL and not self._stopped:
+            self._stopped = True
+            self._full()
+
+    def restarted(self) -> None:
+        """A new connection reads; it is stopped again at the next event if the queue is still full."""
+        self._stopped = False
+
+    async def run(self) -> None:
+        """Commits what comes, for ever. A full journal is waited for."""
+        loop = asyncio.get_running_loop()
+        queue = self._queue
+        while True:
+            while not queue:
+                if self._empty is not None and not self._empty.done():
+                    self._empty.set_result(None)
+                self._wake = loop.create_future()
+                await self._wake
+            batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
+            try:
+                await self._inbox.receive(batch)
+            except BridgeError as error:
+                log.warning("irc_inbox_waits", error=str(error), waiting=len(queue))
+                await self._clock.sleep(_PAUSE)
+                continue
+            for _ in batch:
+                queue.popleft()
+            if self._stopped and len(queue) <= FULL // 2:
+                self._stopped = False
+                self._free()
+
+    async def drained(self, timeout: float) -> bool:
+        """Waits until everything is committed, at most `timeout` seconds; whether it is."""
+        if self._queue:
+            self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._empty,), timeout=timeout)
+        return not self._queue

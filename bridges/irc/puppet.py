@@ -1,0 +1,387 @@
+"""The client of one Matrix user: writes as them, and reads only what is meant for them."""
+
+import asyncio
+import random
+from collections.abc import Callable
+from typing import Final
+
+import structlog
+
+from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.events import ChatInfo, RemoteEvent, RemoteMessage, RemoteSender, UserInfo
+from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
+from bridges.irc.bans import Bans
+from bridges.irc.codec.message import Line
+from bridges.irc.codec.prefilter import boring, own_mark
+from bridges.irc.courtesy import Courtesy
+from bridges.irc.endings import Cause, Ending, RefusedError
+from bridges.irc.joins import join_lines
+from bridges.irc.nicks import alternatives, make_nick
+from bridges.irc.observer import Observer
+from bridges.irc.pump import Pump
+from bridges.irc.registration import PUPPET_CAPABILITIES
+from bridges.irc.session import Session
+from bridges.irc.state import NetworkState
+from bridges.irc.to_matrix import message_content, person_id, timestamp
+from bridges.irc.voice import Voice
+
+log = structlog.get_logger(__name__)
+_CHANNELS_AT_MOST: Final = 1000
+_FLUSH: Final = 2.0
+_RETIRED: Final = 120.0
+"""Seconds for which lines of a connection that is gone are still taken for ours, unless its QUIT is seen before."""
+_FULL: Final = frozenset(("405", "437", "471"))
+"""Errors of JOIN that are nobody's will: the relay speaks meanwhile."""
+
+
+class Puppet(Voice):
+    """One Matrix user's connection. Connects when it is needed first, and again when it is needed next."""
+
+    def __init__(self, state: NetworkState, login: Login, inbox: Inbox, observer: Observer, bans: Bans) -> None:
+        super().__init__(state)
+        self._login = login
+        self._inbox = inbox
+        self._observer = observer
+        self._bans = bans
+        self._session: Session | None = None
+        self._mark = b""
+        self._connecting: asyncio.Task[None] | None = None
+        self._pump: Pump | None = None
+        self._pumping: asyncio.Task[None] | None = None
+        self._courtesy: Courtesy | None = None
+        self._wanted: dict[ChatId, None] = {}
+        self._joined: set[ChatId] = set()
+        self._asked: dict[ChatId, float] = {}
+        self._barred: dict[ChatId, tuple[str, float]] = {}
+        self._failures = 0
+        self._retry_at = 0.0
+        self._used_at = 0.0
+        self._handlers: dict[str, Callable[[Line], None]] = {
+            "PRIVMSG": self._message,
+            "NOTICE": self._message,
+            "JOIN": self._on_join,
+            "PART": self._on_part,
+            "KICK": self._on_kick,
+            "NICK": self._on_nick,
+        }
+
+    # The contract
+
+    async def connect(self, cursor: bytes | None) -> None:
+        """Starts connecting and returns."""
+        self._begin()
+
+    async def disconnect(self) -> None:
+        """Leaves the network; received messages are committed first, within two seconds."""
+        if self._connecting is not None:
+            self._connecting.cancel()
+            await asyncio.gather(self._connecting, return_exceptions=True)
+        if self._session is not None:
+            await self._session.close("The bridge stops")
+        if self._pump is not None and not await self._pump.drained(_FLUSH):
+            log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
+        if self._pumping is not None:
+            self._pumping.cancel()
+            await asyncio.gather(self._pumping, return_exceptions=True)
+            self._pumping = self._pump = None
+
+    def ready(self, chat: ChatId) -> bool:
+        """Whether a message to the chat would be written now."""
+        session = self._session
+        if session is None or not session.up:
+            return False
+        return chat in self._joined or not self._state.is_channel(chat)
+
+    async def prepare(self, chat: ChatId) -> None:
+        """Starts connecting, or joining. Raises RejectedError where the network or the channel shuts this user out:
+        the relay must not speak for someone who is banned."""
+        banned = self._bans.of(self._login.id)
+        if banned is not None:
+            raise RejectedError(f"you are banned from this network: {banned}")
+        now = self._state.running.clock.monotonic()
+        barred = self._barred.get(chat)
+        if barred is not None:
+            if barred[1] > now:
+                raise RejectedError(barred[0])
+            del self._barred[chat]
+        if self._state.is_channel(chat) and len(self._wanted) < _CHANNELS_AT_MOST:
+            self._wanted[chat] = None
+        if self._session is not None and self._session.up:
+            if chat in self._wanted and chat not in self._joined and self._asked.get(chat, 0.0) <= now:
+                self._join(self._session, [chat])
+        elif self._retry_at <= now:
+            self._begin()
+
+    async def chat_info(self, chat: ChatId) -> ChatInfo | None:
+        """As the observer knows it."""
+        return await self._observer.chat_info(chat)
+
+    async def user_info(self, user: RemoteUserId) -> UserInfo:
+        """As the observer knows them."""
+        return await self._observer.user_info(user)
+
+    # Speaking
+
+    async def _line(self, chat: ChatId) -> Session:
+        session = self._session
+        if session is None or not session.up:
+            raise NotConnectedError("your connection to the network is not ready")
+        if self._state.is_channel(chat) and chat not in self._joined:
+            barred = self._barred.get(chat)
+            if barred is not None:
+                raise RejectedError(barred[0])
+            raise NotConnectedError("your connection is not in the channel yet")
+        self._used_at = self._state.running.clock.monotonic()
+        return session
+
+    def _current(self) -> Session | None:
+        return self._session if self._session is not None else self._observer._current()
+
+    def _observed(self, chat: ChatId) -> bool:
+        return self._observer.joined(chat)
+
+    # The connection
+
+    def _begin(self) -> None:
+        """Starts connecting unless that is under way, or there are too many already."""
+        if self._session is not None or (self._connecting is not None and not self._connecting.done()):
+            return
+        self._connecting = self._state.running.tasks.spawn(self._open(), f"irc {self._state.network} puppet")
+
+    async def _open(self) -> None:
+        config, host = self._state.config, self._state.running
+        if not self._bans.admit(self._login.id, config.max_puppets):
+            return
+        try:
+            if config.connect_rate > 0:
+                await host.budget("connect", config.connect_rate, config.connect_burst).take()
+            session = self._make()
+            self._session = session
+            self._report(LoginStatus.CONNECTING)
+            try:
+                await session.open()
+            except BaseException:
+                self._session = None
+                raise
+        except RefusedError as error:
+            self._bans.leave(self._login.id)
+            await self._failed(error.ending)
+            return
+        except BaseException:
+            self._bans.leave(self._login.id)
+            raise
+        if not session.up:
+            return
+        self._failures = 0
+        self._used_at = host.clock.monotonic()
+        self._mark = own_mark(session.nick)
+        log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
+        self._report(LoginStatus.CONNECTED)
+        self._join(session, list(self._wanted))
+        if config.idle > 0:
+            self._look_idle(session)
+
+    def _look_idle(self, session: Session) -> None:
+        """Closes a connection that nobody has used for `idle` seconds."""
+        if self._session is not session:
+            return
+        host = self._state.running
+        left = self._used_at + self._state.config.idle - host.clock.monotonic()
+        if left > 0:
+            asyncio.get_running_loop().call_later(left, self._look_idle, session)
+        else:
+            self._connecting = host.tasks.spawn(session.close("Idle"), f"irc {self._state.network} puppet idle")
+
+    def _make(self) -> Session:
+        login, state = self._login, self._state
+        nick = make_nick(state.config.nick_template, login.user, login.name, state.nicklen)
+        local = login.user.partition(":")[0].removeprefix("@")
+        user = "".join(character for character in local if character.isascii() and character.isalnum())[:10]
+        return Session(
+            state,
+            self,
+            nicks=alternatives(nick, state.nicklen),
+            user=user or "matrix",
+            real=login.user,
+            wanted=PUPPET_CAPABILITIES,
+            matrix_user=login.user,
+        )
+
+    def _join(self, session: Session, chats: list[ChatId]) -> None:
+        """Asks to be let into channels."""
+        if not chats:
+            return
+        patience = self._state.running.clock.monotonic() + self._state.config.join_timeout
+        for group, line in join_lines(chats, self._state.isupport):
+            self._asked.update(dict.fromkeys(group, patience))
+            session.write(line)
+
+    async def _failed(self, ending: Ending) -> None:
+        """There is no connection: waits before the next try, for ever when the network bans this user."""
+        config, clock = self._state.config, self._state.running.clock
+        delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(self._failures, 20))
+        if ending.cause in (Cause.THROTTLED, Cause.FULL, Cause.CREDENTIALS):
+            delay = max(delay, config.reconnect_max / 4)
+        self._failures += 1
+        self._retry_at = clock.monotonic() + delay * random.uniform(0.8, 1.2)
+        log.info(
+            "irc_puppet_disconnected",
+            network=self._state.network,
+            user=self._login.user,
+            cause=ending.cause.value,
+            reason=ending.reason,
+        )
+        if ending.cause is Cause.BANNED:
+            await self._bans.ban(self._login.id, ending.reason)
+            self._report(LoginStatus.BANNED, ending.reason)
+        elif ending.cause is Cause.CREDENTIALS:
+            self._report(LoginStatus.BAD_CREDENTIALS, ending.reason)
+        else:
+            self._report(LoginStatus.DISCONNECTED, ending.reason)
+
+    def closed(self, ending: Ending) -> None:
+        """The session is over; the next message brings it back, unless the network said no."""
+        session, self._session = self._session, None
+        self._joined.clear()
+        self._asked.clear()
+        self._bans.leave(self._login.id)
+        if session is not None and session.own is not None:
+            own = session.own
+            self._state.retire(own)
+            asyncio.get_running_loop().call_later(_RETIRED, self._state.forget, own)
+        if ending.cause is Cause.CLOSED:
+            self._report(LoginStatus.DISCONNECTED, ending.reason)
+        else:
+            self._connecting = self._state.running.tasks.spawn(
+                self._failed(ending), f"irc {self._state.network} puppet ended"
+            )
+
+    # Reading
+
+    def heard(self, lines: list[bytes]) -> None:
+        """Lines of the session; what others do in channels is not even parsed."""
+        session, mark = self._session, self._mark
+        if session is None:
+            return
+        for raw in lines:
+            if mark and boring(raw, mark):
+                continue
+            line = session.parse(raw)
+            if line is None or session.common(line):
+                continue
+            handler = self._handlers.get(line.command)
+            if handler is not None:
+                handler(line)
+            elif line.command[0] in "45":
+                self._on_error(line)
+
+    def _message(self, line: Line) -> None:
+        """A private message."""
+        source, session = line.source, self._session
+        assert session is not None
+        fold = self._state.isupport.fold
+        if source is None or not source.user or source.nick == session.nick:
+            return
+        if fold(line.param(0)) != fold(session.nick):
+            return
+        self._used_at = self._state.running.clock.monotonic()
+        text = line.param(1)
+        content = message_content(self._state, ChatId(""), line.command, text)
+        if self._courtesy is None:
+            self._courtesy = Courtesy(self._state.running.clock.monotonic)
+        if content is None or not self._state.config.private_messages:
+            answer = self._courtesy.ctcp(text) if line.command == "PRIVMSG" else None
+            if content is not None and line.command == "PRIVMSG" and self._courtesy.first_time(fold(source.nick)):
+                answer = "Private messages do not reach me here."
+            if answer is not None:
+                session.tell("NOTICE", source.nick, answer)
+            return
+        person = person_id(self._state, source.nick)
+        message = line.tags.get("msgid")
+        reply = line.tags.get("+reply") or line.tags.get("+draft/reply")
+        self._offer(
+            RemoteMessage(
+                ChatId(person),
+                RemoteSender(person, source.nick),
+                content,
+                MessageId(message) if message else None,
+                timestamp(line.tags.get("time"), self._state.running.clock.now_ms()),
+                MessageId(reply) if reply else None,
+                receiver=self._login.id,
+            )
+        )
+
+    def _offer(self, event: RemoteEvent) -> None:
+        """Hands an event to the core; the task for it is made with the first one."""
+        host = self._state.running
+        if self._pump is None:
+            self._pump = Pump(self._inbox, host.clock, self._pause, self._resume)
+            self._pumping = host.tasks.spawn(self._pump.run(), f"irc {self._state.network} private inbox")
+        self._pump.offer(event)
+
+    def _pause(self) -> None:
+        if self._session is not None:
+            self._session.pause_reading()
+
+    def _resume(self) -> None:
+        if self._session is not None:
+            self._session.resume_reading()
+
+    def _on_join(self, line: Line) -> None:
+        session, source = self._session, line.source
+        assert session is not None
+        if source is None or source.nick != session.nick:
+            return
+        session.prefixed(line)
+        chat = self._state.chat_of(line.param(0))
+        if chat is None or chat not in self._wanted:
+            session.tell("PART", line.param(0))
+            return
+        self._asked.pop(chat, None)
+        self._joined.add(chat)
+
+    def _on_part(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(0))
+        if chat is not None and line.source is not None and line.source.nick == self._current_nick:
+            self._joined.discard(chat)
+
+    def _on_kick(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(0))
+        if chat is None or line.param(1) != self._current_nick:
+            return
+        by = line.source.nick if line.source is not None else "the server"
+        self._joined.discard(chat)
+        self._bar(chat, f"you were kicked from the channel by {by}: {line.param(2)}")
+
+    def _on_nick(self, line: Line) -> None:
+        if self._session is not None:
+            self._mark = own_mark(self._session.nick)
+
+    def _on_error(self, line: Line) -> None:
+        """An error that names a channel we asked for."""
+        chat = self._state.chat_of(line.param(1))
+        if chat is None:
+            return
+        if line.command == "442":
+            self._joined.discard(chat)
+        elif chat in self._asked and chat not in self._joined:
+            if line.command in _FULL:
+                self._asked[chat] = self._state.running.clock.monotonic() + self._state.config.join_retry
+                return
+            del self._asked[chat]
+            self._bar(chat, f"the channel does not let you in: {line.param(-1)}")
+
+    def _bar(self, chat: ChatId, reason: str) -> None:
+        """For a while this user's messages to the channel go back to them."""
+        until = self._state.running.clock.monotonic() + self._state.config.kick_pause
+        self._wanted.pop(chat, None)
+        self._barred[chat] = (reason, until)
+        log.info("irc_puppet_barred", network=self._state.network, user=self._login.user, chat=chat, reason=reason)
+
+    @property
+    def _current_nick(self) -> str:
+        return self._session.nick if self._session is not None else ""
+
+    def _report(self, status: LoginStatus, reason: str = "") -> None:
+        self._inbox.report(LoginState(self._state.network, self._login.id, status, reason))

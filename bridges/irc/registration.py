@@ -1,0 +1,141 @@
+"""The first moments of a connection, from CAP to the end of the MOTD, without input or output."""
+
+from collections.abc import Iterator, Sequence
+from typing import Final
+
+from bridges.irc.codec.caps import CapNegotiation
+from bridges.irc.codec.isupport import Isupport
+from bridges.irc.codec.message import Line
+from bridges.irc.codec.sasl import Mechanism, SaslSession, SaslState
+from bridges.irc.codec.serializer import serialize
+from bridges.irc.endings import Cause, Ending, by_numeric, by_words
+
+_TAKEN: Final = frozenset(("432", "433", "436", "437"))
+_LONGEST_REAL: Final = 100
+
+CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
+    "message-tags",
+    "server-time",
+    "batch",
+    "labeled-response",
+    "echo-message",
+    "account-tag",
+    "extended-join",
+    "chghost",
+    "userhost-in-names",
+    "multi-prefix",
+    "cap-notify",
+    "standard-replies",
+    ("message-redaction", "draft/message-redaction"),
+)
+"""What every connection asks for."""
+PUPPET_CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
+    *CAPABILITIES,
+    ("no-implicit-names", "draft/no-implicit-names", "soju.im/no-implicit-names"),
+)
+"""What connections ask for that need no lists of members."""
+NEEDS: Final = {"echo-message": "labeled-response"}
+"""An echo that cannot be told from others' lines by its label is of no use."""
+
+
+class Registration:
+    """One registration: send `start()`, give every line to `receive`, send what it returns, until `complete`.
+
+    When `refusal` is set it has failed. `nicks` are tried in order; `isupport` is what the server told of itself.
+    """
+
+    def __init__(
+        self,
+        nicks: Iterator[str],
+        user: str,
+        real: str,
+        *,
+        password: str | None,
+        sasl: Sequence[Mechanism],
+        caps: CapNegotiation,
+    ) -> None:
+        self._nicks = nicks
+        self._user = user
+        self._real = "".join(character for character in real if character.isprintable())[:_LONGEST_REAL] or user
+        self._password = password
+        self._mechanisms = sasl
+        self._sasl: SaslSession | None = None
+        self._ended_caps = False
+        self.caps = caps
+        self.nick = next(nicks)
+        self.isupport = Isupport()
+        self.complete = False
+        self.refusal: Ending | None = None
+        self.own_prefix = ""
+
+    def start(self) -> list[bytes]:
+        """The first lines."""
+        lines = self.caps.start()
+        if self._password is not None:
+            lines.append(serialize("PASS", self._password))
+        return [*lines, serialize("NICK", self.nick), serialize("USER", self._user, "0", "*", self._real)]
+
+    def receive(self, line: Line) -> list[bytes]:
+        """Takes a line of the server and returns lines to send. Never raises."""
+        command = line.command
+        if command == "PING":
+            return [serialize("PONG", line.param(-1))]
+        if command == "CAP":
+            return [*self.caps.receive(line), *self._after_caps()]
+        if command == "AUTHENTICATE" or command in ("900", "902", "903", "904", "905", "906", "907", "908"):
+            return self._log_in(line)
+        if command in _TAKEN and self.isupport.tokens == {}:
+            return self._next_nick(line.param(-1))
+        if command in ("410", "421", "451") and line.param(1).upper() in ("CAP", ""):
+            self.caps.unsupported()
+            return self._after_caps()
+        if command == "001":
+            self.nick = line.param(0)
+            if not self.caps.settled:
+                self.caps.unsupported()
+            last = line.param(-1).rsplit(" ", 1)[-1]
+            self.own_prefix = last if last.startswith(self.nick + "!") and "@" in last else ""
+        elif command == "005":
+            self.isupport = self.isupport.updated(line.params)
+        elif command in ("376", "422"):
+            self.complete = True
+        elif command == "ERROR":
+            self.refusal = self.refusal or by_words(line.param(-1))
+        else:
+            self.refusal = self.refusal or by_numeric(command, line.param(-1))
+        return []
+
+    def _after_caps(self) -> list[bytes]:
+        """Once capabilities are settled: the login, or the end of negotiation."""
+        if self._ended_caps or not self.caps.settled:
+            return []
+        if self._mechanisms and self._sasl is None:
+            if "sasl" not in self.caps.enabled:
+                self.refusal = Ending(Cause.CREDENTIALS, "the server offers no SASL, but a login is configured")
+                return []
+            self._sasl = SaslSession(self._mechanisms, self.caps.available.get("sasl", ""))
+            return [*self._sasl.start(), *self._after_login()]
+        if self._sasl is not None and self._sasl.state is SaslState.ACTIVE:
+            return []
+        self._ended_caps = True
+        return [self.caps.end()]
+
+    def _log_in(self, line: Line) -> list[bytes]:
+        if self._sasl is None:
+            return []
+        return [*self._sasl.receive(line), *self._after_login()]
+
+    def _after_login(self) -> list[bytes]:
+        assert self._sasl is not None
+        if self._sasl.state is SaslState.FAILED:
+            self.refusal = Ending(Cause.CREDENTIALS, f"SASL: {self._sasl.reason}")
+            return []
+        return self._after_caps() if self._sasl.state is SaslState.DONE else []
+
+    def _next_nick(self, reason: str) -> list[bytes]:
+        nick = next(self._nicks, None)
+        if nick is None:
+            self.refusal = Ending(Cause.NICK, reason or "every nick is taken")
+            return []
+        self.nick = nick
+        return [serialize("NICK", nick)]

@@ -1,0 +1,90 @@
+"""Who is in which channel, as the observer's connection sees it: kept once per network."""
+
+from bridge_core.api.events import RemoteSender
+from bridge_core.api.ids import ChatId, RemoteUserId
+from bridges.irc.codec.casemap import Fold, fold_rfc1459
+
+
+class Person:
+    """Someone in at least one of the channels, under their present nick."""
+
+    __slots__ = ("channels", "nick", "sender")
+
+    def __init__(self, nick: str, folded: str) -> None:
+        self.nick = nick
+        self.channels: set[ChatId] = set()
+        self.sender = RemoteSender(RemoteUserId(folded), nick)
+
+
+class Roster:
+    """The members of all channels by nick. `fold` is the network's; clear the roster when it changes."""
+
+    __slots__ = ("_people", "fold")
+
+    def __init__(self) -> None:
+        self.fold: Fold = fold_rfc1459
+        self._people: dict[str, Person] = {}
+
+    def __len__(self) -> int:
+        return len(self._people)
+
+    def get(self, nick: str) -> Person | None:
+        """The person of a nick in any spelling."""
+        return self._people.get(self.fold(nick))
+
+    def folded(self, folded: str) -> Person | None:
+        """The person of a nick that is folded already."""
+        return self._people.get(folded)
+
+    def joined(self, chat: ChatId, nick: str) -> None:
+        """Someone is in a channel."""
+        folded = self.fold(nick)
+        person = self._people.get(folded)
+        if person is None:
+            person = self._people[folded] = Person(nick, folded)
+        elif person.nick != nick:
+            self._people[folded] = _renamed(person, nick, folded)
+            person = self._people[folded]
+        person.channels.add(chat)
+
+    def left(self, chat: ChatId, nick: str) -> None:
+        """Someone is no longer in a channel."""
+        folded = self.fold(nick)
+        person = self._people.get(folded)
+        if person is not None:
+            person.channels.discard(chat)
+            if not person.channels:
+                del self._people[folded]
+
+    def gone(self, nick: str) -> None:
+        """Someone left the network."""
+        self._people.pop(self.fold(nick), None)
+
+    def renamed(self, old: str, new: str) -> None:
+        """Someone has another nick."""
+        person = self._people.pop(self.fold(old), None)
+        if person is not None:
+            folded = self.fold(new)
+            self._people[folded] = _renamed(person, new, folded)
+
+    def closed(self, chat: ChatId) -> None:
+        """We are no longer in a channel, so nothing is known of its members."""
+        for folded in [folded for folded, person in self._people.items() if chat in person.channels]:
+            person = self._people[folded]
+            person.channels.discard(chat)
+            if not person.channels:
+                del self._people[folded]
+
+    def members(self, chat: ChatId) -> tuple[RemoteSender, ...]:
+        """Everyone in a channel."""
+        return tuple(person.sender for person in self._people.values() if chat in person.channels)
+
+    def clear(self) -> None:
+        """Nothing is known any more."""
+        self._people.clear()
+
+
+def _renamed(person: Person, nick: str, folded: str) -> Person:
+    new = Person(nick, folded)
+    new.channels = person.channels
+    return new

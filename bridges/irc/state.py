@@ -1,0 +1,171 @@
+"""What all connections of one IRC network share."""
+
+import re
+from collections.abc import Iterable
+from dataclasses import dataclass
+from typing import Final
+
+from bridge_core.api.host import Host
+from bridge_core.api.ids import ChatId, NetworkId, RemoteUserId, UserId
+from bridges.irc.codec.casemap import fold_ascii
+from bridges.irc.codec.encoding import Decoder
+from bridges.irc.codec.isupport import Isupport
+from bridges.irc.config import IrcConfig
+from bridges.irc.flight import Flight
+from bridges.irc.nicks import BadName, check_channel, check_nick
+from bridges.irc.roster import Roster
+from bridges.irc.tls import TlsSettings
+
+_NICK_ROOM: Final = 64
+"""Longest nick believed before the server has said how long they may be."""
+_SPELLINGS_AT_MOST: Final = 65536
+# A target with any of these would be several targets, a channel's staff, or a mask of servers or hosts.
+_NO_PERSON: Final = re.compile(r"[\x00-\x20\x7f,*?!@$#&:+~%]|^[-0-9]")
+
+
+@dataclass(slots=True)
+class Own:
+    """A nick of one of our own connections; `flight` holds its lines without proof."""
+
+    nick: str
+    flight: Flight
+    user: UserId | None
+    by_observer: bool = False
+    """Whether the observer's view of this connection's lines is their proof."""
+    retired: bool = False
+    """The connection is gone; its last lines may yet come."""
+
+
+class NetworkState:
+    """One network: what its server says of itself, its channels and people, our own nicks."""
+
+    def __init__(self, network: NetworkId, config: IrcConfig) -> None:
+        self.network = network
+        self.config = config
+        self.host: Host | None = None
+        self.tls: TlsSettings | None = None
+        self.isupport = Isupport()
+        self.decode = Decoder(config.encoding)
+        self.roster = Roster()
+        self.relay_nick = config.nick
+        self._chats: dict[str, ChatId] = {}
+        self._spellings: dict[str, ChatId | None] = {}
+        self._own: dict[bytes, Own] = {}
+        self._users: dict[UserId, Own] = {}
+
+    @property
+    def running(self) -> Host:
+        """The host, once started."""
+        assert self.host is not None, "the connector is not started"
+        return self.host
+
+    # The server
+
+    @property
+    def nicklen(self) -> int:
+        """Bytes a nick may have."""
+        return self.isupport.nicklen if "NICKLEN" in self.isupport.tokens else _NICK_ROOM
+
+    def learned(self, isupport: Isupport) -> None:
+        """The server told of itself."""
+        self.isupport = isupport
+        if isupport.utf8_only:
+            self.decode = Decoder(self.config.encoding, utf8_only=True)
+        self.roster.fold = isupport.fold
+        self.bridge(list(self._chats.values()))
+
+    # Chats
+
+    def chat(self, text: str) -> ChatId:
+        """The id of a channel that an admin or user names. Raises BadName.
+
+        Only A to Z are folded: that joins no two channels on any network, and JOIN takes the id as it is. Which ids
+        are one channel on a network with a wider CASEMAPPING is known once its server is.
+        """
+        name = text.strip()
+        known = self.isupport.tokens
+        if not known and len(name.encode("utf-8", "replace")) > _NICK_ROOM * 4:
+            raise BadName("a channel's name is not that long")
+        check_channel(name, self.isupport)
+        return self._chats.get(self.isupport.fold(name)) or ChatId(fold_ascii(name))
+
+    def person(self, text: str) -> RemoteUserId:
+        """The id of a person whom an admin or user names. Raises BadName."""
+        name = text.strip().removeprefix("@")
+        return RemoteUserId(self.isupport.fold(check_nick(name, self.nicklen)))
+
+    def is_channel(self, chat: ChatId) -> bool:
+        """Whether a chat is a channel rather than a conversation with one person."""
+        return self.isupport.is_channel(chat)
+
+    def check_person(self, chat: ChatId) -> str:
+        """The nick that a private chat is with. Raises BadName for what would reach others."""
+        if not chat or _NO_PERSON.search(chat):
+            raise BadName("that is not the nick of one person")
+        return chat
+
+    def bridge(self, chats: Iterable[ChatId]) -> None:
+        """These channels have portals."""
+        fold = self.isupport.fold
+        self._chats = {fold(chat): chat for chat in chats}
+        self._spellings.clear()
+
+    def add(self, chat: ChatId) -> None:
+        """A channel has a portal now."""
+        self._chats[self.isupport.fold(chat)] = chat
+        self._spellings.clear()
+
+    def remove(self, chat: ChatId) -> None:
+        """A channel has no portal any more."""
+        self._chats.pop(self.isupport.fold(chat), None)
+        self._spellings.clear()
+
+    def chat_of(self, name: str) -> ChatId | None:
+        """The bridged channel that the server calls `name`; None for any other."""
+        try:
+            return self._spellings[name]
+        except KeyError:
+            if len(self._spellings) >= _SPELLINGS_AT_MOST:
+                self._spellings.clear()
+            found = self._spellings[name] = self._chats.get(self.isupport.fold(name))
+            return found
+
+    # Our own nicks
+
+    def claim(self, nick: str, flight: Flight, user: UserId | None, *, by_observer: bool) -> Own:
+        """A connection of ours has this nick now."""
+        own = Own(nick, flight, user, by_observer)
+        self._own[nick.encode("utf-8", "surrogateescape")] = own
+        if user is not None:
+            self._users[user] = own
+        return own
+
+    def alias(self, own: Own, nick: str) -> None:
+        """The nick of one of our connections changed; lines under the old one may yet come."""
+        self._own[nick.encode("utf-8", "surrogateescape")] = own
+        own.nick = nick
+
+    def retire(self, own: Own) -> None:
+        """The connection is gone: it speaks for nobody, but its last lines are still ours."""
+        own.retired = True
+        if own.user is not None and self._users.get(own.user) is own:
+            del self._users[own.user]
+
+    def forget(self, own: Own) -> None:
+        """Nothing more can come from a retired connection."""
+        for nick in [nick for nick, other in self._own.items() if other is own]:
+            del self._own[nick]
+
+    def own(self, nick: bytes) -> Own | None:
+        """The connection of ours that has, or had, a nick in the server's spelling."""
+        return self._own.get(nick)
+
+    def nick_of(self, user: UserId) -> str | None:
+        """The nick of a Matrix user who has a connection."""
+        own = self._users.get(user)
+        return own.nick if own is not None else None
+
+    def user_of(self, nick: str) -> UserId | None:
+        """The Matrix user whose connection has a nick in the server's spelling."""
+        own = self._own.get(nick.encode("utf-8", "surrogateescape"))
+        return own.user if own is not None and not own.retired else None

@@ -1,0 +1,219 @@
+"""How a client of this network speaks: shared by the relay and the puppets."""
+
+import asyncio
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+from bridge_core.api.content import MediaKind
+from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError, UnsupportedError
+from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MessageRef
+from bridge_core.api.ids import ChatId
+from bridge_core.api.network import Attempt, Capabilities, Level, Proof, Sent
+from bridges.irc.codec.serializer import UnsafeLine, serialize, serialize_tags
+from bridges.irc.flight import Outbound
+from bridges.irc.nicks import BadName
+from bridges.irc.session import Session
+from bridges.irc.splitting import NoRoom
+from bridges.irc.state import NetworkState
+from bridges.irc.to_network import Said, Writer
+from bridges.irc.transport import WriteBufferFull
+
+_NOTHING: Final[Mapping[str, str]] = {}
+_FILES: Final = {kind.value: Level.FALLBACK for kind in MediaKind}
+_REDACTION_CAPS: Final = ("message-redaction", "draft/message-redaction")
+
+
+class Voice(ABC):
+    """`send`, `edit`, `redact` and `react` of a client, over the session that `_line` names."""
+
+    def __init__(self, state: NetworkState) -> None:
+        self._state = state
+        self._writer: Writer | None = None
+
+    @abstractmethod
+    async def _line(self, chat: ChatId) -> Session:
+        """The session that may speak in a chat now. Raises NotConnectedError or RejectedError."""
+
+    @abstractmethod
+    def _current(self) -> Session | None:
+        """The session, if there is one."""
+
+    @abstractmethod
+    def _observed(self, chat: ChatId) -> bool:
+        """Whether another connection will see what is said in a chat."""
+
+    async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
+        """Writes a message; `confirmation` ends when the network has it, as `flight` says."""
+        session = await self._line(message.chat)
+        said = self._compose(session, message.chat, message, message.reply_to)
+        return await self._say(session, message.chat, said, self._reply_tags(session, message.reply_to))
+
+    async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
+        """Says the new text, marked with a star: IRC lines cannot be changed."""
+        session = await self._line(edit.chat)
+        said = self._compose(session, edit.chat, edit, None, first="* ")
+        return await self._say(session, edit.chat, said, _NOTHING)
+
+    async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
+        """Takes a message back where the network can (IRCv3 message-redaction); else says so, or nothing."""
+        session = await self._line(redaction.chat)
+        if redaction.target.id is not None and any(name in session.caps.enabled for name in _REDACTION_CAPS):
+            reason = " ".join((redaction.reason or "").split())[:200]
+            params = [self._target(redaction.chat), redaction.target.id, *([reason] if reason else [])]
+            return await self._transmit(session, redaction.chat, "REDACT", [redaction.target.id], [params], _NOTHING)
+        if self._state.config.redactions == "ignore":
+            raise UnsupportedError("messages cannot be taken back on IRC")
+        who = f"{self._writing().name(redaction.sender)} " if redaction.relayed else ""
+        said = Said("NOTICE", [f"{who}took back an earlier message"])
+        return await self._say(session, redaction.chat, said, _NOTHING)
+
+    async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
+        """Puts a reaction on a message as a tag; networks without tags have none."""
+        session = await self._line(reaction.chat)
+        if reaction.target.id is None or not session.tags:
+            raise UnsupportedError("there are no reactions on this IRC network")
+        if reaction.relayed:
+            raise UnsupportedError("reactions need a connection of your own on IRC")
+        tags = {
+            "+draft/react": reaction.key,
+            "+draft/reply": reaction.target.id,
+            "+reply": reaction.target.id,
+        }
+        params = [self._target(reaction.chat)]
+        return await self._transmit(session, reaction.chat, "TAGMSG", [""], [params], tags)
+
+    def capabilities(self, chat: ChatId) -> Capabilities:
+        """What lines of text can carry, and more where the server knows message tags."""
+        session = self._current()
+        tags = session is not None and session.tags
+        redacts = session is not None and any(name in session.caps.enabled for name in _REDACTION_CAPS)
+        notice = Level.FALLBACK if self._state.config.redactions == "notice" else Level.REJECTED
+        return Capabilities(
+            {
+                "text": Level.FULL,
+                "formatting": Level.PARTIAL,
+                "emote": Level.FULL,
+                "notice": Level.FULL,
+                "reply": Level.FULL if tags else Level.PARTIAL,
+                "thread": Level.FALLBACK,
+                "edit": Level.FALLBACK,
+                "redact": Level.FULL if redacts else notice,
+                "react": Level.FULL if tags else Level.REJECTED,
+                "typing": Level.DROPPED,
+                "receipts": Level.DROPPED,
+                **_FILES,
+            }
+        )
+
+    # Composing
+
+    def _writing(self) -> Writer:
+        if self._writer is None:
+            self._writer = Writer(self._state, self._state.running.media_url)
+        return self._writer
+
+    def _target(self, chat: ChatId) -> str:
+        """What a line to a chat is addressed to. Raises RejectedError for what would reach others."""
+        if self._state.is_channel(chat):
+            return chat
+        try:
+            return self._state.check_person(chat)
+        except BadName as error:
+            raise RejectedError(str(error)) from None
+
+    def _compose(
+        self,
+        session: Session,
+        chat: ChatId,
+        message: MatrixMessage | MatrixEdit,
+        reply: MessageRef | None,
+        first: str = "",
+    ) -> Said:
+        """The lines of a message. Raises RejectedError when there are none or the names leave no room for them."""
+        target = self._target(chat)
+        try:
+            said = self._writing().say(
+                message.content,
+                message.sender,
+                reply,
+                message.relayed,
+                lambda command, action: session.room(command, target, action),
+                first=first,
+            )
+        except NoRoom as error:
+            raise RejectedError(str(error)) from None
+        if not said.texts:
+            raise RejectedError("the message has nothing that can be said on IRC")
+        return said
+
+    def _reply_tags(self, session: Session, reply: MessageRef | None) -> Mapping[str, str]:
+        if reply is None or reply.id is None or not session.tags:
+            return _NOTHING
+        return {"+draft/reply": reply.id, "+reply": reply.id}
+
+    # Writing
+
+    async def _say(self, session: Session, chat: ChatId, said: Said, tags: Mapping[str, str]) -> Sent:
+        target = self._target(chat)
+        return await self._transmit(
+            session, chat, said.command, said.texts, [[target, text] for text in said.texts], tags
+        )
+
+    async def _transmit(
+        self,
+        session: Session,
+        chat: ChatId,
+        command: str,
+        texts: Sequence[str],
+        lines: Sequence[Sequence[str]],
+        tags: Mapping[str, str],
+    ) -> Sent:
+        """Writes lines with their labels; `tags` go with the first. Waits only for the bucket and for a slow server.
+
+        Nothing is written when any line cannot be. Once one is written the message's fate is the confirmation's.
+        """
+        try:
+            bodies = [serialize(command, *params) for params in lines]
+            heads = serialize_tags(tags) if tags else b""
+        except UnsafeLine as error:
+            raise RejectedError(f"it cannot be sent on IRC: {error}") from None
+        config = self._state.config
+        flight, labelled = session.flight, session.labels
+        outbound = Outbound(asyncio.get_running_loop().create_future(), len(bodies))
+        target = self._state.isupport.fold(lines[0][0])
+        bucket = None
+        if config.rate > 0:
+            bucket = self._state.running.budget(f"lines/{session.key}", config.rate, config.burst)
+        for index, body in enumerate(bodies):
+            if bucket is not None:
+                await bucket.take()
+            while flight.full and session.up:
+                session.wrote(False)
+                await flight.room()
+            while True:
+                if not session.up:
+                    return _broken(outbound, index)
+                try:
+                    # Room first, so that a label is used up only by a line that is written.
+                    session.reserve(len(body) + len(heads) + 80)
+                    break
+                except WriteBufferFull:
+                    await session.drain()
+            label = flight.add(outbound, index, command, target, texts[index], labelled=labelled)
+            if label:
+                given = {"label": label, **tags} if index == 0 and tags else {"label": label}
+                session.write(serialize_tags(given) + body)
+            else:
+                session.write(heads + body if index == 0 and heads else body)
+        session.wrote(self._observed(chat))
+        return Sent((), Proof.WRITTEN, outbound.future)
+
+
+def _broken(outbound: Outbound, written: int) -> Sent:
+    """The connection went while a line waited for its turn."""
+    if not written:
+        raise NotConnectedError("the connection broke before anything was written")
+    if not outbound.future.done():
+        outbound.future.set_exception(UnknownOutcomeError("the connection broke in the middle of the message"))
+    return Sent((), Proof.WRITTEN, outbound.future)
