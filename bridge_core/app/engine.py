@@ -139,6 +139,7 @@ class Engine:
             journal,
             stores.transactions,
             self.to_network,
+            self.to_matrix,
             self.portals,
             names,
             clock,

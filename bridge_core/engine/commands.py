@@ -173,12 +173,6 @@ class Commands:
         """An admin of the bridge, or whoever may change this room's state, asked of the room itself each time."""
         if self._permissions.of(call.sender) is Permission.ADMIN:
             return
-        levels = await self._matrix.state(call.room, "m.room.power_levels") or {}
-        users = levels.get("users")
-        own = users.get(call.sender, levels.get("users_default", 0)) if isinstance(users, dict) else 0
-        create = await self._matrix.state(call.room, "m.room.create") or {}
-        creators = create.get("additional_creators") or []
-        needed = levels.get("state_default", 50)
-        if call.sender in creators or (isinstance(own, int) and isinstance(needed, int) and own >= needed):
+        if await self._matrix.may_change(call.room, call.sender):
             return
         raise RejectedError("you may not change this room's settings, so you may not change its bridging")

@@ -42,6 +42,7 @@ class TransactionIntake:
         journal: Journal,
         transactions: Transactions,
         lanes: Lanes,
+        others: Lanes,
         portals: PortalIndex,
         names: Names,
         clock: Clock,
@@ -51,6 +52,7 @@ class TransactionIntake:
         self._journal = journal
         self._transactions = transactions
         self._lanes = lanes
+        self._others = others
         self._portals = portals
         self._names = names
         self._clock = clock
@@ -64,6 +66,7 @@ class TransactionIntake:
         is stored once; a repeated transaction id proves nothing, since Synapse on SQLite counts from 1 again after a
         restart. Raises BackpressureError or TransientError: nothing was stored then.
         """
+        self._others.wake()  # the homeserver is there: what waits for it need not wait longer
         if await self._transactions.seen(txn.id, txn.digest):
             return
         now = self._clock.now_ms()

@@ -107,6 +107,8 @@ class Lanes:
         self._started = False
         self._stopping = False
         self._wake = asyncio.Event()
+        self._stopped = asyncio.Event()
+        self._waiting = 0
 
     async def start(self) -> None:
         """Take up what the journal holds. What is offered before waits for this."""
@@ -151,13 +153,15 @@ class Lanes:
             self._run(lane)
 
     def wake(self) -> None:
-        """Something that lanes may wait for has come back: try again now."""
-        self._wake.set()
-        self._wake = asyncio.Event()
+        """What lanes wait for has come back: try again now. Delays that the other side asked for stay."""
+        if self._waiting:
+            self._wake.set()
+            self._wake = asyncio.Event()
 
     def stop(self) -> None:
         """Begin nothing more; what is being handled goes on until the task owner ends it."""
         self._stopping = True
+        self._stopped.set()
         self.wake()
 
     def busy(self) -> int:
@@ -234,6 +238,7 @@ class Lanes:
             await self._give_up(lane, entry, f"gave up after the retry window: {error}")
             return
         lane.failures += 1
+        asked = delay is not None
         if delay is None:
             delay = min(self._settings.first_delay * 2 ** min(lane.failures - 1, 12), self._settings.max_delay)
         entry.attempts += 1
@@ -244,7 +249,7 @@ class Lanes:
             await self._journal.postpone(entry, error, entry.next_attempt_at)
         except TransientError as failure:
             log.warning("postpone_not_stored", entry=entry.id, error=str(failure))
-        await self._pause(delay)
+        await self._pause(delay, wakeable=not asked)
 
     async def _give_up(self, lane: Lane, entry: Entry, reason: str) -> None:
         await self._handler.abandon(entry, reason)
@@ -253,12 +258,15 @@ class Lanes:
             lane.queue.popleft()
         lane.failures = 0
 
-    async def _pause(self, delay: float) -> None:
+    async def _pause(self, delay: float, *, wakeable: bool = True) -> None:
         if self._stopping:
             return
-        wake = self._wake
+        wake = self._wake if wakeable else self._stopped
+        self._waiting += 1
         try:
             async with asyncio.timeout(delay):
                 await wake.wait()
         except TimeoutError:
             return
+        finally:
+            self._waiting -= 1

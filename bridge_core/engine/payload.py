@@ -6,7 +6,7 @@ version; anything else needs a new VERSION and a branch in `decode`. Tags are ne
 
 from dataclasses import MISSING, dataclass, fields
 from enum import StrEnum
-from typing import Any, Final, get_args
+from typing import Any, Final, cast, get_args
 
 import orjson
 
@@ -136,9 +136,9 @@ def decode(payload: bytes, version: int) -> "RemoteEvent | BotNotice":
     if version != VERSION:
         raise PayloadError(f"this payload has version {version}, and this program reads version {VERSION}")
     try:
-        event = _unpack(orjson.loads(payload))
+        event: Any = _unpack(orjson.loads(payload))
     except (ValueError, KeyError, TypeError, IndexError, RecursionError) as error:
         raise PayloadError(f"this payload is damaged: {type(error).__name__}") from error
     if not isinstance(event, _EVENTS):
         raise PayloadError("this payload is no event")
-    return event
+    return cast("RemoteEvent | BotNotice", event)

@@ -413,8 +413,8 @@ class MatrixSide(Protocol):
     async def leave(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
         """Leave. Idempotent."""
 
-    async def invite(self, room: RoomId, user: UserId) -> None:
-        """Invite as the bot. Already invited or joined is fine."""
+    async def invite(self, room: RoomId, user: UserId, inviter: UserId | None = None) -> None:
+        """Invite as the bot or another user of ours. Already invited or joined is fine."""
 
     async def kick(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
         """Kick as the bot. Not there is fine."""
@@ -433,8 +433,11 @@ class MatrixSide(Protocol):
     ) -> None:
         """Set one state event unless it already is so."""
 
-    async def members(self, room: RoomId) -> dict[UserId, MemberProfile]:
-        """All joined members."""
+    async def may_change(self, room: RoomId, user: UserId) -> bool:
+        """Whether a user has the power to change the room's state (in room version 12 its creators always have)."""
+
+    async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
+        """All joined members, as the bot or another user of ours sees them."""
 
     async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
         """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""

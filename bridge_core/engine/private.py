@@ -1,5 +1,7 @@
 """Private chats: a portal of one login, with one ghost in it."""
 
+import structlog
+
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import MatrixSender, RemoteSender
 from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
@@ -8,8 +10,10 @@ from bridge_core.api.optional import NamesPeople, OpensDirectChats
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixSide, PortalRow
+from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, PortalRow
 from bridge_core.engine.rooms import RoomMaker
+
+log = structlog.get_logger(__name__)
 
 
 class PrivateChats:
@@ -48,11 +52,17 @@ class PrivateChats:
             raise RejectedError("there is nobody of that name")
         await self._matrix.join(room, ghost_user)
         await self._ghosts.join(room, ghost_user)
-        members = await self._matrix.members(room)
+        members = await self._matrix.members(room, ghost_user)
         if set(members) - {inviter, ghost_user, self._matrix.bot} or self._portals.in_room(room):
             return
         portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
         await self._portals.add_room(portal, room)
+        try:
+            # The bot tells users there what went wrong; a room that will not have it is bridged all the same.
+            await self._matrix.invite(room, self._matrix.bot, ghost_user)
+            await self._matrix.join(room, self._matrix.bot)
+        except MatrixRejectedError as error:
+            log.info("bot_not_in_private_room", room=room, error=str(error))
 
     async def _portal(self, network: Network, user: UserId, name: str, remote: RemoteUserId) -> PortalRow:
         login = await self._login(network, user, name)

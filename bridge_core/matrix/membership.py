@@ -41,10 +41,10 @@ class Membership:
             if error.errcode not in {"M_FORBIDDEN", "M_NOT_FOUND", "M_BAD_STATE"}:
                 raise
 
-    async def invite(self, room: RoomId, user: UserId) -> None:
-        """Invites as the bot; already invited or joined is fine."""
+    async def invite(self, room: RoomId, user: UserId, inviter: UserId | None = None) -> None:
+        """Invites as the bot, or as another user of ours; already invited or joined is fine."""
         try:
-            await self._hs.post("rooms", room, "invite", content={"user_id": user})
+            await self._hs.post("rooms", room, "invite", content={"user_id": user}, user=inviter)
         except MatrixRejectedError:
             if not await self._has(room, user, _IN):
                 raise
@@ -58,9 +58,9 @@ class Membership:
             if await self._has(room, user, _KICKABLE, unknown=True):
                 raise
 
-    async def members(self, room: RoomId) -> dict[UserId, MemberProfile]:
-        """All joined members, as the bot sees them."""
-        answer = await self._hs.get("rooms", room, "joined_members")
+    async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
+        """All joined members, as the bot, or another user of ours, sees them."""
+        answer = await self._hs.get("rooms", room, "joined_members", user=viewer)
         joined = answer.get("joined")
         return {
             UserId(user): member_profile(shown.get("display_name"), shown.get("avatar_url"))

@@ -10,7 +10,7 @@ from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.ports import MatrixRejectedError, RoomSpec
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.membership import Membership
-from bridge_core.matrix.power import full_levels, merged_levels
+from bridge_core.matrix.power import creator_is_listed, full_levels, merged_levels
 
 __all__ = ["Rooms"]
 
@@ -83,6 +83,24 @@ class Rooms:
         if not isinstance(room, str):
             raise TransientError(f"the homeserver names no room for {alias}")
         return RoomId(room)
+
+    async def may_change(self, room: RoomId, user: UserId) -> bool:
+        """Whether a user has the power to change the room's state, asked of the room's present state."""
+        state, creator, version = await self._read(room, room)
+        create = state.get(("m.room.create", ""), {})
+        if not creator_is_listed(version):
+            others = create.get("additional_creators")
+            if user == creator or (isinstance(others, list) and user in others):
+                return True
+        levels = state.get(("m.room.power_levels", ""))
+        if levels is None:
+            return user == creator
+        users = levels.get("users")
+        own = users.get(user) if isinstance(users, dict) else None
+        if not isinstance(own, int):
+            own = levels.get("users_default", 0)
+        needed = levels.get("state_default", 50)
+        return isinstance(own, int) and isinstance(needed, int) and own >= needed
 
     async def default_version(self) -> str | None:
         """The version new rooms get, asked for once; None when the homeserver does not say."""

@@ -95,9 +95,9 @@ class AppserviceSide:
         """Leave. Idempotent."""
         await self._membership.leave(room, user, reason)
 
-    async def invite(self, room: RoomId, user: UserId) -> None:
-        """Invite as the bot. Already invited or joined is fine."""
-        await self._membership.invite(room, user)
+    async def invite(self, room: RoomId, user: UserId, inviter: UserId | None = None) -> None:
+        """Invite as the bot or another user of ours. Already invited or joined is fine."""
+        await self._membership.invite(room, user, inviter)
 
     async def kick(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
         """Kick as the bot. Not there is fine."""
@@ -106,6 +106,10 @@ class AppserviceSide:
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
         return await self._rooms.ensure_room(spec)
+
+    async def may_change(self, room: RoomId, user: UserId) -> bool:
+        """Whether a user has the power to change the room's state."""
+        return await self._rooms.may_change(room, user)
 
     async def room_of(self, alias: str) -> RoomId:
         """The room an alias leads to. Raises MatrixRejectedError when there is none."""
@@ -125,9 +129,9 @@ class AppserviceSide:
         """Set one state event unless it already is so."""
         await self._rooms.set_state(room, event_type, key, content, sender)
 
-    async def members(self, room: RoomId) -> dict[UserId, MemberProfile]:
-        """All joined members."""
-        return await self._membership.members(room)
+    async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
+        """All joined members, as the bot or another user of ours sees them."""
+        return await self._membership.members(room, viewer)
 
     async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
         """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""

@@ -1,0 +1,207 @@
+"""Network -> Matrix: rooms and ghosts are made when needed, and every event ends in a counted state."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge_core.api.content import Attachment, Content, MediaKind, Mention, Plain
+from bridge_core.api.events import (
+    RemoteEdit,
+    RemoteEvent,
+    RemoteGap,
+    RemoteMessage,
+    RemoteRedaction,
+    RemoteRename,
+    RemoteSender,
+)
+from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
+from tests.harness import Harness
+from tests.scripted import Script
+
+BOB = RemoteSender(RemoteUserId("bob"), "Bob")
+CAROL = RemoteSender(RemoteUserId("carol"), "Carol")
+
+
+def say(text: str, sender: RemoteSender = BOB, chat: str = "lobby", **more: Any) -> RemoteMessage:
+    """A remote message."""
+    return RemoteMessage(ChatId(chat), sender, Content((Plain(text),)), **more)
+
+
+@pytest.fixture(name="script")
+def _script() -> Script:
+    return Script()
+
+
+@pytest.fixture(name="bridge")
+async def _bridge(tmp_path: Path, script: Script) -> AsyncIterator[Harness]:
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}) as harness:
+        yield harness
+
+
+async def _receive(bridge: Harness, script: Script, *events: RemoteEvent) -> None:
+    assert script.inbox is not None
+    await script.inbox.receive(events)
+    await bridge.settled()
+
+
+def _from(bridge: Harness, room: str, localpart: str) -> list[dict[str, Any]]:
+    sender = f"@_net_{localpart}:hs.test"
+    return [e for e in bridge.homeserver.room(room).timeline if e["sender"] == sender and "state_key" not in e]
+
+
+async def _balance(bridge: Harness) -> Any:
+    audit = await bridge.running.journal.audit()
+    assert audit.holds, audit.balances
+    return audit.balances["net", 1]
+
+
+async def test_the_first_message_makes_room_and_ghost(bridge: Harness, script: Script) -> None:
+    """A configured chat gets its room, and a person their ghost with name and device, when first needed."""
+    await _receive(bridge, script, say("hello"))
+    room = bridge.homeserver.room("#_net_lobby:hs.test")
+    (event,) = _from(bridge, room.id, "bob")
+    assert event["content"]["body"] == "hello"
+    assert bridge.homeserver.displayname("@_net_bob:hs.test") == "Bob"
+    assert room.content("m.room.name") == {"name": "The lobby"}
+    bridge_state = room.content("m.bridge", "dev.matrix_bridge://net/lobby")
+    assert bridge_state is not None
+    assert bridge_state["dev.matrix_bridge.plaintext"] == "server"
+    assert (await _balance(bridge)).delivered == 1
+
+
+async def test_an_unknown_chat_is_ignored_and_counted(bridge: Harness, script: Script) -> None:
+    """What is said in a chat without a portal goes nowhere, and the counters say so."""
+    await _receive(bridge, script, say("hello", chat="elsewhere"))
+    balance = await _balance(bridge)
+    assert (balance.accepted, balance.ignored, balance.targets) == (1, 1, 0)
+
+
+async def test_the_same_id_twice_is_one_event(bridge: Harness, script: Script) -> None:
+    """A message that the network repeats is stored once; the same id from somebody else is another message."""
+    one = say("one", id=MessageId("x"))
+    await _receive(bridge, script, one, one)
+    await _receive(bridge, script, one, say("another's", CAROL, id=MessageId("x")))
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    assert len(_from(bridge, room, "bob")) == 1
+    assert len(_from(bridge, room, "carol")) == 1
+    assert (await _balance(bridge)).duplicate == 2
+
+
+async def test_replies_edits_and_redactions_find_their_message(bridge: Harness, script: Script) -> None:
+    """References to remote ids become references to events."""
+    first = say("first", id=MessageId("1"))
+    reply = say("reply", CAROL, id=MessageId("2"), reply_to=MessageId("1"))
+    edit = RemoteEdit(ChatId("lobby"), BOB, MessageId("1"), Content((Plain("edited"),)), MessageId("3"))
+    await _receive(bridge, script, first, reply, edit)
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    original, edited = _from(bridge, room, "bob")
+    (answer,) = _from(bridge, room, "carol")
+    assert answer["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == original["event_id"]
+    assert edited["content"]["m.new_content"]["body"] == "edited"
+    assert edited["content"]["m.relates_to"]["event_id"] == original["event_id"]
+    await _receive(bridge, script, RemoteRedaction(ChatId("lobby"), BOB, MessageId("1"), id=MessageId("4")))
+    assert bridge.homeserver.room(room).by_id[original["event_id"]]["content"] == {}
+
+
+async def test_an_edit_by_somebody_else_changes_nothing(bridge: Harness, script: Script) -> None:
+    """Only who said it can edit it."""
+    forged = RemoteEdit(ChatId("lobby"), CAROL, MessageId("1"), Content((Plain("forged"),)), MessageId("2"))
+    await _receive(bridge, script, say("mine", id=MessageId("1")), forged)
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    assert [e["content"]["body"] for e in _from(bridge, room, "bob")] == ["mine"]
+    assert _from(bridge, room, "carol") == []
+    assert (await _balance(bridge)).ignored == 1
+
+
+async def test_a_kicked_ghost_comes_back(bridge: Harness, script: Script) -> None:
+    """A ghost that was kicked joins again when its person speaks."""
+    room = await bridge.portal_room("net", "lobby")
+    await _receive(bridge, script, say("one"))
+    await bridge.running.matrix.kick(room, "@_net_bob:hs.test", "out")  # type: ignore[arg-type]
+    await _receive(bridge, script, say("two"))
+    assert [e["content"]["body"] for e in _from(bridge, room, "bob")] == ["one", "two"]
+
+
+async def test_a_gap_is_shown(bridge: Harness, script: Script) -> None:
+    """Time without history appears in the room, once."""
+    room = await bridge.portal_room("net", "lobby")
+    await _receive(bridge, script, RemoteGap(ChatId("lobby"), 0, 60_000, "the server was restarted"))
+    notices = [body for sender, body in bridge.homeserver.messages(room) if sender == bridge.homeserver.bot]
+    assert notices == [
+        "Messages between 1970-01-01 00:00:00 and 1970-01-01 00:01:00 UTC may be missing here: the server was restarted"
+    ]
+
+
+async def test_a_file_is_uploaded_with_its_caption(bridge: Harness, script: Script) -> None:
+    """A file from the network's spool becomes a file on Matrix, typed by its bytes, its text its caption."""
+    assert script.host is not None
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield b"\x89PNG\r\n\x1a\n" + b"x" * 100_000
+
+    source = await script.host.blobs.put(chunks(), 1_000_000)
+    attachment = Attachment(MediaKind.IMAGE, "cat.png", source, "text/html", 100_008)
+    content = Content((Plain("my cat"),), attachments=(attachment,))
+    await _receive(bridge, script, RemoteMessage(ChatId("lobby"), BOB, content))
+    (event,) = _from(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id, "bob")
+    said = event["content"]
+    assert (said["msgtype"], said["filename"], said["body"]) == ("m.image", "cat.png", "my cat")
+    assert said["info"]["mimetype"] == "image/png"
+    assert bridge.homeserver.file(said["url"]) == b"\x89PNG\r\n\x1a\n" + b"x" * 100_000
+
+
+async def test_long_text_becomes_several_events(bridge: Harness, script: Script) -> None:
+    """What does not fit into one event comes in parts, in order, with nothing lost."""
+    words = [f"word{number}" for number in range(30_000)]
+    await _receive(bridge, script, say(" ".join(words)))
+    events = _from(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id, "bob")
+    assert len(events) > 1
+    assert " ".join(e["content"]["body"] for e in events).split() == words
+    assert (await _balance(bridge)).delivered == len(events)
+
+
+async def test_names_are_mentioned_as_pills(bridge: Harness, script: Script) -> None:
+    """A person named in the text is a pill of their ghost and among the mentions."""
+    content = Content((Plain("ask "), Mention("Carol", RemoteUserId("carol"))))
+    await _receive(bridge, script, RemoteMessage(ChatId("lobby"), BOB, content))
+    (event,) = _from(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id, "bob")
+    assert event["content"]["m.mentions"] == {"user_ids": ["@_net_carol:hs.test"]}
+    assert "https://matrix.to/#/@_net_carol:hs.test" in event["content"]["formatted_body"]
+
+
+async def test_a_new_name_is_set(bridge: Harness, script: Script) -> None:
+    """A person who is called otherwise now is so on Matrix too."""
+    await _receive(bridge, script, say("hello"))
+    await _receive(bridge, script, RemoteRename(BOB.id, RemoteSender(BOB.id, "Robert")))
+    assert bridge.homeserver.displayname("@_net_bob:hs.test") == "Robert"
+
+
+async def test_a_private_message_opens_a_room_for_the_login(bridge: Harness, script: Script) -> None:
+    """The first private message makes a room of the two and invites the Matrix user."""
+    script.provided = True
+    room = await bridge.portal_room("net", "lobby")
+    bridge.alice.send(room, "hello")
+    await bridge.until(lambda: script.sent)
+    await _receive(bridge, script, say("psst", chat="dm-bob", receiver=LoginId("@alice:hs.test")))
+    (private,) = [one for one in bridge.homeserver.rooms() if one != room]
+    assert bridge.homeserver.room(private).membership("@alice:hs.test") == "invite"
+    bridge.alice.join(private)
+    bridge.alice.send(private, "yes?")
+    await bridge.until(lambda: "yes?" in script.texts())
+    login, message = script.sent[-1]
+    assert (login, message.chat) == ("@alice:hs.test", "dm-bob")
+
+
+async def test_the_homeserver_may_be_away(bridge: Harness, script: Script) -> None:
+    """While the homeserver fails, lanes wait; afterwards everything is there once and in order."""
+    room = await bridge.portal_room("net", "lobby")
+    assert script.inbox is not None
+    await _receive(bridge, script, say("before"))
+    bridge.homeserver.faults.answer(502, times=2, match="/send/")
+    bridge.homeserver.faults.limit(100, times=1, match="/send/")
+    bridge.homeserver.faults.lose_answer(times=2, match="/send/")
+    await _receive(bridge, script, *[say(f"m{number}") for number in range(20)])
+    assert [e["content"]["body"] for e in _from(bridge, room, "bob")] == ["before", *[f"m{n}" for n in range(20)]]
