@@ -196,6 +196,17 @@ def _keep_secrets(values: dict[str, Any], path: Path) -> None:
 
 
 def _write(path: Path, values: Mapping[str, Any]) -> int:
+    target, kept = write_files(path, values)
+    print(f"Wrote {path} and {target}{', tokens kept' if kept else ''}.")
+    print(_next_steps(path, target))
+    return 0
+
+
+def write_files(path: Path, values: Mapping[str, Any]) -> tuple[Path, bool]:
+    """Write config.yaml and its registration: where the latter is, and whether it kept the tokens of an earlier one.
+
+    Nothing is written unless both are valid. Raises `ConfigError`, `RegistrationError`, `OSError`. Blocks on the disk.
+    """
     models, broken = adapter_models(str(one.get("type")) for one in values["networks"].values())
     for kind, reason in broken.items():
         print(f"warning: adapter {kind}: {reason}", file=sys.stderr)
@@ -206,10 +217,7 @@ def _write(path: Path, values: Mapping[str, Any]) -> int:
     registration = generate(wanted_registration(loaded.config), existing)
     write_private(target, render(registration))
     write_private(path, text)
-    kept = ", tokens kept" if existing else ""
-    print(f"Wrote {path} and {target}{kept}.")
-    print(_next_steps(path, target))
-    return 0
+    return target, existing is not None
 
 
 def _validated(path: Path, text: str, models: Mapping[str, type[BaseModel]]) -> LoadedConfig:

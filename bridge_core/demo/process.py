@@ -109,6 +109,11 @@ class ChildProcess:
         """Whether the child was started and has not ended."""
         return self._child is not None and self._child.poll() is None
 
+    @property
+    def status(self) -> int | None:
+        """The exit status of a child that ended by itself (negative: by that signal); None in every other case."""
+        return self._child.poll() if self._child is not None else None
+
     async def start(self, ready: Callable[[], Awaitable[bool]], *, timeout: float = 60) -> None:
         """Starts the child and returns when `ready` says so, at most `timeout` seconds later.
 
