@@ -10,12 +10,14 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import quote
 
 import aiohttp
 import trustme
 
 from benchmarks.bridge_process import AS_TOKEN, BOT, DOMAIN, HS_TOKEN, BridgeSetup, free_port
 from benchmarks.processes import BenchmarkError, Child, StubIrcLink, StubMatrix
+from registration.namespaces import encode_id
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,21 @@ class Rig:
         self.relay = await self.bridge.start()
         self.ready_s = await self.relay.ready(self.bridge.ready_url, seconds)
         await self.irc.wait_joins(len(self.layout.channels), seconds)
+        await self._want_rooms(url)
         await self._find_rooms()
+
+    async def _want_rooms(self, bridge: str) -> None:
+        """Ask for each portal's room by its alias, as a homeserver does when somebody joins it."""
+        places = asyncio.Semaphore(16)
+        headers = {"Authorization": f"Bearer {HS_TOKEN}"}
+
+        async def want(channel: str) -> None:
+            alias = quote(f"#_irc_{encode_id(channel)}:{DOMAIN}", safe="")
+            async with places, self.matrix.session.get(f"{bridge}/_matrix/app/v1/rooms/{alias}", headers=headers) as found:
+                if found.status != 200:
+                    raise BenchmarkError(f"the bridge does not know the alias of {channel}: {found.status}")
+
+        await asyncio.gather(*(want(channel) for channel in self.layout.channels))
 
     async def _find_rooms(self) -> None:
         """Find each channel's room by the channel's name in its alias; portals without one fail the benchmark."""

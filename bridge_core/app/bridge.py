@@ -271,6 +271,7 @@ class Bridge:
             self.engine.to_matrix,
             self.database.kv,
             self._clock,
+            self._tasks,
             lambda state: self._reported(network, state),
         )
         await network.connector.start(host, inbox)

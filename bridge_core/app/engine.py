@@ -144,6 +144,7 @@ class Engine:
             names,
             clock,
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
+            tasks,
             faults,
         )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())

@@ -1,5 +1,6 @@
 """Where transactions and remote events enter: into the journal first, then into their lanes."""
 
+import asyncio
 from collections.abc import Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
@@ -18,9 +19,28 @@ from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, KeyValues, NewEntry, Transactions, Write
 from bridge_core.engine.status import CORE
 from bridge_core.observe.metrics import Counter
+from bridge_core.observe.tasks import TaskOwner
 
 CURSORS: Final = "cursor"
 """Key-value namespace of the adapters' cursors, keyed `NETWORK` or `NETWORK/LOGIN`."""
+
+
+async def stored(
+    tasks: TaskOwner,
+    journal: Journal,
+    lanes: Lanes,
+    entries: Sequence[NewEntry],
+    writes: Sequence[Write],
+    events: Sequence[object],
+) -> list[Accepted]:
+    """Commit the entries and hand them to their lanes; both or neither, also when the caller is cancelled meanwhile."""
+
+    async def both() -> list[Accepted]:
+        accepted = await journal.append(entries, writes)
+        lanes.offer(entries, accepted, events)
+        return accepted
+
+    return await asyncio.shield(tasks.spawn(both(), "intake"))
 
 
 class ReceivedTransaction(Protocol):
@@ -47,6 +67,7 @@ class TransactionIntake:
         names: Names,
         clock: Clock,
         echoes: Counter,
+        tasks: TaskOwner,
         faults: FaultPoints,
     ) -> None:
         self._journal = journal
@@ -57,6 +78,7 @@ class TransactionIntake:
         self._names = names
         self._clock = clock
         self._echoes = echoes
+        self._tasks = tasks
         self._faults = faults
 
     async def accept(self, txn: ReceivedTransaction) -> None:
@@ -85,9 +107,8 @@ class TransactionIntake:
             events.append(event)
         writes = (self._transactions.write(txn.id, txn.digest, now),)
         self._faults.hit("intake.before_append")
-        accepted = await self._journal.append(entries, writes)
+        await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
         self._faults.hit("intake.after_append")
-        self._lanes.offer(entries, accepted, events)
 
 
 class NetworkInbox:
@@ -101,6 +122,7 @@ class NetworkInbox:
         lanes: Lanes,
         kv: KeyValues,
         clock: Clock,
+        tasks: TaskOwner,
         report: "StateSink",
     ) -> None:
         self._network = network
@@ -109,6 +131,7 @@ class NetworkInbox:
         self._lanes = lanes
         self._kv = kv
         self._clock = clock
+        self._tasks = tasks
         self._report = report
 
     async def receive(
@@ -130,9 +153,7 @@ class NetworkInbox:
             writes.append(self._kv.write(CURSORS, name, cursor))
         for name, value in (state or {}).items():
             writes.append(self._kv.write(f"network:{self._network}", name, value))
-        accepted = await self._journal.append(entries, writes)
-        self._lanes.offer(entries, accepted, events)
-        return accepted
+        return await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
 
     def report(self, state: LoginState) -> None:
         """As `Inbox.report`."""

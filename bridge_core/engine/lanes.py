@@ -27,7 +27,9 @@ class LaneSettings:
     """Bounds of the lanes. Times are seconds."""
 
     window: int = 256
-    """Entries of one lane held in memory."""
+    """Entries of one lane that are always held in memory, and that are loaded at once."""
+    held: int = 16_384
+    """Entries of all lanes held in memory: while there are fewer, a lane may hold more than its window."""
     batch: int = 64
     """Entries whose deliveries are committed together before the first of them is tried."""
     retry_window: float = 3 * 24 * 3600.0
@@ -109,6 +111,7 @@ class Lanes:
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
         self._waiting = 0
+        self._held = 0
 
     async def start(self) -> None:
         """Take up what the journal holds. What is offered before waits for this."""
@@ -130,11 +133,13 @@ class Lanes:
                 lane = self._lanes[new.lane] = Lane(new.lane)
             entry = result.entry
             lane.highest = max(lane.highest, entry)
-            if entry > lane.last and (lane.on_disk or len(lane.queue) >= self._settings.window):
+            full = len(lane.queue) >= self._settings.window and self._held >= self._settings.held
+            if entry > lane.last and (lane.on_disk or full):
                 lane.on_disk = True  # too many to hold: it is loaded when its turn comes
             else:
                 # An id below `last` was accepted at the same time as that one by another caller: either order will do.
                 lane.last = max(lane.last, entry)
+                self._held += 1
                 lane.queue.append(
                     Entry(
                         entry, new.direction, new.network, new.lane, new.payload, VERSION, new.received_at, event=event
@@ -149,6 +154,7 @@ class Lanes:
         if lane is None:
             lane = self._lanes[entry.lane] = Lane(entry.lane, last=entry.id, highest=entry.id)
         lane.again.append(entry)
+        self._held += 1
         if not lane.running:
             self._run(lane)
 
@@ -202,6 +208,7 @@ class Lanes:
         for entry in entries:
             entry.unsettled = len(entry.deliveries)
         lane.queue.extend(entries)
+        self._held += len(entries)
         if entries:
             lane.last = max(lane.last, entries[-1].id)
         lane.on_disk = len(entries) >= window or lane.highest > lane.last
@@ -222,6 +229,7 @@ class Lanes:
                 head = item.entry
                 await self._handler.perform(item)
                 lane.queue.popleft()
+                self._held -= 1
                 lane.failures = 0
         except (RateLimitedError, TransientError) as error:
             await self._later(lane, head, str(error), getattr(error, "retry_after", None))
@@ -256,6 +264,7 @@ class Lanes:
         log.error("entry_dead", lane=lane.name, entry=entry.id, reason=reason)
         if lane.queue and lane.queue[0] is entry:
             lane.queue.popleft()
+            self._held -= 1
         lane.failures = 0
 
     async def _pause(self, delay: float, *, wakeable: bool = True) -> None:
