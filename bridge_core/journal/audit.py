@@ -59,7 +59,16 @@ _COUNTERS = ("accepted", "duplicate", "routed", "ignored", "targets", "delivered
 
 
 def audit(connection: Connection) -> Audit:
-    """Read the books. Blocks; reads all pending and dead rows."""
+    """Read the books, all as of one moment. Blocks; reads all pending and dead rows."""
+    snapshot = "" if connection.dialect.name == "sqlite" else " ISOLATION LEVEL REPEATABLE READ READ ONLY"
+    connection.exec_driver_sql(f"BEGIN{snapshot}")
+    try:
+        return _audit(connection)
+    finally:
+        connection.exec_driver_sql("COMMIT")
+
+
+def _audit(connection: Connection) -> Audit:
     balances: dict[tuple[str, int], Balance] = {}
 
     def balance(network: str, direction: int) -> Balance:

@@ -102,8 +102,8 @@ class Database:
         self._session_lock.owned_by(self._owner)
         self._beating = asyncio.create_task(self._beat(), name="store-heartbeat")
 
-    async def stop(self) -> None:
-        """Commit what is submitted, mark the run as ended in good order, and close everything."""
+    async def stop(self, *, clean: bool = True) -> None:
+        """Commit what is submitted, mark the run as ended in good order (if `clean`), and close everything."""
         beating, self._beating = self._beating, None
         if beating is not None:
             beating.cancel()
@@ -112,7 +112,7 @@ class Database:
             try:
                 async with asyncio.timeout(self.settings.stop_timeout):
                     await self.writer.settled()
-                    await self.writer.run(self._give_back)
+                    await self.writer.run(lambda connection: self._give_back(connection, clean=clean))
             except Exception as error:
                 _log.warning("database_not_closed_cleanly", error=str(error) or type(error).__name__)
         await self._close(self.settings.stop_timeout)
@@ -142,8 +142,11 @@ class Database:
             self._sidecar.write(run, max(last, seen.last_entry if seen else 0))
         self.run_number = run
 
-    def _give_back(self, connection: Connection) -> None:
-        lease.give_back(connection, self.now_ms())
+    def _give_back(self, connection: Connection, *, clean: bool) -> None:
+        if clean:
+            lease.give_back(connection, self.now_ms())
+        else:
+            lease.hand_on(connection, self.last_run)
         self._note(meta.last_entry(connection))
 
     def _note(self, last_entry: int) -> None:

@@ -111,3 +111,10 @@ def take(connection: Connection, owner: str, now: int) -> LastRun:
 def give_back(connection: Connection, now: int) -> None:
     """Write down that this run ended in good order."""
     connection.execute(update(tables.lease).values(clean=1, handling=0, heartbeat=now))
+
+
+def hand_on(connection: Connection, last: LastRun) -> None:
+    """Leave things as the run before left them: this one only looked after the database."""
+    connection.execute(
+        update(tables.lease).values(clean=int(last.clean), handling=int(last.handling), heartbeat=last.heartbeat)
+    )
