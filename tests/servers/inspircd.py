@@ -1,10 +1,10 @@
 """InspIRCd 3: the IRC server with nearly every IRCv3 capability (all but chathistory)."""
 
-import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from bridge_core.demo.process import ChildProcess, free_port
+from bridges.irc.demo.servers import inspircd_command, inspircd_config
 from tests.servers.certificate import make_certificate
 from tests.servers.server import Server, find_command
 
@@ -56,9 +56,7 @@ class InspIRCd(Server):
 
     def _prepare(self) -> ChildProcess:
         self._write()
-        command = [find_command("inspircd", "inspircd"), "--config", str(self._config_file), "--nofork"]
-        if os.geteuid() == 0:
-            command.append("--runasroot")
+        command = inspircd_command(find_command("inspircd", "inspircd"), self._config_file)
         return ChildProcess(command, log=self.directory / "output.log", directory=self.directory)
 
     @property
@@ -69,7 +67,7 @@ class InspIRCd(Server):
         for folder in ("data", "run"):
             (self.directory / folder).mkdir(parents=True, exist_ok=True)
         names = [name for name in _MODULES.split() + self.modules if name not in self.without]
-        lines = [f'<module name="{name}">' for name in names]
+        lines: list[str] = []
         if "ssl_gnutls" in names:
             lines.append(
                 f'<bind address="{self.host}" port="{self.tls_port}" type="clients" sslprofile="Clients">'
@@ -84,24 +82,5 @@ class InspIRCd(Server):
             f'<oper name="{name}" password="{password}" host="*@*" type="NetAdmin">'
             for name, password in self.opers.items()
         ]
-        self._config_file.write_text("\n".join([self._basics(), *lines, self.config, ""]))
-
-    def _basics(self) -> str:
-        here = self.directory
-        return f"""\
-<server name="{self.name}" description="test" network="testNet" id="1TS">
-<admin name="test" nick="test" email="a@irc.test">
-<bind address="{self.host}" port="{self.port}" type="clients">
-<connect name="main" allow="*" maxchans="1000" timeout="30" pingfreq="120" localmax="5000" globalmax="5000"
-  maxconnwarn="off" hardsendq="10M" softsendq="2M" recvq="256K" threshold="100000" commandrate="1000000"
-  fakelag="off" resolvehostnames="no" useident="no" useconnectban="no" useconnflood="no">
-<class name="All" commands="*" privs="*" usermodes="*" chanmodes="*" snomasks="*">
-<type name="NetAdmin" classes="All" vhost="netadmin.irc.test">
-<performance softlimit="4096" somaxconn="128" quietbursts="yes" nouserdns="yes" limitsomaxconn="true">
-<dns timeout="1" server="127.0.0.1">
-<options prefixquit="Quit: " hostintopic="yes" defaultmodes="nt" splitwhois="no">
-<limits maxnick="31" maxchan="64" maxmodes="20" maxident="12" maxhost="64" maxquit="255" maxtopic="390"
-  maxkick="300" maxreal="130" maxaway="200" maxline="512">
-<log method="file" type="* -USERINPUT -USEROUTPUT" level="default" target="{here}/ircd.log">
-<path configdir="{here}" datadir="{here}/data" logdir="{here}" runtimedir="{here}/run">
-<pid file="{here}/run/inspircd.pid">"""
+        basics = inspircd_config(self.directory, self.port, modules=names, name=self.name, network="testNet")
+        self._config_file.write_text("\n".join([basics, *lines, self.config, ""]))

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from bridge_core.demo.process import ChildProcess, free_port
+from bridges.irc.demo.servers import ngircd_config
 from tests.servers.certificate import make_certificate
 from tests.servers.server import Server, find_command
 
@@ -48,34 +49,11 @@ class NgIRCd(Server):
 
     def _write(self) -> None:
         opers = "".join(f"[Operator]\nName = {name}\nPassword = {password}\n" for name, password in self.opers.items())
-        (self.directory / "ngircd.conf").write_text(f"""\
-[Global]
-Name = {self.name}
-Info = test
-AdminInfo1 = test
-AdminEMail = a@ng.test
-Listen = {self.host}
-Ports = {self.port}
-ServerUID = irc
-ServerGID = irc
-MotdPhrase = hello
-[Limits]
-MaxConnections = 0
-MaxConnectionsIP = 0
-MaxJoins = 0
-MaxNickLength = 30
-PingTimeout = 120
-MaxPenaltyTime = 0
-[Options]
-DNS = no
-Ident = no
-PAM = no
-IncludeDir = {self.directory}/no-more-files
-WebircPassword = {self.webirc_password}
-CloakHost = cloaked
-[SSL]
+        tls = f"""[SSL]
 CertFile = {self.certificate.chain}
 KeyFile = {self.certificate.key}
 Ports = {self.tls_port}
-{opers}{self.config}
-""")
+"""
+        options = f"WebircPassword = {self.webirc_password}\nCloakHost = cloaked"
+        config = ngircd_config(self.port, name=self.name, options=options, tail=f"{tls}{opers}{self.config}")
+        (self.directory / "ngircd.conf").write_text(config)
