@@ -85,7 +85,7 @@ class DurableJournal:
         try:
             async with asyncio.timeout(self._database.settings.stop_timeout):
                 await self.settled()
-        except TimeoutError:
+        except (TimeoutError, TransientError):
             _log.warning("journal_not_settled_at_stop")
 
     async def append(self, entries: Sequence[NewEntry], writes: Sequence[Write] = ()) -> list[Accepted]:

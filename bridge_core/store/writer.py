@@ -15,6 +15,7 @@ import time
 from collections.abc import Callable
 from typing import Any, TypeVar
 
+import structlog
 from sqlalchemy import Connection
 
 from bridge_core.api.errors import TransientError
@@ -24,6 +25,8 @@ from bridge_core.store.group import Outcome
 from bridge_core.store.work import Fence, Item, Job, Work
 
 T = TypeVar("T")
+
+_log = structlog.get_logger(__name__)
 
 _DELAY = 0.01
 """Seconds that write-behind work waits at most for an awaited commit to ride with."""
@@ -91,22 +94,27 @@ class Writer:
 
     async def commit(self, work: Work) -> Any:
         """Submit and await. Raises TransientError or RefusedRowError; then nothing of it was stored."""
-        waiter = work.waiter = self._loop.create_future()
+        waiter = work.waiter = self._waiter()
         self.submit(work)
         return await waiter
 
     async def run(self, job: Callable[[Connection], T]) -> T:
         """Run in a transaction of its own, after everything submitted before. For what is rare."""
-        waiter = self._loop.create_future()
+        waiter = self._waiter()
         self.submit(Job(job, waiter))
         result: T = await waiter
         return result
 
     async def settled(self) -> None:
         """Return when everything submitted so far is committed; waits through outages of the database."""
-        waiter = self._loop.create_future()
+        waiter = self._waiter()
         self.submit(Fence(waiter))
         await waiter
+
+    def _waiter(self) -> asyncio.Future[Any]:
+        if self._thread is None:
+            raise TransientError("the database is closed")
+        return self._loop.create_future()
 
     def _flush_soon(self) -> None:
         if not self._flushing:
@@ -141,14 +149,21 @@ class Writer:
         pause, stopping = _BACKOFF[0], False
         while not stopping:
             items, stopping = self._take(pause if committer.kept else None)
-            self._tell(committer.process(items))
+            self._tell(self._process(items))
             pause = min(pause * 2, _BACKOFF[1]) if committer.kept else _BACKOFF[0]
         while committer.kept and time.monotonic() < committer.deadline:
             time.sleep(_BACKOFF[0])
-            self._tell(committer.process([]))
+            self._tell(self._process([]))
         gone = TransientError("the bridge stopped while the database was unavailable")
         self._tell([(one.waiter, None, gone) for one in committer.kept if one.waiter is not None])
         committer.close()
+
+    def _process(self, items: list[Item]) -> list[Outcome]:
+        try:
+            return self._committer.process(items)
+        except Exception as error:  # a bug must not leave everybody waiting
+            _log.exception("writer_failed")
+            return [(item.waiter, None, error) for item in items]
 
     def _take(self, timeout: float | None) -> tuple[list[Item], bool]:
         """Everything queued; waits for the first, at most `timeout` seconds. True: there will be no more."""
