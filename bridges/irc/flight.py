@@ -95,7 +95,8 @@ class Flight:
     def add(self, outbound: Outbound, index: int, command: str, target: str, text: str, *, labelled: bool) -> str:
         """Notes a line that is written now and returns its label, empty when it has none."""
         self._seq += 1
-        line = _InFlight(outbound, index, self._seq, command, target, text)
+        # Some servers strip the end of a line.
+        line = _InFlight(outbound, index, self._seq, command, target, text.rstrip(" "))
         self._lines.append(line)
         if labelled:
             line.label = self._labels.add(line, 0.0)
@@ -157,6 +158,7 @@ class Flight:
 
     def seen(self, command: str, target: str, text: str, message: MessageId | None) -> bool:
         """The observer saw a line of this connection's nick; whether it is one that waited for it."""
+        text = text.rstrip(" ")
         for line in self._lines:
             if not line.done and line.text == text and line.target == target and line.command == command:
                 line.outbound.ids[line.index] = message

@@ -121,6 +121,16 @@ class Places:
         for chat in self._places:
             self.left(chat, now_ms, 0.0, "")
 
+    def away_since(self, at_ms: int) -> None:
+        """An earlier process was in these channels until then."""
+        for place in self._places.values():
+            place.since = at_ms
+
+    def heard_until(self, now_ms: int) -> int:
+        """Up to when every channel was heard: `now_ms`, unless some are not joined again since a connection broke."""
+        times = [place.since for place in map(self._places.__getitem__, self._due) if not place.gone]
+        return min((since for since in times if since is not None), default=now_ms)
+
     async def wait(self, chat: ChatId, timeout: float) -> Place | None:
         """The place once it is joined or refused, or as it is after `timeout` seconds."""
         place = self._places.get(chat)

@@ -58,10 +58,13 @@ class Observer(Voice):
         if self._tasks:
             return
         host = self._state.running
-        self._pump = Pump(self._inbox, host.clock, self._pause, self._resume)
+        self._pump = Pump(self._inbox, host.clock, self._pause, self._resume, self._heard)
         chats = [chat for chat in host.chats() if self._state.is_channel(chat)]
         self._state.bridge([*self._places, *chats])
         self._places.want(chats)
+        if cursor is not None and cursor.isdigit():
+            self._places.away_since(int(cursor))
+            self._lost = "the bridge was not running"
         self._tasks = [
             host.tasks.spawn(self._pump.run(), f"irc {self._state.network} inbox"),
             host.tasks.spawn(self._run(), f"irc {self._state.network} observer"),
@@ -72,10 +75,14 @@ class Observer(Voice):
         tasks, self._tasks = self._tasks, []
         if not tasks:
             return
+        heard = self._heard()
         tasks[1].cancel()
         await asyncio.gather(tasks[1], return_exceptions=True)
-        if self._pump is not None and not await self._pump.drained(_FLUSH):
-            log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
+        if self._pump is not None:
+            if await self._pump.drained(_FLUSH):
+                await self._pump.note(heard)
+            else:
+                log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
         tasks[0].cancel()
         await asyncio.gather(tasks[0], return_exceptions=True)
 
@@ -275,6 +282,14 @@ class Observer(Voice):
             until = self._state.running.clock.now_ms()
             self.offer(RemoteGap(chat, place.since, until, place.gone or self._lost))
             place.since = None
+
+    def _heard(self) -> bytes | None:
+        """The cursor: milliseconds up to which all channels were heard; None while there is no connection."""
+        session = self._session
+        if session is None or not session.up:
+            return None
+        until = self._state.running.clock.now_ms() - int(session.silence * 1000)
+        return str(self._places.heard_until(until)).encode()
 
     def thrown_out(self, chat: ChatId, reason: str) -> None:
         """We were taken out of one channel."""

@@ -17,19 +17,35 @@ FULL: Final = 2000
 """Events that wait before reading stops; it goes on at half of that."""
 _BATCH: Final = 200
 _PAUSE: Final = 1.0
+_BEAT: Final = 10.0
+"""Seconds without events after which it is noted all the same up to when the network was heard."""
+
+
+def _unknown() -> bytes | None:
+    return None
 
 
 class Pump:
     """Hands events to an inbox, whatever waits at once; `full` and `free` stop and start reading.
 
     Run `run()` in a task. An event leaves the queue only when it is committed; `drained` waits for the last one.
+    `heard` gives the cursor that is true once all that was offered is committed, None for no news: it is stored with
+    the last events, so that the next process knows since when it has heard nothing.
     """
 
-    def __init__(self, inbox: Inbox, clock: Clock, full: Callable[[], None], free: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        inbox: Inbox,
+        clock: Clock,
+        full: Callable[[], None],
+        free: Callable[[], None],
+        heard: Callable[[], bytes | None] = _unknown,
+    ) -> None:
         self._inbox = inbox
         self._clock = clock
         self._full = full
         self._free = free
+        self._heard = heard
         self._queue: deque[RemoteEvent] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -60,10 +76,13 @@ class Pump:
                 if self._empty is not None and not self._empty.done():
                     self._empty.set_result(None)
                 self._wake = loop.create_future()
-                await self._wake
+                await asyncio.wait((self._wake,), timeout=_BEAT)
+                if not queue:
+                    await self.note(self._heard())
             batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
+            cursor = self._heard() if len(batch) == len(queue) else None
             try:
-                await self._inbox.receive(batch)
+                await self._inbox.receive(batch, cursor=cursor)
             except BridgeError as error:
                 log.warning("irc_inbox_waits", error=str(error), waiting=len(queue))
                 await self._clock.sleep(_PAUSE)
@@ -73,6 +92,15 @@ class Pump:
             if self._stopped and len(queue) <= FULL // 2:
                 self._stopped = False
                 self._free()
+
+    async def note(self, cursor: bytes | None) -> None:
+        """Commits a cursor alone. One that cannot be stored now is stored with the next events."""
+        if cursor is None:
+            return
+        try:
+            await self._inbox.receive((), cursor=cursor)
+        except BridgeError as error:
+            log.info("irc_cursor_not_stored", error=str(error))
 
     async def drained(self, timeout: float) -> bool:
         """Waits until everything is committed, at most `timeout` seconds; whether it is."""

@@ -2,8 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Callable, Coroutine
+from typing import Any, Final
 
 import structlog
 
@@ -47,6 +47,7 @@ class Puppet(Voice):
         self._session: Session | None = None
         self._mark = b""
         self._connecting: asyncio.Task[None] | None = None
+        self._chores: set[asyncio.Task[None]] = set()
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
         self._courtesy: Courtesy | None = None
@@ -79,6 +80,7 @@ class Puppet(Voice):
             await asyncio.gather(self._connecting, return_exceptions=True)
         if self._session is not None:
             await self._session.close("The bridge stops")
+        await asyncio.gather(*self._chores, return_exceptions=True)
         if self._pump is not None and not await self._pump.drained(_FLUSH):
             log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
         if self._pumping is not None:
@@ -110,7 +112,7 @@ class Puppet(Voice):
         if self._session is not None and self._session.up:
             if chat in self._wanted and chat not in self._joined and self._asked.get(chat, 0.0) <= now:
                 self._join(self._session, [chat])
-        elif self._retry_at <= now:
+        else:
             self._begin()
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
@@ -151,6 +153,9 @@ class Puppet(Voice):
 
     async def _open(self) -> None:
         config, host = self._state.config, self._state.running
+        wait = self._retry_at - host.clock.monotonic()
+        if wait > 0:
+            await host.clock.sleep(wait)
         if not self._bans.admit(self._login.id, config.max_puppets):
             return
         try:
@@ -191,7 +196,13 @@ class Puppet(Voice):
         if left > 0:
             asyncio.get_running_loop().call_later(left, self._look_idle, session)
         else:
-            self._connecting = host.tasks.spawn(session.close("Idle"), f"irc {self._state.network} puppet idle")
+            self._spawn(session.close("Idle"))
+
+    def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
+        """Runs something short that `disconnect` waits for."""
+        task = self._state.running.tasks.spawn(chore, f"irc {self._state.network} puppet")
+        self._chores.add(task)
+        task.add_done_callback(self._chores.discard)
 
     def _make(self) -> Session:
         login, state = self._login, self._state
@@ -253,9 +264,7 @@ class Puppet(Voice):
         if ending.cause is Cause.CLOSED:
             self._report(LoginStatus.DISCONNECTED, ending.reason)
         else:
-            self._connecting = self._state.running.tasks.spawn(
-                self._failed(ending), f"irc {self._state.network} puppet ended"
-            )
+            self._spawn(self._failed(ending))
 
     # Reading
 

@@ -137,7 +137,7 @@ def clean_name(name: str) -> str:
     visible = "".join(
         character for character in _BREAKS.sub(" ", name) if unicodedata.category(character) not in ("Cc", "Cf", "Cs")
     )
-    return visible.strip()[:_NAME_AT_MOST].strip()
+    return " ".join(visible.split())[:_NAME_AT_MOST].strip()
 
 
 def _size(size: int) -> str:

@@ -2,21 +2,24 @@
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Attachment, Content, Kind, Node, Plain
 from bridge_core.api.events import MatrixMessage, MatrixSender, MessageRef, RemoteEvent, RemoteMessage
-from bridge_core.api.ids import ChatId, EventId, LoginId, NetworkId, RoomId, UserId
+from bridge_core.api.ids import ChatId, EventId, NetworkId, RoomId, UserId
 from bridge_core.api.network import Accepted, LoginState, LoginStatus, Sent
 from bridge_core.content import to_plain
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
+from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
 
 PATIENCE = 10.0
+StartRig = Callable[..., Awaitable["Rig"]]
+StartServer = Callable[..., Awaitable[DemoIrcServer]]
 
 
 class Clock:
@@ -290,19 +293,24 @@ async def confirmed(sent: Sent) -> Sent:
         return await sent.confirmation
 
 
+async def real(server: Any) -> Any:
+    """A real server on which `make_op` works; it is restarted for that."""
+    if hasattr(server, "modules"):
+        server.modules.append("samode")
+        await server.restart()
+    return server
+
+
+async def make_op(server: Any, witness: Witness, channel: str) -> None:
+    """Makes a witness operator of a channel, on servers that do not give that to whoever comes first, too."""
+    if hasattr(server, "modules"):
+        witness.raw("OPER op oppw")
+        witness.raw(f"SAMODE {channel} +o {witness.nick}")
+    await witness.sync()
+
+
 async def eventually(condition: Callable[[], bool], timeout: float = PATIENCE) -> None:
     """Waits for something that tells nobody when it happens."""
     async with asyncio.timeout(timeout):
         while not condition():
             await asyncio.sleep(0.01)
-
-
-def login(user: str) -> LoginId:
-    """The login id of a user."""
-    return LoginId(user)
-
-
-async def nothing() -> AsyncIterator[bytes]:
-    """No bytes."""
-    return
-    yield b""

@@ -1,63 +1,16 @@
 """The observer: reads channels on every kind of server, loses nothing, tells what it missed."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.api.content import Kind, Mention, Plain, Span, Style
 from bridge_core.api.events import RemoteGap, RemoteRename
 from bridge_core.api.ids import ChatId
 from bridge_core.api.network import LoginStatus
-from bridges.irc.demo.options import CAPABILITIES, ServerOptions
-from bridges.irc.demo.server import DemoIrcServer
-from tests.bridges.irc.rig import Rig, eventually
-
-StartRig = Callable[..., Awaitable[Rig]]
-StartServer = Callable[..., Awaitable[DemoIrcServer]]
-
-
-@pytest_asyncio.fixture
-async def serve() -> AsyncIterator[StartServer]:
-    """Starts demo servers."""
-    servers: list[DemoIrcServer] = []
-
-    async def start(**options: Any) -> DemoIrcServer:
-        server = DemoIrcServer(ServerOptions(**options))
-        servers.append(server)
-        await server.start()
-        return server
-
-    yield start
-    for server in servers:
-        await server.stop()
-
-
-@pytest_asyncio.fixture
-async def rig() -> AsyncIterator[StartRig]:
-    """Starts adapters."""
-    rigs: list[Rig] = []
-
-    async def start(port: int | None, *chats: str, **config: Any) -> Rig:
-        assert port is not None
-        made = Rig(port, chats or ("#a",), **config)
-        rigs.append(made)
-        return await made.start()
-
-    yield start
-    for made in rigs:
-        await made.stop()
-
-
-@pytest_asyncio.fixture(params=["tags", "bare"])
-async def port(request: pytest.FixtureRequest, serve: StartServer) -> int:
-    """A demo server with every capability, and one with none."""
-    bare = request.param == "bare"
-    server = await serve(capabilities=frozenset() if bare else CAPABILITIES, msgid=not bare)
-    assert server.port is not None
-    return server.port
+from bridges.irc.demo.options import Verdict
+from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
 
 async def test_messages_notices_emotes_and_styles_arrive_in_order(rig: StartRig, port: int) -> None:
@@ -200,8 +153,6 @@ async def test_many_channels_are_joined_by_few_lines(rig: StartRig, serve: Start
     lines: list[int] = []
 
     def count(nick: str, command: str, params: list[str]) -> Any:
-        from bridges.irc.demo.options import Verdict
-
         if command == "JOIN":
             lines.append(len(params[0]))
         return Verdict.PASS
