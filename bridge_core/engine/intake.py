@@ -13,7 +13,7 @@ from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes
-from bridge_core.engine.names import Names
+from bridge_core.engine.names import Names, joined
 from bridge_core.engine.payload import encode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, KeyValues, NewEntry, Transactions, Write
@@ -41,6 +41,10 @@ async def stored(
         return accepted
 
     return await asyncio.shield(tasks.spawn(both(), "intake"))
+
+
+_DEPTH: Final = 100
+"""Levels kept of an event that is too deep to be stored as it is."""
 
 
 class ReceivedTransaction(Protocol):
@@ -103,12 +107,29 @@ class TransactionIntake:
             portals = self._portals.in_room(room)
             network = portals[0].network if portals else CORE
             key = blake2b(b"event\x1f" + event["event_id"].encode("utf-8", "replace"), digest_size=16).digest()
-            entries.append(NewEntry(Direction.TO_NETWORK, network, room, orjson.dumps(event), now, key))
+            entries.append(NewEntry(Direction.TO_NETWORK, network, room, _payload(event), now, key))
             events.append(event)
         writes = (self._transactions.write(txn.id, txn.digest, now),)
         self._faults.hit("intake.before_append")
         await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
         self._faults.hit("intake.after_append")
+
+
+def _payload(event: dict[str, Any]) -> bytes:
+    try:
+        return orjson.dumps(event)
+    except orjson.JSONEncodeError:
+        # It reads up to 1,024 levels but writes only 254: what is deeper means nothing to us, and must not be an error
+        # that makes the homeserver send the transaction for ever.
+        return orjson.dumps(_flattened(event, _DEPTH))
+
+
+def _flattened(value: Any, depth: int) -> Any:
+    if isinstance(value, dict):
+        return {key: _flattened(inner, depth - 1) for key, inner in value.items()} if depth else None
+    if isinstance(value, list):
+        return [_flattened(inner, depth - 1) for inner in value] if depth else None
+    return value
 
 
 class NetworkInbox:
@@ -171,7 +192,7 @@ class NetworkInbox:
         # Ids chosen by strangers suppress nobody: who sent it, and where, is part of the key.
         sender = event.member if isinstance(event, RemoteMember) else event.sender  # type: ignore[union-attr]
         parts = (self._lane(event), sender.id, type(event).__name__, message)
-        return blake2b("\x1f".join(parts).encode("utf-8", "surrogatepass"), digest_size=16).digest()
+        return blake2b(joined(parts), digest_size=16).digest()
 
 
 class StateSink(Protocol):

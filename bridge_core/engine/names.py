@@ -1,6 +1,7 @@
 """How people and chats of networks are called on Matrix: ghost user ids, aliases, and the ids of sends."""
 
 import hashlib
+from collections.abc import Iterable
 
 from bridge_core.api.ids import ChatId, NetworkId, RemoteUserId, UserId
 from registration.namespaces import Template
@@ -40,5 +41,9 @@ class Names:
 
     def send_id(self, *parts: str) -> str:
         """A transaction id: the keyed hash of what makes the send unique, so the same send has the same id for ever."""
-        text = "\x1f".join(parts).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, key=self._secret, digest_size=15).hexdigest()
+        return hashlib.blake2b(joined(parts), key=self._secret, digest_size=15).hexdigest()
+
+
+def joined(parts: Iterable[str]) -> bytes:
+    """All parts as one text to be hashed. Lengths, not separators, keep them apart: strangers choose some of them."""
+    return "".join([f"{len(part)}:{part}" for part in parts]).encode("utf-8", "surrogatepass")
