@@ -273,7 +273,9 @@ class Conversion:
         return out
 
     async def _gap(self, entry: Entry, event: RemoteGap) -> list[Prepared]:
-        portal = await self._portal(entry, event.chat, event.receiver)
+        portal = self._portals.get(PortalKey(NetworkId(entry.network), event.chat, event.receiver))
+        if portal is None or not portal.rooms:
+            raise NothingToDo("nobody reads this chat yet")
         since, until = (
             datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") for ms in (event.since, event.until)
         )

@@ -1,0 +1,298 @@
+"""A bridge as a process of its own between real servers: started, killed at will, and its books read at the end."""
+
+import asyncio
+import json
+import os
+import shutil
+import signal
+import sys
+import tempfile
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+from sqlalchemy import create_engine
+
+from bridge_core.demo.matrix_client import MatrixClient
+from bridge_core.demo.process import ChildProcess, free_port, http_answers
+from bridge_core.journal.audit import Audit, audit
+from bridge_core.store.engines import parse
+from bridge_core.testing.faults import KILL_AT
+from registration.namespaces import Template
+from tests.crash.gates import FaultyProxy, Gate
+from tests.crash.report import Books, Outage, Verdict, read_notices
+from tests.crash.site import TOKENS, Site
+from tests.crash.talk import IrcSpeaker, Load, MatrixSpeaker
+from tests.harness import write_config
+
+BOT_NICK = "brdg"
+
+
+class Rig:
+    """One bridge with a folder, a channel and a room of its own. `network` is irc, or echo where no server is needed.
+
+    `gate` puts a TCP gate between the bridge and the IRC server, `proxy` a faulty proxy before the homeserver.
+    """
+
+    def __init__(
+        self,
+        site: Site,
+        folder: Path,
+        *,
+        network: str = "irc",
+        unknown: str = "report",
+        database: str | None = None,
+        gate: bool = False,
+        proxy: FaultyProxy | None = None,
+        settings: Mapping[str, Any] | None = None,
+        sections: Mapping[str, Mapping[str, Any]] | None = None,
+    ) -> None:
+        number = next(site.numbers)
+        self.site = site
+        self.folder = folder / f"bridge{number}"
+        self.folder.mkdir()
+        self.network = network
+        self.unknown = unknown
+        self.channel = f"#c{number}" if network == "irc" else f"c{number}"
+        self.nick = f"talker{number}"
+        self.gate = Gate(site.ircd.port) if gate else None
+        self.proxy = proxy
+        self.health_port = free_port()
+        self.kills = 0
+        self.verdicts: list[Verdict] = []
+        self.outages: list[Outage] = []
+        self.database = database or f"sqlite:///{self.folder / 'bridge.db'}"
+        self._write(settings or {}, sections or {})
+        self.child = ChildProcess(
+            [sys.executable, "-m", "bridge_core.cli.main", "run", "-c", str(self.folder / "config.yaml")],
+            log=self.folder / "bridge.log",
+            directory=self.folder,
+        )
+        self.room = ""
+        self.alice = MatrixClient(site.synapse.url, site.token)
+        self.irc: IrcSpeaker | None = None
+
+    def _write(self, settings: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> None:
+        irc: dict[str, Any] = {}
+        if self.network == "irc":
+            irc = {
+                "server": "127.0.0.1",
+                "port": self.gate.port if self.gate else self.site.ircd.port,
+                "tls": False,
+                "nick": BOT_NICK,
+                "rate": 0,
+                "connect_rate": 0,
+                "reconnect_min": 0.3,
+                "reconnect_max": 1,
+            }
+        network = {"type": self.network, "portals": [self.channel], "unknown": self.unknown, **irc, **settings}
+        more: dict[str, Any] = {"health": {"listen": f"127.0.0.1:{self.health_port}"}, "logging": {"level": "debug"}}
+        for name, section in (sections or {}).items():
+            more[name] = {**more.get(name, {}), **section}
+        write_config(
+            self.folder,
+            self.proxy.url if self.proxy else self.site.synapse.url,
+            {self.network: network},
+            port=self.site.port,
+            tokens=TOKENS,
+            database=self.database,
+            **more,
+        )
+
+    async def __aenter__(self) -> Self:
+        try:
+            await self.alice.open()
+            if self.gate is not None:
+                await self.gate.open()
+            if self.network == "irc":
+                self.irc = IrcSpeaker(self.site.ircd.host, lambda: self.site.ircd.port, self.nick, self.channel)
+                await self.irc.connect()
+        except BaseException:
+            await self.close()
+            raise
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if error is not None:
+            sys.stderr.write(f"the end of the bridge's log:\n{self.child.tail()}\n")
+            shutil.copy(self.child.log, tempfile.gettempdir() + "/crash-test-bridge.log")
+        await self.close()
+
+    async def close(self) -> None:
+        """Ends everything that belongs to this rig."""
+        self.child.kill()
+        await self.alice.close()
+        if self.irc is not None:
+            await self.irc.close()
+        if self.gate is not None:
+            await self.gate.shut()
+
+    # The bridge's life
+
+    async def start(self, *, kill_at: str = "") -> None:
+        """Starts the bridge and waits until it is ready and in the channel, which ends an outage.
+
+        With `kill_at` (a fault point and how often it is passed) it may be dead when this returns.
+        """
+        at = time.time()
+        self.child.environment = {KILL_AT: kill_at} if kill_at else {}
+        await self.child.start(_at_once, timeout=60)
+        async with asyncio.timeout(60):
+            while not (await self._ready() and self.joined(at)):
+                if not self.child.running:
+                    assert kill_at, f"the bridge ended: {self.child.tail()}"
+                    return
+                await asyncio.sleep(0.02)
+        self.back()
+
+    async def _ready(self) -> bool:
+        return await http_answers(f"http://127.0.0.1:{self.health_port}/health/ready")
+
+    def joined(self, since: float) -> bool:
+        """Whether the bridge's nick has joined the channel after a time."""
+        return self.irc is None or self.irc.joined_since(BOT_NICK, since)
+
+    def away(self, what: str) -> None:
+        """From now on lines on IRC may not reach the bridge."""
+        self.outages.append(Outage(what, time.time()))
+
+    def back(self) -> None:
+        """The bridge hears the channel again."""
+        for outage in self.outages:
+            if outage.end is None:
+                outage.end = time.time()
+
+    async def wait_back(self, since: float, timeout: float = 60) -> None:
+        """Waits until the bridge is ready and has joined the channel after `since`."""
+        async with asyncio.timeout(timeout):
+            while not (self.joined(since) and await self._ready()):
+                await asyncio.sleep(0.02)
+        self.back()
+
+    def kill(self) -> None:
+        """SIGKILL, at once."""
+        self.away("bridge")
+        self.kills += 1
+        self.child.kill()
+
+    async def wait_killed(self, timeout: float = 60) -> None:
+        """Waits until the bridge has killed itself at its fault point. Fails when it ended otherwise."""
+        async with asyncio.timeout(timeout):
+            while self.child.running:
+                await asyncio.sleep(0.005)
+        self.away("bridge")
+        self.kills += 1
+        child = self.child._child
+        assert child is not None and child.returncode == -signal.SIGKILL, (
+            f"the bridge ended with {child and child.returncode}, not at its fault point: {self.child.tail()}"
+        )
+        self.child.kill()
+
+    async def stop(self) -> None:
+        """Stops the bridge in good order."""
+        self.away("stop")
+        status = await self.child.stop(timeout=20)
+        assert status == 0, f"stopped with status {status}: {self.child.tail()}"
+
+    async def enter(self) -> None:
+        """Alice joins the portal's room (the bridge makes it when asked for the alias)."""
+        alias = Template("_{network}_{id}").localpart(self.network, self.channel, "hs.test")
+        self.room = await self.alice.join(f"#{alias}:hs.test")
+
+    # Talking
+
+    def load(self, tag: str, *, burst: int = 4, pause: float = 0.12) -> Load:
+        """Speakers for both sides, with numbers of their own under a tag."""
+        assert self.room
+        if self.irc is not None:
+            self.irc.tag = tag
+            self.irc.said = []
+        return Load(MatrixSpeaker(self.alice, self.room, tag), self.irc, burst, pause)
+
+    async def warm_up(self) -> None:
+        """Room, ghost and puppet exist when it returns: one message each way has crossed."""
+        await self.start()
+        await self.enter()
+        load = self.load("warm")
+        await load.matrix.say()
+        if self.irc is not None:
+            self.irc.say()
+        await self.finish(load)
+
+    async def settle(self, load: Load, timeout: float = 60) -> Verdict:
+        """Waits, with the bridge running, until nothing is on its way any more; what was seen.
+
+        A last message is said on each side. What is said in order arrives in order, so what has not come when
+        they have, and is not reported until the time is up, will not come.
+        """
+        last = await load.matrix.say()
+        if load.irc is not None:
+            load.irc.say()
+        began = time.monotonic()
+        while True:
+            verdict = await self.look(load)
+            if verdict.complete(last.number) or time.monotonic() - began > timeout:
+                break
+            await asyncio.sleep(0.1)
+        self.verdicts.append(verdict)
+        sys.stderr.write(f"{verdict.numbers()}\n")
+        return verdict
+
+    async def finish(self, load: Load, timeout: float = 60) -> None:
+        """Settles, stops the bridge, and checks everything."""
+        verdict = await self.settle(load, timeout)
+        verdict.check()
+        await self.stop()
+        self.books().check(self.verdicts)
+        assert not self.failures(), self.failures()
+
+    async def look(self, load: Load) -> Verdict:
+        """What both sides have seen up to now."""
+        events = await self.alice.messages(self.room)
+        heard = load.irc.heard(load.matrix.tag) if load.irc is not None else []
+        return Verdict.of(load, events, heard, self.outages, self.unknown, self.network)
+
+    # The books
+
+    def books(self) -> Books:
+        """The journal's books, read from the database of the stopped bridge, without the bridge."""
+        assert not self.child.running
+        engine = create_engine(parse(self.database))
+        try:
+            with engine.connect() as connection:
+                found: Audit = audit(connection)
+        finally:
+            engine.dispose()
+        return Books(found, self.network)
+
+    async def notices(self) -> list[Any]:
+        """All the bot has said in the room."""
+        return read_notices(await self.alice.messages(self.room))
+
+    def logged(self, event: str) -> list[dict[str, Any]]:
+        """Log lines of an event, over all runs."""
+        found = []
+        for line in self.child.log.read_text(errors="replace").splitlines():
+            if event in line and line.startswith("{"):
+                entry = json.loads(line)
+                if entry.get("event") == event:
+                    found.append(entry)
+        return found
+
+    def failures(self) -> list[str]:
+        """Log lines that no crash explains: errors of the program itself."""
+        text = self.child.log.read_text(errors="replace")
+        return [line for line in text.splitlines() if "Traceback" in line or '"entry_failed"' in line]
+
+
+async def _at_once() -> bool:
+    return True
+
+
+def signal_child(child: ChildProcess, number: signal.Signals) -> None:
+    """Signals the bridge."""
+    os.kill(child.pid, number)

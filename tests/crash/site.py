@@ -1,0 +1,60 @@
+"""The servers that all crash tests share: one Synapse, one IRC server, one registration, one Matrix user."""
+
+import itertools
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Self
+
+from bridge_core.demo.process import free_port
+from bridge_core.demo.synapse import Synapse
+from tests.harness import write_config
+from tests.servers.inspircd import InspIRCd
+from tests.servers.ngircd import NgIRCd
+
+Ircd = InspIRCd | NgIRCd
+TOKENS = ("as-Zr41mWq8Xc27Vb60", "hs-Ln95dTy3Fg18Pk74")
+
+
+@dataclass(slots=True)
+class Site:
+    """Synapse, an IRC server, and where the one bridge at a time listens. Outlives every event loop."""
+
+    folder: Path
+    synapse: Synapse
+    ircd: Ircd
+    port: int
+    token: str = ""
+    numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
+
+    @classmethod
+    async def start(cls, folder: Path) -> Self:
+        """Starts the servers with the registration that all bridges here use."""
+        port = free_port()
+        files = folder / "registration"
+        files.mkdir()
+        # Written for its registration.yaml only; the echo network takes the place of all that have ghosts.
+        networks = {"irc": {"type": "echo"}, "echo": {"type": "echo"}}
+        write_config(files, "http://127.0.0.1:1", networks, port=port, tokens=TOKENS)
+        synapse = Synapse(folder / "synapse", registrations=[files / "registration.yaml"])
+        site = cls(folder, synapse, InspIRCd(folder / "ircd"), port)
+        try:
+            await site.ircd.start()
+            await synapse.start()
+            site.token = await synapse.register_user("alice", "alice-password")
+        except BaseException:
+            site.kill()
+            raise
+        return site
+
+    async def repaired(self) -> Self:
+        """The site with both servers running, whatever an earlier test left."""
+        if not self.ircd.running:
+            await self.ircd.start()
+        if not self.synapse.running:
+            await self.synapse.start()
+        return self
+
+    def kill(self) -> None:
+        """Ends both servers."""
+        self.ircd.kill()
+        self.synapse.kill()
