@@ -52,6 +52,8 @@ class BridgeSetup:
             "port": self.irc_port,
             "tls": self.ca is not None,
             "nick": "observer",
+            "rate": 0,
+            "connect_rate": 0,
             "portals": self.channels,
             "provided_logins": ["local"],
         }

@@ -59,7 +59,7 @@ class _InFlight:
 class Flight:
     """The lines of one connection that are written and not yet proved, in the order of writing."""
 
-    __slots__ = ("_labels", "_lines", "_pinged", "_room", "_seq", "_token", "ended")
+    __slots__ = ("_empty", "_labels", "_lines", "_pinged", "_room", "_seq", "_token", "ended")
 
     def __init__(self) -> None:
         self._lines: deque[_InFlight] = deque()
@@ -68,6 +68,7 @@ class Flight:
         self._pinged: int | None = None
         self._token = 0
         self._room: asyncio.Future[None] | None = None
+        self._empty: asyncio.Future[None] | None = None
         self.ended = False
 
     def __len__(self) -> int:
@@ -89,6 +90,13 @@ class Flight:
             if self._room is None:
                 self._room = asyncio.get_running_loop().create_future()
             await asyncio.shield(self._room)
+
+    async def settled(self, timeout: float) -> None:
+        """Returns once everything is proved, or after `timeout` seconds."""
+        if self._lines and not self.ended:
+            self._empty = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._empty,), timeout=timeout)
+            self._empty = None
 
     # Writing
 
@@ -167,9 +175,14 @@ class Flight:
                 return True
         return False
 
-    def lost(self, reason: str) -> None:
-        """The connection is gone: nobody will ever know of the rest."""
+    def closed(self) -> None:
+        """The connection is gone: no further line is written. What the observer sees yet is still a proof."""
         self.ended = True
+        self._wake()
+
+    def lost(self, reason: str) -> None:
+        """No proof will come any more: nobody will ever know of the rest."""
+        self.closed()
         lines = [line for line in self._lines if not line.done]
         self._lines.clear()
         self._labels.clear()
@@ -177,7 +190,6 @@ class Flight:
             line.done = True
             if not line.outbound.future.done():
                 line.outbound.future.set_exception(UnknownOutcomeError(reason))
-        self._wake()
 
     def _refuse(self, line: _InFlight, reason: str) -> None:
         if line.outbound.reason is None:
@@ -196,8 +208,12 @@ class Flight:
             lines.popleft()
         if self._room is not None and not self.full:
             self._wake()
+        if self._empty is not None and not lines and not self._empty.done():
+            self._empty.set_result(None)
 
     def _wake(self) -> None:
+        if self.ended and self._empty is not None and not self._empty.done():
+            self._empty.set_result(None)
         if self._room is not None and not self._room.done():
             self._room.set_result(None)
         self._room = None

@@ -196,7 +196,7 @@ class Hearing:
             return
         chat = self._state.chat_of(name)
         if source.nick == self._session.nick:
-            self._session.prefixed(line)
+            self._session.identity.prefixed(line)
             if chat is None or self._places.joined(chat, name) is None:
                 self._session.tell("PART", name)
                 return

@@ -46,6 +46,7 @@ class Observer(Voice):
         self._pump: Pump | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: asyncio.Future[Ending] | None = None
+        self._paused_at = 0.0
         self._reason = ""
         self._lost = "the network was not reachable"
         self._wake = asyncio.Event()
@@ -208,6 +209,7 @@ class Observer(Voice):
         except RefusedError as error:
             self._session = None
             return error.ending
+        self._state.barrier = session.barrier
         self._state.relay_nick = session.nick
         self._state.learned(session.isupport)
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
@@ -267,6 +269,7 @@ class Observer(Voice):
         if self._session is not None and self._session.own is not None:
             self._state.forget(self._session.own)
         self._session = None
+        self._state.barrier = None
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(ending)
 
@@ -305,12 +308,15 @@ class Observer(Voice):
             log.warning("irc_join_refused", network=self._state.network, chat=chat, reason=reason)
 
     def _pause(self) -> None:
-        log.warning("irc_reading_paused", network=self._state.network)
+        now = self._state.running.clock.monotonic()
+        if now - self._paused_at > _STEADY or not self._paused_at:
+            # In a long backlog this comes several times a second.
+            self._paused_at = now
+            log.warning("irc_reading_paused", network=self._state.network)
         if self._session is not None:
             self._session.pause_reading()
 
     def _resume(self) -> None:
-        log.info("irc_reading_resumed", network=self._state.network)
         if self._session is not None:
             self._session.resume_reading()
 

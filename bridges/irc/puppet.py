@@ -2,7 +2,7 @@
 
 import asyncio
 import random
-from collections.abc import Callable, Coroutine
+from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
@@ -16,7 +16,7 @@ from bridges.irc.codec.message import Line
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.endings import Cause, Ending, RefusedError
-from bridges.irc.joins import join_lines
+from bridges.irc.membership import Membership
 from bridges.irc.nicks import alternatives, make_nick
 from bridges.irc.observer import Observer
 from bridges.irc.pump import Pump
@@ -27,12 +27,9 @@ from bridges.irc.to_matrix import message_content, person_id, timestamp
 from bridges.irc.voice import Voice
 
 log = structlog.get_logger(__name__)
-_CHANNELS_AT_MOST: Final = 1000
 _FLUSH: Final = 2.0
 _RETIRED: Final = 120.0
 """Seconds for which lines of a connection that is gone are still taken for ours, unless its QUIT is seen before."""
-_FULL: Final = frozenset(("405", "437", "471"))
-"""Errors of JOIN that are nobody's will: the relay speaks meanwhile."""
 
 
 class Puppet(Voice):
@@ -51,21 +48,10 @@ class Puppet(Voice):
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
         self._courtesy: Courtesy | None = None
-        self._wanted: dict[ChatId, None] = {}
-        self._joined: set[ChatId] = set()
-        self._asked: dict[ChatId, float] = {}
-        self._barred: dict[ChatId, tuple[str, float]] = {}
+        self._channels = Membership(state)
         self._failures = 0
         self._retry_at = 0.0
         self._used_at = 0.0
-        self._handlers: dict[str, Callable[[Line], None]] = {
-            "PRIVMSG": self._message,
-            "NOTICE": self._message,
-            "JOIN": self._on_join,
-            "PART": self._on_part,
-            "KICK": self._on_kick,
-            "NICK": self._on_nick,
-        }
 
     # The contract
 
@@ -93,7 +79,7 @@ class Puppet(Voice):
         session = self._session
         if session is None or not session.up:
             return False
-        return chat in self._joined or not self._state.is_channel(chat)
+        return chat in self._channels or not self._state.is_channel(chat)
 
     async def prepare(self, chat: ChatId) -> None:
         """Starts connecting, or joining. Raises RejectedError where the network or the channel shuts this user out:
@@ -101,17 +87,12 @@ class Puppet(Voice):
         banned = self._bans.of(self._login.id)
         if banned is not None:
             raise RejectedError(f"you are banned from this network: {banned}")
-        now = self._state.running.clock.monotonic()
-        barred = self._barred.get(chat)
+        barred = self._channels.barred(chat)
         if barred is not None:
-            if barred[1] > now:
-                raise RejectedError(barred[0])
-            del self._barred[chat]
-        if self._state.is_channel(chat) and len(self._wanted) < _CHANNELS_AT_MOST:
-            self._wanted[chat] = None
+            raise RejectedError(barred)
+        self._channels.want(chat)
         if self._session is not None and self._session.up:
-            if chat in self._wanted and chat not in self._joined and self._asked.get(chat, 0.0) <= now:
-                self._join(self._session, [chat])
+            self._channels.join(self._session, [chat])
         else:
             self._begin()
 
@@ -129,10 +110,10 @@ class Puppet(Voice):
         session = self._session
         if session is None or not session.up:
             raise NotConnectedError("your connection to the network is not ready")
-        if self._state.is_channel(chat) and chat not in self._joined:
-            barred = self._barred.get(chat)
+        if self._state.is_channel(chat) and chat not in self._channels:
+            barred = self._channels.barred(chat)
             if barred is not None:
-                raise RejectedError(barred[0])
+                raise RejectedError(barred)
             raise NotConnectedError("your connection is not in the channel yet")
         self._used_at = self._state.running.clock.monotonic()
         return session
@@ -183,7 +164,7 @@ class Puppet(Voice):
         self._mark = own_mark(session.nick)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
-        self._join(session, list(self._wanted))
+        self._channels.join(session, list(self._channels))
         if config.idle > 0:
             self._look_idle(session)
 
@@ -219,15 +200,6 @@ class Puppet(Voice):
             matrix_user=login.user,
         )
 
-    def _join(self, session: Session, chats: list[ChatId]) -> None:
-        """Asks to be let into channels."""
-        if not chats:
-            return
-        patience = self._state.running.clock.monotonic() + self._state.config.join_timeout
-        for group, line in join_lines(chats, self._state.isupport):
-            self._asked.update(dict.fromkeys(group, patience))
-            session.write(line)
-
     async def _failed(self, ending: Ending) -> None:
         """There is no connection: waits before the next try, for ever when the network bans this user."""
         config, clock = self._state.config, self._state.running.clock
@@ -254,8 +226,7 @@ class Puppet(Voice):
     def closed(self, ending: Ending) -> None:
         """The session is over; the next message brings it back, unless the network said no."""
         session, self._session = self._session, None
-        self._joined.clear()
-        self._asked.clear()
+        self._channels.disconnected()
         self._bans.leave(self._login.id)
         if session is not None and session.own is not None:
             own = session.own
@@ -279,16 +250,23 @@ class Puppet(Voice):
             line = session.parse(raw)
             if line is None or session.common(line):
                 continue
-            handler = self._handlers.get(line.command)
-            if handler is not None:
-                handler(line)
-            elif line.command[0] in "45":
-                self._on_error(line)
+            command = line.command
+            if command in ("PRIVMSG", "NOTICE"):
+                self._message(session, line)
+            elif command == "JOIN":
+                self._channels.on_join(session, line)
+            elif command == "PART":
+                self._channels.on_part(session, line)
+            elif command == "KICK":
+                self._channels.on_kick(session, line)
+            elif command == "NICK":
+                self._mark = own_mark(session.nick)
+            elif command[0] in "45":
+                self._channels.on_error(session, line)
 
-    def _message(self, line: Line) -> None:
+    def _message(self, session: Session, line: Line) -> None:
         """A private message."""
-        source, session = line.source, self._session
-        assert session is not None
+        source = line.source
         fold = self._state.isupport.fold
         if source is None or not source.user or source.nick == session.nick:
             return
@@ -336,61 +314,6 @@ class Puppet(Voice):
     def _resume(self) -> None:
         if self._session is not None:
             self._session.resume_reading()
-
-    def _on_join(self, line: Line) -> None:
-        session, source = self._session, line.source
-        assert session is not None
-        if source is None or source.nick != session.nick:
-            return
-        session.prefixed(line)
-        chat = self._state.chat_of(line.param(0))
-        if chat is None or chat not in self._wanted:
-            session.tell("PART", line.param(0))
-            return
-        self._asked.pop(chat, None)
-        self._joined.add(chat)
-
-    def _on_part(self, line: Line) -> None:
-        chat = self._state.chat_of(line.param(0))
-        if chat is not None and line.source is not None and line.source.nick == self._current_nick:
-            self._joined.discard(chat)
-
-    def _on_kick(self, line: Line) -> None:
-        chat = self._state.chat_of(line.param(0))
-        if chat is None or line.param(1) != self._current_nick:
-            return
-        by = line.source.nick if line.source is not None else "the server"
-        self._joined.discard(chat)
-        self._bar(chat, f"you were kicked from the channel by {by}: {line.param(2)}")
-
-    def _on_nick(self, line: Line) -> None:
-        if self._session is not None:
-            self._mark = own_mark(self._session.nick)
-
-    def _on_error(self, line: Line) -> None:
-        """An error that names a channel we asked for."""
-        chat = self._state.chat_of(line.param(1))
-        if chat is None:
-            return
-        if line.command == "442":
-            self._joined.discard(chat)
-        elif chat in self._asked and chat not in self._joined:
-            if line.command in _FULL:
-                self._asked[chat] = self._state.running.clock.monotonic() + self._state.config.join_retry
-                return
-            del self._asked[chat]
-            self._bar(chat, f"the channel does not let you in: {line.param(-1)}")
-
-    def _bar(self, chat: ChatId, reason: str) -> None:
-        """For a while this user's messages to the channel go back to them."""
-        until = self._state.running.clock.monotonic() + self._state.config.kick_pause
-        self._wanted.pop(chat, None)
-        self._barred[chat] = (reason, until)
-        log.info("irc_puppet_barred", network=self._state.network, user=self._login.user, chat=chat, reason=reason)
-
-    @property
-    def _current_nick(self) -> str:
-        return self._session.nick if self._session is not None else ""
 
     def _report(self, status: LoginStatus, reason: str = "") -> None:
         self._inbox.report(LoginState(self._state.network, self._login.id, status, reason))

@@ -6,33 +6,30 @@ from typing import Final, Protocol
 
 import structlog
 
-from bridge_core.api.ids import MessageId, UserId
+from bridge_core.api.ids import UserId
+from bridges.irc.answers import Answers
 from bridges.irc.codec.caps import CapNegotiation
 from bridges.irc.codec.isupport import Isupport
-from bridges.irc.codec.message import Line, LineError, parse, parse_source
+from bridges.irc.codec.message import Line, LineError, parse
 from bridges.irc.codec.sasl import Mechanism
 from bridges.irc.codec.serializer import UnsafeLine, serialize
 from bridges.irc.dialing import ConnectError, ConnectFailure
 from bridges.irc.endings import Cause, Ending, RefusedError, by_numeric, by_words
 from bridges.irc.flight import Flight
+from bridges.irc.identity import Identity
 from bridges.irc.registration import NEEDS, Registration
-from bridges.irc.splitting import Envelope
 from bridges.irc.state import NetworkState, Own
 from bridges.irc.transport import Connection, WriteBufferFull
 
 log = structlog.get_logger(__name__)
 _GOODBYE: Final = 2.0
+_LAST_PROOFS: Final = 1.0
+_BARRIERS_AT_MOST: Final = 10_000
 _BUFFER: Final = 65536
 _SPARE: Final = 4096
 """Bytes kept free for PONG, PING and QUIT."""
-_BATCHES_AT_MOST: Final = 64
-_ROOMS_AT_MOST: Final = 1024
 _OBSERVED_PING: Final = 0.1
 """Seconds that the observer is given to see a line before the server is asked with a PING."""
-# Errors about a target that follow a message to it (RFC 2812 section 5.2, modern.ircdocs.horse, InspIRCd, UnrealIRCd).
-SEND_ERRORS: Final = frozenset(
-    ("401", "402", "403", "404", "407", "408", "413", "414", "415", "442", "477")
-) | frozenset(("482", "486", "489", "492", "494", "515", "531", "716", "717", "937", "974"))
 
 
 class Owner(Protocol):
@@ -80,11 +77,14 @@ class Session:
         self._registration = Registration(nicks, user, real, password=password, sasl=sasl, caps=self.caps)
         self._registered: asyncio.Future[None] | None = None
         self._ending: Ending | None = None
-        self._batches: dict[str, str] = {}
-        self._rooms: dict[tuple[str, str, bool], int] = {}
+        self.flight = Flight()
+        self.identity = Identity()
+        self._answers = Answers(state, self.flight)
         self._ping: asyncio.Handle | None = None
         self._alive: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
+        self._barriers: dict[str, Callable[[], None]] = {}
+        self._barrier_count = 0
         self._paused = False
         self._pinged_at = 0.0
         self._heard_at = self._loop.time()
@@ -92,24 +92,22 @@ class Session:
             "PING": self._on_ping,
             "PONG": self._on_pong,
             "ERROR": self._on_error,
-            "BATCH": self._on_batch,
-            "ACK": self._on_ack,
+            "BATCH": self._answers.batch,
+            "ACK": self._answers.acknowledged,
             "CAP": self._on_cap,
-            "FAIL": self._on_fail,
+            "FAIL": self._answers.failed,
             "NICK": self._on_nick,
-            "CHGHOST": self._on_chghost,
-            "396": self._on_host,
+            "CHGHOST": self.identity.changed_host,
+            "396": self.identity.visible_host,
         }
-        self.flight = Flight()
         self.own: Own | None = None
-        self.envelope = Envelope("*")
         self.up = False
         """Whether lines may be sent: registered and not closed."""
 
     @property
     def nick(self) -> str:
         """Our nick, in the server's spelling."""
-        return self.envelope.nick
+        return self.identity.nick
 
     @property
     def key(self) -> str:
@@ -171,6 +169,9 @@ class Session:
     async def close(self, reason: str = "") -> None:
         """Says QUIT and closes. Idempotent."""
         if self.up:
+            self._send_ping()
+            await self.flight.settled(_LAST_PROOFS)
+        if self.up:
             self.up = False
             self._ending = self._ending or Ending(Cause.CLOSED, reason or "closed")
             try:
@@ -213,16 +214,6 @@ class Session:
         except (UnsafeLine, WriteBufferFull) as error:
             log.warning("irc_line_not_sent", network=self._state.network, command=command, error=type(error).__name__)
 
-    def room(self, command: str, target: str, action: bool) -> int:
-        """Bytes of text that fit into one line to a target. Raises NoRoom."""
-        key = (command, target, action)
-        room = self._rooms.get(key)
-        if room is None:
-            if len(self._rooms) >= _ROOMS_AT_MOST:
-                self._rooms.clear()
-            room = self._rooms[key] = self.envelope.room(command, target, action=action)
-        return room
-
     def wrote(self, observed: bool) -> None:
         """Lines were written: sees to it that they are proved. `observed`: the observer will probably see them."""
         if self._ping is None and not self.labels:
@@ -243,6 +234,19 @@ class Session:
         if token is not None:
             self._pinged_at = self._loop.time()
             self.tell("PING", token)
+
+    def barrier(self, passed: Callable[[], None]) -> bool:
+        """Calls `passed` once all that the server has sent us up to now is read, or the connection is gone.
+
+        False, and no call, when that cannot be found out.
+        """
+        if not self.up or len(self._barriers) >= _BARRIERS_AT_MOST:
+            return False
+        self._barrier_count += 1
+        token = f"mc{self._barrier_count}"
+        self._barriers[token] = passed
+        self.tell("PING", token)
+        return True
 
     def _check(self) -> None:
         """Looks for signs of life."""
@@ -288,8 +292,10 @@ class Session:
         if registration.refusal is not None:
             registered.set_exception(RefusedError(registration.refusal))
         elif registration.complete:
-            source = parse_source(registration.own_prefix)
-            self.envelope = Envelope(registration.nick, source.user or None, source.host or None)
+            if self._matrix_user is not None:
+                # Each copy would take several KiB, and the observer's says the same.
+                registration.isupport = self._state.isupport
+            self.identity.welcomed(registration.nick, registration.own_prefix)
             self.own = self._state.claim(
                 self.nick,
                 self.flight,
@@ -311,96 +317,42 @@ class Session:
     def common(self, line: Line) -> bool:
         """Does what every connection does with a line; whether the owner need not look at it."""
         command = line.command
-        if line.tags and self._labelled(line):
+        if line.tags and self._answers.labelled(line):
             return True
         handler = self._handlers.get(command)
         if handler is not None:
             handler(line)
             return command not in ("NICK", "CHGHOST")
-        if command in SEND_ERRORS:
-            return self.flight.refused_target(self._state.isupport.fold(line.param(1)), line.param(-1))
-        if command.isdigit():
+        if command[0] in "45":
+            if self._answers.error(line):
+                return True
             ending = by_numeric(command, line.param(-1))
             if ending is not None:
                 self._ending = ending
                 return True
         return False
 
-    def _labelled(self, line: Line) -> bool:
-        """Takes an answer to one of our labelled lines."""
-        tags = line.tags
-        label = tags.get("label") or self._batches.get(tags.get("batch", ""), "")
-        if not label:
-            return False
-        command = line.command
-        if command in ("PRIVMSG", "NOTICE", "TAGMSG", "REDACT"):
-            message = tags.get("msgid")
-            self.flight.answered(label, message=MessageId(message) if message else None)
-            return True
-        if command == "FAIL" or (len(command) == 3 and command[0] in "45"):
-            return self.flight.refused(label, line.param(-1))
-        return False
-
     def _on_ping(self, line: Line) -> None:
         self.tell("PONG", *line.params[-1:])
 
     def _on_pong(self, line: Line) -> None:
+        passed = self._barriers.pop(line.param(-1), None)
+        if passed is not None:
+            passed()
+            return
         if self.flight.pong(line.param(-1)):
             self.wrote(False)
 
     def _on_error(self, line: Line) -> None:
         self._ending = self._ending or by_words(line.param(-1))
 
-    def _on_ack(self, line: Line) -> None:
-        self.flight.answered(line.tags.get("label", ""), echoed=False)
-
-    def _on_batch(self, line: Line) -> None:
-        """Lines of a labelled batch belong to its label; at its end the label is answered."""
-        name = line.param(0)
-        if name.startswith("+"):
-            label = line.tags.get("label", "")
-            if label and len(self._batches) < _BATCHES_AT_MOST:
-                self._batches[name[1:]] = label
-        elif name.startswith("-"):
-            label = self._batches.pop(name[1:], "")
-            if label:
-                self.flight.answered(label, echoed=False)
-
     def _on_cap(self, line: Line) -> None:
         for answer in self.caps.receive(line):
             self.write(answer)
 
-    def _on_fail(self, line: Line) -> None:
-        """A standard reply without a label names its target among its parameters (IRCv3 standard-replies)."""
-        for context in line.params[2:-1]:
-            if self.flight.refused_target(self._state.isupport.fold(context), line.param(-1)):
-                return
-
     def _on_nick(self, line: Line) -> None:
-        if line.source is not None and line.source.nick == self.nick and line.param(0):
-            self._moved(Envelope(line.param(0), self.envelope.user, self.envelope.host))
-            if self.own is not None:
-                self._state.alias(self.own, line.param(0))
-
-    def _on_chghost(self, line: Line) -> None:
-        if line.source is not None and line.source.nick == self.nick and line.param(1):
-            self._moved(Envelope(self.nick, line.param(0), line.param(1)))
-
-    def _on_host(self, line: Line) -> None:
-        """Our visible host, with or without the user name (numeric 396)."""
-        user, at, host = line.param(1).rpartition("@")
-        self._moved(Envelope(self.nick, user if at else self.envelope.user, host or None))
-
-    def prefixed(self, line: Line) -> None:
-        """Learns from a line of our own how the server calls us."""
-        source = line.source
-        if source is not None and source.host:
-            self._moved(Envelope(self.nick, source.user, source.host))
-
-    def _moved(self, envelope: Envelope) -> None:
-        if envelope != self.envelope:
-            self.envelope = envelope
-            self._rooms.clear()
+        if self.identity.renamed(line) and self.own is not None:
+            self._state.alias(self.own, self.nick)
 
     def _closed(self, error: Exception | None) -> None:
         """The connection is gone."""
@@ -411,8 +363,22 @@ class Session:
         if self._ending is None:
             lost = isinstance(error, ConnectError) and error.failure is ConnectFailure.CLOSED
             self._ending = Ending(Cause.LOST, str(error) if error is not None and not lost else "the connection broke")
-        self.flight.lost(f"the connection to the network was lost before it was confirmed ({self._ending.reason})")
+        barriers, self._barriers = self._barriers, {}
+        for passed in barriers.values():
+            passed()
+        self._last_lines(f"the connection was lost before the network confirmed it ({self._ending.reason})")
         if self._registered is not None and not self._registered.done():
             self._registered.set_exception(RefusedError(self._registration.refusal or self._ending))
         elif up or self._ending.cause is Cause.CLOSED:
             self._owner.closed(self._ending)
+
+    def _last_lines(self, reason: str) -> None:
+        """What the observer sees of a connection that is gone is delivered; the rest is of unknown fate."""
+        flight, own, barrier = self.flight, self.own, self._state.barrier
+        flight.closed()
+        if own is not None and own.user is not None and len(flight) and barrier is not None:
+            own.by_observer = True
+            if barrier(lambda: flight.lost(reason)):
+                self._loop.call_later(_GOODBYE, flight.lost, reason)
+                return
+        flight.lost(reason)

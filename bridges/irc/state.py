@@ -1,7 +1,7 @@
 """What all connections of one IRC network share."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -48,6 +48,8 @@ class NetworkState:
         self.decode = Decoder(config.encoding)
         self.roster = Roster()
         self.relay_nick = config.nick
+        self.barrier: Callable[[Callable[[], None]], bool] | None = None
+        """Set by the observer: calls back once it has read all that the server sent so far; False when it cannot."""
         self._chats: dict[str, ChatId] = {}
         self._spellings: dict[str, ChatId | None] = {}
         self._own: dict[bytes, Own] = {}

@@ -138,7 +138,7 @@ class Voice(ABC):
                 message.sender,
                 reply,
                 message.relayed,
-                lambda command, action: session.room(command, target, action),
+                lambda command, action: session.identity.room(command, target, action),
                 first=first,
             )
         except NoRoom as error:

@@ -105,7 +105,7 @@ async def test_a_ban_from_a_channel_sends_messages_back(rig: StartRig, port: int
     await op.sync()
     anna = await adapter.make_puppet(ANNA)
     await anna.prepare(ChatId("#a"))
-    await eventually(lambda: bool(anna._barred))
+    await eventually(lambda: bool(anna._channels._barred))
     with pytest.raises(RejectedError, match=r"does not let you in: .*\+b"):
         await anna.prepare(ChatId("#a"))
 
@@ -264,7 +264,7 @@ async def test_the_same_on_real_servers(rig: StartRig, ircd: Any) -> None:
     await op.sync()
     await asyncio.sleep(0.4)
     await anna.prepare(ChatId("#a"))
-    await eventually(lambda: bool(anna._barred))
+    await eventually(lambda: bool(anna._channels._barred))
     with pytest.raises(RejectedError, match="does not let you in"):
         await anna.prepare(ChatId("#a"))
 

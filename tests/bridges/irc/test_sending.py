@@ -136,6 +136,31 @@ async def test_a_lost_connection_leaves_the_fate_unknown(rig: StartRig, serve: S
     await adapter.say(anna, "back")
 
 
+async def test_what_the_observer_saw_of_a_lost_connection_is_delivered(rig: StartRig, serve: StartServer) -> None:
+    """A connection that breaks right behind a line leaves no doubt: the observer saw it."""
+    server = await serve(capabilities=WITHOUT_ECHO)
+    adapter = await rig(server.port)
+    anna = await adapter.puppet("@anna:hs.test")
+    server.faults.on_line = lambda nick, command, params: (
+        Verdict.DROP_AFTER if nick == "anna" and command == "PRIVMSG" else Verdict.PASS
+    )
+    sent = await adapter.say(anna, "last words")
+    assert sent.proof is Proof.ECHOED
+    assert not anna.ready(ChatId("#a"))
+
+
+async def test_a_message_to_somebody_away_is_delivered(rig: StartRig, serve: StartServer) -> None:
+    """Where the answer to a label is a batch of echo and away message, the echo counts."""
+    server = await serve()
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob")
+    bob.raw("AWAY :out")
+    await bob.sync()
+    anna = await adapter.puppet("@anna:hs.test")
+    sent = await adapter.say(anna, "hello", chat="bob")
+    assert sent.proof is Proof.ECHOED and len(sent.ids) == 1
+
+
 async def test_many_messages_arrive_once_and_in_order(rig: StartRig, port: int) -> None:
     """500 messages of two puppets without waiting: each sender's arrive in order, all proved."""
     adapter = await rig(port)

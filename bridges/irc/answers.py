@@ -1,0 +1,69 @@
+"""What the server answers to our lines: echoes, acknowledgements and errors, by label or by target."""
+
+from typing import Final
+
+from bridge_core.api.ids import MessageId
+from bridges.irc.codec.message import Line
+from bridges.irc.flight import Flight
+from bridges.irc.state import NetworkState
+
+_BATCHES_AT_MOST: Final = 64
+_ECHOES: Final = frozenset(("PRIVMSG", "NOTICE", "TAGMSG", "REDACT"))
+# Errors about a target that follow a message to it (RFC 2812 section 5.2, modern.ircdocs.horse, InspIRCd, UnrealIRCd).
+_ERRORS: Final = frozenset(("401", "402", "403", "404", "407", "408", "413", "414", "415", "442", "477")) | frozenset(
+    ("482", "486", "489", "492", "494", "515", "531", "716", "717", "937", "974")
+)
+
+
+class Answers:
+    """Reads the answers of one connection into its flight."""
+
+    __slots__ = ("_batches", "_flight", "_state")
+
+    def __init__(self, state: NetworkState, flight: Flight) -> None:
+        self._state = state
+        self._flight = flight
+        self._batches: dict[str, str] = {}
+
+    def labelled(self, line: Line) -> bool:
+        """Takes an answer to a labelled line of ours (IRCv3 labeled-response); whether it was one."""
+        tags = line.tags
+        label = tags.get("label") or self._batches.get(tags.get("batch", ""), "")
+        if not label:
+            return False
+        command = line.command
+        if command in _ECHOES:
+            message = tags.get("msgid")
+            self._flight.answered(label, message=MessageId(message) if message else None)
+            return True
+        if command == "FAIL" or (len(command) == 3 and command[0] in "45"):
+            return self._flight.refused(label, line.param(-1))
+        return False
+
+    def acknowledged(self, line: Line) -> None:
+        """ACK: the server did it and has nothing to say."""
+        self._flight.answered(line.tags.get("label", ""), echoed=False)
+
+    def batch(self, line: Line) -> None:
+        """Lines of a labelled batch belong to its label; at its end the label is answered."""
+        name = line.param(0)
+        if name.startswith("+"):
+            label = line.tags.get("label", "")
+            if label and len(self._batches) < _BATCHES_AT_MOST:
+                self._batches[name[1:]] = label
+        elif name.startswith("-"):
+            label = self._batches.pop(name[1:], "")
+            if label:
+                self._flight.answered(label, echoed=False)
+
+    def failed(self, line: Line) -> None:
+        """A standard reply without a label names its target among its parameters (IRCv3 standard-replies)."""
+        for context in line.params[2:-1]:
+            if self._flight.refused_target(self._state.isupport.fold(context), line.param(-1)):
+                return
+
+    def error(self, line: Line) -> bool:
+        """An error numeric without a label; whether it was about a line of ours."""
+        if line.command not in _ERRORS:
+            return False
+        return self._flight.refused_target(self._state.isupport.fold(line.param(1)), line.param(-1))
