@@ -1,5 +1,7 @@
 """Who is in which channel, as the observer's connection sees it: kept once per network."""
 
+from collections.abc import Iterable
+
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridges.irc.codec.casemap import Fold, fold_rfc1459
@@ -35,6 +37,10 @@ class Roster:
     def folded(self, folded: str) -> Person | None:
         """The person of a nick that is folded already."""
         return self._people.get(folded)
+
+    def nobody(self, words: Iterable[str]) -> bool:
+        """Whether none of these folded words is a nick."""
+        return self._people.keys().isdisjoint(words)
 
     def joined(self, chat: ChatId, nick: str) -> None:
         """Someone is in a channel."""

@@ -12,6 +12,7 @@ from bridges.irc.state import NetworkState
 
 _WORD: Final = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|[\w\[\]\\`^{}|-]+")
 _MENTIONS_AT_MOST: Final = 8
+_LETTERS: Final = re.compile(r"[a-z0-9]+")
 _OPENS: Final = (":", ",")
 _BRACKETS: Final = frozenset("[]\\~{}|^`-_")
 
@@ -34,6 +35,8 @@ def message_content(state: NetworkState, chat: ChatId, command: str, text: str) 
 
 def with_mentions(state: NetworkState, chat: ChatId, text: str) -> RichText:
     """Plain text with the nicks of the channel's people as mentions; at most eight, never within an address."""
+    if text.isascii() and _BRACKETS.isdisjoint(text) and state.roster.nobody(_LETTERS.findall(text.lower())):
+        return (Plain(text),)  # nearly every line: no word of it is anybody's nick
     nodes: list[Node] | None = None
     place = 0
     shortest = state.config.mention_length
