@@ -11,7 +11,7 @@ from bridge_core.api.events import MatrixEdit, MatrixReaction, MatrixRedaction, 
 from bridge_core.api.ids import ChatId, EventId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Proof
 from bridges.irc.demo.options import CAPABILITIES, Verdict
-from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, confirmed, make_op, real
+from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, confirmed, eventually, make_op, real
 
 WITHOUT_ECHO = CAPABILITIES - {"echo-message", "labeled-response"}
 
@@ -146,7 +146,7 @@ async def test_what_the_observer_saw_of_a_lost_connection_is_delivered(rig: Star
     )
     sent = await adapter.say(anna, "last words")
     assert sent.proof is Proof.ECHOED
-    assert not anna.ready(ChatId("#a"))
+    await eventually(lambda: not anna.ready(ChatId("#a")))
 
 
 async def test_a_message_to_somebody_away_is_delivered(rig: StartRig, serve: StartServer) -> None:
