@@ -313,6 +313,7 @@ class Bridge:
         log.info("homeserver_met", devices=info.devices, versions=info.versions[-1:] or None)
         await self.engine.to_matrix.start()
         self._homeserver = ""
+        self._tasks.start(self._finish_rooms(), "unfinished-rooms")
         await self._adopt_rooms()
         try:
             await self.matrix.ping(self._config.appservice.id)
@@ -320,6 +321,18 @@ class Bridge:
             log.error("homeserver_cannot_reach_bridge", problem=str(error))
         except BridgeError as error:
             log.warning("ping_failed", error=str(error))
+
+    async def _finish_rooms(self) -> None:
+        """Rooms that an earlier process was making: what is said in them waits until they are known."""
+        delay = _RETRY[0]
+        while self.engine.portals.unfinished():
+            try:
+                await self.engine.rooms.finish()
+            except BridgeError as error:
+                log.warning("rooms_not_finished", error=str(error), retry_in=delay)
+                await self._clock.sleep(delay)
+                delay = min(delay * 2, _RETRY[1])
+        self.engine.to_network.wake()
 
     async def _adopt_rooms(self) -> None:
         for name, chat, room in self._plumbed:

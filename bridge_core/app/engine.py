@@ -65,7 +65,7 @@ class Engine:
         limits = Limits()
         self.names = names
         self.portals = PortalIndex(stores.portals)
-        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks, faults)
         self.members = Members(matrix, names)
         self.networks = networks
         self.rooms = RoomMaker(names, self.portals, matrix, self._describe, faults)

@@ -8,6 +8,7 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.names import Names
 from bridge_core.engine.ports import GhostRow, Ghosts, MatrixSide, Memberships
 from bridge_core.observe.tasks import TaskOwner
@@ -25,6 +26,7 @@ class GhostPool:
         memberships: Memberships,
         matrix: MatrixSide,
         tasks: TaskOwner,
+        faults: FaultPoints,
         cache: int = 20_000,
     ) -> None:
         self._names = names
@@ -32,6 +34,7 @@ class GhostPool:
         self._memberships = memberships
         self._matrix = matrix
         self._tasks = tasks
+        self._faults = faults
         self._size = cache
         self._known: OrderedDict[tuple[str, str], GhostRow] = OrderedDict()
         self._joined: OrderedDict[tuple[str, str], None] = OrderedDict()
@@ -53,7 +56,9 @@ class GhostPool:
         fresh = key not in self._known
         if row is None:
             user = self._names.ghost(network, sender.id)
+            self._faults.hit("ghost.before_register")
             device = await self._matrix.ensure_registered(user)
+            self._faults.hit("ghost.after_register")
             row = GhostRow(network, sender.id, user, device)
             await self._store.save(row)
             fresh = False
@@ -87,7 +92,9 @@ class GhostPool:
         if key in self._joined:
             return
         if user not in await self._memberships.joined(room):
+            self._faults.hit("ghost.before_join")
             await self._matrix.join(room, user)
+            self._faults.hit("ghost.after_join")
             await self._memberships.set(room, user, True)
         self._joined[key] = None
         if len(self._joined) > self._size:

@@ -12,6 +12,7 @@ from bridge_core.api.errors import (
     BridgeError,
     NotConnectedError,
     RejectedError,
+    TransientError,
     UnknownOutcomeError,
     UnsupportedError,
 )
@@ -94,6 +95,10 @@ class Outgoing:
                 entry.event = orjson.loads(entry.payload)
             reason = self._room_events.not_bridged(entry.event)
             portals = self._portals.in_room(RoomId(entry.lane)) if not reason else ()
+            if not portals and not reason and self._portals.unfinished():
+                if plan:
+                    break
+                raise TransientError("it may be a room that is just being made")
             if not portals:
                 plan.append(Planned(entry, ignored=reason or "not bridged"))
                 continue
@@ -229,6 +234,7 @@ class Outgoing:
         if future.cancelled():
             return  # the bridge stops: the attempt stays recorded
         error = future.exception()
+        self._faults.hit("network.confirmed")
         if error is None:
             portal = self._portals.by_id(int(delivery.target))
             if portal is not None:

@@ -2,10 +2,13 @@
 
 from collections.abc import Iterable
 from dataclasses import replace
-from typing import Any
+from typing import Any, Final
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.engine.ports import PortalRow, Portals
+
+_MAKING: Final = "making_room"
+"""Option of a portal whose room may exist on the homeserver already, though it is not written down here."""
 
 
 class PortalIndex:
@@ -16,6 +19,7 @@ class PortalIndex:
         self._by_key: dict[PortalKey, PortalRow] = {}
         self._by_room: dict[RoomId, tuple[PortalRow, ...]] = {}
         self._by_id: dict[int, PortalRow] = {}
+        self._making: set[int] = set()
 
     async def load(self) -> None:
         """Read all portals once, at start."""
@@ -62,12 +66,28 @@ class PortalIndex:
         self._put(stored)
         return stored
 
+    def unfinished(self) -> list[PortalRow]:
+        """Portals whose room may exist already, though it is not known which it is. Usually none."""
+        return [self._by_id[number] for number in self._making]
+
+    async def making(self, row: PortalRow) -> PortalRow:
+        """A room for the chat is about to be made. Stored: it may be there after a crash."""
+        current = self._by_id.get(row.id, row)
+        if current.id in self._making:
+            return current
+        return await self._save(replace(current, options={**current.options, _MAKING: True}))
+
+    async def not_made(self, row: PortalRow) -> PortalRow:
+        """No room was made after all."""
+        current = self._by_id.get(row.id, row)
+        return await self._save(replace(current, options=_made(current))) if current.id in self._making else current
+
     async def add_room(self, row: PortalRow, room: RoomId) -> PortalRow:
         """The chat is in this room too."""
         current = self._by_id.get(row.id, row)
         if room in current.rooms:
             return current
-        return await self._save(replace(current, rooms=(*current.rooms, room)))
+        return await self._save(replace(current, rooms=(*current.rooms, room), options=_made(current)))
 
     async def remove_room(self, row: PortalRow, room: RoomId) -> PortalRow:
         """The chat is not in this room any more."""
@@ -98,15 +118,22 @@ class PortalIndex:
     def _put(self, row: PortalRow) -> None:
         self._by_key[PortalKey(row.network, row.chat, row.receiver)] = row
         self._by_id[row.id] = row
+        if row.options.get(_MAKING):
+            self._making.add(row.id)
         for room in row.rooms:
             self._by_room[room] = (*(other for other in self._by_room.get(room, ()) if other.id != row.id), row)
 
     def _drop(self, row: PortalRow) -> None:
         self._by_key.pop(PortalKey(row.network, row.chat, row.receiver), None)
         self._by_id.pop(row.id, None)
+        self._making.discard(row.id)
         for room in row.rooms:
             rest = tuple(other for other in self._by_room.get(room, ()) if other.id != row.id)
             if rest:
                 self._by_room[room] = rest
             else:
                 self._by_room.pop(room, None)
+
+
+def _made(row: PortalRow) -> dict[str, Any]:
+    return {key: value for key, value in row.options.items() if key != _MAKING}

@@ -13,7 +13,7 @@ from bridge_core.api.network import NetworkMeta
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixSide, PortalRow, RoomSpec
+from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, PortalRow, RoomSpec
 
 log = structlog.get_logger(__name__)
 
@@ -51,8 +51,14 @@ class RoomMaker:
                 current = self._portals.by_id(portal.id) or portal
                 if current.rooms:
                     return current.rooms[0]
+                spec = await self._spec(current)
+                current = await self._portals.making(current)
                 self._faults.hit("room.before_create")
-                room = await self._matrix.ensure_room(await self._spec(current))
+                try:
+                    room = await self._matrix.ensure_room(spec)
+                except MatrixRejectedError:
+                    await self._portals.not_made(current)
+                    raise
                 self._faults.hit("room.after_create")
                 await self._portals.add_room(current, room)
                 log.info("portal_room_made", network=portal.network, chat=portal.chat, room=room)
@@ -60,6 +66,14 @@ class RoomMaker:
         finally:
             if not lock.locked():
                 self._locks.pop(portal.id, None)
+
+    async def finish(self) -> None:
+        """Make, or find, the rooms that an earlier process was making. Raises TransientError, RateLimitedError."""
+        for portal in self._portals.unfinished():
+            try:
+                await self.ensure(portal)
+            except MatrixRejectedError as error:
+                log.error("portal_room_not_made", network=portal.network, chat=portal.chat, error=str(error))
 
     async def _spec(self, portal: PortalRow) -> RoomSpec:
         meta, info, owner = await self._describe(portal)

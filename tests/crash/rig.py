@@ -12,10 +12,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+from urllib.parse import quote
 
 from sqlalchemy import create_engine
 
-from bridge_core.demo.matrix_client import MatrixClient
+from bridge_core.demo.matrix_client import MatrixClient, MatrixError
 from bridge_core.demo.process import ChildProcess, free_port, http_answers
 from bridge_core.journal.audit import Audit, audit
 from bridge_core.store.engines import parse
@@ -200,8 +201,35 @@ class Rig:
 
     async def enter(self) -> None:
         """Alice joins the portal's room (the bridge makes it when asked for the alias)."""
-        alias = Template("_{network}_{id}").localpart(self.network, self.channel, "hs.test")
-        self.room = await self.alice.join(f"#{alias}:hs.test")
+        self.room = await self.alice.join(self.alias)
+
+    async def enter_when_made(self, timeout: float = 10) -> None:
+        """As `enter`, while the room is being made: its alias is there before its join rules are."""
+        async with asyncio.timeout(timeout):
+            while not self.room:
+                try:
+                    await self.enter()
+                except MatrixError as error:
+                    if error.status not in (403, 404):
+                        raise
+                    await asyncio.sleep(0.05)
+
+    @property
+    def alias(self) -> str:
+        """The portal's alias."""
+        localpart = Template("_{network}_{id}").localpart(self.network, self.channel, "hs.test")
+        return f"#{localpart}:hs.test"
+
+    async def exists(self) -> bool:
+        """Whether there is a room under the portal's alias, asked while the bridge is not running."""
+        assert not self.child.running
+        try:
+            await self.alice.request("GET", f"/v3/directory/room/{quote(self.alias, safe='')}")
+        except MatrixError as error:
+            if error.status == 404:
+                return False
+            raise
+        return True
 
     # Talking
 
@@ -242,13 +270,22 @@ class Rig:
         sys.stderr.write(f"{verdict.numbers()}\n")
         return verdict
 
-    async def finish(self, load: Load, timeout: float = 60) -> None:
-        """Settles, stops the bridge, and checks everything."""
+    async def finish(self, load: Load, timeout: float = 60) -> Verdict:
+        """Settles, stops the bridge, and checks everything; what was seen."""
         verdict = await self.settle(load, timeout)
         verdict.check()
         await self.stop()
         self.books().check(self.verdicts)
         assert not self.failures(), self.failures()
+        return verdict
+
+    async def rename(self) -> None:
+        """The speaker on IRC takes a nick that the bridge has never seen."""
+        irc = self.irc
+        assert irc is not None and irc.witness is not None
+        irc.nick = f"fresh{next(self.site.numbers)}"
+        irc.witness.raw(f"NICK {irc.nick}")
+        await irc.witness.sync()
 
     async def look(self, load: Load) -> Verdict:
         """What both sides have seen up to now."""
