@@ -214,7 +214,7 @@ class Observer(Voice):
         self._state.learned(session.isupport)
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
         self._asked_all.clear()
-        joining = asyncio.ensure_future(self._join(session))
+        joining = self._state.running.tasks.spawn(self._join(session), f"irc {self._state.network} joins")
         try:
             try:
                 async with asyncio.timeout(_JOINS_SENT):
@@ -245,6 +245,8 @@ class Observer(Voice):
                         break
                     except WriteBufferFull:
                         await session.drain()
+                if not session.up:
+                    break
                 self._places.asked(chats, clock.monotonic() + config.join_timeout)
             self._asked_all.set()
             due = self._places.next_due()
@@ -254,6 +256,7 @@ class Observer(Voice):
                     await self._wake.wait()
             except TimeoutError:
                 continue
+        self._asked_all.set()
 
     # What the session and the hearing tell
 
