@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -25,6 +25,7 @@ from bridge_core.engine.intake import CURSORS, NetworkInbox
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
 from bridge_core.engine.permissions import Permission
+from bridge_core.engine.ports import Direction
 from bridge_core.journal.journal import DurableJournal, JournalSettings
 from bridge_core.matrix.adapter_routes import AdapterRoutes
 from bridge_core.matrix.guarded import GuardedFetch
@@ -124,6 +125,7 @@ class Bridge:
             names,
             self.journal,
             self.database,
+            self.database.media,
             self.matrix,
             self.networks,
             permissions,
@@ -141,12 +143,30 @@ class Bridge:
             faults,
         )
         self._links = self._make_links()
+        self._show_journal()
         self._listeners = self._make_listeners(hs_token)
         self._health_server = (
             HealthServer(self.health, self.metrics, config.health.listen) if config.health.listen else None
         )
         self._homeserver = "not asked yet"
         self._hosts: dict[NetworkId, NetworkHost] = {}
+
+    def _show_journal(self) -> None:
+        def counted(name: str) -> Callable[[], dict[tuple[str, ...], float]]:
+            return lambda: {
+                (network, Direction(direction).name.lower()): value
+                for (network, direction, what), value in self.journal.counters().items()
+                if what == name
+            }
+
+        labels = ("network", "direction")
+        for name in ("accepted", "duplicate", "ignored", "targets", "delivered", "rejected", "dead"):
+            self.metrics.gauge(f"journal_{name}", f"Entries or deliveries {name}, ever.", counted(name), labels)
+        self.metrics.gauge("journal_pending", "Entries that have not ended.", lambda: self.journal.pending)
+        self.metrics.gauge(
+            "journal_refused", "Entries refused since the journal was full.", lambda: self.journal.refused
+        )
+        self.metrics.gauge("database_outages", "How often the database was unavailable.", lambda: self.database.outages)
 
     def _make_links(self) -> MediaLinks | None:
         media = self._config.media

@@ -16,6 +16,7 @@ from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
+from bridge_core.engine.links import LinkLedger, Revocations
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
@@ -52,6 +53,7 @@ class Engine:
         names: Names,
         journal: Journal,
         stores: Stores,
+        revocations: Revocations,
         matrix: MatrixSide,
         networks: Networks,
         permissions: Permissions,
@@ -122,6 +124,7 @@ class Engine:
                 private,
                 self.status,
             ),
+            LinkLedger(stores.kv, revocations, clock),
             clock,
             tasks,
             faults,

@@ -25,6 +25,7 @@ from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.confirmations import Confirmations, Waiting
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes, Planned
+from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.networks import Network, Networks, Speaker, Unknown
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import (
@@ -40,7 +41,7 @@ from bridge_core.engine.ports import (
 )
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.status import Status
-from bridge_core.engine.translation import Translation
+from bridge_core.engine.translation import Translation, redacted_by
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
@@ -60,6 +61,7 @@ class Outgoing:
         attempts: Attempts,
         status: Status,
         room_events: RoomEvents,
+        links: LinkLedger,
         clock: Clock,
         tasks: TaskOwner,
         faults: FaultPoints,
@@ -73,6 +75,7 @@ class Outgoing:
         self._attempts = attempts
         self._status = status
         self._room_events = room_events
+        self._links = links
         self._clock = clock
         self._tasks = tasks
         self._faults = faults
@@ -160,9 +163,14 @@ class Outgoing:
         if portal is None or network is None:
             raise RejectedError("this room is not bridged any more")
         sender = await self._translation.sender(entry.event)
+        redacted = redacted_by(entry.event)
+        if redacted is not None:
+            await self._links.revoke(RoomId(entry.lane), redacted)
         message = await self._translation.outgoing(entry.event, portal, sender)
         if message is None:
-            raise RejectedError("it refers to a message that is not known there")
+            # Nobody is told: what it is about never crossed, so nothing is missing there.
+            self._settle(entry, delivery, Outcome.REJECTED, "it refers to a message that never crossed")
+            return
         if delivery.state is DeliveryState.ATTEMPTED and delivery.request is None:
             delivery.request = int(delivery.target)
             if not await self._resolve(entry, delivery, network, portal, message):
@@ -179,6 +187,7 @@ class Outgoing:
                 # Their own connection would overtake what the relay still has in flight.
                 await self._confirmations.wait(relayed, 10.0)
         await self._confirmations.room_for_one(room)
+        await self._links.remember(message)
         self._faults.hit("network.before_send")
         sent = await self._hand_over(speaker, message, delivery)
         self._faults.hit("network.after_send")

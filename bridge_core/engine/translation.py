@@ -94,10 +94,8 @@ class Translation:
     async def _redaction(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
     ) -> MatrixRedaction | None:
-        # Since room version 11 `redacts` is in the content; before, beside it.
-        redacts = event["content"].get("redacts", event.get("redacts"))
-        room = RoomId(event["room_id"])
-        row = await self._row(room, EventId(redacts), portal) if isinstance(redacts, str) else None
+        redacts, room = redacted_by(event), RoomId(event["room_id"])
+        row = await self._row(room, redacts, portal) if redacts is not None else None
         if row is None:
             return None
         reason = event["content"].get("reason")
@@ -163,6 +161,12 @@ class Translation:
                 if ghost is not None:
                     people[mention.matrix] = ghost.remote
         return replace(content, text=_renamed(content.text, people)) if people else content
+
+
+def redacted_by(event: Mapping[str, Any]) -> EventId | None:
+    """What a redaction takes back; None for every other event. Since room version 11 it stands in the content."""
+    redacts = event["content"].get("redacts", event.get("redacts"))
+    return EventId(redacts) if event["type"] == "m.room.redaction" and isinstance(redacts, str) else None
 
 
 def _timestamp(event: Mapping[str, Any]) -> int:

@@ -206,3 +206,27 @@ async def test_a_repeated_transaction_is_one_message(bridge: Harness, script: Sc
     balance = await _balance(bridge)
     assert script.texts() == ["once"]
     assert balance.duplicate >= 1
+
+
+async def test_a_redacted_file_is_no_longer_linked(bridge: Harness, script: Script) -> None:
+    """Taking a message back ends the links to its files, also where the network cannot take anything back."""
+    room = await bridge.portal_room("net", "lobby")
+    mxc = bridge.alice.upload(b"secret plans", "text/plain", "plans.txt")
+    event = bridge.alice.send(room, "plans.txt", "m.file", url=mxc, filename="plans.txt")
+    await bridge.until(lambda: script.sent)
+    await bridge.settled()
+    media = bridge.running.database.media
+    assert not await media.revoked(mxc)
+    bridge.alice.redact(room, event)
+    await bridge.settled()
+    assert await media.revoked(mxc)
+
+
+async def test_a_reaction_to_what_never_crossed_bothers_nobody(bridge: Harness, script: Script) -> None:
+    """What refers to an event that is not bridged is counted and not complained about."""
+    room = await bridge.portal_room("net", "lobby")
+    state = bridge.alice.send_event(room, "com.example.custom", {"x": 1})
+    bridge.alice.react(room, state, "👍")
+    balance = await _balance(bridge)
+    assert balance.rejected == 1
+    assert _notices(bridge, room) == []
