@@ -127,11 +127,14 @@ class OpenLane:
 class Journal(Protocol):
     """The durable lanes. Ids grow with the order of acceptance; a lane is handled in the order of its ids."""
 
-    async def append(self, entries: Sequence[NewEntry], writes: Sequence[Write] = ()) -> list[Accepted]:
+    async def append(
+        self, entries: Sequence[NewEntry], writes: Sequence[Write] = (), *, urgent: bool = False
+    ) -> list[Accepted]:
         """Return when entries and writes are committed, one result per entry. Known `dedupe` keys are duplicates.
 
         Waits while the journal is full; raises BackpressureError when that lasts, TransientError when the database
-        cannot be written now. In both cases nothing was stored.
+        cannot be written now. In both cases nothing was stored. `urgent` is for what entries that end have to say:
+        it is stored also when the journal is full, since these endings are what makes room.
         """
 
     def new_delivery_id(self) -> int:

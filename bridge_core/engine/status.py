@@ -35,7 +35,7 @@ class Status:
         notice = BotNotice(room, text, about, html)
         dedupe = blake2b(f"notice\x1f{key}".encode(), digest_size=16).digest() if key else None
         entry = NewEntry(Direction.TO_MATRIX, CORE, f"{CORE}\x1f{room}", encode(notice), self._clock.now_ms(), dedupe)
-        accepted = await self._journal.append([entry])
+        accepted = await self._journal.append([entry], urgent=True)
         if self._lanes is not None:
             self._lanes.offer([entry], accepted, [notice])
 

@@ -88,10 +88,12 @@ class DurableJournal:
         except (TimeoutError, TransientError):
             _log.warning("journal_not_settled_at_stop")
 
-    async def append(self, entries: Sequence[NewEntry], writes: Sequence[Write] = ()) -> list[Accepted]:
+    async def append(
+        self, entries: Sequence[NewEntry], writes: Sequence[Write] = (), *, urgent: bool = False
+    ) -> list[Accepted]:
         """As `Journal.append`. Cancelling it does not undo it: shield it where entries go on to lanes."""
         count = len(entries)
-        if self.pending and self.pending + count > self._settings.max_pending:
+        if self.pending and not urgent and self.pending + count > self._settings.max_pending:
             await self._wait_for_room(count)
         self.pending += count
         work = Work("append")
