@@ -260,7 +260,16 @@ class Lanes:
         await self._pause(delay, wakeable=not asked)
 
     async def _give_up(self, lane: Lane, entry: Entry, reason: str) -> None:
-        await self._handler.abandon(entry, reason)
+        while True:
+            try:
+                await self._handler.abandon(entry, reason)
+                break
+            except BridgeError as error:
+                # The entry is not handled once more for that: it waits until its end can be stored.
+                log.warning("give_up_put_off", lane=lane.name, entry=entry.id, error=str(error))
+                await self._pause(self._settings.first_delay)
+                if self._stopping:
+                    return
         log.error("entry_dead", lane=lane.name, entry=entry.id, reason=reason)
         if lane.queue and lane.queue[0] is entry:
             lane.queue.popleft()
