@@ -25,7 +25,7 @@ from bridge_core.engine import requests
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.names import Names
-from bridge_core.engine.payload import BotNotice
+from bridge_core.engine.payload import BotNotice, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry, GhostRow, MatrixSide, MessageRow, Messages, PortalRow
 from bridge_core.engine.requests import Prepared
@@ -89,6 +89,16 @@ class Conversion:
             await self._ghosts.ensure(NetworkId(entry.network), event.new)
             raise NothingToDo("profile updated")
         raise NothingToDo(f"{type(event).__name__} is not mirrored")
+
+    async def finished(self, entry: Entry) -> None:
+        """The entry has ended well, or never will: its files leave the spool."""
+        try:
+            event = entry.event if entry.event is not None else decode(entry.payload, entry.version)
+        except PayloadError:
+            return
+        if isinstance(event, RemoteMessage | RemoteEdit):
+            for attachment in event.content.attachments:
+                await self._media.done(attachment)
 
     async def _portal(self, entry: Entry, chat: ChatId, receiver: LoginId | None) -> PortalRow:
         key = PortalKey(NetworkId(entry.network), chat, receiver)

@@ -100,6 +100,7 @@ class Incoming:
             self._journal.settle(
                 Settlement(entry.id, entry.network, entry.direction, Outcome.IGNORED, reason=planned.ignored)
             )
+            await self._conversion.finished(entry)
             return
         for delivery in list(planned.deliveries):
             item: requests.Prepared = delivery.request or requests.decode(delivery.body)
@@ -140,6 +141,7 @@ class Incoming:
                     entry_done=not entry.deliveries,
                 )
             )
+        await self._conversion.finished(entry)
 
     async def _send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         try:

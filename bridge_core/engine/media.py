@@ -4,11 +4,15 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, replace
 from typing import Final
 
+import structlog
+
 from bridge_core.api.content import Attachment
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Blobs
 from bridge_core.api.ids import UserId
 from bridge_core.engine.ports import MatrixSide
+
+log = structlog.get_logger(__name__)
 
 _SIGNATURES: Final = (
     (b"\x89PNG\r\n\x1a\n", "image/png"),
@@ -57,6 +61,15 @@ class MediaCarrier:
             user, chunks, mime=mime, name=attachment.name, size=attachment.size, key=f"{attachment.source}:{key}"
         )
         return replace(attachment, source=mxc, mime=mime)
+
+    async def done(self, attachment: Attachment) -> None:
+        """The attachment is needed no more: erase it from the spool. What cannot be erased now is only logged."""
+        if not attachment.source.startswith("blob:"):
+            return
+        try:
+            await self.blobs.drop(attachment.source)
+        except (BridgeError, OSError) as error:
+            log.warning("blob_not_erased", error=type(error).__name__)
 
 
 async def _peek(chunks: AsyncIterator[bytes]) -> tuple[AsyncIterator[bytes], bytes]:
