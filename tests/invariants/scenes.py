@@ -1,6 +1,7 @@
 """What the tests of the invariants share: fault points that hold, requests recorded, a look at the database's files."""
 
 import asyncio
+import io
 import sqlite3
 import threading
 from collections.abc import AsyncIterator, Iterable
@@ -154,7 +155,7 @@ async def put_transaction(bridge: Harness, txn: str, body: bytes, token: str | N
     headers = {"Authorization": f"Bearer {token or bridge.appservice.hs_token}", "Content-Type": "application/json"}
     async with (
         aiohttp.ClientSession() as session,
-        session.put(url, data=body, headers=headers) as response,
+        session.put(url, data=io.BytesIO(body), headers=headers) as response,
     ):
         return response.status, await response.json()
 
