@@ -19,6 +19,8 @@ from bridge_core.app.networks import load_networks, make_networks
 from bridge_core.app.queries import EngineQueries
 from bridge_core.config import Config, LoadedConfig
 from bridge_core.config import Permission as ConfigPermission
+from bridge_core.config.homeserver import Profile
+from bridge_core.content.limits import Limits as ContentLimits
 from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox
@@ -105,6 +107,7 @@ class Bridge:
             bot=bot,
             media_keys=StoredMediaKeys(self.database.media, self._clock),
             clock=self._clock,
+            devices={Profile.AUTO: None, Profile.FULL: True, Profile.BASIC: False}[config.homeserver.profile],
             timeout=config.homeserver.request_timeout,
             connections=config.homeserver.max_connections,
         )
@@ -139,6 +142,7 @@ class Bridge:
                 prepared_batch=config.journal.prepared_batch,
                 reference_wait=config.limits.reference_wait,
                 max_file=config.media.max_size,
+                limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
             ),
             faults,
         )
@@ -333,6 +337,7 @@ class Bridge:
         log.info("homeserver_met", devices=info.devices, versions=info.versions[-1:] or None)
         await self.engine.to_matrix.start()
         self._homeserver = ""
+        await self._name_bot()
         self._tasks.start(self._finish_rooms(), "unfinished-rooms")
         await self._adopt_rooms()
         try:
@@ -341,6 +346,13 @@ class Bridge:
             log.error("homeserver_cannot_reach_bridge", problem=str(error))
         except BridgeError as error:
             log.warning("ping_failed", error=str(error))
+
+    async def _name_bot(self) -> None:
+        wanted = self._config.appservice
+        try:
+            await self.matrix.set_profile(self.matrix.bot, wanted.bot_displayname, wanted.bot_avatar)
+        except BridgeError as error:
+            log.warning("bot_profile_not_set", error=str(error))
 
     async def _finish_rooms(self) -> None:
         """Rooms that an earlier process was making: what is said in them waits until they are known."""

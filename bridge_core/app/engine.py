@@ -43,6 +43,7 @@ class EngineSettings:
     prepared_batch: int
     reference_wait: float
     max_file: int
+    limits: Limits
 
 
 class Engine:
@@ -64,7 +65,7 @@ class Engine:
         settings: EngineSettings,
         faults: FaultPoints,
     ) -> None:
-        limits = Limits()
+        limits = settings.limits
         self.names = names
         self.portals = PortalIndex(stores.portals)
         self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks, faults)
@@ -160,7 +161,7 @@ class Engine:
             raise LookupError(f"{portal.network} is not configured any more")
         info = await network.main.chat_info(portal.chat) if network.main is not None else None
         login = network.login_of(portal.receiver) if portal.receiver is not None else None
-        return network.connector.meta, info, login.user if login is not None else None
+        return network.meta, info, login.user if login is not None else None
 
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""

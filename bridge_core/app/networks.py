@@ -64,6 +64,7 @@ def make_networks(
         unknown = common.unknown or config.journal.unknown
         provided = frozenset(config.homeserver.domain if mask == "local" else mask for mask in common.provided_logins)
         options = NetworkOptions(
+            name=common.displayname,
             relay=relay.enabled,
             unknown=Unknown.RESEND if unknown is UnknownOutcome.RESEND else Unknown.REPORT,
             provided_for=provided,

@@ -42,8 +42,7 @@ class EngineQueries:
                 "chat": {"regexp": ".+", "placeholder": "chat"},
             },
             "instances": [
-                {"network_id": one.id, "desc": one.connector.meta.name, "fields": {"network": one.id}}
-                for one in networks
+                {"network_id": one.id, "desc": one.meta.name, "fields": {"network": one.id}} for one in networks
             ],
         }
 
@@ -102,7 +101,7 @@ class EngineQueries:
         return None
 
     def _networks(self, protocol: str) -> list[Network]:
-        return [network for network in self._engine.networks if network.connector.meta.protocol == protocol]
+        return [network for network in self._engine.networks if network.meta.protocol == protocol]
 
     def _chosen(self, networks: Sequence[Network], fields: Mapping[str, str]) -> list[Network]:
         wanted = fields.get("network")
@@ -111,7 +110,7 @@ class EngineQueries:
     def _shown_user(self, ghost: GhostRow, network: Network) -> Mapping[str, Any]:
         return {
             "userid": ghost.user,
-            "protocol": network.connector.meta.protocol,
+            "protocol": network.meta.protocol,
             "fields": {"network": network.id, "name": ghost.remote},
         }
 
@@ -119,6 +118,6 @@ class EngineQueries:
         alias = f"#{self._engine.names.alias(portal.network, portal.chat)}:{self._engine.names.server}"
         return {
             "alias": alias,
-            "protocol": network.connector.meta.protocol,
+            "protocol": network.meta.protocol,
             "fields": {"network": network.id, "chat": portal.chat},
         }

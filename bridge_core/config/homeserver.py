@@ -52,12 +52,6 @@ class Homeserver(Section):
         description="Requests in flight at once. One Synapse process does about 100 sends a second, and "
         "more connections do not make it faster.",
     )
-    retry_window: Duration = Field(
-        default=30.0,
-        ge=0,
-        description="How long a failed request is repeated in place before its message goes back to the "
-        "journal, which keeps trying for journal.retry_window.",
-    )
 
 
 def _localpart_template(value: str) -> str:

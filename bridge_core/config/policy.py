@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import re
 from enum import StrEnum
-from string import Formatter
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field
 
 from bridge_core.config.section import Section
 from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, Size, Words
@@ -49,23 +48,6 @@ class Relay(Section):
     """Speaking for Matrix users who have no login of their own."""
 
     enabled: bool = Field(default=True, description="Whether the bridge's own login speaks for them.")
-    format: str = Field(
-        default="<{displayname}> {message}",
-        max_length=200,
-        description="How such a message looks. Placeholders: {displayname}, {localpart}, {user_id}, {message}.",
-    )
-
-    @field_validator("format")
-    @classmethod
-    def _placeholders(cls, value: str) -> str:
-        allowed = ("displayname", "localpart", "user_id", "message")
-        names = [name for _, name, _, _ in Formatter().parse(value) if name is not None]
-        for name in names:
-            if name not in allowed:
-                raise ValueError(f"unknown placeholder {{{name}}}")
-        if names.count("message") != 1:
-            raise ValueError("needs {message} exactly once")
-        return value
 
 
 class Media(Section):
@@ -91,10 +73,6 @@ class Media(Section):
         ge=1024,
         description="Largest file in either direction. Synapse accepts 50 MiB unless told otherwise.",
     )
-    encrypted_rooms: bool = Field(
-        default=False,
-        description="Whether files of encrypted rooms become links too: whoever has the link reads the file.",
-    )
 
 
 class Limits(Section):
@@ -116,15 +94,6 @@ class Limits(Section):
         ge=0,
         description="How long a reply, edit or reaction waits for a message still under way, before it is "
         "sent as a quote.",
-    )
-    key_wait: Duration = Field(
-        default=7 * 86400.0, ge=0, description="How long an undecryptable message waits for its key."
-    )
-    parallel_lanes: int = Field(
-        default=64,
-        ge=1,
-        le=10_000,
-        description="Chats worked on at once. Each is in order; they do not wait for each other.",
     )
     stop_deadline: Duration = Field(
         default=10.0,

@@ -115,7 +115,7 @@ class Commands:
     async def _show_status(self, call: Call) -> str:
         lines = []
         for network in self._networks:
-            meta, state = network.connector.meta, network.states.get(None)
+            meta, state = network.meta, network.states.get(None)
             how = f"{state.status.value} {state.reason}".strip() if state else "not connected yet"
             lines.append(f"{network.id} ({meta.name}): {how}; plaintext exists on the {meta.plaintext.value}")
         return "\n".join(lines) or "No networks are configured."

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 
 import structlog
@@ -10,7 +10,7 @@ import structlog
 from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import MatrixSender
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
-from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus
+from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus, NetworkMeta
 from bridge_core.api.optional import ProvidesLogins, Puppets
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.ports import PortalRow, Users
@@ -29,6 +29,8 @@ class Unknown(StrEnum):
 class NetworkOptions:
     """What the core itself reads of a network's configuration."""
 
+    name: str | None = None
+    """What the network is called; None for what its connector calls it."""
     relay: bool = True
     unknown: Unknown = Unknown.REPORT
     provided_for: frozenset[str] = frozenset()
@@ -65,6 +67,12 @@ class Network:
         self._locks: dict[UserId, asyncio.Lock] = {}
         self.main: Client | None = None
         self.states: dict[LoginId | None, LoginState] = {}
+
+    @property
+    def meta(self) -> NetworkMeta:
+        """The connector's, under the configured name."""
+        meta = self.connector.meta
+        return meta if self.options.name is None else replace(meta, name=self.options.name)
 
     @property
     def up(self) -> bool:

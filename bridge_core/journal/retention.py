@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection, delete, func, select
 
 from bridge_core.api.errors import BridgeError
+from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store import transactions
 from bridge_core.store.database import Database
 from bridge_core.store.tables import ENTRY_DONE, journal_dedupe, journal_entry, kv, membership, message
@@ -31,11 +32,12 @@ class Retention:
         self._keep_keys = keep_keys
         self._keep_messages = keep_messages
         self._swept = -1
+        self._tasks = TaskOwner("journal")
         self._task: asyncio.Task[None] | None = None
 
     def start(self) -> None:
         """Begin."""
-        self._task = asyncio.create_task(self._repeat(), name="journal-retention")
+        self._task = self._tasks.spawn(self._repeat(), "retention")
 
     async def stop(self) -> None:
         """End; idempotent."""

@@ -49,11 +49,6 @@ class TaskOwner:
         """`spawn` for whoever does not need the task."""
         _ = self.spawn(work, name)
 
-    def begin(self, coro: Coroutine[Any, Any, object], name: str) -> None:
-        """As `spawn`, for work whose end nobody but this owner waits for."""
-        task = self.spawn(coro, name)
-        assert not task.done()
-
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if task.cancelled():

@@ -13,6 +13,7 @@ from sqlalchemy import Connection, select
 
 from bridge_core.engine.faults import FaultPoints, NoFaults
 from bridge_core.engine.ports import Write
+from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store import engines, lease, meta, schema, tables
 from bridge_core.store.committer import Committer
 from bridge_core.store.engines import DatabaseSettings
@@ -72,8 +73,9 @@ class Database:
         """How the run before this one ended."""
         self.restored_from: int | None = None
         """Set when the database is older than its sidecar file says: the highest journal id that was seen before."""
-        self.handling = False
+        self.handling = 0
         """Set by the journal once entries are being handled: only then does a crash count against them."""
+        self._tasks = TaskOwner("store")
         self._beating: asyncio.Task[None] | None = None
         self.ghosts = GhostStore(self.writer, self.reader, settings.cached)
         self.memberships = MembershipStore(self.writer, self.reader, settings.cached)
@@ -100,7 +102,7 @@ class Database:
             await self._close(0.0)
             raise
         self._session_lock.owned_by(self._owner)
-        self._beating = asyncio.create_task(self._beat(), name="store-heartbeat")
+        self._beating = self._tasks.spawn(self._beat(), "heartbeat")
 
     async def stop(self, *, clean: bool = True) -> None:
         """Commit what is submitted, mark the run as ended in good order (if `clean`), and close everything."""
@@ -153,13 +155,16 @@ class Database:
         if self._sidecar is not None:
             self._sidecar.write(self.run_number, last_entry)
 
-    def start_handling(self) -> None:
-        """From now on a crash counts against the entries at the head of their lanes. Committed soon."""
-        self.handling = True
+    def start_handling(self, directions: int = lease.ALL) -> None:
+        """From now on a crash counts against the entries at the head of lanes in these directions (a bit for each).
+
+        Committed soon.
+        """
+        self.handling |= directions
         self._heartbeat()
 
     def _heartbeat(self) -> None:
-        self.writer.behind().add("lease_beat", (lease.ROW, self.now_ms(), int(self.handling)))
+        self.writer.behind().add("lease_beat", (lease.ROW, self.now_ms(), self.handling))
 
     async def _beat(self) -> None:
         while True:

@@ -21,6 +21,8 @@ from bridge_core.store.errors import LeaseError, StartError
 from bridge_core.store.session import Session
 
 ROW = 1
+ALL = 3
+"""Both directions, as bits: 1 << Direction."""
 """The id of the only row."""
 
 
@@ -29,8 +31,8 @@ class LastRun:
     """How the run before this one ended. Times in milliseconds since 1970; 0 and clean where there was none."""
 
     clean: bool = True
-    handling: bool = False
-    """Whether it had begun to handle entries."""
+    handling: int = 0
+    """The directions, a bit for each, in which it had begun to handle entries."""
     heartbeat: int = 0
 
 
@@ -105,7 +107,7 @@ def take(connection: Connection, owner: str, now: int) -> LastRun:
     connection.execute(
         insert(tables.lease).values(id=ROW, owner=owner, host=host, started_at=now, heartbeat=now, clean=0, handling=0)
     )
-    return LastRun(bool(row.clean), bool(row.handling), row.heartbeat) if row else LastRun()
+    return LastRun(bool(row.clean), row.handling, row.heartbeat) if row else LastRun()
 
 
 def give_back(connection: Connection, now: int) -> None:
@@ -116,5 +118,5 @@ def give_back(connection: Connection, now: int) -> None:
 def hand_on(connection: Connection, last: LastRun) -> None:
     """Leave things as the run before left them: this one only looked after the database."""
     connection.execute(
-        update(tables.lease).values(clean=int(last.clean), handling=int(last.handling), heartbeat=last.heartbeat)
+        update(tables.lease).values(clean=int(last.clean), handling=last.handling, heartbeat=last.heartbeat)
     )

@@ -8,6 +8,7 @@ from urllib.parse import quote
 
 import aiohttp
 
+from bridge_core.observe.tasks import TaskOwner
 from bridge_core.testing.homeserver.failure import MatrixError
 from bridge_core.testing.homeserver.room import Event
 from bridge_core.testing.homeserver.world import World
@@ -31,6 +32,7 @@ class Pusher:
         self._number = 0
         self._work = asyncio.Event()
         self._now = asyncio.Event()
+        self._tasks = TaskOwner("fake-homeserver")
         self._task: asyncio.Task[None] | None = None
         self._session: aiohttp.ClientSession | None = None
         self.delivered: list[tuple[str, dict[str, Any]]] = []
@@ -41,7 +43,7 @@ class Pusher:
     async def start(self) -> None:
         """Starts pushing."""
         self._session = aiohttp.ClientSession(timeout=aiohttp.ClientTimeout(total=30))
-        self._task = asyncio.create_task(self._run())
+        self._task = self._tasks.spawn(self._run(), "pusher")
 
     async def stop(self) -> None:
         """Stops; what waits stays."""
