@@ -115,10 +115,9 @@ class Lanes:
 
     async def start(self) -> None:
         """Take up what the journal holds. What is offered before waits for this."""
-        for found in await self._journal.open_lanes():
-            if found.direction is self._direction:
-                # What was offered already is in the journal too, after what was there before.
-                self._lanes[found.lane] = Lane(found.lane, on_disk=True)
+        for found in await self._journal.open_lanes(self._direction):
+            # What was offered already is in the journal too, after what was there before.
+            self._lanes[found.lane] = Lane(found.lane, on_disk=True)
         self._started = True
         for lane in self._lanes.values():
             self._run(lane)

@@ -158,8 +158,8 @@ class Journal(Protocol):
     async def postpone(self, entry: Entry, error: str, next_attempt_at: int) -> None:
         """Commit that handling failed for now, why, and when to try again. `error` holds no message content."""
 
-    async def open_lanes(self) -> list[OpenLane]:
-        """All lanes with pending entries."""
+    async def open_lanes(self, direction: Direction | None = None) -> list[OpenLane]:
+        """All lanes (of one direction, or both) with pending entries. They count as being handled from now on."""
 
     async def load(self, direction: Direction, lane: str, after: int, limit: int) -> list[Entry]:
         """Pending entries of the lane with ids above `after`, in order, with their open deliveries, unsealed."""

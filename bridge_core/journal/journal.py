@@ -223,12 +223,15 @@ class DurableJournal:
         work.add("entry_postpone", (entry.id, entry.attempts, next_attempt_at, error))
         await self._writer.commit(work)
 
-    async def open_lanes(self) -> list[OpenLane]:
-        """As `Journal.open_lanes`. From now on a crash counts against the first entry of each lane."""
+    async def open_lanes(self, direction: Direction | None = None) -> list[OpenLane]:
+        """As `Journal.open_lanes`. From now on a crash counts against the first entry of each of these lanes."""
         await self.settled()
         found = await self._database.reader.run(rows.open_lanes)
-        self._database.start_handling()
-        return found
+        if direction is None:
+            self._database.start_handling()
+            return found
+        self._database.start_handling(1 << int(direction))
+        return [lane for lane in found if lane.direction is direction]
 
     async def load(self, direction: Direction, lane: str, after: int, limit: int) -> list[Entry]:
         """As `Journal.load`. What does not open is dead-lettered as unreadable and left out."""

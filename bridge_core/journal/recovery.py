@@ -8,7 +8,7 @@ from typing import Any
 import structlog
 from sqlalchemy import Connection, func, insert, select, update
 
-from bridge_core.engine.ports import DeliveryState
+from bridge_core.engine.ports import DeliveryState, Direction
 from bridge_core.store import meta
 from bridge_core.store.lease import LastRun
 from bridge_core.store.tables import ENTRY_DEAD, ENTRY_PENDING, counter, journal_delivery, journal_entry
@@ -55,9 +55,17 @@ def recover(connection: Connection, last: LastRun, quarantine_after: int, now: i
 
 
 def _count_crashes(connection: Connection, last: LastRun, quarantine_after: int, now: int, found: Found) -> None:
-    """Count the crash against the first entry of each lane, unless it was waiting for a later time to be tried."""
+    """Count the crash against the first entry of each lane that was handled at all, unless it waited for a later time.
+
+    Lanes towards a homeserver that was away were not handled: what waits in them has no part in a crash.
+    """
     entry = journal_entry.c
-    heads = select(func.min(entry.id)).where(entry.state == ENTRY_PENDING).group_by(entry.direction, entry.lane)
+    directions = [int(direction) for direction in Direction if last.handling >> int(direction) & 1]
+    heads = (
+        select(func.min(entry.id))
+        .where((entry.state == ENTRY_PENDING) & entry.direction.in_(directions))
+        .group_by(entry.direction, entry.lane)
+    )
     rows = connection.execute(
         select(entry.id, entry.attempts, entry.crashes, entry.attempts_at_crash).where(
             entry.id.in_(heads) & (entry.next_attempt_at <= last.heartbeat)

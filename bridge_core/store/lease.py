@@ -21,9 +21,9 @@ from bridge_core.store.errors import LeaseError, StartError
 from bridge_core.store.session import Session
 
 ROW = 1
+"""The id of the only row."""
 ALL = 3
 """Both directions, as bits: 1 << Direction."""
-"""The id of the only row."""
 
 
 @dataclass(frozen=True, slots=True)

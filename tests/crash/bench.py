@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 from tests.crash.rig import Rig
 from tests.crash.site import Site
@@ -14,15 +15,16 @@ class Bench:
     def __init__(self, site: Site, folder: Path) -> None:
         self._site = site
         self._folder = folder
-        self._rigs: dict[tuple[tuple[str, str], ...], Rig] = {}
+        self._rigs: dict[tuple[tuple[str, Any], ...], Rig] = {}
 
     @contextlib.asynccontextmanager
-    async def rig(self, **options: str) -> AsyncIterator[Rig]:
+    async def rig(self, **options: Any) -> AsyncIterator[Rig]:
         """A rig whose bridge is stopped. Only one at a time may have its bridge running."""
-        key = tuple(sorted(options.items()))
+        await self._site.repaired()
+        key = tuple(sorted(options.items(), key=lambda item: item[0]))
         rig = self._rigs.pop(key, None)
         if rig is None:
-            rig = Rig(self._site, self._folder, **options)  # type: ignore[arg-type]
+            rig = Rig(self._site, self._folder, **options)
             await rig.__aenter__()
             try:
                 await rig.warm_up()
@@ -35,6 +37,13 @@ class Bench:
             await rig.__aexit__(type(error), error, None)
             raise
         self._rigs[key] = rig
+
+    @contextlib.asynccontextmanager
+    async def fresh(self, **options: Any) -> AsyncIterator[Rig]:
+        """A rig of one's own whose bridge was never started."""
+        await self._site.repaired()
+        async with Rig(self._site, self._folder, **options) as rig:
+            yield rig
 
     async def close(self) -> None:
         """Ends all rigs."""

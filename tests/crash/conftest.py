@@ -5,8 +5,10 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 
+from tests.crash.bench import Bench
 from tests.crash.site import Site
 
 
@@ -20,7 +22,21 @@ async def _shared_site() -> AsyncIterator[Site]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def bench(shared_site: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
+    """Rigs that the tests of a module take in turn."""
+    bench = Bench(await shared_site.repaired(), tmp_path_factory.mktemp("bridges"))
+    yield bench
+    await bench.close()
+
+
 @pytest_asyncio.fixture
 async def site(shared_site: Site) -> Site:
     """Synapse and an IRC server, running whatever the last test did to them."""
     return await shared_site.repaired()
+
+
+@pytest.fixture
+def long(request: pytest.FixtureRequest) -> bool:
+    """Whether `--chaos` was given: then outages last as long as real ones."""
+    return "--chaos" in " ".join(request.config.invocation_params.args)

@@ -4,8 +4,6 @@ import asyncio
 import contextlib
 import re
 from collections.abc import Callable
-from types import TracebackType
-from typing import Self
 
 import aiohttp
 from aiohttp import web
@@ -93,21 +91,27 @@ class FaultyProxy:
         self._runner: web.AppRunner | None = None
         self._session: aiohttp.ClientSession | None = None
 
-    async def __aenter__(self) -> Self:
+    async def start(self) -> None:
+        """Begins to forward."""
         self._session = aiohttp.ClientSession(auto_decompress=False, timeout=aiohttp.ClientTimeout(total=60))
         app = web.Application(client_max_size=100 << 20)
         app.router.add_route("*", "/{path:.*}", self._handle)
         self._runner = web.AppRunner(app, access_log=None, shutdown_timeout=0.5)
         await self._runner.setup()
         await web.TCPSite(self._runner, "127.0.0.1", self.port).start()
-        return self
 
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        assert self._runner is not None and self._session is not None
-        await self._runner.cleanup()
-        await self._session.close()
+    async def stop(self) -> None:
+        """Ends all requests."""
+        if self._runner is not None and self._session is not None:
+            await self._runner.cleanup()
+            await self._session.close()
+            self._runner = self._session = None
+
+    def clear(self) -> dict[str, int]:
+        """No more faults; how many of each kind were made since the last time."""
+        made, self.made = self.made, {}
+        self.fault = lambda method, path: None
+        return made
 
     async def _handle(self, request: web.Request) -> web.StreamResponse:
         fault = self.fault(request.method, request.path)

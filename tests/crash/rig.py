@@ -14,17 +14,19 @@ from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
-from sqlalchemy import create_engine
+from sqlalchemy import create_engine, func, select
 
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
 from bridge_core.demo.process import ChildProcess, free_port, http_answers
+from bridge_core.engine.ports import Direction
 from bridge_core.journal.audit import Audit, audit
 from bridge_core.store.engines import parse
+from bridge_core.store.tables import ENTRY_PENDING, journal_entry
 from bridge_core.testing.faults import KILL_AT
 from registration.namespaces import Template
 from tests.crash.gates import FaultyProxy, Gate
 from tests.crash.report import Books, Outage, Verdict, read_notices
-from tests.crash.site import TOKENS, Site
+from tests.crash.site import TOKENS, Ircd, Site
 from tests.crash.talk import IrcSpeaker, Load, MatrixSpeaker
 from tests.harness import write_config
 
@@ -34,7 +36,7 @@ BOT_NICK = "brdg"
 class Rig:
     """One bridge with a folder, a channel and a room of its own. `network` is irc, or echo where no server is needed.
 
-    `gate` puts a TCP gate between the bridge and the IRC server, `proxy` a faulty proxy before the homeserver.
+    `gate` puts a TCP gate between the bridge and the IRC server, `faulty` a proxy that makes faults before Synapse.
     """
 
     def __init__(
@@ -46,7 +48,8 @@ class Rig:
         unknown: str = "report",
         database: str | None = None,
         gate: bool = False,
-        proxy: FaultyProxy | None = None,
+        faulty: bool = False,
+        ircd: Ircd | None = None,
         settings: Mapping[str, Any] | None = None,
         sections: Mapping[str, Mapping[str, Any]] | None = None,
     ) -> None:
@@ -58,8 +61,9 @@ class Rig:
         self.unknown = unknown
         self.channel = f"#c{number}" if network == "irc" else f"c{number}"
         self.nick = f"talker{number}"
-        self.gate = Gate(site.ircd.port) if gate else None
-        self.proxy = proxy
+        self.ircd = ircd or site.ircd
+        self.gate = Gate(self.ircd.port) if gate else None
+        self.proxy = FaultyProxy(site.synapse.url) if faulty else None
         self.health_port = free_port()
         self.kills = 0
         self.verdicts: list[Verdict] = []
@@ -80,7 +84,7 @@ class Rig:
         if self.network == "irc":
             irc = {
                 "server": "127.0.0.1",
-                "port": self.gate.port if self.gate else self.site.ircd.port,
+                "port": self.gate.port if self.gate else self.ircd.port,
                 "tls": False,
                 "nick": BOT_NICK,
                 "rate": 0,
@@ -107,8 +111,10 @@ class Rig:
             await self.alice.open()
             if self.gate is not None:
                 await self.gate.open()
+            if self.proxy is not None:
+                await self.proxy.start()
             if self.network == "irc":
-                self.irc = IrcSpeaker(self.site.ircd.host, lambda: self.site.ircd.port, self.nick, self.channel)
+                self.irc = IrcSpeaker(self.ircd.host, self.ircd.port, self.nick, self.channel)
                 await self.irc.connect()
         except BaseException:
             await self.close()
@@ -131,6 +137,8 @@ class Rig:
             await self.irc.close()
         if self.gate is not None:
             await self.gate.shut()
+        if self.proxy is not None:
+            await self.proxy.stop()
 
     # The bridge's life
 
@@ -149,6 +157,29 @@ class Rig:
                     return
                 await asyncio.sleep(0.02)
         self.back()
+
+    async def start_without_homeserver(self) -> None:
+        """Starts the bridge and waits until it is in the channel, whatever the homeserver does."""
+        at = time.time()
+        self.child.environment = {}
+        await self.child.start(_at_once, timeout=60)
+        async with asyncio.timeout(60):
+            while not self.joined(at):
+                assert self.child.running, self.child.tail()
+                await asyncio.sleep(0.02)
+        self.back()
+
+    def waiting_for_matrix(self) -> int:
+        """Entries from the network that the journal holds and that have not ended, read beside the running bridge."""
+        engine = create_engine(parse(self.database))
+        try:
+            with engine.connect() as connection:
+                entry = journal_entry.c
+                mine = (entry.state == ENTRY_PENDING) & (entry.direction == int(Direction.TO_MATRIX))
+                query = select(func.count()).where(mine & (entry.network == self.network))
+                return connection.scalar(query) or 0
+        finally:
+            engine.dispose()
 
     async def _ready(self) -> bool:
         return await http_answers(f"http://127.0.0.1:{self.health_port}/health/ready")
@@ -236,6 +267,7 @@ class Rig:
     def load(self, tag: str, *, burst: int = 4, pause: float = 0.12) -> Load:
         """Speakers for both sides, with numbers of their own under a tag."""
         assert self.room
+        tag = f"{tag}{len(self.verdicts)}"
         if self.irc is not None:
             self.irc.tag = tag
             self.irc.said = []

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import re
 import time
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import aiohttp
@@ -58,7 +57,7 @@ class IrcSpeaker:
     """Says `i-TAG-NNNN` in a channel, writes down all it sees there, and comes back when the server does."""
 
     host: str
-    port: Callable[[], int]
+    port: int
     nick: str
     channel: str
     tag: str = ""
@@ -71,7 +70,7 @@ class IrcSpeaker:
         async with asyncio.timeout(timeout):
             while True:
                 try:
-                    self.witness = await Witness.connect(self.host, self.port(), self.nick)
+                    self.witness = await Witness.connect(self.host, self.port, self.nick)
                     await self.witness.join(self.channel)
                     return
                 except (OSError, WitnessClosedError, WitnessTimeoutError):

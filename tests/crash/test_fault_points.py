@@ -1,10 +1,8 @@
 """SIGKILL of the bridge at each named place of both flows, with messages on their way in both directions."""
 
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.demo.matrix_client import MatrixError
 from tests.crash.bench import Bench
@@ -29,13 +27,6 @@ POINTS = [
     "network.after_send",
     "network.confirmed",
 ]
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module", name="bench")
-async def _bench(shared_site: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bench]:
-    bench = Bench(await shared_site.repaired(), tmp_path_factory.mktemp("bridges"))
-    yield bench
-    await bench.close()
 
 
 async def _die_at(bench: Bench, point: str, **options: str) -> None:

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from bridge_core.engine.ports import Outcome
+from bridge_core.engine.ports import Direction, Outcome
 from bridge_core.journal.journal import DurableJournal
 from bridge_core.store.database import Database
 from tests.unit.journal.entries import end, loaded, new, routed
@@ -97,4 +97,20 @@ async def test_a_clean_stop_counts_against_nobody(database_url: str, opened: Ope
     for entry in await loaded(journal):
         for one in await routed(journal, entry):
             journal.settle(end(one, Outcome.REJECTED))
+    await holds(journal)
+
+
+async def test_what_was_not_handled_is_not_blamed(database_url: str, opened: Opened, closing: Closing) -> None:
+    """Crashes while only the other direction was handled (the homeserver is away) set nothing aside."""
+    for crashes in range(5):
+        database = await opened(database_url)
+        journal = await journal_on(database, closing)
+        if not crashes:
+            await journal.append([new("waiting")])
+        assert await journal.open_lanes(Direction.TO_NETWORK) == []
+        await journal.settled()
+        await crash(database, journal)
+    database = await opened(database_url)
+    journal = await journal_on(database, closing)
+    assert [entry.payload for entry in await loaded(journal)] == [b"waiting"]
     await holds(journal)
