@@ -1,4 +1,4 @@
-"""A whole bridge in the test's own process, joined to a homeserver, real or fake, and to whatever networks it is given."""
+"""A whole bridge in the test's own process, joined to a homeserver and to whatever networks it is given."""
 
 import asyncio
 from collections.abc import Mapping
@@ -39,6 +39,7 @@ def write_config(
         user_template="_{network}_{id}",
         alias_template="_{network}_{id}",
         ephemeral=True,
+        protocols=sorted({str(network["type"]) for network in networks.values()}),
     )
     registration = generate(wanted)
     if tokens is not None:
@@ -62,46 +63,45 @@ def write_config(
     return path
 
 
-class Harness:
-    """One bridge and the fake homeserver that it is joined to."""
+class InProcess:
+    """One bridge in this process: started, stopped, started again on the same database.
+
+    `address` is the homeserver's, `port` where it sends transactions, `tokens` those of its registration.
+    """
 
     def __init__(
-        self, folder: Path, networks: Mapping[str, Mapping[str, Any]], adapters: Any = None, **sections: Any
+        self,
+        folder: Path,
+        networks: Mapping[str, Mapping[str, Any]],
+        *,
+        address: str,
+        port: int,
+        tokens: tuple[str, str],
+        adapters: Any = None,
+        **sections: Any,
     ) -> None:
         self.folder = folder
         self.adapters = adapters
         self.networks = networks
         self.sections = sections
-        self.port = free_port()
-        self.appservice = FakeAppservice(url=f"http://127.0.0.1:{self.port}")
-        self.homeserver = FakeHomeserver(appservice=self.appservice)
+        self.address = address
+        self.port = port
+        self.tokens = tokens
         self.bridge: Bridge | None = None
-
-    async def __aenter__(self) -> Self:
-        await self.homeserver.start()
-        self.alice = self.homeserver.user("alice")
-        await self.start_bridge()
-        return self
-
-    async def __aexit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        await self.stop_bridge()
-        await self.homeserver.stop()
 
     async def start_bridge(self) -> Bridge:
         """Start it and wait until it is ready."""
+        await self.begin_bridge()
+        await self.until(lambda: not self.running.health.ready())
+        return self.running
+
+    async def begin_bridge(self) -> Bridge:
+        """Start it, ready or not."""
         path = write_config(
-            self.folder,
-            self.homeserver.url,
-            self.networks,
-            port=self.port,
-            tokens=(self.appservice.as_token, self.appservice.hs_token),
-            **self.sections,
+            self.folder, self.address, self.networks, port=self.port, tokens=self.tokens, **self.sections
         )
         self.bridge = Bridge(load_config(path, {}), adapters=self.adapters)
         await self.bridge.start()
-        await self.until(lambda: not self.running.health.ready())
         return self.bridge
 
     @property
@@ -123,6 +123,46 @@ class Harness:
                 await asyncio.sleep(0.01)
         return found
 
+    async def settled(self) -> None:
+        """Wait until the bridge has nothing on its way in either direction."""
+        engine = self.running.engine
+        await self.until(lambda: not engine.to_matrix.busy() and not engine.to_network.busy())
+        assert await engine.confirmations.settled(10)
+        await self.running.journal.settled()
+
+
+class Harness(InProcess):
+    """One bridge and the fake homeserver that it is joined to."""
+
+    def __init__(
+        self, folder: Path, networks: Mapping[str, Mapping[str, Any]], adapters: Any = None, **sections: Any
+    ) -> None:
+        port = free_port()
+        self.appservice = FakeAppservice(url=f"http://127.0.0.1:{port}")
+        self.homeserver = FakeHomeserver(appservice=self.appservice)
+        super().__init__(
+            folder,
+            networks,
+            address="",
+            port=port,
+            tokens=(self.appservice.as_token, self.appservice.hs_token),
+            adapters=adapters,
+            **sections,
+        )
+
+    async def __aenter__(self) -> Self:
+        await self.homeserver.start()
+        self.address = self.homeserver.url
+        self.alice = self.homeserver.user("alice")
+        await self.start_bridge()
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        await self.stop_bridge()
+        await self.homeserver.stop()
+
     async def portal_room(self, network: str, chat: str) -> str:
         """Join alice to the portal of a chat and return its room."""
         alias = f"#_{network}_{chat}:hs.test"
@@ -135,8 +175,5 @@ class Harness:
 
     async def settled(self) -> None:
         """Wait until nothing is on its way in either direction."""
-        engine = self.running.engine
         await self.homeserver.wait_pushed()
-        await self.until(lambda: not engine.to_matrix.busy() and not engine.to_network.busy())
-        assert await engine.confirmations.settled(10)
-        await self.running.journal.settled()
+        await super().settled()
