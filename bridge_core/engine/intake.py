@@ -14,7 +14,7 @@ from bridge_core.api.network import Accepted, LoginState
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.names import Names, joined
-from bridge_core.engine.payload import encode
+from bridge_core.engine.payload import encode, mended
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, KeyValues, NewEntry, Transactions, Write
 from bridge_core.engine.status import CORE
@@ -164,9 +164,14 @@ class NetworkInbox:
     ) -> list[Accepted]:
         """As `Inbox.receive`."""
         now = self._clock.now_ms()
+        try:
+            payloads = [encode(event) for event in events]
+        except orjson.JSONEncodeError:
+            events = [mended(event) for event in events]
+            payloads = [encode(event) for event in events]
         entries = [
-            NewEntry(Direction.TO_MATRIX, self._network, self._lane(event), encode(event), now, self._key(event))
-            for event in events
+            NewEntry(Direction.TO_MATRIX, self._network, self._lane(event), payload, now, self._key(event))
+            for event, payload in zip(events, payloads, strict=True)
         ]
         writes: list[Write] = []
         if cursor is not None:

@@ -131,6 +131,17 @@ def encode(event: "RemoteEvent | BotNotice") -> bytes:
     return orjson.dumps(_pack(event))
 
 
+def mended(event: RemoteEvent) -> RemoteEvent:
+    """The event with `?` for what is no Unicode text (half surrogate pairs, as lax decoders make them)."""
+    return cast("RemoteEvent", _unpack(_mended(_pack(event))))
+
+
+def _mended(value: Any) -> Any:
+    if value.__class__ is str:
+        return value.encode("utf-8", "replace").decode()
+    return [_mended(item) for item in value] if value.__class__ is list else value
+
+
 def decode(payload: bytes, version: int) -> "RemoteEvent | BotNotice":
     """The event of a payload. Raises PayloadError when it cannot be read."""
     if version != VERSION:

@@ -75,16 +75,25 @@ class RoomMaker:
             except MatrixRejectedError as error:
                 log.error("portal_room_not_made", network=portal.network, chat=portal.chat, error=str(error))
 
+    def alias(self, portal: PortalRow) -> str:
+        """The alias localpart of a portal's room: no other portal of the network has the same.
+
+        Chats may be called anything, so the separator in front of the receiver is doubled where it is part of an id.
+        """
+        name = portal.chat.replace("\x1f", "\x1f\x1f")
+        if portal.receiver:
+            name += f"\x1f/{portal.receiver}"
+        return self._names.alias(portal.network, ChatId(name))
+
     async def _spec(self, portal: PortalRow) -> RoomSpec:
         meta, info, owner = await self._describe(portal)
         name = (info.name if info else None) or portal.name or portal.chat
         topic = (info.topic if info else None) or portal.topic
-        chat = ChatId(f"{portal.chat}/{portal.receiver}") if portal.receiver else portal.chat
         invite = tuple(UserId(user) for user in portal.options.get("invite", ()))
         if owner is not None and owner not in invite:
             invite = (*invite, owner)
         return RoomSpec(
-            alias_localpart=self._names.alias(portal.network, chat),
+            alias_localpart=self.alias(portal),
             name=name,
             topic=topic,
             invite=invite,
