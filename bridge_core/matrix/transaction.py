@@ -117,7 +117,8 @@ def _is_event(event: Any) -> bool:
         return False
     for key in _ID_KEYS:
         value = event.get(key)
-        if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID:
+        # No grammar of ids has NUL, and PostgreSQL's text cannot: stored or refused, it would stop the queue.
+        if not isinstance(value, str) or not 0 < len(value) <= _MAX_ID or "\0" in value:
             return False
     return isinstance(event.get("state_key", ""), str)
 

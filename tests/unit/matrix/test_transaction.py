@@ -40,6 +40,7 @@ def test_the_digest_is_of_the_body() -> None:
         {**GOOD, "event_id": 7},
         {**GOOD, "event_id": ""},
         {**GOOD, "event_id": "$" + "e" * 300},
+        {**GOOD, "room_id": "!r\0"},
         {**GOOD, "content": "x"},
         {**GOOD, "state_key": 7},
         {key: value for key, value in GOOD.items() if key != "sender"},
