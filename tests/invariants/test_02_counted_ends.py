@@ -16,10 +16,11 @@ from bridge_core.api.errors import (
     UnsupportedError,
 )
 from bridge_core.api.events import RemoteGap
-from bridge_core.api.ids import ChatId, MessageId
+from bridge_core.api.ids import ChatId, MessageId, NetworkId
 from bridge_core.api.network import LoginStatus, Sent
+from bridge_core.cli.main import main
 from tests.harness import Harness
-from tests.invariants.scenes import CAROL, balances, notices, receive, rows, said, say
+from tests.invariants.scenes import CAROL, balances, locked, notices, receive, rows, said, say
 from tests.scripted import Script
 
 
@@ -92,7 +93,7 @@ async def test_every_end_towards_matrix_is_counted(bridge: Harness, script: Scri
 
 
 async def test_a_lane_gives_up_after_the_retry_window(bridge: Harness, script: Script) -> None:
-    """What cannot be delivered for that long is a dead letter with its content, its sender is told, others go on."""
+    """What cannot be delivered for that long is a dead letter and its sender is told; a replay delivers it."""
     room = await bridge.portal_room("net", "lobby")
 
     def away(message: Any, attempt: Any) -> Sent:
@@ -107,6 +108,12 @@ async def test_a_lane_gives_up_after_the_retry_window(bridge: Harness, script: S
     found = (await balances(bridge))["net", 0]
     assert (found.dead, found.delivered) == (1, 1)
     assert rows(bridge, "SELECT payload IS NOT NULL FROM journal_entry WHERE state = 2") == [(1,)]
+    await bridge.stop_bridge()
+    assert await asyncio.to_thread(main, ["journal", "replay", "--all", "-c", str(bridge.folder / "config.yaml")]) == 0
+    await bridge.start_bridge()
+    await bridge.until(lambda: len(script.sent) == 2)
+    found = (await balances(bridge))["net", 0]
+    assert (script.texts(), found.dead, found.delivered) == (["in time", "too late"], 0, 2)
 
 
 async def test_a_lane_towards_matrix_gives_up_too(bridge: Harness, script: Script) -> None:
@@ -119,6 +126,35 @@ async def test_a_lane_towards_matrix_gives_up_too(bridge: Harness, script: Scrip
     found = (await balances(bridge))["net", 1]
     assert (found.dead, found.delivered, found.dead_rows) == (1, 1, 1)
     assert said(bridge, room, "bob") == ["in time"]
+
+
+async def test_giving_up_waits_until_it_can_be_stored(bridge: Harness, script: Script) -> None:
+    """While the database is locked nothing can be given up: the entry is kept, not sent again, and the lane goes on."""
+    room = await bridge.portal_room("net", "lobby")
+    await bridge.settled()
+    tried: list[str] = []
+    reached, go_on = asyncio.Event(), asyncio.Event()
+    client = bridge.running.networks.get(NetworkId("net")).main  # type: ignore[union-attr]
+    send = client.send  # type: ignore[union-attr]
+
+    async def sends(message: Any, attempt: Any) -> Sent:
+        tried.append(message.content.text[0].text)
+        if tried == ["a bug"]:
+            reached.set()
+            await go_on.wait()
+            raise ValueError("a bug")
+        return await send(message, attempt)
+
+    client.send = sends  # type: ignore[union-attr,method-assign]
+    bridge.alice.send(room, "a bug")
+    await reached.wait()
+    async with locked(bridge):
+        go_on.set()
+        await bridge.until(lambda: not bridge.running.database.available)
+    bridge.alice.send(room, "after it")
+    found = (await balances(bridge))["net", 0]
+    assert (tried, found.dead, found.delivered) == (["a bug", "after it"], 1, 1)
+    assert len(notices(bridge, room)) == 1
 
 
 async def test_what_waits_when_a_room_is_unbridged_is_refused(bridge: Harness, script: Script) -> None:

@@ -1,15 +1,19 @@
 """Invariant 9: content at rest is sealed, and erased at completion."""
 
+import asyncio
 import io
 import json
 from collections.abc import AsyncIterator
 from typing import Any
+
+import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteMessage
 from bridge_core.api.ids import ChatId
 from bridge_core.api.network import LoginStatus, Sent
+from bridge_core.cli.main import main
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, balances, files_of, receive, rows, say
 from tests.scripted import Script
@@ -129,3 +133,28 @@ async def test_the_log_holds_no_content(bridge: Harness, script: Script, log: io
     told = [line for line in lines if line.get("level") != "debug"]
     secrets = [*MARKS.values(), bridge.appservice.as_token, bridge.appservice.hs_token]
     assert [line for line in told if any(secret in json.dumps(line) for secret in secrets)] == []
+
+
+async def test_an_admins_view_hides_contents_until_they_are_revealed(
+    bridge: Harness, script: Script, log: io.StringIO, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """`journal list` and `show` tell all about a message but what it says; `--reveal` does, and is logged."""
+
+    def bug(message: Any, attempt: Any) -> Sent:
+        raise ValueError("a bug")
+
+    script.answer = bug
+    room = await bridge.portal_room("net", "lobby")
+    bridge.alice.send(room, MARKS["said"])
+    await balances(bridge)
+    ((entry,),) = rows(bridge, "SELECT id FROM journal_entry WHERE state = 2")
+    config = ["-c", str(bridge.folder / "config.yaml")]
+    for command in (["list", "--state", "all"], ["list"], ["show", str(entry)]):
+        assert await asyncio.to_thread(main, ["journal", *command, *config]) == 0
+    shown = capsys.readouterr().out
+    assert str(entry) in shown and "internal error" in shown
+    assert MARKS["said"] not in shown
+    assert await asyncio.to_thread(main, ["journal", "show", str(entry), "--reveal", *config]) == 0
+    captured = capsys.readouterr()
+    assert MARKS["said"] in captured.out
+    assert "journal_content_revealed" in captured.out + captured.err + log.getvalue()
