@@ -49,10 +49,6 @@ class Planned:
     ignored: str = ""
 
 
-def _by_id(entry: Entry) -> int:
-    return entry.id
-
-
 class LaneHandler(Protocol):
     """What is done with the entries of one direction."""
 
@@ -153,7 +149,6 @@ class Lanes:
         if lane is None:
             lane = self._lanes[entry.lane] = Lane(entry.lane, last=entry.id, highest=entry.id)
         lane.again.append(entry)
-        self._held += 1
         if not lane.running:
             self._run(lane)
 
@@ -183,26 +178,32 @@ class Lanes:
         try:
             while not self._stopping:
                 if lane.again:
-                    lane.queue = deque(sorted([*lane.again, *lane.queue], key=_by_id))
-                    lane.again = []
-                if not lane.queue:
-                    if not lane.on_disk:
-                        break
+                    self._merge(lane)
+                if lane.queue:
+                    await self._step(lane)
+                elif lane.on_disk:
                     await self._load(lane)
-                    continue
-                await self._step(lane)
+                else:
+                    break
         finally:
             lane.running = False
             if not (lane.queue or lane.on_disk or lane.again):
                 self._lanes.pop(lane.name, None)
 
+    def _merge(self, lane: Lane) -> None:
+        entries = {entry.id: entry for entry in (*lane.again, *lane.queue)}
+        self._held += len(entries) - len(lane.queue)
+        lane.queue = deque(entries[number] for number in sorted(entries))
+        lane.again = []
+
     async def _load(self, lane: Lane) -> None:
         window = self._settings.window
         try:
             entries = await self._journal.load(self._direction, lane.name, lane.last, window)
-        except TransientError as error:
-            log.warning("lane_load_failed", lane=lane.name, error=str(error))
-            await self._pause(self._settings.first_delay)
+        except Exception as error:
+            # Whatever it is, the lane must not end here: nobody would start it again.
+            log.warning("lane_load_failed", lane=lane.name, error=str(error) or repr(error))
+            await self._pause(self._settings.max_delay if not isinstance(error, TransientError) else 0.5)
             return
         for entry in entries:
             entry.unsettled = len(entry.deliveries)

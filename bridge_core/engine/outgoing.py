@@ -248,10 +248,22 @@ class Outgoing:
             portal = self._portals.by_id(int(delivery.target))
             if portal is not None:
                 self._delivered(entry, delivery, portal, future.result())
+            else:  # unbridged meanwhile: it arrived all the same
+                self._settle(entry, delivery, Outcome.DELIVERED, "")
             return
         self._tasks.start(self._failed(entry, delivery, error), "unconfirmed")
 
     async def _failed(self, entry: Entry, delivery: Delivery, error: BaseException) -> None:
+        while True:
+            try:
+                await self._end_failed(entry, delivery, error)
+            except TransientError as failure:
+                log.warning("failure_not_stored", entry=entry.id, error=str(failure))
+                await self._clock.sleep(1.0)
+            else:
+                return
+
+    async def _end_failed(self, entry: Entry, delivery: Delivery, error: BaseException) -> None:
         if isinstance(error, RejectedError):
             await self._rejected(entry, delivery, str(error))
         elif isinstance(error, UnknownOutcomeError):
@@ -267,6 +279,7 @@ class Outgoing:
         if network is not None and network.options.unknown is Unknown.RESEND:
             await self._try_again(entry, delivery)
             return
+        delivery.request = None  # in doubt, whatever else happens to the lane: it must not look as if never tried
         log.warning("delivery_unknown", network=delivery.network, entry=entry.id, reason=reason)
         await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason, certain=False)
         self._settle(entry, delivery, Outcome.REJECTED, f"unknown outcome: {reason}")
