@@ -180,7 +180,7 @@ class Lanes:
                 if lane.again:
                     self._merge(lane)
                 if lane.queue:
-                    await self._step(lane)
+                    await self._guarded_step(lane)
                 elif lane.on_disk:
                     await self._load(lane)
                 else:
@@ -212,6 +212,14 @@ class Lanes:
         if entries:
             lane.last = max(lane.last, entries[-1].id)
         lane.on_disk = len(entries) >= window or lane.highest > lane.last
+
+    async def _guarded_step(self, lane: Lane) -> None:
+        try:
+            await self._step(lane)
+        except Exception:
+            # Not even a failure to note a failure may end the lane: nobody would start it again.
+            log.exception("lane_stumbled", lane=lane.name)
+            await self._pause(self._settings.max_delay)
 
     async def _step(self, lane: Lane) -> None:
         batch = [lane.queue[index] for index in range(min(len(lane.queue), self._settings.batch))]
