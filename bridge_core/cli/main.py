@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import importlib
-import importlib.util
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -36,7 +35,6 @@ COMMANDS = {
     "run": Entry("bridge_core.cli.run", "run the bridge"),
     "journal": Entry("bridge_core.cli.journal", "list, show, replay or drop deliveries"),
     "db": Entry("bridge_core.cli.db", "look after the database"),
-    "new-network": Entry("bridge_core.cli.new_network", "start an adapter of your own"),
 }
 
 # Exit codes: 0 done, 1 something is wrong and was said, 2 wrong usage (argparse), 130 interrupted.
@@ -76,10 +74,6 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Command | None
     subparsers = parser.add_subparsers(metavar="COMMAND", dest="command")
     module: Command | None = None
     for name, entry in COMMANDS.items():
-        if importlib.util.find_spec(entry.module) is None:
-            if name == chosen:
-                parser.error(f"this version has no command {name}")
-            continue
         subparser = subparsers.add_parser(name, help=entry.help, description=entry.help)
         if name == chosen:
             module = cast(Command, importlib.import_module(entry.module))
@@ -103,12 +97,13 @@ class _Version(str):
 
 def _told(error: Exception) -> str | None:
     """The words of an expected error; None for a mistake of ours, which deserves its traceback."""
+    from bridge_core.api.errors import BridgeError
     from bridge_core.config.problems import ConfigError
     from registration.document import DocumentError
     from registration.model import RegistrationError
     from registration.namespaces import TemplateError
 
-    expected = (ConfigError, RegistrationError, DocumentError, TemplateError, OSError)
+    expected = (BridgeError, ConfigError, RegistrationError, DocumentError, TemplateError, OSError)
     return str(error) if isinstance(error, expected) else None
 
 
