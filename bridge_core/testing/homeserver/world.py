@@ -159,8 +159,10 @@ class World:
             self.aliases[alias] = room.id
         self.emit(room, creator, "m.room.create", {"room_version": version}, state_key="")
         self.set_member(room, creator, creator, "join")
-        levels: dict[str, Any] = {"users": {creator: 100} if listed else {}, **_LEVELS, **override}
         public = body.get("preset", body.get("visibility")) in {"public_chat", "public"}
+        levels: dict[str, Any] = {"users": {creator: 100} if listed else {}, **_LEVELS}
+        levels |= {} if public else {"invite": 0}
+        levels |= override
         state: dict[tuple[str, str], dict[str, Any]] = {("m.room.power_levels", ""): levels}
         if alias is not None:
             state["m.room.canonical_alias", ""] = {"alias": alias}
