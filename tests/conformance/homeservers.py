@@ -1,11 +1,13 @@
 """The homeservers on which the contract of the Matrix side is tested, behind one face."""
 
+import asyncio
 import json
 import secrets
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Protocol
+from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
@@ -16,6 +18,8 @@ from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver, FakeP
 
 ID = "matrix-bridge"
 SERVER = "hs.test"
+
+Event = dict[str, Any]
 
 
 class Homeserver(Protocol):
@@ -50,12 +54,65 @@ class Human:
             answer = await response.json()
             return {**answer, "status": response.status} if response.status >= 400 else answer
 
-    async def send(self, room: str, body: str) -> str:
-        """Sends a text and returns its id."""
-        txn = secrets.token_hex(8)
-        content = {"msgtype": "m.text", "body": body}
-        answer = await self.call("PUT", f"rooms/{room}/send/m.room.message/{txn}", content)
+    async def send(self, room: str, body: str, msgtype: str = "m.text", **more: Any) -> str:
+        """Sends a message and returns its id; `more` are further keys of its content."""
+        return await self.send_event(room, {"msgtype": msgtype, "body": body, **more})
+
+    async def send_event(self, room: str, content: dict[str, Any], event_type: str = "m.room.message") -> str:
+        """Sends any event and returns its id."""
+        answer = await self.call("PUT", f"rooms/{room}/send/{event_type}/{secrets.token_hex(8)}", content)
         return str(answer["event_id"])
+
+    async def edit(self, room: str, event: str, body: str) -> str:
+        """Replaces a text."""
+        new = {"msgtype": "m.text", "body": body}
+        relation = {"rel_type": "m.replace", "event_id": event}
+        return await self.send_event(room, {**new, "body": f"* {body}", "m.new_content": new, "m.relates_to": relation})
+
+    async def react(self, room: str, event: str, key: str) -> str:
+        """Reacts to an event."""
+        relation = {"rel_type": "m.annotation", "event_id": event, "key": key}
+        return await self.send_event(room, {"m.relates_to": relation}, "m.reaction")
+
+    async def redact(self, room: str, event: str, reason: str = "") -> str:
+        """Redacts an event and returns the redaction's id."""
+        body = {"reason": reason} if reason else {}
+        answer = await self.call("PUT", f"rooms/{room}/redact/{quote(event)}/{secrets.token_hex(8)}", body)
+        return str(answer["event_id"])
+
+    async def join(self, room_or_alias: str) -> str:
+        """Joins and returns the room's id."""
+        answer = await self.call("POST", f"join/{quote(room_or_alias, safe='')}")
+        return str(answer["room_id"])
+
+    async def upload(self, data: bytes, mime: str, name: str) -> str:
+        """Uploads a file and returns its mxc address."""
+        url = f"{self._url}/_matrix/media/v3/upload"
+        headers = {**self._headers, "Content-Type": mime}
+        async with self._session.post(url, params={"filename": name}, data=data, headers=headers) as response:
+            return str((await response.json())["content_uri"])
+
+    async def download(self, mxc: str) -> bytes:
+        """A file's bytes."""
+        url = f"{self._url}/_matrix/client/v1/media/download/{mxc.removeprefix('mxc://')}"
+        async with self._session.get(url, headers=self._headers) as response:
+            assert response.status == 200, await response.text()
+            return await response.read()
+
+    async def sees(self, room: str, match: Callable[[Event], bool], timeout: float = 20) -> Event:
+        """The first event of the room that matches, waiting for it. Raises TimeoutError."""
+        found: list[Event] = []
+        try:
+            async with asyncio.timeout(timeout):
+                while True:
+                    found = await self.timeline(room)
+                    for event in found:
+                        if match(event):
+                            return event
+                    await asyncio.sleep(0.03)
+        except TimeoutError:
+            last = [(event["sender"], event["type"], event["content"]) for event in found[-4:]]
+            raise TimeoutError(f"{self.id} did not see it in {timeout:g} s; last: {last}") from None
 
     async def timeline(self, room: str) -> list[dict[str, Any]]:
         """The last hundred events, oldest first."""
