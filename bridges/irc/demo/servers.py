@@ -82,7 +82,7 @@ def inspircd_config(
 <type name="NetAdmin" classes="All" vhost="netadmin.{name}">
 <performance softlimit="4096" somaxconn="128" quietbursts="yes" nouserdns="yes" limitsomaxconn="true">
 <dns timeout="1" server="{HOST}">
-<options prefixquit="Quit: " hostintopic="yes" defaultmodes="nt" splitwhois="no">
+<options prefixquit="Quit: " hostintopic="yes" defaultmodes="not" splitwhois="no">
 <limits maxnick="31" maxchan="64" maxmodes="20" maxident="12" maxhost="64" maxquit="255" maxtopic="390"
   maxkick="300" maxreal="130" maxaway="200" maxline="512">
 <log method="file" type="* -USERINPUT -USEROUTPUT" level="default" target="{directory}/ircd.log">
