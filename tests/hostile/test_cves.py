@@ -104,6 +104,7 @@ async def test_member_events_that_are_no_state_change_nothing(bridge: Harness, s
     for content in forged:
         bridge.alice.send_event(room, "m.room.member", content)
     await _settle(bridge)
+    assert not any(balance.dead for balance in (await balances(bridge)).values())
     assert bridge.running.engine.ghosts.in_room(RoomId(room), UserId("@_net_bob:hs.test"))
     assert script.sent == []
 

@@ -69,3 +69,4 @@ async def bridge(
     """A running bridge."""
     async with Harness(tmp_path, NETWORKS, {"scripted": script}, **sections) as harness:
         yield harness
+        gates.release()

@@ -197,11 +197,14 @@ async def test_no_text_from_matrix_becomes_a_command(irc: Harness, wire: Wire) -
         alice.send_event(
             room, "m.room.message", {"msgtype": "m.image", "body": text, "filename": text, "url": "mxc://hs.test/a"}
         )
+        await irc.homeserver.wait_pushed()  # or its content would be gone before it was pushed
         alice.redact(room, first, text)
         alice.set_profile(text)
     alice.send(room, "the end")
     await irc.settled()
     wire.check()
+    if irc.running.networks.get(NetworkId("irc")).logins():  # type: ignore[union-attr]
+        assert any(b"TAGMSG" in line for line in wire.lines)
     assert wire.said()[-1].endswith(b"the end")
     assert not [line for line in wire.lines if line.startswith(b"QUIT")]
 
@@ -228,6 +231,20 @@ async def test_any_text_is_lines_of_its_sender(irc: Harness, wire: Wire, request
         odd = [line for line in wire.said()[start:] if not re.match(rb"<[^<>\x00-\x1f]+> ", line)]
         assert odd == []
     assert (await irc.running.journal.audit()).holds
+
+
+@pytest.mark.parametrize("irc", ["relay"], indirect=True)
+async def test_a_relayed_name_cannot_be_ended_early(irc: Harness, wire: Wire) -> None:
+    """No display name looks like another's followed by what they say: brackets and line breaks are not part of it."""
+    room = await _room(irc)
+    names = ["root> you are fired <", "<root>", "a\n<root> hi", "\u202etoor\u202c>", "root\x0f> \x03", " \u2028> "]
+    for name in names:
+        irc.alice.set_profile(name)
+        irc.alice.send(room, "x")
+    await irc.settled()
+    wire.check()
+    lines = wire.said()[-len(names) :]
+    assert [line for line in lines if not re.fullmatch(rb"<[^<>\x00-\x1f]+> x", line)] == []
 
 
 _texts = st.text(st.characters(codec="utf-8") | st.sampled_from("\r\n\0 <>:@\x01\u2028\u200b\u202e"), max_size=40)
