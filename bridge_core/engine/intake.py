@@ -7,6 +7,7 @@ from typing import Any, Final, Protocol
 
 import orjson
 
+from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteEvent, RemoteMember, RemoteRename
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
@@ -35,12 +36,18 @@ async def stored(
 ) -> list[Accepted]:
     """Commit the entries and hand them to their lanes; both or neither, also when the caller is cancelled meanwhile."""
 
-    async def both() -> list[Accepted]:
-        accepted = await journal.append(entries, writes)
+    async def both() -> list[Accepted] | BridgeError:
+        try:
+            accepted = await journal.append(entries, writes)
+        except BridgeError as error:
+            return error  # the caller's to handle: it is no failure of the task
         lanes.offer(entries, accepted, events)
         return accepted
 
-    return await asyncio.shield(tasks.spawn(both(), "intake"))
+    result = await asyncio.shield(tasks.spawn(both(), "intake"))
+    if isinstance(result, BridgeError):
+        raise result
+    return result
 
 
 _DEPTH: Final = 100

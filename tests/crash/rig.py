@@ -8,12 +8,12 @@ import signal
 import sys
 import tempfile
 import time
-from collections.abc import Mapping
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 from urllib.parse import quote
 
+from ruamel.yaml import YAML
 from sqlalchemy import create_engine, func, select
 
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
@@ -50,8 +50,7 @@ class Rig:
         gate: bool = False,
         faulty: bool = False,
         ircd: Ircd | None = None,
-        settings: Mapping[str, Any] | None = None,
-        sections: Mapping[str, Mapping[str, Any]] | None = None,
+        busy_timeout: str = "10s",
     ) -> None:
         number = next(site.numbers)
         self.site = site
@@ -69,7 +68,7 @@ class Rig:
         self.verdicts: list[Verdict] = []
         self.outages: list[Outage] = []
         self.database = database or f"sqlite:///{self.folder / 'bridge.db'}"
-        self._write(settings or {}, sections or {})
+        self._write(busy_timeout)
         self.child = ChildProcess(
             [sys.executable, "-m", "bridge_core.cli.main", "run", "-c", str(self.folder / "config.yaml")],
             log=self.folder / "bridge.log",
@@ -79,7 +78,7 @@ class Rig:
         self.alice = MatrixClient(site.synapse.url, site.token)
         self.irc: IrcSpeaker | None = None
 
-    def _write(self, settings: Mapping[str, Any], sections: Mapping[str, Mapping[str, Any]]) -> None:
+    def _write(self, busy_timeout: str) -> None:
         irc: dict[str, Any] = {}
         if self.network == "irc":
             irc = {
@@ -92,19 +91,20 @@ class Rig:
                 "reconnect_min": 0.3,
                 "reconnect_max": 1,
             }
-        network = {"type": self.network, "portals": [self.channel], "unknown": self.unknown, **irc, **settings}
-        more: dict[str, Any] = {"health": {"listen": f"127.0.0.1:{self.health_port}"}, "logging": {"level": "debug"}}
-        for name, section in (sections or {}).items():
-            more[name] = {**more.get(name, {}), **section}
-        write_config(
+        network = {"type": self.network, "portals": [self.channel], "unknown": self.unknown, **irc}
+        path = write_config(
             self.folder,
             self.proxy.url if self.proxy else self.site.synapse.url,
             {self.network: network},
             port=self.site.port,
             tokens=TOKENS,
             database=self.database,
-            **more,
+            health={"listen": f"127.0.0.1:{self.health_port}"},
+            logging={"level": "info"},
         )
+        config = YAML(typ="safe").load(path)
+        config["database"]["busy_timeout"] = busy_timeout
+        path.write_text(json.dumps(config, indent=1))
 
     async def __aenter__(self) -> Self:
         try:
@@ -126,7 +126,7 @@ class Rig:
     ) -> None:
         if error is not None:
             sys.stderr.write(f"the end of the bridge's log:\n{self.child.tail()}\n")
-            shutil.copy(self.child.log, tempfile.gettempdir() + "/crash-test-bridge.log")
+            shutil.copytree(self.folder, Path(tempfile.gettempdir()) / "crash-test-bridge", dirs_exist_ok=True)
         await self.close()
 
     async def close(self) -> None:
@@ -148,8 +148,7 @@ class Rig:
         With `kill_at` (a fault point and how often it is passed) it may be dead when this returns.
         """
         at = time.time()
-        self.child.environment = {KILL_AT: kill_at} if kill_at else {}
-        await self.child.start(_at_once, timeout=60)
+        await self.begin(kill_at)
         async with asyncio.timeout(60):
             while not (await self._ready() and self.joined(at)):
                 if not self.child.running:
@@ -158,11 +157,15 @@ class Rig:
                 await asyncio.sleep(0.02)
         self.back()
 
+    async def begin(self, kill_at: str = "") -> None:
+        """Starts the bridge and waits for nothing."""
+        self.child.environment = {KILL_AT: kill_at} if kill_at else {}
+        await self.child.start(_at_once, timeout=60)
+
     async def start_without_homeserver(self) -> None:
         """Starts the bridge and waits until it is in the channel, whatever the homeserver does."""
         at = time.time()
-        self.child.environment = {}
-        await self.child.start(_at_once, timeout=60)
+        await self.begin()
         async with asyncio.timeout(60):
             while not self.joined(at):
                 assert self.child.running, self.child.tail()

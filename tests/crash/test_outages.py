@@ -1,12 +1,12 @@
 """The homeserver or the IRC server dies or is away, alone or together with the bridge, with messages on their way."""
 
 import asyncio
-import time
 
 import pytest
 
 from tests.crash.bench import Bench
 from tests.crash.gates import every
+from tests.crash.outages import restart_ircd
 from tests.crash.rig import Rig
 
 pytestmark = [pytest.mark.crash, pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
@@ -152,21 +152,6 @@ async def test_rooms_and_ghosts_are_made_once_whatever_the_homeserver_answers(be
         await load.stop()
         assert rig.proxy.clear()
         await rig.finish(load)
-
-
-async def restart_ircd(rig: Rig, *, wait: bool = True) -> None:
-    """Kills and starts the IRC server; the witness is back in the channel before the bridge may connect."""
-    assert rig.gate is not None and rig.irc is not None
-    rig.away("ircd")
-    rig.ircd.kill()
-    await rig.gate.shut()
-    await rig.irc.close()
-    await rig.ircd.start()
-    await rig.irc.connect()
-    at = time.time()
-    await rig.gate.open()
-    if wait:
-        await rig.wait_back(at)
 
 
 async def _accepted(rig: Rig, count: int) -> None:
