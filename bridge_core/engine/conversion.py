@@ -33,6 +33,8 @@ from bridge_core.engine.rooms import RoomMaker
 
 Referring = RemoteEdit | RemoteRedaction | RemoteReaction
 _MESSAGE: Final = "m.room.message"
+_LATEST: Final = 253_402_300_799_000
+"""The last second that has a date, in milliseconds: networks say what they like."""
 
 
 class NothingToDo(BridgeError):  # noqa: N818 - not a failure: the event ends here, counted with this reason
@@ -287,7 +289,8 @@ class Conversion:
         if portal is None or not portal.rooms:
             raise NothingToDo("nobody reads this chat yet")
         since, until = (
-            datetime.fromtimestamp(ms / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S") for ms in (event.since, event.until)
+            datetime.fromtimestamp(min(max(ms, 0), _LATEST) / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+            for ms in (event.since, event.until)
         )
         text = f"Messages between {since} and {until} UTC may be missing here: {event.reason}"
         return [await self._notice(entry, room, text, None, None) for room in portal.rooms]

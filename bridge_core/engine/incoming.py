@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 import structlog
 
-from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId
 from bridge_core.engine import requests
@@ -67,7 +66,8 @@ class Incoming:
             except NothingToDo as reason:
                 plan.append(Planned(entry, ignored=str(reason)))
                 continue
-            except BridgeError:
+            except Exception:
+                # Whatever it is, it concerns this entry alone: those before it go first, then it is the first.
                 if plan:
                     break
                 raise
