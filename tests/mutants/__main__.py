@@ -1,7 +1,7 @@
 """Breaks the code on purpose, one patch after another, and expects the test that the patch names to go red.
 
-``python -m tests.mutants [NAME...]`` works on copies in a temporary folder. First all named tests are run on the code as
-it is, and must be green. Exit status 1 when one is not, when a mutant survives, or when a patch does not fit.
+``python -m tests.mutants [NAME...]`` works on copies in a temporary folder. First all named tests are run on the code
+as it is, and must be green. Exit status 1 when one is not, when a mutant survives, or when a patch does not fit.
 """
 
 import argparse
