@@ -185,14 +185,8 @@ class Town:
         await user.send_text(place.room, said)
         await place.witness.wait_text(said, place.channel, since=mark)
         await self.harness.until(lambda: self.ready(place, user), 20)
-        joined = [
-            line.nick
-            for line in place.witness.lines
-            if line.command == "JOIN"
-            and line.params[0] == place.channel
-            and not self.is_relay(place.network, line.nick)
-        ]
-        return joined[-1]
+        joins = [line for line in place.witness.lines if line.command == "JOIN" and line.params[0] == place.channel]
+        return next(line.nick for line in reversed(joins) if not self.is_relay(place.network, line.nick))
 
     def ready(self, place: Place, user: MatrixClient) -> bool:
         """Whether a user's own connection would speak in the channel now."""
