@@ -126,11 +126,12 @@ async def test_a_restarted_synapse_numbers_transactions_anew(
     async with Town(ground, tmp_path, {"ng": (servers[1], {})}) as town:
         place = await town.place("ng")
         intake = town.harness.running.engine.intake
-        accept, ids, losses = intake.accept, list[int](), list[int]()
+        accept, ids, losses, seen = intake.accept, list[int](), list[int](), set[str]()
 
         async def recorded(txn: Any) -> None:
             ids.append(int(txn.id))
             await accept(txn)
+            seen.update(event["event_id"] for event in txn.events)
             if any(event["content"].get("body") == "lost answer" for event in txn.events):
                 losses.append(ids[-1])
                 if len(losses) == 1:
@@ -143,9 +144,9 @@ async def test_a_restarted_synapse_numbers_transactions_anew(
         await place.witness.wait_text(early[-1], place.channel)
         known = len(ids)
         place.witness.privmsg(place.channel, "said before")
-        await town.alice.wait_for_message(place.room, "said before")
-        await town.harness.until(lambda: unanswered(ground) == 0)
-        await ground.synapse.stop()
+        before = await town.alice.wait_for_message(place.room, "said before")
+        await town.harness.until(lambda: before["event_id"] in seen and unanswered(ground) == 0)
+        ground.synapse.kill()
         place.witness.privmsg(place.channel, "said while Synapse is away")
         await ground.synapse.start()
         late = ["lost answer", *(f"late {number}" for number in range(4))]
