@@ -32,6 +32,7 @@ from bridge_core.journal.journal import DurableJournal, JournalSettings
 from bridge_core.matrix.adapter_routes import AdapterRoutes
 from bridge_core.matrix.guarded import GuardedFetch
 from bridge_core.matrix.http import AppserviceHttp
+from bridge_core.matrix.leftovers import Leftovers
 from bridge_core.matrix.links import MediaLinks
 from bridge_core.matrix.listener import Listener
 from bridge_core.matrix.side import AppserviceSide
@@ -48,6 +49,8 @@ from registration.namespaces import Template
 log = structlog.get_logger(__name__)
 
 _RETRY = (1.0, 15.0)
+_NOTICED = 0.2
+"""Seconds until the homeserver has noticed a refusal, so that a ping makes it try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +114,7 @@ class Bridge:
             timeout=config.homeserver.request_timeout,
             connections=config.homeserver.max_connections,
         )
-        self._blobs = BlobSpool(loaded.path.parent / "spool", self._secret, 20 * config.media.max_size)
+        self._blobs = BlobSpool(loaded.spool_path, self._secret, 20 * config.media.max_size)
         self._fetch = GuardedFetch()
         self._routes = AdapterRoutes()
         permissions = ConfiguredPermissions(config)
@@ -190,7 +193,7 @@ class Bridge:
         config = self._config
         app = AppserviceHttp(
             hs_token,
-            self.engine.intake,
+            Leftovers(self.engine.intake, lambda: self._tasks.start(self._ask_again(), "ask-again"), self._clock),
             EngineQueries(self.engine),
             legacy=config.appservice.legacy_routes,
             limit=config.appservice.max_body,
@@ -340,6 +343,13 @@ class Bridge:
         await self._name_bot()
         self._tasks.start(self._finish_rooms(), "unfinished-rooms")
         await self._adopt_rooms()
+        await self._ping()
+
+    async def _ask_again(self) -> None:
+        await self._clock.sleep(_NOTICED)
+        await self._ping()
+
+    async def _ping(self) -> None:
         try:
             await self.matrix.ping(self._config.appservice.id)
         except SetupProblemError as error:
