@@ -41,6 +41,14 @@ class LoadedConfig:
             return f"sqlite:///{(self.path.parent / url.removeprefix('sqlite:///')).resolve()}"
         return "postgresql" + url.removeprefix("postgres") if url.startswith("postgres:") else url
 
+    @property
+    def spool_path(self) -> Path:
+        """The folder of files on their way. Nothing but this and an SQLite database is ever written."""
+        given, url = self.config.media.spool, self.database_url
+        if given is None and url.startswith("sqlite:///"):
+            return Path(url.removeprefix("sqlite:///")).parent / "spool"
+        return self.path.parent / (given or "spool")
+
     def tokens(self) -> tuple[str, str]:
         """`(as_token, hs_token)`, from the configuration or the registration file; raises `ConfigError`."""
         given = self.config.appservice

@@ -73,6 +73,12 @@ class Media(Section):
         ge=1024,
         description="Largest file in either direction. Synapse accepts 50 MiB unless told otherwise.",
     )
+    spool: str | None = Field(
+        default=None,
+        min_length=1,
+        description="Folder for files on their way, seen from this file's folder. They are sealed there, and erased "
+        "when they have arrived. null: `spool` beside the SQLite database, with PostgreSQL beside this file.",
+    )
 
 
 class Limits(Section):

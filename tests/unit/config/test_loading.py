@@ -58,6 +58,22 @@ def test_a_small_file_is_enough(tmp_path: Path) -> None:
     assert tmp_path / "registration.yaml" == loaded.registration_path
 
 
+@pytest.mark.parametrize(
+    ("database", "spool", "expected"),
+    [
+        ("sqlite:///data/b.db", None, "data/spool"),
+        ("sqlite:////var/lib/bridge/b.db", None, "/var/lib/bridge/spool"),
+        ("postgresql://bridge@db/bridge", None, "spool"),
+        ("postgresql://bridge@db/bridge", "/var/spool/bridge", "/var/spool/bridge"),
+        ("sqlite:///b.db", "files", "files"),
+    ],
+)
+def test_files_wait_where_writing_is_meant(tmp_path: Path, database: str, spool: str | None, expected: str) -> None:
+    """The spool is beside an SQLite database, so that the configuration's folder may be read-only."""
+    variables = {"MATRIX_BRIDGE__DATABASE__URL": database} | ({"MATRIX_BRIDGE__MEDIA__SPOOL": spool} if spool else {})
+    assert _load(tmp_path, _GOOD, variables).spool_path == tmp_path / expected
+
+
 def test_all_mistakes_come_at_once(tmp_path: Path) -> None:
     """Each mistake has its line, its key, what is wrong, and what would be allowed; sorted by line."""
     text = """\
