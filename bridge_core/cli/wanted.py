@@ -29,4 +29,6 @@ def wanted_registration(config: Config) -> Wanted:
         user_template=config.appservice.user_template,
         alias_template=config.appservice.alias_template,
         ephemeral=config.appservice.ephemeral,
+        # A type is what its adapter calls its protocol; Synapse asks for look-ups only those who name it.
+        protocols=sorted({str(network["type"]) for network in config.networks.values() if "type" in network}),
     )

@@ -88,6 +88,10 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
         )
     if wanted.ephemeral and not registration.ephemeral:
         report.warning(f"{name}: receive_ephemeral", "is not set, so typing and receipts do not cross", _REGENERATE)
+    missing = sorted(set(wanted.protocols or ()) - set(registration.protocols or ()))
+    if missing:
+        words = f"does not name {', '.join(missing)}, so people find nothing there by look-ups in their clients"
+        report.warning(f"{name}: protocols", words, _REGENERATE)
     spaces = wanted.namespaces()
     for kind, have_spaces, want_spaces in (
         ("users", registration.namespaces.users, spaces.users),

@@ -61,6 +61,7 @@ def test_fresh_files_have_no_mistakes(folder: Path, capsys: pytest.CaptureFixtur
         ("registration.yaml", "#_libera_", "#_oftc_", "namespaces.aliases: lacks #_libera_"),
         ("registration.yaml", "exclusive: true", "exclusive: false", "is not exclusive"),
         ("registration.yaml", "receive_ephemeral: true", "receive_ephemeral: false", "typing and receipts do not"),
+        ("registration.yaml", "- irc", "- icq", "protocols: does not name irc"),
         ("registration.yaml", "url: http", "url: https", "but the configuration means http://"),
         ("registration.yaml", "as_token: ", "as_token: x # ", "as_token: is shorter than 32"),
         ("registration.yaml", "hs_token: ", "hs_tokn: ", "hs_token: is missing"),

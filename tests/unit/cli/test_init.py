@@ -34,6 +34,7 @@ def test_both_files_are_written_private_and_valid(tmp_path: Path, capsys: pytest
     assert config.logging.level == "debug"
     assert [one.regex for one in registration.namespaces.users] == ["@_libera_.*:example\\.org"]
     assert registration.url == "http://127.0.0.1:29310"
+    assert registration.protocols == ["irc"]
     out = capsys.readouterr().out
     assert "app_service_config_files" in out
     assert str(tmp_path / "registration.yaml") in out
