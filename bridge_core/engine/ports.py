@@ -221,7 +221,10 @@ class Portals(Protocol):
         """Every portal."""
 
     async def save(self, row: PortalRow) -> PortalRow:
-        """Insert (id 0: a new id is given) or replace; return the row as stored."""
+        """Insert or replace; return the row as stored.
+
+        Id 0 inserts under an id that was never used before, or returns the row that the chat has already.
+        """
 
     async def delete(self, portal: int) -> None:
         """Remove the portal, its rooms and its message map."""

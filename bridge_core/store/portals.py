@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import orjson
-from sqlalchemy import Connection, delete, func, insert, select
+from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RoomId
 from bridge_core.engine.ports import PortalRow
+from bridge_core.store import meta
 from bridge_core.store.messages import MessageStore
 from bridge_core.store.reader import Reader
 from bridge_core.store.tables import message, portal, portal_room
 from bridge_core.store.writer import Writer
+
+_IDS = "portal_ids"
+"""The fact that tells the highest id ever given out."""
 
 
 class PortalStore:
@@ -29,7 +34,7 @@ class PortalStore:
         return await self._reader.run(_all)
 
     async def save(self, row: PortalRow) -> PortalRow:
-        """Insert (id 0: a new id is given) or replace; return the row as stored."""
+        """Insert (id 0: one never used before is given; the chat's own row when it has one) or replace; as stored."""
         return await self._writer.run(lambda connection: _save(connection, row))
 
     async def delete(self, portal: int) -> None:
@@ -44,6 +49,22 @@ def _all(connection: Connection) -> list[PortalRow]:
         select(portal_room.c.portal, portal_room.c.room).order_by(portal_room.c.portal, portal_room.c.position)
     ):
         rooms[id_].append(RoomId(room))
+    return _found(connection, rooms)
+
+
+def _of_chat(connection: Connection, row: PortalRow) -> PortalRow | None:
+    columns = portal.c
+    chat = (columns.network == row.network) & (columns.chat == row.chat) & (columns.receiver == (row.receiver or ""))
+    id_ = connection.scalar(select(columns.id).where(chat))
+    if id_ is None:
+        return None
+    own = select(portal_room.c.room).where(portal_room.c.portal == id_).order_by(portal_room.c.position)
+    return _found(connection, {id_: [RoomId(room) for room in connection.scalars(own)]}, columns.id == id_)[0]
+
+
+def _found(
+    connection: Connection, rooms: Mapping[int, Sequence[RoomId]], *which: ColumnElement[bool]
+) -> list[PortalRow]:
     columns = portal.c
     found = connection.execute(
         select(
@@ -54,7 +75,9 @@ def _all(connection: Connection) -> list[PortalRow]:
             columns.name,
             columns.topic,
             columns.options,
-        ).order_by(columns.id)
+        )
+        .where(*which)
+        .order_by(columns.id)
     )
     return [
         PortalRow(
@@ -73,7 +96,10 @@ def _all(connection: Connection) -> list[PortalRow]:
 
 def _save(connection: Connection, row: PortalRow) -> PortalRow:
     if row.id == 0:
-        row = replace(row, id=(connection.scalar(select(func.max(portal.c.id))) or 0) + 1)
+        known = _of_chat(connection, row)
+        if known is not None:  # two callers at once: both get the row of the first
+            return known
+        row = replace(row, id=_new_id(connection))
     else:
         connection.execute(delete(portal).where(portal.c.id == row.id))
         connection.execute(delete(portal_room).where(portal_room.c.portal == row.id))
@@ -93,7 +119,17 @@ def _save(connection: Connection, row: PortalRow) -> PortalRow:
     return row
 
 
+def _new_id(connection: Connection) -> int:
+    """Ids live on in the journal when their portal is gone: the next chat must not get what was meant for it."""
+    highest = connection.scalar(select(func.max(portal.c.id))) or 0
+    id_ = max(int(meta.get(connection, _IDS) or 0), highest) + 1
+    meta.put(connection, _IDS, str(id_))
+    return id_
+
+
 def _delete(connection: Connection, id_: int) -> None:
+    if int(meta.get(connection, _IDS) or 0) < id_:  # made before ids were noted
+        meta.put(connection, _IDS, str(id_))
     connection.execute(delete(portal).where(portal.c.id == id_))
     connection.execute(delete(portal_room).where(portal_room.c.portal == id_))
     connection.execute(delete(message).where(message.c.portal == id_))

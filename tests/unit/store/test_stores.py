@@ -1,5 +1,8 @@
 """The contract of every store, on both databases."""
 
+import asyncio
+from dataclasses import replace
+
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Login
 from bridge_core.engine.ports import GhostRow, MessageRow, PortalRow, UserRow, Write
@@ -31,6 +34,40 @@ async def test_portals_are_kept_with_their_rooms_in_order(database_url: str, ope
     assert await store.save(changed) == changed
     await store.delete(second.id)
     assert await store.all() == [changed]
+
+
+async def test_portal_ids_are_never_used_again(database_url: str, opened: Opened) -> None:
+    """The next portal gets an id that no portal ever had, also after the last was deleted and after a restart."""
+    database = await opened(database_url)
+    first = await database.portals.save(PortalRow(0, IRC, ChatId("#a"), None, ()))
+    await database.portals.delete(first.id)
+    second = await database.portals.save(PortalRow(0, IRC, ChatId("#b"), None, ()))
+    await database.portals.delete(second.id)
+    await database.stop()
+    third = await (await opened(database_url)).portals.save(PortalRow(0, IRC, ChatId("#c"), None, ()))
+    assert len({first.id, second.id, third.id}) == 3
+
+
+async def test_a_portal_deleted_by_an_older_version_keeps_its_id(database_url: str, opened: Opened) -> None:
+    """Ids given out before they were noted are not given out again either."""
+    database = await opened(database_url)
+    old = await database.portals.save(PortalRow(7, IRC, ChatId("#old"), None, ()))
+    await database.portals.delete(old.id)
+    assert (await database.portals.save(PortalRow(0, IRC, ChatId("#new"), None, ()))).id > old.id
+
+
+async def test_a_chat_is_saved_once(database_url: str, opened: Opened) -> None:
+    """Whoever asks for a new row of a chat that has one gets that one, with its rooms; a receiver's is another."""
+    store = (await opened(database_url)).portals
+    row = PortalRow(0, IRC, ChatId("#a"), None, (OTHER, ROOM), "name", "topic", {"a": 1})
+    first, second, private = await asyncio.gather(
+        store.save(row),
+        store.save(replace(row, rooms=(), name="other")),
+        store.save(replace(row, receiver=LoginId("me"))),
+    )
+    assert second == first
+    assert private.id != first.id
+    assert await store.all() == [first, private]
 
 
 async def test_deleting_a_portal_removes_its_message_map(database_url: str, opened: Opened) -> None:
