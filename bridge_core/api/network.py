@@ -92,7 +92,8 @@ class Sent:
     `ids` are the remote ids of its parts in order (empty where the network has none). With `confirmation` the proof is
     still to come: the core goes on with the lane, and the delivery ends when the future gives the final Sent or, as
     its exception says, RejectedError, UnknownOutcomeError, or NotConnectedError (nothing arrived: it is tried again).
-    The future must end within the connection's own time limits.
+    The future must end within the connection's own time limits; after five minutes its fate counts as unknown.
+    `outcomes` names the recipients that did not get it, and why: the sender is told of each.
     """
 
     ids: tuple[MessageId, ...] = ()

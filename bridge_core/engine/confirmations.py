@@ -5,6 +5,7 @@ from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from bridge_core.api.errors import UnknownOutcomeError
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.api.network import Sent
 from bridge_core.engine.ports import Delivery, Entry
@@ -21,14 +22,18 @@ class Waiting:
     event: EventId
     sender: UserId
     relayed: bool
+    give_up: Callable[["asyncio.Future[Sent]"], None] = lambda _: None
+    since: float = 0.0
+    """The loop's time when it was handed over."""
     ended: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Confirmations:
-    """Keeps what is in flight, per room in order, at most `window` per room."""
+    """Keeps what is in flight, per room in order, at most `window` per room and for `patience` seconds."""
 
-    def __init__(self, window: int = 256) -> None:
+    def __init__(self, window: int = 256, patience: float = 300.0) -> None:
         self._window = window
+        self._patience = patience
         self._rooms: dict[RoomId, OrderedDict[int, Waiting]] = {}
         self._count = 0
 
@@ -38,12 +43,14 @@ class Confirmations:
     def add(self, room: RoomId, waiting: Waiting, confirmation: "asyncio.Future[Sent]", ended: Ended) -> None:
         """Wait for a confirmation without a task; `ended` is called with it when it is there."""
         flight: OrderedDict[int, Waiting] = self._rooms.setdefault(room, OrderedDict())
+        waiting.since = asyncio.get_running_loop().time()
         flight[waiting.delivery.id] = waiting
         self._count += 1
 
         def done(future: "asyncio.Future[Sent]") -> None:
-            if flight.pop(waiting.delivery.id, None) is not None:
-                self._count -= 1
+            if flight.pop(waiting.delivery.id, None) is None:
+                return  # it was given up before
+            self._count -= 1
             if not flight and self._rooms.get(room) is flight:
                 del self._rooms[room]
             try:
@@ -51,7 +58,19 @@ class Confirmations:
             finally:
                 waiting.ended.set()
 
+        waiting.give_up = done
         confirmation.add_done_callback(done)
+
+    def expire(self) -> None:
+        """End what has waited too long as of unknown fate: an adapter forgot it. Called every now and then."""
+        oldest = asyncio.get_running_loop().time() - self._patience
+        for flight in list(self._rooms.values()):
+            for waiting in list(flight.values()):
+                if waiting.since > oldest:
+                    break
+                late: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+                late.set_exception(UnknownOutcomeError("the network never said what became of it"))
+                waiting.give_up(late)
 
     async def room_for_one(self, room: RoomId) -> None:
         """Wait while the room has as many messages in flight as it may."""

@@ -36,6 +36,10 @@ class LaneSettings:
     """How long an entry is tried before it is dead-lettered."""
     first_delay: float = 0.5
     max_delay: float = 30.0
+    longest_asked: float = 600.0
+    """The longest that another side's wish to wait is followed: a stranger must not put a lane to sleep for ever."""
+    wake_every: float = 1.0
+    """Waking all lanes at once happens at most this often, or back-off would mean nothing on a busy server."""
 
 
 @dataclass(slots=True)
@@ -79,8 +83,10 @@ class Lane:
     highest: int = 0
     running: bool = False
     failures: int = 0
-    again: list[Entry] = field(default_factory=list)
-    """Entries that were handed over, did not arrive, and go first now."""
+    again: list[tuple[Entry, BridgeError]] = field(default_factory=list)
+    """Entries that were handed over and did not arrive, and why: they go first now."""
+    loaded: frozenset[int] = frozenset()
+    """Ids that came from the journal lately: one that is offered only now must not be taken twice."""
 
 
 class Lanes:
@@ -107,6 +113,8 @@ class Lanes:
         self._wake = asyncio.Event()
         self._stopped = asyncio.Event()
         self._waiting = 0
+        self._waking: asyncio.TimerHandle | None = None
+        self._woken = 0.0
         self._held = 0
 
     async def start(self) -> None:
@@ -127,6 +135,8 @@ class Lanes:
             if lane is None:
                 lane = self._lanes[new.lane] = Lane(new.lane)
             entry = result.entry
+            if entry in lane.loaded:
+                continue  # it was committed, and read back, before this came to be called
             lane.highest = max(lane.highest, entry)
             full = len(lane.queue) >= self._settings.window and self._held >= self._settings.held
             if entry > lane.last and (lane.on_disk or full):
@@ -143,26 +153,40 @@ class Lanes:
             if not lane.running:
                 self._run(lane)
 
-    def again(self, entry: Entry) -> None:
+    def again(self, entry: Entry, error: BridgeError) -> None:
         """Handle an entry once more, before all later ones of its lane: what it was handed to did not take it."""
         lane = self._lanes.get(entry.lane)
         if lane is None:
             lane = self._lanes[entry.lane] = Lane(entry.lane, last=entry.id, highest=entry.id)
-        lane.again.append(entry)
+        lane.again.append((entry, error))
         if not lane.running:
             self._run(lane)
 
     def wake(self) -> None:
-        """What lanes wait for has come back: try again now. Delays that the other side asked for stay."""
-        if self._waiting:
-            self._wake.set()
-            self._wake = asyncio.Event()
+        """What lanes wait for has come back: try again now, or soon. Delays that the other side asked for stay."""
+        if not self._waiting or self._waking is not None:
+            return
+        loop = asyncio.get_running_loop()
+        self._waking = loop.call_later(max(0.0, self._woken + self._settings.wake_every - loop.time()), self._wake_all)
+
+    def _wake_all(self) -> None:
+        self._waking = None
+        self._woken = asyncio.get_running_loop().time()
+        self._wake.set()
+        self._wake = asyncio.Event()
 
     def stop(self) -> None:
         """Begin nothing more; what is being handled goes on until the task owner ends it."""
         self._stopping = True
         self._stopped.set()
-        self.wake()
+        if self._waking is not None:
+            self._waking.cancel()
+        self._wake_all()
+
+    @property
+    def stopping(self) -> bool:
+        """Whether nothing more is begun."""
+        return self._stopping
 
     def busy(self) -> int:
         """How many lanes have work."""
@@ -178,8 +202,8 @@ class Lanes:
         try:
             while not self._stopping:
                 if lane.again:
-                    self._merge(lane)
-                if lane.queue:
+                    await self._take_again(lane)
+                elif lane.queue:
                     await self._guarded_step(lane)
                 elif lane.on_disk:
                     await self._load(lane)
@@ -190,11 +214,17 @@ class Lanes:
             if not (lane.queue or lane.on_disk or lane.again):
                 self._lanes.pop(lane.name, None)
 
-    def _merge(self, lane: Lane) -> None:
-        entries = {entry.id: entry for entry in (*lane.again, *lane.queue)}
+    async def _take_again(self, lane: Lane) -> None:
+        again, lane.again = lane.again, []
+        entries = {entry.id: entry for entry in (*(entry for entry, _ in again), *lane.queue)}
         self._held += len(entries) - len(lane.queue)
         lane.queue = deque(entries[number] for number in sorted(entries))
-        lane.again = []
+        entry, error = min(again, key=lambda item: item[0].id)
+        try:
+            await self._later(lane, entry, error)
+        except Exception:
+            log.exception("lane_stumbled", lane=lane.name)
+            await self._pause(self._settings.max_delay)
 
     async def _load(self, lane: Lane) -> None:
         window = self._settings.window
@@ -208,6 +238,7 @@ class Lanes:
         for entry in entries:
             entry.unsettled = len(entry.deliveries)
         lane.queue.extend(entries)
+        lane.loaded = frozenset(entry.id for entry in entries)
         self._held += len(entries)
         if entries:
             lane.last = max(lane.last, entries[-1].id)
@@ -235,12 +266,20 @@ class Lanes:
                     entry.unsettled = len(entry.deliveries)
             for item in plan:
                 head = item.entry
+                if self._stopping:
+                    await self._handler.postponed(batch)
+                    return
                 await self._handler.perform(item)
                 lane.queue.popleft()
+                batch.remove(head)
                 self._held -= 1
                 lane.failures = 0
+        except asyncio.CancelledError:
+            # What was recorded as attempted and not begun must not look so at the next start.
+            await asyncio.shield(self._handler.postponed(batch))
+            raise
         except (RateLimitedError, TransientError) as error:
-            await self._later(lane, head, str(error), getattr(error, "retry_after", None))
+            await self._later(lane, head, error)
         except BridgeError as error:
             await self._give_up(lane, head, str(error))
         except Exception:
@@ -248,21 +287,24 @@ class Lanes:
             log.exception("entry_failed", lane=lane.name, entry=head.id)
             await self._give_up(lane, head, "internal error, see the log")
 
-    async def _later(self, lane: Lane, entry: Entry, error: str, delay: float | None) -> None:
+    async def _later(self, lane: Lane, entry: Entry, error: BridgeError) -> None:
         now = self._clock.now_ms()
         if now - entry.received_at > self._settings.retry_window * 1000:
             await self._give_up(lane, entry, f"gave up after the retry window: {error}")
             return
         lane.failures += 1
-        asked = delay is not None
-        if delay is None:
-            delay = min(self._settings.first_delay * 2 ** min(lane.failures - 1, 12), self._settings.max_delay)
+        if asked := isinstance(error, RateLimitedError):
+            delay = min(error.retry_after, self._settings.longest_asked)
+        else:
+            failures = min(max(lane.failures, entry.attempts), 12)
+            delay = min(self._settings.first_delay * 2 ** max(failures - 1, 0), self._settings.max_delay)
         entry.attempts += 1
         entry.next_attempt_at = now + int(delay * 1000)
-        log.info("entry_postponed", lane=lane.name, entry=entry.id, attempts=entry.attempts, delay=delay, error=error)
+        reason = str(error)
+        log.info("entry_postponed", lane=lane.name, entry=entry.id, attempts=entry.attempts, delay=delay, error=reason)
         try:
             await self._handler.postponed([lane.queue[n] for n in range(min(len(lane.queue), self._settings.batch))])
-            await self._journal.postpone(entry, error, entry.next_attempt_at)
+            await self._journal.postpone(entry, reason, entry.next_attempt_at)
         except TransientError as failure:
             log.warning("postpone_not_stored", entry=entry.id, error=str(failure))
         await self._pause(delay, wakeable=not asked)

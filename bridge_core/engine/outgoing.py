@@ -11,6 +11,7 @@ import structlog
 from bridge_core.api.errors import (
     BridgeError,
     NotConnectedError,
+    RateLimitedError,
     RejectedError,
     TransientError,
     UnknownOutcomeError,
@@ -160,7 +161,7 @@ class Outgoing:
     async def _one(self, entry: Entry, delivery: Delivery) -> None:
         portal = self._portals.by_id(int(delivery.target))
         network = self._networks.get(NetworkId(delivery.network))
-        if portal is None or network is None:
+        if portal is None or network is None or portal.network != network.id or RoomId(entry.lane) not in portal.rooms:
             raise RejectedError("this room is not bridged any more")
         sender = await self._translation.sender(entry.event)
         redacted = redacted_by(entry.event)
@@ -189,9 +190,15 @@ class Outgoing:
         await self._confirmations.room_for_one(room)
         await self._links.remember(message)
         self._faults.hit("network.before_send")
-        sent = await self._hand_over(speaker, message, delivery)
+        delivery.request = None  # in doubt from here on, until the client says what became of it
+        try:
+            sent = await self._hand_over(speaker, message, delivery)
+        except (TransientError, RateLimitedError):
+            delivery.request = int(delivery.target)
+            raise
         self._faults.hit("network.after_send")
         if sent.confirmation is None:
+            await self._tell_outcomes(entry, delivery, sent)
             self._delivered(entry, delivery, portal, sent)
             return
         entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
@@ -240,12 +247,14 @@ class Outgoing:
 
     def _confirmed(self, entry: Entry, delivery: Delivery, future: "asyncio.Future[Sent]") -> None:
         """A confirmation came, or failed. Runs in a callback of the loop: nothing here blocks."""
-        if future.cancelled():
+        if future.cancelled() and (self._lanes is None or self._lanes.stopping):
             return  # the bridge stops: the attempt stays recorded
-        error = future.exception()
+        error = UnknownOutcomeError("the network forgot it") if future.cancelled() else future.exception()
         self._faults.hit("network.confirmed")
         if error is None:
             portal = self._portals.by_id(int(delivery.target))
+            if future.result().outcomes:
+                self._tasks.start(self._tell_outcomes(entry, delivery, future.result()), "outcomes")
             if portal is not None:
                 self._delivered(entry, delivery, portal, future.result())
             else:  # unbridged meanwhile: it arrived all the same
@@ -260,6 +269,10 @@ class Outgoing:
             except TransientError as failure:
                 log.warning("failure_not_stored", entry=entry.id, error=str(failure))
                 await self._clock.sleep(1.0)
+            except Exception:
+                log.exception("failure_not_told", entry=entry.id)
+                self._settle(entry, delivery, Outcome.DEAD, "internal error, see the log")
+                return
             else:
                 return
 
@@ -269,7 +282,7 @@ class Outgoing:
         elif isinstance(error, UnknownOutcomeError):
             await self._unknown(entry, delivery, str(error))
         elif isinstance(error, BridgeError):
-            await self._try_again(entry, delivery)
+            await self._try_again(entry, delivery, error)
         else:
             log.error("confirmation_failed", entry=entry.id, exc_info=error)
             await self._unknown(entry, delivery, "internal error, see the log")
@@ -277,19 +290,20 @@ class Outgoing:
     async def _unknown(self, entry: Entry, delivery: Delivery, reason: str) -> None:
         network = self._networks.get(NetworkId(delivery.network))
         if network is not None and network.options.unknown is Unknown.RESEND:
-            await self._try_again(entry, delivery)
+            await self._try_again(entry, delivery, UnknownOutcomeError(reason))
             return
         delivery.request = None  # in doubt, whatever else happens to the lane: it must not look as if never tried
         log.warning("delivery_unknown", network=delivery.network, entry=entry.id, reason=reason)
         await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason, certain=False)
         self._settle(entry, delivery, Outcome.REJECTED, f"unknown outcome: {reason}")
 
-    async def _try_again(self, entry: Entry, delivery: Delivery) -> None:
+    async def _try_again(self, entry: Entry, delivery: Delivery, error: BridgeError) -> None:
+        delivery.request = int(delivery.target)
         if delivery not in entry.deliveries:
             entry.deliveries = [delivery, *entry.deliveries]
         await self._unattempted([delivery])
         if self._lanes is not None:
-            self._lanes.again(entry)
+            self._lanes.again(entry, error)
 
     async def postponed(self, entries: Sequence[Entry]) -> None:
         """Take back the attempts that were recorded for these and not made."""
@@ -307,6 +321,11 @@ class Outgoing:
             item.state = DeliveryState.READY
         if changed:
             await self._journal.attempt(changed)
+
+    async def _tell_outcomes(self, entry: Entry, delivery: Delivery, sent: Sent) -> None:
+        for recipient, reason in sent.outcomes.items():
+            about = f"{delivery.network} ({recipient})"
+            await self._status.failed(RoomId(entry.lane), _event_id(entry), about, reason)
 
     def _delivered(self, entry: Entry, delivery: Delivery, portal: PortalRow, sent: Sent) -> None:
         event = _event_id(entry)

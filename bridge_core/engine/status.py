@@ -32,8 +32,10 @@ class Status:
         self, room: RoomId, text: str, *, about: EventId | None = None, key: str = "", html: str | None = None
     ) -> None:
         """Say something in a room, once per `key` (also over restarts). Returns when it is stored."""
+        text = text.encode("utf-8", "replace").decode()  # words of the other side may hold what is no Unicode
         notice = BotNotice(room, text, about, html)
-        dedupe = blake2b(f"notice\x1f{key}".encode(), digest_size=16).digest() if key else None
+        identity = f"notice\x1f{key}".encode("utf-8", "replace")
+        dedupe = blake2b(identity, digest_size=16).digest() if key else None
         entry = NewEntry(Direction.TO_MATRIX, CORE, f"{CORE}\x1f{room}", encode(notice), self._clock.now_ms(), dedupe)
         accepted = await self._journal.append([entry], urgent=True)
         if self._lanes is not None:
@@ -42,16 +44,15 @@ class Status:
     async def failed(self, room: RoomId, event: EventId, network: str, reason: str, *, certain: bool = True) -> None:
         """Tell the sender of an event that it was not, or perhaps not, delivered, and why."""
         verdict = "was not delivered" if certain else "may not have been delivered"
-        await self.say(
-            room, f"\u26a0 Your message {verdict} to {network}: {reason}", about=event, key=f"failed\x1f{event}"
-        )
+        text = f"\u26a0 Your message {verdict} to {network}: {reason}"
+        await self.say(room, text, about=event, key=f"failed\x1f{event}\x1f{network}\x1f{reason}")
 
     async def once(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
         """Tell that something is not supported, once per room and reason in this process's lifetime."""
         key = (room, network, reason)
         if key in self._said:
             return
+        await self.failed(room, event, network, reason)
         self._said[key] = None
         if len(self._said) > _REMEMBERED:
             self._said.popitem(last=False)
-        await self.failed(room, event, network, reason)

@@ -5,7 +5,7 @@ from dataclasses import fields, is_dataclass, replace
 from typing import Any, Final
 
 from bridge_core.api.content import Content, Mention, Node, Plain, RichText
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import (
     MatrixEdit,
     MatrixMessage,
@@ -77,7 +77,7 @@ class Translation:
         parsed = parse_message(event["content"], self._limits, event_type=event["type"])
         content = await self._with_people(parsed.content)
         if parsed.replaces is not None:
-            row = await self._row(room, parsed.replaces, portal)
+            row = await self._row(room, parsed.replaces, portal, must=True)
             if row is None:
                 return None
             if row.sender != sender.id:
@@ -95,7 +95,7 @@ class Translation:
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
     ) -> MatrixRedaction | None:
         redacts, room = redacted_by(event), RoomId(event["room_id"])
-        row = await self._row(room, redacts, portal) if redacts is not None else None
+        row = await self._row(room, redacts, portal, must=True) if redacts is not None else None
         if row is None:
             return None
         reason = event["content"].get("reason")
@@ -119,18 +119,20 @@ class Translation:
         room = RoomId(event["room_id"])
         if not isinstance(target, str) or not isinstance(key, str) or not 0 < len(key) <= 255:
             return None
-        row = await self._row(room, EventId(target), portal)
+        row = await self._row(room, EventId(target), portal, must=True)
         if row is None:
             return None
         return MatrixReaction(
             room, EventId(event["event_id"]), portal.chat, sender, await self._ref(row), key, _timestamp(event)
         )
 
-    async def _row(self, room: RoomId, event: EventId, portal: PortalRow) -> MessageRow | None:
+    async def _row(self, room: RoomId, event: EventId, portal: PortalRow, *, must: bool = False) -> MessageRow | None:
         waiting = self._confirmations.of_event(room, event)
         if waiting is not None:
             # What it refers to is still in flight: its remote id comes with the proof of its arrival.
             await self._confirmations.wait(waiting, self._reference_wait)
+            if not waiting.ended.is_set() and must:
+                raise TransientError("the message that this is about is still on its way")
         for row in await self._messages.by_event(room, event):
             if row.portal == portal.id:
                 return row
