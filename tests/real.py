@@ -27,6 +27,8 @@ FAST: Mapping[str, Any] = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "
 """Settings of an IRC network whose server has no limits."""
 
 Ircd = InspIRCd | NgIRCd
+Servers = Mapping[str, tuple[Ircd, Mapping[str, Any]]]
+"""IRC servers by the name of their network, with the network's own settings."""
 
 
 @dataclass(slots=True)
@@ -101,9 +103,7 @@ class Town:
     On Matrix `alice` and `bob` have puppets, `carol` only the relay, `admin` commands the bridge.
     """
 
-    def __init__(
-        self, ground: Ground, folder: Path, servers: Mapping[str, tuple[Ircd, Mapping[str, Any]]], **sections: Any
-    ) -> None:
+    def __init__(self, ground: Ground, folder: Path, servers: Servers, **sections: Any) -> None:
         self.ground = ground
         self.servers = {name: server for name, (server, _) in servers.items()}
         self._numbers = ground.numbers
@@ -192,7 +192,7 @@ class Town:
         """Whether a user's own connection would speak in the channel now."""
         network = self.harness.running.networks.get(NetworkId(place.network))
         client = network.client_of(UserId(user.user_id)) if network is not None else None
-        return isinstance(client, Puppets) and client.ready(ChatId(place.channel))
+        return isinstance(client, Puppets) and client.ready(ChatId(place.channel)) is True
 
     async def notice(self, user: MatrixClient, room: str, text: str, *, about: str = "") -> Event:
         """The bot's notice that holds `text`, as a reply to `about` when given."""

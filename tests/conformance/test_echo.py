@@ -103,7 +103,7 @@ async def test_replies_stay_replies(at: Bridged) -> None:
     await at.human.send(room, "question")
     question = await at.echoed(room, "question")
     relation = {"m.in_reply_to": {"event_id": question["event_id"]}}
-    await at.human.send(room, "answer", **{"m.relates_to": relation})
+    await at.human.send_event(room, {"msgtype": "m.text", "body": "answer", "m.relates_to": relation})
     answer = await at.echoed(room, "answer")
     assert answer["content"]["m.relates_to"] == relation
 

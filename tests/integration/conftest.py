@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.real import Ground, Town
+from tests.real import Ground, Servers, Town
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd
 
@@ -49,7 +49,7 @@ async def town(
 ) -> AsyncIterator[Town]:
     """A bridge to InspIRCd over TLS (`insps`) and plain (`insp`) and to ngIRCd (`ng`), with people on both sides."""
     inspircd, ngircd = servers
-    networks = {
+    networks: Servers = {
         "insps": (inspircd, {"tls": True}),
         "insp": (inspircd, {"nick": "brdg-p", "nick_template": "$DISPLAY-p"}),
         "ng": (ngircd, {}),

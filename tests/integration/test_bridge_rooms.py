@@ -12,7 +12,7 @@ import pytest_asyncio
 
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
 from bridge_core.demo.process import free_port
-from tests.real import BOT, DOMAIN, Ground, Town, alias, ghost
+from tests.real import BOT, DOMAIN, Ground, Servers, Town, alias, ghost
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd
 
@@ -28,7 +28,7 @@ async def town(
     ground: Ground, servers: tuple[InspIRCd, NgIRCd], tmp_path_factory: pytest.TempPathFactory
 ) -> AsyncIterator[Town]:
     """A bridge that also serves links to files."""
-    networks = {"insps": (servers[0], {"tls": True}), "ng": (servers[1], {})}
+    networks: Servers = {"insps": (servers[0], {"tls": True}), "ng": (servers[1], {})}
     port = free_port()
     media = {
         "enabled": True,
