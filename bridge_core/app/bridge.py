@@ -9,9 +9,9 @@ from typing import Any
 import structlog
 
 from bridge_core.api.content import Attachment
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import NetworkId, RoomId, UserId
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, RoomId, UserId
 from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.engine import Engine, EngineSettings
@@ -23,7 +23,7 @@ from bridge_core.config.homeserver import Profile
 from bridge_core.content.limits import Limits as ContentLimits
 from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
-from bridge_core.engine.intake import CURSORS, NetworkInbox
+from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
 from bridge_core.engine.permissions import Permission
@@ -101,6 +101,8 @@ class Bridge:
             JournalSettings(
                 keep_done=config.journal.keep_done,
                 keep_keys=config.journal.keep_keys,
+                keep_messages=config.journal.keep_messages,
+                keep_dead=config.journal.keep_dead,
                 max_pending=config.journal.max_pending,
             ),
         )
@@ -146,6 +148,9 @@ class Bridge:
                 reference_wait=config.limits.reference_wait,
                 max_file=config.media.max_size,
                 limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
+                join_rules={
+                    NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()
+                },
             ),
             faults,
         )
@@ -230,32 +235,43 @@ class Bridge:
             await self.engine.to_network.start()
             self._tasks.start(self._meet_homeserver(), "homeserver")
             for network in self.networks:
-                await network.connect(await self.database.kv.get(CURSORS, network.id))
+                await network.connect(lambda login, name=network.id: self._cursor(name, login))  # type: ignore[misc]
         except BaseException:
             await self.stop(loop.time() + self._config.limits.stop_deadline)
             raise
         log.info("bridge_started", networks=sorted(self._configs), portals=len(self.engine.portals))
 
+    async def _cursor(self, network: NetworkId, login: LoginId | None) -> bytes | None:
+        return await self.database.kv.get(CURSORS, cursor_name(network, login))
+
     async def stop(self, deadline: float) -> None:
         """Stop in reverse order before the loop's time `deadline`. What was accepted is in the journal."""
         loop = asyncio.get_running_loop()
+
+        def left(reserve: float) -> float:
+            return max(0.1, deadline - reserve - loop.time())
+
         for listener in reversed(self._listeners):
-            await _quietly(listener.stop(), "listener")
+            await _quietly(listener.stop(), "listener", left(4.0))
         self.engine.stop()
-        await self.engine.confirmations.settled(max(0.0, min(3.0, deadline - loop.time() - 2)))
-        for network in self.networks:
-            await _quietly(network.disconnect(), network.id)
-            await _quietly(network.connector.stop(deadline), network.id)
-        await self._tasks.close(deadline - 1.0, grace=max(0.0, min(2.0, deadline - loop.time() - 3.0)))
-        await _quietly(self.matrix.stop(), "matrix")
-        await _quietly(self._fetch.stop(), "fetch")
-        await _quietly(self.journal.stop(), "journal")
-        await _quietly(self.database.stop(), "database")
+        await self.engine.confirmations.settled(min(3.0, left(3.0)))
+        await asyncio.gather(*(self._stop_network(network, deadline, left(2.0)) for network in self.networks))
+        await self._tasks.close(deadline - 1.0, grace=min(2.0, left(2.0)))
+        await _quietly(self.matrix.stop(), "matrix", left(0.5))
+        await _quietly(self._fetch.stop(), "fetch", left(0.5))
+        # These two have time limits of their own: what was accepted must reach the disk.
+        await _quietly(self.journal.stop(), "journal", None)
+        await _quietly(self.database.stop(), "database", None)
         if self._health_server is not None:
-            await _quietly(self._health_server.stop(), "health")
+            await _quietly(self._health_server.stop(), "health", left(0.0))
         log.info("bridge_stopped")
 
+    async def _stop_network(self, network: Network, deadline: float, seconds: float) -> None:
+        await _quietly(network.disconnect(), network.id, seconds)
+        await _quietly(network.connector.stop(deadline), network.id, seconds)
+
     def _add_checks(self) -> None:
+        self.health.add_live("database writer", lambda: None if self.database.alive else "its thread has ended")
         self.health.add_ready("database", lambda: None if self.database.available else "cannot be written")
         self.health.add_ready("homeserver", lambda: self._homeserver or None)
         for network in self.networks:
@@ -291,17 +307,20 @@ class Bridge:
             self.engine.portals,
             self._link,
         )
-        inbox = NetworkInbox(
-            network.id,
-            None,
-            self.journal,
-            self.engine.to_matrix,
-            self.database.kv,
-            self._clock,
-            self._tasks,
-            lambda state: self._reported(network, state),
-        )
-        await network.connector.start(host, inbox)
+
+        def inbox(login: LoginId | None) -> NetworkInbox:
+            return NetworkInbox(
+                network.id,
+                login,
+                self.journal,
+                self.engine.to_matrix,
+                self.database.kv,
+                self._clock,
+                self._tasks,
+                lambda state: self._reported(network, state),
+            )
+
+        await network.connector.start(host, inbox(None))
         await network.start(inbox)
 
     def _reported(self, network: Network, state: LoginState) -> None:
@@ -332,17 +351,18 @@ class Bridge:
         while info is None:
             try:
                 info = await self.matrix.check()
+                await self.engine.to_matrix.start()
             except BridgeError as error:
+                info = None
                 self._homeserver = str(error)
                 log.warning("homeserver_not_ready", error=str(error), retry_in=delay)
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _RETRY[1])
         log.info("homeserver_met", devices=info.devices, versions=info.versions[-1:] or None)
-        await self.engine.to_matrix.start()
         self._homeserver = ""
         await self._name_bot()
-        self._tasks.start(self._finish_rooms(), "unfinished-rooms")
-        await self._adopt_rooms()
+        self.engine.rooms.finish()
+        self._tasks.start(self._adopt_rooms(), "configured-rooms")
         await self._ping()
 
     async def _ask_again(self) -> None:
@@ -364,27 +384,28 @@ class Bridge:
         except BridgeError as error:
             log.warning("bot_profile_not_set", error=str(error))
 
-    async def _finish_rooms(self) -> None:
-        """Rooms that an earlier process was making: what is said in them waits until they are known."""
-        delay = _RETRY[0]
-        while self.engine.portals.unfinished():
-            try:
-                await self.engine.rooms.finish()
-            except BridgeError as error:
-                log.warning("rooms_not_finished", error=str(error), retry_in=delay)
+    async def _adopt_rooms(self) -> None:
+        """Join the rooms that the configuration names; what cannot be done now is tried again."""
+        waiting, delay = list(self._plumbed), _RETRY[0]
+        while waiting:
+            waiting = [item for item in waiting if not await self._adopted(*item)]
+            if waiting:
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _RETRY[1])
-        self.engine.to_network.wake()
 
-    async def _adopt_rooms(self) -> None:
-        for name, chat, room in self._plumbed:
+    async def _adopted(self, name: NetworkId, chat: ChatId, room: str) -> bool:
+        """Whether no further try is needed."""
+        try:
             portal = await self.engine.portals.ensure(name, chat)
-            try:
-                known = await self.matrix.room_of(room) if room.startswith("#") else RoomId(room)
-                if known not in portal.rooms:
-                    await self.engine.rooms.adopt(portal, known)
-            except BridgeError as error:
-                log.error("configured_room_not_joined", network=name, room=room, error=str(error))
+            known = await self.matrix.room_of(room) if room.startswith("#") else RoomId(room)
+            if known not in portal.rooms:
+                await self.engine.rooms.adopt(portal, known)
+        except RejectedError as error:
+            log.error("configured_room_not_joined", network=name, room=room, error=str(error))
+        except BridgeError as error:
+            log.warning("configured_room_put_off", network=name, room=room, error=str(error))
+            return False
+        return True
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()
@@ -397,9 +418,10 @@ def _trouble(network: Network) -> str | None:
     return f"{state.status.value} {state.reason}".strip() if state is not None else "not connected yet"
 
 
-async def _quietly(work: Awaitable[object], what: str) -> None:
+async def _quietly(work: Awaitable[object], what: str, seconds: float | None) -> None:
     """Stopping one part must not keep the others from stopping."""
     try:
-        await work
+        async with asyncio.timeout(seconds):
+            await work
     except Exception as error:
         log.error("stop_failed", part=what, error=repr(error))

@@ -1,10 +1,12 @@
 """Builds the engine from its parts: both directions, their lanes, and what they share."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from bridge_core.api.events import ChatInfo
 from bridge_core.api.host import Blobs, Clock
-from bridge_core.api.ids import UserId
+from bridge_core.api.ids import RoomId, UserId
 from bridge_core.api.network import NetworkMeta
 from bridge_core.content.limits import Limits
 from bridge_core.engine.attempts import Attempts
@@ -20,18 +22,20 @@ from bridge_core.engine.links import LinkLedger, Revocations
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
-from bridge_core.engine.networks import Networks
+from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.outgoing import Outgoing
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, MatrixSide, PortalRow, Stores
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.roomevents import RoomEvents
-from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
 from bridge_core.engine.status import Status
-from bridge_core.engine.translation import Translation
+from bridge_core.engine.translation import Translation, redacted_by
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
+
+log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +48,7 @@ class EngineSettings:
     reference_wait: float
     max_file: int
     limits: Limits
+    join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
 
 
 class Engine:
@@ -71,9 +76,21 @@ class Engine:
         self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks, faults)
         self.members = Members(matrix, names)
         self.networks = networks
-        self.rooms = RoomMaker(names, self.portals, matrix, self._describe, faults)
+        self.rooms = RoomMaker(
+            names,
+            self.portals,
+            matrix,
+            self._describe,
+            faults,
+            clock,
+            tasks,
+            lambda: self.to_network.wake(),
+            settings.join_rules,
+        )
         self.confirmations = Confirmations()
         self.status = Status(journal, clock)
+        self._tasks = tasks
+        self._ledger = LinkLedger(stores.kv, revocations, clock)
         conversion = Conversion(
             names,
             self.portals,
@@ -125,7 +142,7 @@ class Engine:
                 private,
                 self.status,
             ),
-            LinkLedger(stores.kv, revocations, clock),
+            self._ledger,
             clock,
             tasks,
             faults,
@@ -148,6 +165,7 @@ class Engine:
             names,
             clock,
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
+            self._seen,
             tasks,
             faults,
         )
@@ -158,10 +176,33 @@ class Engine:
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)
         if network is None:
-            raise LookupError(f"{portal.network} is not configured any more")
-        info = await network.main.chat_info(portal.chat) if network.main is not None else None
+            raise UnknownNetworkError(f"{portal.network} is not configured any more")
+        info = await self._chat_info(network, portal)
         login = network.login_of(portal.receiver) if portal.receiver is not None else None
         return network.meta, info, login.user if login is not None else None
+
+    def _seen(self, event: Mapping[str, Any]) -> None:
+        """Membership and redactions count at once, however long the lane of their room has to wait."""
+        if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
+            user = UserId(event["state_key"])
+            if not self.names.is_ours(user):
+                self.members.changed(RoomId(event["room_id"]), user, event["content"])
+        elif (redacted := redacted_by(event)) is not None:
+            self._tasks.start(self._ledger.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
+
+    async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:
+        """What the network knows of a chat. It is only for show: what cannot be learned keeps no room from being."""
+        if network.main is None:
+            return None
+        try:
+            return await network.main.chat_info(portal.chat)
+        except (TransientError, RateLimitedError):
+            if self.portals.is_making(portal):  # others wait for this room
+                return None
+            raise
+        except Exception as error:
+            log.warning("chat_not_described", network=portal.network, chat=portal.chat, error=str(error) or repr(error))
+            return None
 
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""

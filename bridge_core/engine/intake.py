@@ -1,7 +1,7 @@
 """Where transactions and remote events enter: into the journal first, then into their lanes."""
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
@@ -24,6 +24,11 @@ from bridge_core.observe.tasks import TaskOwner
 
 CURSORS: Final = "cursor"
 """Key-value namespace of the adapters' cursors, keyed `NETWORK` or `NETWORK/LOGIN`."""
+
+
+def cursor_name(network: NetworkId, login: LoginId | None) -> str:
+    """The key of a client's cursor."""
+    return f"{network}/{login}" if login is not None else network
 
 
 async def stored(
@@ -66,7 +71,11 @@ class ReceivedTransaction(Protocol):
 
 
 class TransactionIntake:
-    """Stores transactions. The homeserver is answered only when `accept` returns."""
+    """Stores transactions. The homeserver is answered only when `accept` returns.
+
+    `seen` is told of each event as soon as it is stored, ahead of its lane: for what must not wait behind messages
+    that cannot be delivered now. It must not block, and it may be told again.
+    """
 
     def __init__(
         self,
@@ -78,6 +87,7 @@ class TransactionIntake:
         names: Names,
         clock: Clock,
         echoes: Counter,
+        seen: Callable[[Mapping[str, Any]], None],
         tasks: TaskOwner,
         faults: FaultPoints,
     ) -> None:
@@ -89,6 +99,7 @@ class TransactionIntake:
         self._names = names
         self._clock = clock
         self._echoes = echoes
+        self._seen = seen
         self._tasks = tasks
         self._faults = faults
 
@@ -120,6 +131,8 @@ class TransactionIntake:
         self._faults.hit("intake.before_append")
         await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
         self._faults.hit("intake.after_append")
+        for event in events:
+            self._seen(event)
 
 
 def _payload(event: dict[str, Any]) -> bytes:
@@ -182,8 +195,7 @@ class NetworkInbox:
         ]
         writes: list[Write] = []
         if cursor is not None:
-            name = f"{self._network}/{self._login}" if self._login else self._network
-            writes.append(self._kv.write(CURSORS, name, cursor))
+            writes.append(self._kv.write(CURSORS, cursor_name(self._network, self._login), cursor))
         for name, value in (state or {}).items():
             writes.append(self._kv.write(f"network:{self._network}", name, value))
         return await stored(self._tasks, self._journal, self._lanes, entries, writes, events)

@@ -21,6 +21,8 @@ class Members:
         self._names = names
         self._senders: OrderedDict[tuple[RoomId, UserId], MatrixSender] = OrderedDict()
         self._rooms: OrderedDict[RoomId, set[UserId]] = OrderedDict()
+        self._asking: dict[RoomId, bool] = {}
+        """Rooms being asked about, and whether somebody came or went meanwhile."""
 
     def known(self, room: RoomId, user: UserId) -> MatrixSender | None:
         """The sender if in memory. Does not block."""
@@ -47,6 +49,8 @@ class Members:
                 self._remember(room, user, self._make(user, content))
         else:
             self._senders.pop((room, user), None)
+        if room in self._asking:
+            self._asking[room] = True
         members = self._rooms.get(room)
         if members is not None:
             (members.add if joined else members.discard)(user)
@@ -55,10 +59,16 @@ class Members:
         """All Matrix users joined to the room, without ghosts and bot. Raises as the Matrix side does: fail closed."""
         members = self._rooms.get(room)
         if members is None:
-            everybody = await self._matrix.members(room)
-            members = self._rooms[room] = {user for user in everybody if not self._names.is_ours(user)}
-            if len(self._rooms) > _ROOMS:
-                self._rooms.popitem(last=False)
+            self._asking[room] = False
+            try:
+                everybody = await self._matrix.members(room)
+            finally:
+                changed = self._asking.pop(room, True)
+            members = {user for user in everybody if not self._names.is_ours(user)}
+            if not changed:  # else the answer may be older than what came meanwhile: the next call asks again
+                self._rooms[room] = members
+                if len(self._rooms) > _ROOMS:
+                    self._rooms.popitem(last=False)
         return frozenset(members)
 
     def forget(self, room: RoomId) -> None:

@@ -1,7 +1,7 @@
 """The configured networks as they run: connector, clients, logins, and who speaks for whom."""
 
 import asyncio
-from collections.abc import Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
 
@@ -16,6 +16,10 @@ from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.ports import PortalRow, Users
 
 log = structlog.get_logger(__name__)
+
+
+InboxOf = Callable[[LoginId | None], Inbox]
+"""The inbox of a login's client, or (None) of the network-wide one: each has its own cursor."""
 
 
 class Unknown(StrEnum):
@@ -62,7 +66,7 @@ class Network:
         self.options = options
         self._permissions = permissions
         self._users = users
-        self._inbox: Inbox | None = None
+        self._inbox: InboxOf | None = None
         self._clients: dict[UserId, tuple[Login, Client]] = {}
         self._locks: dict[UserId, asyncio.Lock] = {}
         self.main: Client | None = None
@@ -80,20 +84,23 @@ class Network:
         state = self.states.get(None)
         return state is not None and state.status is LoginStatus.CONNECTED
 
-    async def start(self, inbox: Inbox) -> None:
-        """Make the clients; none is connected yet."""
+    async def start(self, inbox: InboxOf) -> None:
+        """Make the clients, each with an inbox of its own; none is connected yet."""
         self._inbox = inbox
-        self.main = self.connector.client(None, inbox)
+        self.main = self.connector.client(None, inbox(None))
         for login in await self._users.logins(self.id):
-            self._clients[login.user] = (login, self.connector.client(login, inbox))
+            self._clients[login.user] = (login, self.connector.client(login, inbox(login.id)))
 
-    async def connect(self, cursor: bytes | None) -> None:
-        """Connect the network-wide client. Clients of provided logins connect when they first speak."""
+    async def connect(self, cursor: Callable[[LoginId | None], Awaitable[bytes | None]]) -> None:
+        """Connect the network-wide client and those of logins, each from its own cursor.
+
+        Clients of provided logins connect when they first speak.
+        """
         if self.main is not None:
-            await self.main.connect(cursor)
+            await self.main.connect(await cursor(None))
         for login, client in self._clients.values():
             if not login.provided:
-                await client.connect(None)
+                await client.connect(await cursor(login.id))
 
     async def disconnect(self) -> None:
         """Close all clients."""
@@ -128,9 +135,7 @@ class Network:
         level = self._permissions.of(sender.id)
         if level is Permission.BLOCKED:
             raise RejectedError("you are not allowed to use this bridge")
-        found = self._clients.get(sender.id)
-        if found is None and level >= Permission.USER and self._provides(sender.id):
-            found = await self._provide(sender)
+        found = await self._own(sender, level)
         if portal.receiver is not None and (found is None or found[0].id != portal.receiver):
             raise RejectedError("this private chat belongs to another user")
         if found is not None:
@@ -154,10 +159,17 @@ class Network:
 
     async def login_for(self, sender: MatrixSender) -> Login | None:
         """The sender's login, provided now when the network does that and the sender may have one."""
-        found = self._clients.get(sender.id)
-        if found is None and self._permissions.of(sender.id) >= Permission.USER and self._provides(sender.id):
-            found = await self._provide(sender)
+        found = await self._own(sender, self._permissions.of(sender.id))
         return found[0] if found is not None else None
+
+    async def _own(self, sender: MatrixSender, level: Permission) -> tuple[Login, Client] | None:
+        """The sender's own login and client, as long as they may have one: rules may have changed since it was made."""
+        if level < Permission.USER:
+            return None
+        found = self._clients.get(sender.id)
+        if (found is None or found[0].provided) and not self._provides(sender.id):
+            return None
+        return found if found is not None else await self._provide(sender)
 
     async def _provide(self, sender: MatrixSender) -> tuple[Login, Client] | None:
         lock = self._locks.setdefault(sender.id, asyncio.Lock())
@@ -167,9 +179,10 @@ class Network:
                 return found
             login = await self.connector.provide(sender.id, sender.name)
             if login is None:
+                self._locks.pop(sender.id, None)
                 return None
             await self._users.save_login(self.id, login)
-            found = self._clients[sender.id] = (login, self.connector.client(login, self._inbox))
+            found = self._clients[sender.id] = (login, self.connector.client(login, self._inbox(login.id)))
             log.info("login_provided", network=self.id, user=sender.id, login=login.id)
         self._locks.pop(sender.id, None)
         return found

@@ -53,7 +53,8 @@ class PrivateChats:
         await self._matrix.join(room, ghost_user)
         await self._ghosts.join(room, ghost_user)
         members = await self._matrix.members(room, ghost_user)
-        if set(members) - {inviter, ghost_user, self._matrix.bot} or self._portals.in_room(room):
+        others = set(members) - {inviter, ghost_user, self._matrix.bot}
+        if inviter not in members or others or self._portals.in_room(room):
             return
         portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
         await self._portals.add_room(portal, room)

@@ -182,6 +182,11 @@ class Database:
                 self.transactions.applied(write.row)
 
     @property
+    def alive(self) -> bool:
+        """Whether the writer's thread runs."""
+        return self.writer.alive
+
+    @property
     def available(self) -> bool:
         """Whether the last commit worked."""
         return self._committer.available

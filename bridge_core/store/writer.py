@@ -58,6 +58,11 @@ class Writer:
         self._thread.start()
         await started
 
+    @property
+    def alive(self) -> bool:
+        """Whether the thread runs."""
+        return self._thread is not None and self._thread.is_alive()
+
     async def stop(self, timeout: float) -> int:
         """Commit what was submitted, within `timeout` seconds; return how many units of work were left (0: none)."""
         thread, self._thread = self._thread, None
