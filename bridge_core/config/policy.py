@@ -98,8 +98,8 @@ class Limits(Section):
     reference_wait: Duration = Field(
         default=30.0,
         ge=0,
-        description="How long a reply, edit or reaction waits for a message still under way, before it is "
-        "sent as a quote.",
+        description="How long a reply, edit, reaction or redaction waits for a message still under way. Then a reply "
+        "goes without its reference; the others are tried again later, and rejected when that message never crossed.",
     )
     stop_deadline: Duration = Field(
         default=10.0,

@@ -82,10 +82,22 @@ class Journal(Section):
         description="How long ids of handled events are remembered. Longer than any peer repeats itself, and "
         "than the oldest backup one would restore.",
     )
+    keep_messages: Duration | None = Field(
+        default=None,
+        ge=86400.0,
+        description="How long it is remembered which event is which message. Edits, replies and redactions of older "
+        "messages do not cross any more. null: for ever, at about 200 bytes a message.",
+    )
+    keep_dead: Duration | None = Field(
+        default=None,
+        ge=86400.0,
+        description="How long dead letters can be replayed after they came; then they are dropped, as by "
+        "`matrix-bridge journal drop`, and count as rejected. null: until an admin replays or drops them.",
+    )
     max_pending: int = Field(
         default=1_000_000,
         ge=1000,
-        description="Waiting deliveries at which new work is refused with a temporary error. About 1 KB each.",
+        description="Waiting messages at which new work is refused with a temporary error. About 1 KB each.",
     )
     attempt_window: int = Field(
         default=8,

@@ -139,9 +139,23 @@ def replay(connection: Connection, entries: Sequence[int], now: int) -> list[int
 
 def drop(connection: Connection, entries: Sequence[int], now: int, *, pending: bool = False) -> list[int]:
     """End dead entries (with `pending`, waiting ones too) as rejected; return those that were. Contents are erased."""
+    return _drop(connection, entries, now, (ENTRY_DEAD, ENTRY_PENDING) if pending else (ENTRY_DEAD,))[0]
+
+
+def expire(connection: Connection, before: int, now: int, limit: int) -> tuple[int, dict[CountKey, int]]:
+    """Drop dead entries that died before a time, at most `limit`; how many those were, and what that changed."""
+    dead = (journal_entry.c.state == ENTRY_DEAD) & (journal_entry.c.done_at < before)
+    due = connection.scalars(select(journal_entry.c.id).where(dead).order_by(journal_entry.c.id).limit(limit)).all()
+    done, counts = _drop(connection, due, now, (ENTRY_DEAD,))
+    return len(done), counts
+
+
+def _drop(
+    connection: Connection, entries: Sequence[int], now: int, states: tuple[int, ...]
+) -> tuple[list[int], dict[CountKey, int]]:
     done: list[int] = []
-    for row in _rows(connection, entries, (ENTRY_DEAD, ENTRY_PENDING) if pending else (ENTRY_DEAD,)):
-        counts: dict[CountKey, int] = {}
+    counts: dict[CountKey, int] = {}
+    for row in _rows(connection, entries, states):
         left = _deliveries(connection, row.id)
         for one in left:
             if one.state == _DEAD:
@@ -159,10 +173,10 @@ def drop(connection: Connection, entries: Sequence[int], now: int, *, pending: b
             .where(journal_entry.c.id == row.id)
             .values(state=ENTRY_DONE, payload=None, done_at=now, next_attempt_at=0, last_error=DROPPED)
         )
-        count(connection, counts)
         done.append(row.id)
         _log.warning("entry_dropped", entry=row.id, network=row.network)
-    return done
+    count(connection, counts)
+    return done, counts
 
 
 def _filtered(query: Any, which: Filter) -> Any:

@@ -38,6 +38,8 @@ class JournalSettings:
     """How long dedupe keys are remembered."""
     keep_messages: float | None = None
     """How long the message map is kept; None: for ever."""
+    keep_dead: float | None = None
+    """How long dead letters are kept; None: for ever."""
     quarantine_after: int = 3
     """Crashes during one entry's handling after which it is set aside."""
 
@@ -61,7 +63,9 @@ class DurableJournal:
         self._room: asyncio.Event = asyncio.Event()
         self.refused = 0
         """Entries refused since the journal was full."""
-        self._retention = Retention(database, settings.keep_done, settings.keep_keys, settings.keep_messages)
+        self._retention = Retention(
+            database, settings.keep_done, settings.keep_keys, settings.keep_messages, settings.keep_dead
+        )
 
     async def start(self) -> None:
         """Learn what is pending; set aside what was being handled at several crashes. Then retention begins."""

@@ -10,6 +10,7 @@ import structlog
 from sqlalchemy import Connection, delete, func, select
 
 from bridge_core.api.errors import BridgeError
+from bridge_core.journal import admin
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store import transactions
 from bridge_core.store.database import Database
@@ -26,11 +27,19 @@ _DAY = 86400
 class Retention:
     """Owns the task that forgets. Times in seconds."""
 
-    def __init__(self, database: Database, keep_done: float, keep_keys: float, keep_messages: float | None) -> None:
+    def __init__(
+        self,
+        database: Database,
+        keep_done: float,
+        keep_keys: float,
+        keep_messages: float | None,
+        keep_dead: float | None,
+    ) -> None:
         self._database = database
         self._keep_done = keep_done
         self._keep_keys = keep_keys
         self._keep_messages = keep_messages
+        self._keep_dead = keep_dead
         self._swept = -1
         self._tasks = TaskOwner("journal")
         self._task: asyncio.Task[None] | None = None
@@ -61,6 +70,8 @@ class Retention:
         total = await self._entries(now - int(self._keep_done * 1000))
         if self._keep_messages is not None:
             total += await self._messages(now - int(self._keep_messages * 1000))
+        if self._keep_dead is not None:
+            total += await self._dead(now - int(self._keep_dead * 1000), now)
         today = now // 1000 // _DAY
         if today != self._swept:
             # A key lives as long as its entry at least, so that an entry being handled is never accepted twice.
@@ -80,6 +91,17 @@ class Retention:
                 work.add("entry_remove", (one,))
             await self._database.writer.commit(work)
             total += len(due)
+        return total
+
+    async def _dead(self, before: int, now: int) -> int:
+        total, removed = 0, _CHUNK
+        while removed == _CHUNK:
+            removed, counts = await self._database.writer.run(
+                lambda connection: admin.expire(connection, before, now, _CHUNK)
+            )
+            for key, by in counts.items():
+                self._database.totals[key] = self._database.totals.get(key, 0) + by
+            total += removed
         return total
 
     async def _messages(self, before: int) -> int:

@@ -3,6 +3,7 @@
 import time
 from typing import Any
 
+from bridge_core.engine.ports import Outcome
 from tests.unit.journal.entries import end, loaded, new, routed
 from tests.unit.journal.test_journal import holds, query
 from tests.unit.store.opening import Opened, journal_on
@@ -37,3 +38,40 @@ async def test_ended_entries_and_keys_are_forgotten_in_time(
     assert not (await journal.append([new(dedupe=b"3")]))[0].duplicate
     assert len(await loaded(journal)) == 2
     await holds(journal)
+
+
+async def test_dead_letters_are_dropped_in_time(database_url: str, opened: Opened, closing: list[Any]) -> None:
+    """A dead letter is there until `keep_dead`; then it is rejected, its content gone, and the books balance."""
+    start = time.time_ns() // 1_000_000
+    now = start
+    database = await opened(database_url, now_ms=lambda: now)
+    journal = await journal_on(database, closing, keep_dead=3 * 86400.0, keep_done=30 * 86400.0)
+    await journal.append([new(), new(), new()])
+    first, second, _ = await loaded(journal)
+    for entry in (first, second):
+        (one,) = await routed(journal, entry)
+        journal.settle(end(one, Outcome.DEAD))
+        await journal.settled()
+        now += 2 * DAY
+    assert await journal._retention.once() == 1
+    assert await query(database, "SELECT id, state, payload IS NULL FROM journal_entry ORDER BY id LIMIT 2") in (
+        [(first.id, 1, 1), (second.id, 2, 0)],
+        [(first.id, 1, True), (second.id, 2, False)],
+    )
+    counters = journal.counters()
+    assert (counters["irc", 1, "dead"], counters["irc", 1, "rejected"]) == (1, 1)
+    await holds(journal)
+
+
+async def test_dead_letters_stay_unless_told(database_url: str, opened: Opened, closing: list[Any]) -> None:
+    """Without `keep_dead` a dead letter waits for an admin for ever."""
+    now = time.time_ns() // 1_000_000
+    database = await opened(database_url, now_ms=lambda: now)
+    journal = await journal_on(database, closing)
+    await journal.append([new(), new()])
+    first, _ = await loaded(journal)
+    journal.settle(end((await routed(journal, first))[0], Outcome.DEAD))
+    await journal.settled()
+    now += 1000 * DAY
+    await journal._retention.once()
+    assert await query(database, "SELECT state FROM journal_entry ORDER BY id LIMIT 1") == [(2,)]
