@@ -1,12 +1,15 @@
 """Builds the engine from its parts: both directions, their lanes, and what they share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
+import structlog
+
+from bridge_core.api.errors import RateLimitedError, TransientError
 from bridge_core.api.events import ChatInfo
 from bridge_core.api.host import Blobs, Clock
-from bridge_core.api.ids import RoomId, UserId
+from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.network import NetworkMeta
 from bridge_core.content.limits import Limits
 from bridge_core.engine.attempts import Attempts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from enum import StrEnum
 from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator, model_validator
@@ -14,6 +15,13 @@ from bridge_core.config.types import Words
 NetworkName = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$"), Words("a-z, 0-9 and -, starting with a letter, at most 32")
 ]
+
+
+class JoinRule(StrEnum):
+    """Who may join the rooms that the bridge makes for chats."""
+
+    PUBLIC = "public"
+    INVITE = "invite"
 
 
 class PortalEntry(Section):
@@ -43,6 +51,13 @@ class NetworkCommon(Section):
     )
     portals: list[PortalEntry] = Field(
         default=[], description="Chats bridged from the start. A plain text is short for `chat`."
+    )
+    portal_join_rule: JoinRule = Field(
+        default=JoinRule.PUBLIC,
+        description="Who may join the rooms that the bridge makes for this network's chats. public: everybody, from "
+        "other homeservers too, who knows or guesses the alias, and they read what is said from then on, even who "
+        "could not enter the chat itself. invite: who is invited, first by the bot at an admin's `portal NETWORK "
+        "CHAT`, then by any member; take it for chats with a key, an invite list or bans. Rooms made before are left.",
     )
     provided_logins: list[Mask] = Field(
         default=["local"],

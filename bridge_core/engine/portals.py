@@ -70,6 +70,10 @@ class PortalIndex:
         """Portals whose room may exist already, though it is not known which it is. Usually none."""
         return [self._by_id[number] for number in self._making]
 
+    def is_making(self, row: PortalRow) -> bool:
+        """Whether the portal's room may exist already, though it is not known which it is."""
+        return row.id in self._making
+
     async def making(self, row: PortalRow) -> PortalRow:
         """A room for the chat is about to be made. Stored: it may be there after a crash."""
         current = self._by_id.get(row.id, row)

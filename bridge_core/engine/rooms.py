@@ -1,19 +1,22 @@
 """Rooms of portals: made when they are first needed, once, under an alias that makes making them idempotent."""
 
 import asyncio
-from collections.abc import Awaitable, Callable
+import contextlib
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError
 from bridge_core.api.events import ChatInfo
-from bridge_core.api.ids import ChatId, RoomId, UserId
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
 from bridge_core.api.network import NetworkMeta
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, PortalRow, RoomSpec
+from bridge_core.engine.ports import MatrixSide, PortalRow, RoomSpec
+from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
 
@@ -21,27 +24,56 @@ BRIDGE_STATE: Final = ("m.bridge", "uk.half-shot.bridge")
 """State types that tell clients what a room is bridged to (MSC2346, unmerged: both are in use)."""
 
 Describe = Callable[[PortalRow], Awaitable[tuple[NetworkMeta, ChatInfo | None, UserId | None]]]
-"""What the network says of a portal's chat, and the owner of the receiving login in a private chat."""
+"""What the network says of a portal's chat, and the owner of the receiving login in a private chat.
+
+Raises UnknownNetworkError when the network is not configured any more.
+"""
+
+_RETRY: Final = (0.5, 15.0)
+"""Seconds between tries to finish rooms: first and longest."""
+
+
+class UnknownNetworkError(BridgeError):
+    """The portal's network is not in the configuration any more."""
 
 
 class RoomMaker:
-    """Makes the rooms of portals."""
+    """Makes the rooms of portals.
+
+    `finished` is called when no room is half-made any more: until then the lanes hold what is said in unknown rooms.
+    `join_rules` are those of networks whose portal rooms are not public.
+    """
 
     def __init__(
-        self, names: Names, portals: PortalIndex, matrix: MatrixSide, describe: Describe, faults: FaultPoints
+        self,
+        names: Names,
+        portals: PortalIndex,
+        matrix: MatrixSide,
+        describe: Describe,
+        faults: FaultPoints,
+        clock: Clock,
+        tasks: TaskOwner,
+        finished: Callable[[], None],
+        join_rules: Mapping[NetworkId, str],
     ) -> None:
         self._names = names
         self._portals = portals
         self._matrix = matrix
         self._describe = describe
         self._faults = faults
+        self._clock = clock
+        self._tasks = tasks
+        self._finished = finished
+        self._join_rules = join_rules
         self._locks: dict[int, asyncio.Lock] = {}
+        self._finishing: asyncio.Task[None] | None = None
 
     async def ensure(self, portal: PortalRow) -> RoomId:
         """The portal's first room, made when it has none.
 
-        Two callers at once get the same room; after a crash half-way the next caller finishes it. Raises
-        TransientError, RateLimitedError or MatrixRejectedError (also when somebody else holds the alias).
+        Two callers at once get the same room. When it fails half-way, or is cancelled, a task goes on with it: the
+        room may be there. Raises TransientError, RateLimitedError, RejectedError (also when somebody else holds the
+        alias) or UnknownNetworkError.
         """
         if portal.rooms:
             return portal.rooms[0]
@@ -56,7 +88,7 @@ class RoomMaker:
                 self._faults.hit("room.before_create")
                 try:
                     room = await self._matrix.ensure_room(spec)
-                except MatrixRejectedError:
+                except RejectedError:
                     await self._portals.not_made(current)
                     raise
                 self._faults.hit("room.after_create")
@@ -66,14 +98,54 @@ class RoomMaker:
         finally:
             if not lock.locked():
                 self._locks.pop(portal.id, None)
+            if self._portals.is_making(portal):
+                self._finish_later()
+            else:
+                self._maybe_finished()
 
-    async def finish(self) -> None:
-        """Make, or find, the rooms that an earlier process was making. Raises TransientError, RateLimitedError."""
-        for portal in self._portals.unfinished():
+    def finish(self) -> None:
+        """Make, or find, the rooms that an earlier process was making, in the background. Does not block."""
+        self._finish_later(0.0)
+
+    def _finish_later(self, delay: float = _RETRY[0]) -> None:
+        if self._finishing is None or self._finishing.done():
+            with contextlib.suppress(RuntimeError):  # the bridge stops: the next start goes on with it
+                self._finishing = self._tasks.spawn(self._finish(delay), "unfinished-rooms")
+
+    async def _finish(self, delay: float) -> None:
+        """Try all half-made rooms until each is made or refused. One that fails keeps no other waiting."""
+        pause = _RETRY[0]
+        while self._portals.unfinished():
+            await self._clock.sleep(delay)
+            delay, pause = pause, min(pause * 2, _RETRY[1])
+            for portal in self._portals.unfinished():
+                if self._portals.is_making(portal):  # it may have been made, or removed, meanwhile
+                    delay = max(delay, await self._finish_one(portal))
+
+    async def _finish_one(self, portal: PortalRow) -> float:
+        """Seconds that the homeserver asks to wait."""
+        about = {"network": portal.network, "chat": portal.chat}
+        try:
             try:
                 await self.ensure(portal)
-            except MatrixRejectedError as error:
-                log.error("portal_room_not_made", network=portal.network, chat=portal.chat, error=str(error))
+            except UnknownNetworkError:
+                # Nothing can come from or go to it. Should it come back, the room is found by its alias.
+                log.warning("unfinished_room_given_up", **about)
+                await self._portals.not_made(portal)
+                self._maybe_finished()
+        except RejectedError as error:
+            log.error("portal_room_not_made", **about, error=str(error))
+        except BridgeError as error:
+            log.warning("room_not_finished", **about, error=str(error))
+            return error.retry_after if isinstance(error, RateLimitedError) else 0.0
+        except Exception:
+            # Whatever an adapter or a bug makes of one portal, the others go on.
+            log.exception("room_not_finished", **about)
+        return 0.0
+
+    def _maybe_finished(self) -> None:
+        if not self._portals.unfinished():
+            self._finished()
 
     def alias(self, portal: PortalRow) -> str:
         """The alias localpart of a portal's room: no other portal of the network has the same.
@@ -98,7 +170,7 @@ class RoomMaker:
             topic=topic,
             invite=invite,
             public=False,
-            join_rule="invite" if portal.receiver else portal.options.get("join_rule", "public"),
+            join_rule="invite" if portal.receiver else self._join_rules.get(portal.network, "public"),
             history_visibility="joined" if not portal.receiver else "invited",
             power_levels=self._power_levels(),
             state=self._bridge_state(portal, meta, name),

@@ -207,7 +207,7 @@ def _alias(names: Names, chat: str, receiver: str | None) -> str:
     async def describe(portal: PortalRow) -> Any:
         return None, None, None
 
-    maker = RoomMaker(names, PortalIndex(None), None, describe, None)  # type: ignore[arg-type]
+    maker = RoomMaker(names, PortalIndex(None), None, describe, None, None, None, None, {})  # type: ignore[arg-type]
     return maker.alias(PortalRow(1, NetworkId("net"), ChatId(chat), LoginId(receiver) if receiver else None, ()))
 
 
