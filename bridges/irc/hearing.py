@@ -91,6 +91,8 @@ class Hearing:
         """Takes what our own connections said: never bridged, proof of its delivery where no better one comes."""
         if own is self._session.own or not any(command in raw for command in _MESSAGES):
             return False
+        if own.away is not None and not self._back(own, self._session.parse(raw)):
+            return False
         line = self._session.parse(raw) if own.by_observer and len(own.flight) else None
         if line is not None and line.command in ("PRIVMSG", "NOTICE"):
             message = line.tags.get("msgid")
@@ -202,7 +204,7 @@ class Hearing:
                 return
             self._sink.entered(chat)
         if chat is not None:
-            self._replaced(source.nick)
+            self._replaced(line, source.nick)
             self._roster.joined(chat, source.nick)
 
     def _part(self, line: Line) -> None:
@@ -224,16 +226,42 @@ class Hearing:
             self._roster.left(chat, nick)
 
     def _quit(self, line: Line) -> None:
-        if line.source is not None:
-            nick = line.source.nick
-            self._roster.gone(nick)
-            self._replaced(nick)
+        source = line.source
+        if source is None:
+            return
+        self._roster.gone(source.nick)
+        own = self._own(source.nick)
+        if own is None:
+            return
+        if own.retired:
+            self._state.forget(own)
+        elif own.nick != source.nick:
+            self._state.vacated(source.nick)
+        elif own.settled and own is not self._session.own:
+            # Either it does not know yet that it is gone, or the network split and it comes back.
+            own.away = f"{source.user}@{source.host}"
 
-    def _replaced(self, nick: str) -> None:
-        """A nick that a connection of ours had is somebody else's from here on."""
-        own = self._state.own(nick.encode("utf-8", "surrogateescape"))
+    def _own(self, nick: str) -> Own | None:
+        return self._state.own(nick.encode("utf-8", "surrogateescape"))
+
+    def _replaced(self, line: Line, nick: str) -> None:
+        """Somebody who shows up with a nick of ours may be another."""
+        own = self._own(nick)
         if own is not None and own.retired:
             self._state.forget(own)
+        elif own is not None and own.away is not None:
+            self._back(own, line)
+
+    def _back(self, own: Own, line: Line | None) -> bool:
+        """Whether the sender of a line is our connection, whose QUIT was seen before; else its nick is free."""
+        source = line.source if line is not None else None
+        if source is None:
+            return True
+        if f"{source.user}@{source.host}" == own.away:
+            own.away = None
+            return True
+        self._state.vacated(source.nick)
+        return False
 
     def _nick(self, line: Line) -> None:
         source, new = line.source, line.param(0)
@@ -241,14 +269,19 @@ class Hearing:
             return
         known = self._roster.get(source.nick)
         self._roster.renamed(source.nick, new)
-        own = self._state.own(source.nick.encode("utf-8", "surrogateescape"))
+        own = self._own(source.nick)
+        if own is not None and own.away is not None and not self._back(own, line):
+            own = None
         if own is not None and not own.retired:
             # Lines under the new nick may come here before that connection itself hears of it.
-            self._state.alias(own, new)
+            self._state.seen_renamed(own, source.nick, new)
             if own is self._session.own:
                 self._state.relay_nick = new
             return
-        self._replaced(new)
+        taken = self._own(new)
+        if taken is not None and taken.settled:
+            # No server gives a nick that one of our connections still has.
+            self._state.vacated(new)
         if known is not None and source.nick != self._session.nick:
             self._sink.offer(
                 RemoteRename(person_id(self._state, source.nick), RemoteSender(person_id(self._state, new), new))

@@ -242,10 +242,13 @@ class Session:
         """
         if not self.up or len(self._barriers) >= _BARRIERS_AT_MOST:
             return False
+        token = f"mc{self._barrier_count + 1}"
+        try:
+            self._connection.write(serialize("PING", token))
+        except WriteBufferFull:
+            return False
         self._barrier_count += 1
-        token = f"mc{self._barrier_count}"
         self._barriers[token] = passed
-        self.tell("PING", token)
         return True
 
     def _check(self) -> None:
@@ -352,7 +355,7 @@ class Session:
 
     def _on_nick(self, line: Line) -> None:
         if self.identity.renamed(line) and self.own is not None:
-            self._state.alias(self.own, self.nick)
+            self._state.renamed(self.own, self.nick)
 
     def _closed(self, error: Exception | None) -> None:
         """The connection is gone."""

@@ -34,6 +34,10 @@ class Own:
     """Whether the observer's view of this connection's lines is their proof."""
     retired: bool = False
     """The connection is gone; its last lines may yet come."""
+    away: str | None = None
+    """`user@host` of a QUIT under this nick: unless that connection shows up again, others may have the nick."""
+    settled: bool = False
+    """The observer has read all that the server sent it before the connection had its nick."""
 
 
 class NetworkState:
@@ -136,16 +140,42 @@ class NetworkState:
 
     def claim(self, nick: str, flight: Flight, user: UserId | None, *, by_observer: bool) -> Own:
         """A connection of ours has this nick now."""
-        own = Own(nick, flight, user, by_observer)
-        self._own[nick.encode("utf-8", "surrogateescape")] = own
+        own = self._own[_key(nick)] = Own(nick, flight, user, by_observer)
         if user is not None:
             self._users[user] = own
+        self._once_read(lambda: _settle(own))
         return own
 
-    def alias(self, own: Own, nick: str) -> None:
-        """The nick of one of our connections changed; lines under the old one may yet come."""
-        self._own[nick.encode("utf-8", "surrogateescape")] = own
-        own.nick = nick
+    def renamed(self, own: Own, nick: str) -> None:
+        """A connection of ours reads that its nick changed.
+
+        Lines under the old one are ours until the observer has read what the server sent it before.
+        """
+        old, own.nick = own.nick, nick
+        self._own[_key(nick)] = own
+        if old != nick:
+            self._once_read(lambda: self._left(own, old))
+
+    def seen_renamed(self, own: Own, old: str, new: str) -> None:
+        """The observer reads that a connection of ours changed its nick: none of its lines follow under the old one."""
+        if own.nick == old:
+            own.nick = new
+        self._own[_key(new)] = own
+        if old != new:
+            self.vacated(old)
+
+    def vacated(self, nick: str) -> None:
+        """None of the lines under a nick that the observer reads from here on are ours."""
+        self._own.pop(_key(nick), None)
+
+    def _once_read(self, then: Callable[[], None]) -> None:
+        """Goes on once the observer has read all that the server sent it so far; at once while there is none."""
+        if self.barrier is None or not self.barrier(then):
+            then()
+
+    def _left(self, own: Own, nick: str) -> None:
+        if own.nick != nick and self._own.get(_key(nick)) is own:
+            self.vacated(nick)
 
     def retire(self, own: Own) -> None:
         """The connection is gone: it speaks for nobody, but its last lines are still ours."""
@@ -169,5 +199,13 @@ class NetworkState:
 
     def user_of(self, nick: str) -> UserId | None:
         """The Matrix user whose connection has a nick in the server's spelling."""
-        own = self._own.get(nick.encode("utf-8", "surrogateescape"))
-        return own.user if own is not None and not own.retired else None
+        own = self._own.get(_key(nick))
+        return own.user if own is not None and not own.retired and own.away is None else None
+
+
+def _settle(own: Own) -> None:
+    own.settled = True
+
+
+def _key(nick: str) -> bytes:
+    return nick.encode("utf-8", "surrogateescape")
