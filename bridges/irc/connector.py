@@ -12,7 +12,7 @@ from bridges.irc.config import IrcConfig
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
 from bridges.irc.state import NetworkState
-from bridges.irc.tls import tls_settings
+from bridges.irc.tls import TlsSettings, tls_settings
 
 
 class IrcConnector:
@@ -38,16 +38,22 @@ class IrcConnector:
         self._state.host = host
         if config.tls:
             try:
-                self._state.tls = await asyncio.to_thread(
-                    tls_settings,
-                    verify=config.tls_verify,
-                    fingerprint=config.tls_fingerprint,
-                    ca_file=config.tls_ca,
-                    client_certificate=config.tls_certificate,
-                )
+                self._state.tls = self._state.observer_tls = await self._tls(None)
+                if config.tls_certificate is not None:
+                    self._state.observer_tls = await self._tls(config.tls_certificate)
             except (OSError, ssl.SSLError, ValueError) as error:
                 raise BridgeError(f"TLS of network {host.network}: {error}") from error
         await self._bans.load(host)
+
+    async def _tls(self, certificate: str | None) -> TlsSettings:
+        config = self._config
+        return await asyncio.to_thread(
+            tls_settings,
+            verify=config.tls_verify,
+            fingerprint=config.tls_fingerprint,
+            ca_file=config.tls_ca,
+            client_certificate=certificate,
+        )
 
     async def stop(self, deadline: float) -> None:
         """Nothing of the connector's own is left to stop: the clients own their tasks."""

@@ -65,7 +65,7 @@ class Session:
         self._connection = Connection(
             config.server,
             config.port,
-            state.tls,
+            state.observer_tls if matrix_user is None else state.tls,
             config.source_address,
             on_lines=self._received,
             on_closed=self._closed,

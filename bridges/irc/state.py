@@ -48,6 +48,9 @@ class NetworkState:
         self.config = config
         self.host: Host | None = None
         self.tls: TlsSettings | None = None
+        """Of the puppets' connections."""
+        self.observer_tls: TlsSettings | None = None
+        """Of the observer's: the only one that shows the bot's certificate."""
         self.isupport = Isupport()
         self.decode = Decoder(config.encoding)
         self.roster = Roster()

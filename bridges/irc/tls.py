@@ -1,4 +1,4 @@
-"""TLS of one IRC network: one shared context, and sessions whose buffers stay small.
+"""TLS of one IRC network: shared contexts, and sessions whose buffers stay small.
 
 The sessions work on memory buffers that are fed in slices, since the TLS layers of the event loops keep up to 294 KiB
 per connection (asyncio) or grow to 336 KiB after one burst (uvloop).
@@ -21,7 +21,7 @@ class FingerprintError(ssl.SSLError):
 
 @dataclass(frozen=True, slots=True)
 class TlsSettings:
-    """How connections of one network are secured. Share one per network: a context with its roots takes about 1 MB.
+    """How connections of one network are secured. Share them: a context with its roots takes about 1 MB.
 
     `server_name` overrides the host's name in SNI and in the check of the certificate. `fingerprint` is the SHA-256 of
     the certificate that is accepted, whoever signed it.
@@ -43,7 +43,7 @@ def tls_settings(
     """Settings from what the configuration says; reads the named files, so it blocks.
 
     `fingerprint` is 64 hex digits, colons allowed; it replaces the check by authorities. `client_certificate` is a PEM
-    file with key, for SASL EXTERNAL.
+    file with key, for SASL EXTERNAL: whoever shows it is logged in as the bot, so users' connections must not.
 
     Raises ValueError for a malformed fingerprint, OSError or ssl.SSLError for unreadable files.
     """
