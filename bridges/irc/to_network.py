@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Final, NamedTuple
 
 from bridge_core.api.content import Attachment, Content, Kind, Mention, Plain
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import MatrixSender, MessageRef
 from bridge_core.api.ids import RemoteUserId
 from bridges.irc.codec.ctcp import action
@@ -47,8 +48,9 @@ class Writer:
         *,
         first: str = "",
     ) -> Said:
-        """The lines of a message; `first` stands in front of its first line. Empty when it says nothing. Raises NoRoom.
+        """The lines of a message; `first` stands in front of its first line. Empty when it says nothing.
 
+        Raises NoRoom, and RejectedError for a file without a link: half a message is not sent.
         Relayed lines each carry the sender's name, so that no line can be taken for another's.
         """
         command = "NOTICE" if content.kind is Kind.NOTICE else "PRIVMSG"
@@ -121,14 +123,17 @@ class Writer:
         return "" if line.startswith((f"{nick}:", f"{nick},")) else f"{nick}: "
 
     def _file(self, attachment: Attachment) -> str:
-        """`name (12 KiB) <url>`."""
+        """`name (12 KiB) <url>`. Raises RejectedError when there is no url."""
         name = CONTROLS.sub("", _BREAKS.sub(" ", attachment.name)).strip() or attachment.kind.value
         parts = [name[: _NAME_AT_MOST * 4]]
         if attachment.size is not None:
             parts.append(f"({_size(attachment.size)})")
         url = self._media_url(attachment)
-        if url is not None:
-            parts.append(f"<{CONTROLS.sub('', url).replace(' ', '%20')}>")
+        if url is None:
+            # Not UnsupportedError, of which senders are told but once: each file that is not there is missed.
+            why = "it is encrypted" if attachment.keys is not None else "this bridge's media links are off"
+            raise RejectedError(f"files cannot be sent there: {why}")
+        parts.append(f"<{CONTROLS.sub('', url).replace(' ', '%20')}>")
         return " ".join(parts)
 
 

@@ -93,12 +93,15 @@ class FakeHost:
         self.clock = Clock()
         self.tasks = Tasks()
         self.buckets: dict[str, Bucket] = {}
+        self.links = True
         self._chats = tuple(ChatId(chat) for chat in chats)
 
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         return self.buckets.setdefault(key, Bucket())
 
     def media_url(self, attachment: Attachment) -> str | None:
+        if not self.links or attachment.keys is not None:
+            return None
         return f"https://media.test/{attachment.name.replace(' ', '_')}"
 
     def chats(self) -> tuple[ChatId, ...]:

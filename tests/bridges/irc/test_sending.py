@@ -297,6 +297,27 @@ async def test_a_redaction_without_the_capability_is_a_notice_or_nothing(rig: St
         await anna.redact(redaction, FakeAttempt())
 
 
+async def test_a_file_that_cannot_be_linked_goes_back_to_its_sender(rig: StartRig, port: int) -> None:
+    """With media links off, or for an encrypted file, the sender is told each time and nothing is said."""
+    adapter = await rig(port)
+    bob = await adapter.witness("Bob", "#a")
+    anna = await adapter.puppet("@anna:hs.test", name="Anna")
+    sealed = Attachment(MediaKind.IMAGE, "cat.png", "mxc://hs.test/1", keys="{}")
+    with pytest.raises(RejectedError, match="files cannot be sent there: it is encrypted"):
+        await adapter.say(anna, "", attachments=(sealed,))
+    adapter.host.links = False
+    picture = Attachment(MediaKind.IMAGE, "cat.png", "mxc://hs.test/1", size=12 * 1024)
+    for text in ("", "look"):
+        for client in (anna, adapter.observer):
+            message = adapter.message(text, attachments=(picture,), relayed=client is adapter.observer)
+            with pytest.raises(RejectedError, match="this bridge's media links are off") as told:
+                await client.send(message, FakeAttempt())
+            assert not isinstance(told.value, UnsupportedError)
+    await adapter.say(anna, "only words")
+    await bob.wait_text("only words")
+    assert [line.text for line in bob.messages("#a")] == ["only words"]
+
+
 INJECTION = "x\r\nQUIT :gone\nJOIN #evil\0\r"
 
 
