@@ -26,6 +26,8 @@ NETWORKS = ("insps", "insp", "ng", "echo")
 FAST: Mapping[str, Any] = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5}
 """Settings of an IRC network whose server has no limits."""
 
+CAPS = ("message-tags", "server-time", "account-tag")
+
 Ircd = InspIRCd | NgIRCd
 Servers = Mapping[str, tuple[Ircd, Mapping[str, Any]]]
 """IRC servers by the name of their network, with the network's own settings."""
@@ -145,11 +147,11 @@ class Town:
         return await self._stack.enter_async_context(await self.ground.client(name))
 
     async def witness(self, network: str, nick: str = "") -> Witness:
-        """A raw IRC client: a new one for a nick, else the network's own."""
+        """A raw IRC client with every capability it can have: a new one for a nick, else the network's own."""
         if not nick and network in self.witnesses and not self.witnesses[network].closed:
             return self.witnesses[network]
         server = self.servers[network]
-        witness = await Witness.connect(server.host, server.port, nick or f"w{next(self._numbers)}")
+        witness = await Witness.connect(server.host, server.port, nick or f"w{next(self._numbers)}", caps=CAPS)
         self._stack.push_async_callback(witness.close)
         if not nick:
             self.witnesses[network] = witness
@@ -176,7 +178,7 @@ class Town:
 
     def is_relay(self, network: str, nick: str) -> bool:
         """Whether a nick is the bridge's own on a network."""
-        return nick == self.harness.networks[network]["nick"]
+        return nick == str(self.harness.networks[network]["nick"])
 
     async def puppet(self, place: Place, user: MatrixClient) -> str:
         """Makes a user say something until their own connection is in the channel; its nick there."""
@@ -192,7 +194,7 @@ class Town:
         """Whether a user's own connection would speak in the channel now."""
         network = self.harness.running.networks.get(NetworkId(place.network))
         client = network.client_of(UserId(user.user_id)) if network is not None else None
-        return isinstance(client, Puppets) and client.ready(ChatId(place.channel)) is True
+        return isinstance(client, Puppets) and client.ready(ChatId(place.channel))
 
     async def notice(self, user: MatrixClient, room: str, text: str, *, about: str = "") -> Event:
         """The bot's notice that holds `text`, as a reply to `about` when given."""

@@ -1,7 +1,5 @@
 """Channels between a real Synapse and real IRC servers: puppets, the relay, text as it is, and what is refused."""
 
-import asyncio
-
 import pytest
 
 from bridges.irc.demo.witness import Received
@@ -55,13 +53,12 @@ async def test_two_users_and_one_of_the_relay(town: Town, network: str) -> None:
     """Users with connections speak for themselves, others through the relay, and all see one another once."""
     place = await town.place(network)
     await town.carol.join(place.room)
-    alice, bob = await asyncio.gather(town.puppet(place, town.alice), town.puppet(place, town.bob))
+    assert [await town.puppet(place, user) for user in (town.alice, town.bob)] == ["alice", "bob"]
     mark = place.witness.mark()
     for user, text in ((town.alice, "one"), (town.bob, "two"), (town.carol, "three")):
         await user.send_text(place.room, text)
     await place.witness.wait_text("three", place.channel, since=mark)
     heard = [(line.nick, line.text) for line in place.witness.messages(place.channel, mark)]
-    assert {alice, bob} == {"alice", "bob"}
     assert sorted(heard) == [("alice", "one"), ("bob", "two"), ("brdg", f"<c{ZERO_WIDTH}arol> three")]
     place.witness.privmsg(place.channel, "I see three of you")
     await town.carol.wait_for_message(place.room, "I see three of you")
@@ -113,7 +110,7 @@ async def test_text_for_irc_fits_its_lines(town: Town, network: str) -> None:
     last = await place.witness.wait_text("bold", place.channel, since=mark)
     *lines, _ = place.witness.messages(place.channel, mark)
     assert len(lines) > 2
-    assert max(len(line.raw) for line in lines) <= 510
+    assert max(len(line.raw[line.raw.find(b":") :]) for line in lines) <= 510  # tags have room of their own
     assert " ".join(line.text for line in lines).split() == words
     assert last.text.startswith("\x03") and "\x02bold" in last.text
 
@@ -165,6 +162,40 @@ async def test_a_taken_nick_is_left_to_its_owner(town: Town, network: str) -> No
     assert (await place.witness.wait_text("the one on Matrix", place.channel)).nick == "dora_"
     namesake.privmsg(place.channel, "and I the one on IRC")
     await dora.wait_for_message(place.room, "and I the one on IRC", sender=ghost(network, "dora"))
+
+
+async def test_reactions_and_replies_are_tags(town: Town) -> None:
+    """Where the server knows message tags, reactions and replies find their message in both directions."""
+    place = await town.place("insps")
+    nick = await town.puppet(place, town.alice)
+    event = await town.alice.send_text(place.room, "shall we?")
+    asked = await place.witness.wait_text("shall we?", place.channel)
+    place.witness.raw(f"@+draft/react=👍;+draft/reply={asked.tags['msgid']} TAGMSG {place.channel}")
+    reaction = await town.alice.wait_for(lambda e: e["room_id"] == place.room and e["type"] == "m.reaction")
+    assert reaction["content"]["m.relates_to"] == {"rel_type": "m.annotation", "event_id": event, "key": "👍"}
+    assert reaction["sender"] == ghost("insps", place.witness.nick)
+    place.witness.raw(f"@+draft/reply={asked.tags['msgid']} PRIVMSG {place.channel} :let us")
+    answer = await town.alice.wait_for_message(place.room, "let us")
+    assert answer["content"]["m.relates_to"] == {"m.in_reply_to": {"event_id": event}}
+    await town.alice.react(place.room, answer["event_id"], "🎉")
+    tagged = await place.witness.wait_for(lambda line: line.command == "TAGMSG" and "+draft/react" in line.tags)
+    assert (tagged.nick, tagged.tags["+draft/react"]) == (nick, "🎉")
+
+
+async def test_what_irc_does_not_have_is_said_once(town: Town) -> None:
+    """Where there are no reactions the first one is answered with words, and the next ones are not."""
+    place = await town.place("ng")
+    await town.puppet(place, town.alice)
+    place.witness.privmsg(place.channel, "look")
+    said = await town.alice.wait_for_message(place.room, "look")
+    for key in ("👍", "👎"):
+        await town.alice.react(place.room, said["event_id"], key)
+    told = await town.notice(town.alice, place.room, "there are no reactions")
+    await town.alice.send_text(place.room, "oh")
+    await place.witness.wait_text("oh", place.channel)
+    await town.harness.settled()
+    notices = [event for event in await town.alice.messages(place.room) if "no reactions" in str(event["content"])]
+    assert [event["event_id"] for event in notices] == [told["event_id"]]
 
 
 @both

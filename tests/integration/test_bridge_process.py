@@ -194,6 +194,17 @@ async def test_its_folder_may_be_read_only(site: Site, tmp_path: Path) -> None:
     config.parent.chmod(0o750)
 
 
+async def test_a_configured_room_is_plumbed(site: Site, tmp_path: Path) -> None:
+    """A portal with a room of its own in the configuration: the bot joins it at the start and bridges it."""
+    room = await site.alice.create_room(preset="public_chat", room_alias_name="square", name="The square")
+    portals = [{"chat": "square", "room": f"#square:{DOMAIN}"}]
+    config = site.copy(tmp_path / "bridge", networks={"net": {"type": "echo", "portals": portals}})
+    async with site.running(config):
+        await site.alice.wait_for(lambda e: e["room_id"] == room and e.get("state_key") == f"@bridgebot:{DOMAIN}")
+        assert await site.talk(room) == room
+        assert await site.alice.get_state(room, "m.room.name") == {"name": "The square"}
+
+
 async def test_probes_and_counters(site: Site, tmp_path: Path) -> None:
     """Live and ready answer 200 with their checks; counters grow with what crosses; secrets appear nowhere."""
     config = site.copy(tmp_path / "bridge")
