@@ -148,9 +148,7 @@ class Bridge:
                 reference_wait=config.limits.reference_wait,
                 max_file=config.media.max_size,
                 limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
-                join_rules={
-                    NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()
-                },
+                join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
             ),
             faults,
         )
@@ -196,9 +194,12 @@ class Bridge:
 
     def _make_listeners(self, hs_token: str) -> list[Listener]:
         config = self._config
+        self._leftovers = Leftovers(
+            self.engine.intake, lambda: self._tasks.start(self._ask_again(), "ask-again"), self._clock
+        )
         app = AppserviceHttp(
             hs_token,
-            Leftovers(self.engine.intake, lambda: self._tasks.start(self._ask_again(), "ask-again"), self._clock),
+            self._leftovers,
             EngineQueries(self.engine),
             legacy=config.appservice.legacy_routes,
             limit=config.appservice.max_body,
@@ -227,6 +228,7 @@ class Bridge:
             await self._fetch.start()
             await self.matrix.start()
             await self.engine.portals.load()
+            self._leftovers.resume(await self.database.transactions.newest())
             await self._configured_portals()
             for network in self.networks:
                 await self._start_network(network)

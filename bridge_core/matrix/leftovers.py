@@ -2,9 +2,10 @@
 
 While Synapse sends its backlog to a service that was away, a transaction made in the moment between "nothing is unsent
 any more" and "the service is up" is neither in the backlog nor sent (measured; synapse/appservice/scheduler.py, 1.163:
-`_TransactionController.send` and `_Recoverer.retry`). It lies in Synapse's database until the service fails the next
-time, perhaps for weeks, and comes out of order then. Its number is missing from those that arrive: so the first
-transaction behind the hole is refused once, which makes Synapse send all that is unsent, the oldest first.
+`_TransactionController.send` and `_Recoverer.retry`). The same becomes of one that Synapse was killed over. It lies in
+Synapse's database until the service fails the next time, perhaps for weeks, and comes out of order then. Its number is
+missing from those that arrive: so the first transaction behind the hole is refused once, which makes Synapse send all
+that is unsent, the oldest first.
 """
 
 from collections.abc import Callable
@@ -25,6 +26,10 @@ _QUIET: Final = (30.0, 86_400.0)
 all its services together, so that with several services holes mean nothing."""
 
 
+def _number(txn: str) -> int | None:
+    return int(txn) if txn.isascii() and txn.isdecimal() and len(txn) < 19 else None
+
+
 class Leftovers:
     """A sink before the sink. `ask` has the homeserver asked, soon, to try again at once; it must not block."""
 
@@ -37,9 +42,13 @@ class Leftovers:
         self._quiet = _QUIET[0]
         self._again_at = 0.0
 
+    def resume(self, last: str | None) -> None:
+        """The last transaction that an earlier process took."""
+        self._last = None if last is None else _number(last)
+
     async def accept(self, txn: Transaction) -> None:
         """As `TransactionSink.accept`. Raises TransientError too for the first transaction behind a hole, once."""
-        number = int(txn.id) if txn.id.isascii() and txn.id.isdecimal() and len(txn.id) < 19 else None
+        number = _number(txn.id)
         if number is None:
             await self._sink.accept(txn)
             return

@@ -30,6 +30,10 @@ class TransactionStore:
             self._loaded = True
         return (txn, digest) in self._seen
 
+    async def newest(self) -> str | None:
+        """The id of the transaction that was committed last; None when none is remembered."""
+        return await self._reader.run(_newest)
+
     def write(self, txn: str, digest: bytes, at: int) -> Write:
         """The row, to be committed with the transaction's entries. `at`: milliseconds since 1970."""
         return Write("txn_put", (txn, digest, at))
@@ -42,6 +46,12 @@ class TransactionStore:
 def _last(connection: Connection) -> list[tuple[str, bytes]]:
     rows = connection.execute(select(table.c.id, table.c.digest).order_by(table.c.at.desc()).limit(KEPT))
     return [(id_, digest) for id_, digest in rows][::-1]
+
+
+def _newest(connection: Connection) -> str | None:
+    rows = connection.execute(select(table.c.id, table.c.at).order_by(table.c.at.desc()).limit(100)).all()
+    # Those of one millisecond are ordered by their numbers.
+    return max((id_ for id_, at in rows if at == rows[0][1]), key=lambda id_: (len(id_), id_), default=None)
 
 
 def sweep(connection: Connection, before: int) -> int:

@@ -49,7 +49,7 @@ class Rig:
         database: str | None = None,
         gate: bool = False,
         faulty: bool = False,
-        ircd: Ircd | None = None,
+        server: str = "inspircd",
         busy_timeout: str = "10s",
     ) -> None:
         number = next(site.numbers)
@@ -60,7 +60,7 @@ class Rig:
         self.unknown = unknown
         self.channel = f"#c{number}" if network == "irc" else f"c{number}"
         self.nick = f"talker{number}"
-        self.ircd = ircd or site.ircd
+        self.ircd: Ircd = site.ngircd if server == "ngircd" else site.ircd
         self.gate = Gate(self.ircd.port) if gate else None
         self.proxy = FaultyProxy(site.synapse.url) if faulty else None
         self.health_port = free_port()

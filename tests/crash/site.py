@@ -1,4 +1,4 @@
-"""The servers that all crash tests share: one Synapse, one IRC server, one registration, one Matrix user."""
+"""The servers that all crash tests share: Synapse, an IRC server of each kind; one registration, one Matrix user."""
 
 import itertools
 from dataclasses import dataclass, field
@@ -17,11 +17,12 @@ TOKENS = ("as-Zr41mWq8Xc27Vb60", "hs-Ln95dTy3Fg18Pk74")
 
 @dataclass(slots=True)
 class Site:
-    """Synapse, an IRC server, and where the one bridge at a time listens. Outlives every event loop."""
+    """Synapse, two IRC servers, and where the one bridge at a time listens. Outlives every event loop."""
 
     folder: Path
     synapse: Synapse
     ircd: Ircd
+    ngircd: NgIRCd
     port: int
     token: str = ""
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
@@ -36,9 +37,10 @@ class Site:
         networks = {"irc": {"type": "echo"}, "echo": {"type": "echo"}}
         write_config(files, "http://127.0.0.1:1", networks, port=port, tokens=TOKENS)
         synapse = Synapse(folder / "synapse", registrations=[files / "registration.yaml"])
-        site = cls(folder, synapse, InspIRCd(folder / "ircd"), port)
+        site = cls(folder, synapse, InspIRCd(folder / "ircd"), NgIRCd(folder / "ngircd"), port)
         try:
             await site.ircd.start()
+            await site.ngircd.start()
             await synapse.start()
             site.token = await synapse.register_user("alice", "alice-password")
         except BaseException:
@@ -47,14 +49,17 @@ class Site:
         return site
 
     async def repaired(self) -> Self:
-        """The site with both servers running, whatever an earlier test left."""
+        """The site with its servers running, whatever an earlier test left."""
         if not self.ircd.running:
             await self.ircd.start()
+        if not self.ngircd.running:
+            await self.ngircd.start()
         if not self.synapse.running:
             await self.synapse.start()
         return self
 
     def kill(self) -> None:
-        """Ends both servers."""
+        """Ends all servers."""
         self.ircd.kill()
+        self.ngircd.kill()
         self.synapse.kill()

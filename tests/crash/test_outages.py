@@ -25,7 +25,7 @@ async def test_the_homeserver_is_killed(bench: Bench) -> None:
         await rig.site.synapse.start()
         await load.stop()
         verdict = await rig.finish(load)
-        assert not verdict.missing_on_matrix() or all(outage.what == "stop" for outage in rig.outages)
+        assert not verdict.missing_on_matrix()
 
 
 async def test_bridge_and_homeserver_are_killed_at_once(bench: Bench) -> None:
@@ -97,7 +97,7 @@ async def test_the_bridge_crashes_again_and_again_while_the_homeserver_is_away(b
 @pytest.mark.parametrize("unknown", ["report", "resend"])
 async def test_the_irc_server_is_restarted(bench: Bench, unknown: str) -> None:
     """SIGKILL of the IRC server: what was on its way is reported or sent again, the rest waits; a gap is told."""
-    async with bench.rig(gate=True, faulty=True, unknown=unknown) as rig:
+    async with bench.rig(gate=True, faulty=True, **({"unknown": unknown} if unknown != "report" else {})) as rig:
         await rig.start()
         load = rig.load("ircd")
         load.start()
@@ -122,7 +122,7 @@ async def test_the_irc_server_is_killed_together_with_the_bridge(bench: Bench) -
 
 
 @pytest.mark.parametrize(
-    ("kinds", "count"), [(["429"], 3), (["500"], 3), (["after"], 3), (["before", "after", "500", "429"], 2)], ids=str
+    ("kinds", "count"), [(["429", "500"], 3), (["after"], 3), (["before", "after", "500", "429"], 2)], ids=str
 )
 async def test_the_homeserver_answers_badly(bench: Bench, kinds: list[str], count: int) -> None:
     """Sends answered 429, 500, or not at all though carried out: repeated verbatim, everything is there once."""

@@ -87,3 +87,12 @@ async def test_what_the_sink_refuses_is_no_hole() -> None:
     await rig.send(2, 3)
     assert rig.accepted() == ["1", "2", "3"]
     assert rig.asked == 0
+
+
+async def test_a_hole_over_a_restart_is_one_too() -> None:
+    """Bridge and homeserver were killed over transaction 8: the next one is 9, and 8 is asked for."""
+    rig = Rig()
+    rig.leftovers.resume("7")
+    await rig.refused(9)
+    await rig.send(8, 9)
+    assert rig.accepted() == ["8", "9"]
