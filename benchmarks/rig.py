@@ -105,7 +105,8 @@ class Rig:
 
         async def want(channel: str) -> None:
             alias = quote(f"#_irc_{encode_id(channel)}:{DOMAIN}", safe="")
-            async with places, self.matrix.session.get(f"{bridge}/_matrix/app/v1/rooms/{alias}", headers=headers) as found:
+            url = f"{bridge}/_matrix/app/v1/rooms/{alias}"
+            async with places, self.matrix.session.get(url, headers=headers) as found:
                 if found.status != 200:
                     raise BenchmarkError(f"the bridge does not know the alias of {channel}: {found.status}")
 
