@@ -36,13 +36,13 @@ async def test_what_cannot_be_stored_is_refused_and_comes_again(bridge: Harness,
     await bridge.settled()
     body = orjson.dumps({"events": [event(room, 1)]})
     async with locked(bridge):
-        status, answer = await put_transaction(bridge, "7", body)
+        status, answer = await put_transaction(bridge, "seven", body)
         assert (status, answer["errcode"]) == (503, "M_UNKNOWN")
         bridge.alice.send(room, "pushed by the homeserver")
         delivered = len(bridge.homeserver.transactions)
         await bridge.until(lambda: bridge.homeserver.push_attempts >= delivered + 2)
         assert len(bridge.homeserver.transactions) == delivered
-    assert await put_transaction(bridge, "7", body) == (200, {})
+    assert await put_transaction(bridge, "seven", body) == (200, {})
     await bridge.until(lambda: len(script.sent) == 2)
     await bridge.settled()
     assert sorted(script.texts()) == ["pushed 1", "pushed by the homeserver"]
