@@ -1,8 +1,13 @@
 """Outages that several tests make."""
 
+import asyncio
 import time
 
 from tests.crash.rig import Rig
+from tests.crash.talk import Load
+
+_HANDED_ON = 0.4
+"""Seconds within which Synapse has written down what it owes to a service."""
 
 
 async def restart_ircd(rig: Rig, *, wait: bool = True) -> None:
@@ -18,3 +23,17 @@ async def restart_ircd(rig: Rig, *, wait: bool = True) -> None:
     await rig.gate.open()
     if wait:
         await rig.wait_back(at)
+
+
+async def kill_homeserver(rig: Rig, load: Load, *, bridge: bool = False) -> None:
+    """SIGKILL of Synapse, and of the bridge with it.
+
+    The user is silent for a moment before: Synapse keeps in memory only which events it owes to a service until it has
+    made a transaction of them (handlers/appservice.py, 1.163, moves its stored position before that), and forgets them
+    when it is killed. What that means has a test of its own.
+    """
+    async with load.matrix.turn:
+        await asyncio.sleep(_HANDED_ON)
+        if bridge:
+            rig.kill()
+        rig.site.synapse.kill()

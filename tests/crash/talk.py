@@ -31,9 +31,15 @@ class MatrixSpeaker:
     room: str
     tag: str
     said: list[Said] = field(default_factory=list)
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)
+    """Whoever holds it keeps this speaker silent."""
 
     async def say(self) -> Said:
         """Says the next one, however long the homeserver is away."""
+        async with self.turn:
+            return await self._say()
+
+    async def _say(self) -> Said:
         number = len(self.said) + 1
         body = {"msgtype": "m.text", "body": f"m-{self.tag}-{number:04}"}
         at = time.time()

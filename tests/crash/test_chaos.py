@@ -9,8 +9,9 @@ import time
 import pytest
 
 from tests.crash.bench import Bench
-from tests.crash.outages import restart_ircd
+from tests.crash.outages import kill_homeserver, restart_ircd
 from tests.crash.rig import Rig
+from tests.crash.talk import Load
 
 pytestmark = [pytest.mark.crash, pytest.mark.server, pytest.mark.slow, pytest.mark.asyncio(loop_scope="module")]
 
@@ -37,19 +38,19 @@ async def test_random_kills(bench: Bench, chaos: int, unknown: str) -> None:
             await asyncio.sleep(dice.uniform(0.1, 1.5))
             kind = dice.choices(list(KINDS), list(KINDS.values()))[0]
             made[kind] = made.get(kind, 0) + 1
-            await _strike(rig, kind, dice)
+            await _strike(rig, load, kind, dice)
         await load.stop()
         sys.stderr.write(f"kills: {made}\n")
         await rig.finish(load, 120)
 
 
-async def _strike(rig: Rig, kind: str, dice: random.Random) -> None:
+async def _strike(rig: Rig, load: Load, kind: str, dice: random.Random) -> None:
     """Kills, and brings back."""
     if kind == "ircd":
         await restart_ircd(rig)
         return
     if kind == "homeserver":
-        rig.site.synapse.kill()
+        await kill_homeserver(rig, load)
         await asyncio.sleep(dice.uniform(0, 1))
         await rig.site.synapse.start()
         return
@@ -60,10 +61,11 @@ async def _strike(rig: Rig, kind: str, dice: random.Random) -> None:
         await rig.wait_killed()
         await rig.start()
         return
-    rig.kill()
     if kind == "both":
-        rig.site.synapse.kill()
+        await kill_homeserver(rig, load, bridge=True)
         await rig.site.synapse.start()
+    else:
+        rig.kill()
     at = time.time()
     if dice.random() < 0.3:
         # Killed again before it is quite back.

@@ -6,7 +6,7 @@ import pytest
 
 from tests.crash.bench import Bench
 from tests.crash.gates import every
-from tests.crash.outages import restart_ircd
+from tests.crash.outages import kill_homeserver, restart_ircd
 from tests.crash.rig import Rig
 
 pytestmark = [pytest.mark.crash, pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
@@ -21,7 +21,7 @@ async def test_the_homeserver_is_killed(bench: Bench) -> None:
         load = rig.load("hskill")
         load.start()
         await asyncio.sleep(1)
-        rig.site.synapse.kill()
+        await kill_homeserver(rig, load)
         await rig.site.synapse.start()
         await load.stop()
         verdict = await rig.finish(load)
@@ -35,8 +35,7 @@ async def test_bridge_and_homeserver_are_killed_at_once(bench: Bench) -> None:
         load = rig.load("both")
         load.start()
         await asyncio.sleep(1)
-        rig.kill()
-        rig.site.synapse.kill()
+        await kill_homeserver(rig, load, bridge=True)
         await rig.site.synapse.start()
         await rig.start()
         await load.stop()
@@ -54,7 +53,7 @@ async def test_the_homeserver_acted_and_was_killed_before_its_answer(bench: Benc
         async with asyncio.timeout(20):
             while not rig.proxy.made.get("after"):
                 await asyncio.sleep(0.005)
-        rig.site.synapse.kill()
+        await kill_homeserver(rig, load)
         assert rig.proxy.clear()["after"] >= 1
         await rig.site.synapse.start()
         await load.stop()
@@ -81,7 +80,7 @@ async def test_the_bridge_crashes_again_and_again_while_the_homeserver_is_away(b
         await rig.start()
         load = rig.load("again")
         await load.matrix.say()
-        rig.site.synapse.kill()
+        await kill_homeserver(rig, load)
         assert rig.irc is not None
         for _ in range(5):
             rig.irc.say()
@@ -92,6 +91,22 @@ async def test_the_bridge_crashes_again_and_again_while_the_homeserver_is_away(b
         await rig.site.synapse.start()
         verdict = await rig.finish(load)
         assert verdict.on_matrix[:5] == [1, 2, 3, 4, 5]
+
+
+@pytest.mark.xfail(
+    strict=False, reason="Synapse forgets what it has not made a transaction of; the bridge does not look for it yet"
+)
+async def test_a_message_accepted_just_before_the_homeserver_is_killed(bench: Bench) -> None:
+    """Killed in the same moment as it accepts a message, Synapse never hands it on: it crosses all the same."""
+    async with bench.fresh(gate=True, faulty=True) as rig:
+        await rig.warm_up()
+        await rig.start()
+        load = rig.load("moment")
+        for _ in range(3):
+            await load.matrix.say()
+            rig.site.synapse.kill()
+            await rig.site.synapse.start()
+        await rig.finish(load, 15)
 
 
 @pytest.mark.parametrize("unknown", ["report", "resend"])
