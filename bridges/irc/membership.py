@@ -10,6 +10,7 @@ from bridges.irc.codec.message import Line
 from bridges.irc.joins import join_lines
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
+from bridges.irc.transport import WriteBufferFull
 
 log = structlog.get_logger(__name__)
 _CHANNELS_AT_MOST: Final = 1000
@@ -59,8 +60,13 @@ class Membership:
             if chat in self._wanted and chat not in self._joined and self._asked.get(chat, 0.0) <= now
         ]
         for group, line in join_lines(due, self._state.isupport):
+            try:
+                session.reserve(len(line))
+                session.write(line)
+            except WriteBufferFull:
+                log.debug("irc_join_put_off", network=self._state.network)
+                return
             self._asked.update(dict.fromkeys(group, now + self._state.config.join_timeout))
-            session.write(line)
 
     def disconnected(self) -> None:
         """Out of all channels."""
@@ -112,6 +118,7 @@ class Membership:
     def _bar(self, session: Session, chat: ChatId, reason: str) -> None:
         """For a while this user's messages to the channel go back to them."""
         self._wanted.pop(chat, None)
+        self._barred = {one: found for one, found in self._barred.items() if found[1] > self._now()}
         self._barred[chat] = (reason, self._now() + self._state.config.kick_pause)
         log.info("irc_puppet_barred", network=self._state.network, user=session.key, chat=chat, reason=reason)
 

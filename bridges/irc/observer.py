@@ -28,6 +28,7 @@ _STEADY: Final = 60.0
 """Seconds of connection after which the next loss counts as a first one."""
 _FLUSH: Final = 5.0
 _JOINS_SENT: Final = 10.0
+_BUG: Final = "the bridge made a mistake, which its log describes"
 _STATUS: Final = {
     Cause.BANNED: LoginStatus.BANNED,
     Cause.CREDENTIALS: LoginStatus.BAD_CREDENTIALS,
@@ -158,7 +159,13 @@ class Observer(Voice):
         try:
             while True:
                 started = clock.monotonic()
-                ending = await self._once()
+                try:
+                    ending = await self._once()
+                except Exception:
+                    # Ended, this task would leave us deaf: the next connection may go better.
+                    log.exception("irc_observer_failed", network=self._state.network)
+                    ending = Ending(Cause.LOST, _BUG)
+                    await self._cut()
                 self._reason = self._lost = ending.reason
                 if clock.monotonic() - started > _STEADY:
                     failures = 0
@@ -180,10 +187,15 @@ class Observer(Voice):
                 )
                 await clock.sleep(delay)
         finally:
-            if self._session is not None:
-                await self._session.close("The bridge stops")
-                self._session = None
+            await self._cut()
             self._report(LoginStatus.DISCONNECTED, "stopped")
+
+    async def _cut(self) -> None:
+        """Closes the connection, if there is one."""
+        session = self._session
+        if session is not None:
+            await session.close("The bridge stops")
+            self._session = None
 
     async def _once(self) -> Ending:
         """One connection from beginning to end."""
@@ -231,6 +243,15 @@ class Observer(Voice):
 
     async def _join(self, session: Session) -> None:
         """Keeps us in the wanted channels while the session lasts."""
+        while session.up:
+            try:
+                await self._join_due(session)
+            except Exception:
+                log.exception("irc_joins_failed", network=self._state.network)
+                await self._state.running.clock.sleep(_JOINS_SENT)
+        self._asked_all.set()
+
+    async def _join_due(self, session: Session) -> None:
         config, clock = self._state.config, self._state.running.clock
         bucket = self._state.running.budget("lines/relay", config.rate, config.burst) if config.rate > 0 else None
         while session.up:
@@ -256,7 +277,6 @@ class Observer(Voice):
                     await self._wake.wait()
             except TimeoutError:
                 continue
-        self._asked_all.set()
 
     # What the session and the hearing tell
 

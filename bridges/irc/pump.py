@@ -17,6 +17,7 @@ FULL: Final = 2000
 """Events that wait before reading stops; it goes on at half of that."""
 _BATCH: Final = 200
 _PAUSE: Final = 1.0
+_PAUSE_AT_MOST: Final = 30.0
 _BEAT: Final = 10.0
 """Seconds without events after which it is noted all the same up to when the network was heard."""
 
@@ -68,30 +69,39 @@ class Pump:
         self._stopped = False
 
     async def run(self) -> None:
-        """Commits what comes, for ever. A full journal is waited for."""
-        loop = asyncio.get_running_loop()
-        queue = self._queue
+        """Commits what comes, for ever. A full journal is waited for, and so is the end of a bug in it."""
+        failures = 0
         while True:
-            while not queue:
-                if self._empty is not None and not self._empty.done():
-                    self._empty.set_result(None)
-                self._wake = loop.create_future()
-                await asyncio.wait((self._wake,), timeout=_BEAT)
-                if not queue:
-                    await self.note(self._heard())
-            batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
-            cursor = self._heard() if len(batch) == len(queue) else None
             try:
-                await self._inbox.receive(batch, cursor=cursor)
+                await self._commit()
+                failures = 0
             except BridgeError as error:
-                log.warning("irc_inbox_waits", error=str(error), waiting=len(queue))
+                log.warning("irc_inbox_waits", error=str(error), waiting=len(self._queue))
                 await self._clock.sleep(_PAUSE)
-                continue
-            for _ in batch:
-                queue.popleft()
-            if self._stopped and len(queue) <= FULL // 2:
-                self._stopped = False
-                self._free()
+            except Exception:
+                # Nothing of it is dropped: whatever was wrong may pass, and ended, this task would leave us deaf.
+                log.exception("irc_inbox_failed", waiting=len(self._queue))
+                await self._clock.sleep(min(_PAUSE * 2 ** min(failures, 10), _PAUSE_AT_MOST))
+                failures += 1
+
+    async def _commit(self) -> None:
+        """Waits for events and commits one batch."""
+        queue = self._queue
+        while not queue:
+            if self._empty is not None and not self._empty.done():
+                self._empty.set_result(None)
+            self._wake = asyncio.get_running_loop().create_future()
+            await asyncio.wait((self._wake,), timeout=_BEAT)
+            if not queue:
+                await self.note(self._heard())
+        batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
+        cursor = self._heard() if len(batch) == len(queue) else None
+        await self._inbox.receive(batch, cursor=cursor)
+        for _ in batch:
+            queue.popleft()
+        if self._stopped and len(queue) <= FULL // 2:
+            self._stopped = False
+            self._free()
 
     async def note(self, cursor: bytes | None) -> None:
         """Commits a cursor alone. One that cannot be stored now is stored with the next events."""

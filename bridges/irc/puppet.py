@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
 from bridge_core.api.events import ChatInfo, RemoteEvent, RemoteMessage, RemoteSender, UserInfo
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
@@ -154,11 +154,20 @@ class Puppet(Voice):
             self._bans.leave(self._login.id)
             await self._failed(error.ending)
             return
+        except Exception:
+            self._bans.leave(self._login.id)
+            log.exception("irc_puppet_failed", network=self._state.network, user=self._login.user)
+            await self._failed(Ending(Cause.LOST, "the bridge made a mistake, which its log describes"))
+            return
         except BaseException:
             self._bans.leave(self._login.id)
             raise
-        if not session.up:
-            return
+        if session.up:
+            self._opened(session)
+
+    def _opened(self, session: Session) -> None:
+        """The session is registered: goes where it is wanted."""
+        config, host = self._state.config, self._state.running
         self._failures = 0
         self._used_at = host.clock.monotonic()
         self._mark = own_mark(session.nick)
@@ -216,7 +225,10 @@ class Puppet(Voice):
             reason=ending.reason,
         )
         if ending.cause is Cause.BANNED:
-            await self._bans.ban(self._login.id, ending.reason)
+            try:
+                await self._bans.ban(self._login.id, ending.reason)
+            except BridgeError as error:
+                log.warning("irc_ban_not_stored", network=self._state.network, error=str(error))
             self._report(LoginStatus.BANNED, ending.reason)
         elif ending.cause is Cause.CREDENTIALS:
             self._report(LoginStatus.BAD_CREDENTIALS, ending.reason)
