@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Final
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
@@ -11,6 +12,9 @@ from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
 from bridge_core.engine.members import Members
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import KeyValues, MatrixSide
+
+_BUCKETS: Final = 1000
+"""Buckets of one network that are kept before those nobody needs are let go."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +47,12 @@ class TokenBucket:
         self._tokens = burst
         self._at = clock.monotonic()
         self._turn = asyncio.Lock()
+
+    @property
+    def full(self) -> bool:
+        """Whether all tokens are there and nobody waits."""
+        left = self._tokens + (self._clock.monotonic() - self._at) * self._rate
+        return not self._turn.locked() and left >= self._burst
 
     async def take(self, amount: float = 1.0) -> None:
         """As `Bucket.take`."""
@@ -115,11 +125,16 @@ class NetworkHost:
         self._portals = portals
         self._links = links
         self._buckets: dict[str, TokenBucket] = {}
+        self._sweep_at = _BUCKETS
 
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         """As `Host.budget`: the first call for a key sets its rate."""
         bucket = self._buckets.get(key)
         if bucket is None:
+            if len(self._buckets) >= self._sweep_at:
+                # One that is full again tells no more than a new one.
+                self._buckets = {key: bucket for key, bucket in self._buckets.items() if not bucket.full}
+                self._sweep_at = max(_BUCKETS, 2 * len(self._buckets))
             bucket = self._buckets[key] = TokenBucket(self.clock, rate, burst)
         return bucket
 
