@@ -112,7 +112,10 @@ class Membership(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class RemoteMember:
-    """Someone's membership changed; `by` did it when it was someone else. `user` is what a Matrix user is there."""
+    """Someone's membership changed; `by` did it when it was someone else.
+
+    `member.login` is set when it is one of our own logins, that is a Matrix user.
+    """
 
     chat: ChatId
     member: RemoteSender
@@ -227,8 +230,9 @@ class MatrixSender:
 class MessageRef:
     """An earlier message this one refers to. `id` is None where the network gave it none.
 
-    `excerpt` is its text, given only when the sender may see that message in this very room (CVE-2023-38700,
-    CVE-2024-32000); `remote_sender` is set for ghosts, `matrix_sender` for Matrix users.
+    `excerpt` is its text. It is None until the core can tell for sure that the sender may see that message in this
+    very room (CVE-2023-38700, CVE-2024-32000): today always. `remote_sender` is set for ghosts, `matrix_sender` for
+    Matrix users.
     """
 
     id: MessageId | None
@@ -256,7 +260,7 @@ class MatrixMessage:
 
 @dataclass(frozen=True, slots=True)
 class MatrixEdit:
-    """`target` now says `content`; `previous` is what it said before, when known."""
+    """`target` now says `content`. `previous` is what it said before: None until the core keeps texts, today always."""
 
     room: RoomId
     event_id: EventId

@@ -31,6 +31,7 @@ from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, MatrixSide, PortalRow, Stores
 from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
 from bridge_core.engine.status import Status
@@ -101,8 +102,7 @@ class Engine:
             stores.messages,
             self.rooms,
             matrix,
-            MediaCarrier(matrix, blobs, settings.max_file),
-            limits,
+            Rendering(names, MediaCarrier(matrix, blobs, settings.max_file), limits),
         )
         incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, clock, faults)
         self.to_matrix = Lanes(

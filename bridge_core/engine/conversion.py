@@ -1,11 +1,8 @@
 """What each remote event becomes on Matrix: the final requests, before anything is sent."""
 
-from collections.abc import Callable
-from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any, Final
 
-from bridge_core.api.content import Content, Mention, Plain, RichText
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import (
     RemoteEdit,
@@ -17,17 +14,14 @@ from bridge_core.api.events import (
     RemoteRename,
     RemoteSender,
 )
-from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId, UserId
-from bridge_core.content.limits import Limits
-from bridge_core.content.messages import media_content, message_content
-from bridge_core.content.parts import cost, fit_event
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId
 from bridge_core.engine import requests
 from bridge_core.engine.ghosts import GhostPool
-from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.names import Names
 from bridge_core.engine.payload import BotNotice, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import Entry, GhostRow, MatrixSide, MessageRow, Messages, PortalRow
+from bridge_core.engine.ports import Entry, GhostRow, MatrixRejectedError, MatrixSide, MessageRow, Messages, PortalRow
+from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
 
@@ -52,8 +46,7 @@ class Conversion:
         messages: Messages,
         rooms: RoomMaker,
         matrix: MatrixSide,
-        media: MediaCarrier,
-        limits: Limits,
+        rendering: Rendering,
     ) -> None:
         self._names = names
         self._portals = portals
@@ -61,10 +54,8 @@ class Conversion:
         self._messages = messages
         self._rooms = rooms
         self._matrix = matrix
-        self._media = media
-        self._limits = limits
+        self._rendering = rendering
         self._bot_device: str | None = None
-        self._resolvers: dict[str, Callable[[Mention], UserId | None]] = {}
 
     def looks_back(self, event: RemoteEvent | BotNotice) -> bool:
         """Whether the event needs to know what became of earlier ones of its lane."""
@@ -78,7 +69,7 @@ class Conversion:
         if isinstance(event, RemoteMessage):
             return await self._message(entry, event)
         if isinstance(event, BotNotice):
-            return [await self._notice(entry, event.room, event.text, event.about, event.html)]
+            return [await self._notice(entry, event.room, event.text, event.about)]
         if isinstance(event, RemoteEdit):
             return await self._edit(entry, event)
         if isinstance(event, RemoteRedaction):
@@ -99,8 +90,7 @@ class Conversion:
         except PayloadError:
             return
         if isinstance(event, RemoteMessage | RemoteEdit):
-            for attachment in event.content.attachments:
-                await self._media.done(attachment)
+            await self._rendering.finished(event.content)
 
     async def _portal(self, entry: Entry, chat: ChatId, receiver: LoginId | None) -> PortalRow:
         key = PortalKey(NetworkId(entry.network), chat, receiver)
@@ -114,14 +104,19 @@ class Conversion:
             portal = self._portals.get(key) or portal
         return portal
 
-    async def _ghost(self, portal: PortalRow, sender: RemoteSender) -> GhostRow:
+    async def _ghost(self, portal: PortalRow, sender: RemoteSender) -> tuple[GhostRow, dict[RoomId, str]]:
+        """The ghost, and the rooms that will not have it, with the reason (banned there, say)."""
         ghost = self._ghosts.ready(portal.network, sender)
         if ghost is None:
             ghost = await self._ghosts.ensure(portal.network, sender)
+        refused: dict[RoomId, str] = {}
         for room in portal.rooms:
             if not self._ghosts.in_room(room, ghost.user):
-                await self._ghosts.join(room, ghost.user)
-        return ghost
+                try:
+                    await self._ghosts.join(room, ghost.user)
+                except MatrixRejectedError as error:
+                    refused[room] = str(error)
+        return ghost, refused
 
     def _identity(self, entry: Entry, message: MessageId | None) -> str:
         # An entry id alone may come again when a database was restored from an older backup.
@@ -132,77 +127,21 @@ class Conversion:
             portal.network, portal.chat, portal.receiver or "", sender, identity, str(part), kind, room
         )
 
-    def _resolver(self, network: NetworkId) -> Callable[[Mention], UserId | None]:
-        resolver = self._resolvers.get(network)
-        if resolver is None:
-
-            def resolve(mention: Mention) -> UserId | None:
-                return self._names.ghost(network, mention.remote) if mention.remote else None
-
-            resolver = self._resolvers[network] = resolve
-        return resolver
-
-    async def _parts(
-        self,
-        entry: Entry,
-        portal: PortalRow,
-        ghost: GhostRow,
-        content: Content,
-        *,
-        reply_to: EventId | None = None,
-        thread: EventId | None = None,
-        replaces: EventId | None = None,
-    ) -> list[dict[str, Any]]:
-        """The contents of the events that say it: files first, the first with the text as caption, then long text."""
-        resolver = self._resolver(portal.network)
-        parts: list[dict[str, Any]] = []
-        text = content.text
-        for index, attachment in enumerate(content.attachments):
-            key = f"{entry.id}.{entry.received_at}.{index}"
-            file = await self._media.to_matrix(attachment, ghost.user, key)
-            # A caption is part of its file's event; a text too long for that follows on its own.
-            caption = text if not index and cost(text, resolver) <= self._limits.event_bytes // 2 else ()
-            text = () if caption else text
-            parts.append(
-                media_content(
-                    file,
-                    file.source,
-                    caption=caption,
-                    reply_to=reply_to if not index else None,
-                    thread=thread,
-                    resolver=resolver,
-                )
-            )
-        if text is content.text and is_short(text):
-            parts.append(
-                message_content(content, reply_to=reply_to, thread=thread, replaces=replaces, resolver=resolver)
-            )
-        elif text:
-            # An edit says its text twice: the new content, and the same for old clients.
-            budget = self._limits.event_bytes // 2 if replaces is not None else self._limits.event_bytes
-            pieces = fit_event(text, budget, resolver)
-            for piece in pieces:
-                parts.append(
-                    message_content(
-                        replace(content, text=piece),
-                        reply_to=reply_to if not parts else None,
-                        thread=thread,
-                        replaces=replaces if not parts else None,
-                        resolver=resolver,
-                    )
-                )
-        return parts
-
     async def _message(self, entry: Entry, event: RemoteMessage) -> list[Prepared]:
         portal = await self._portal(entry, event.chat, event.receiver)
-        ghost = await self._ghost(portal, event.sender)
+        ghost, refused = await self._ghost(portal, event.sender)
         identity = self._identity(entry, event.id)
         timestamp = event.timestamp or entry.received_at
         out = []
         for room in portal.rooms:
+            if room in refused:
+                out.append(requests.refused(room, refused[room]))
+                continue
             reply = await self._event_in(portal, event.reply_to, room)
             thread = await self._event_in(portal, event.thread, room)
-            contents = await self._parts(entry, portal, ghost, event.content, reply_to=reply, thread=thread)
+            contents = await self._rendering.parts(
+                portal.network, ghost.user, _upload_key(entry), event.content, reply_to=reply, thread=thread
+            )
             for part, content in enumerate(contents):
                 txn = self._txn(portal, event.sender.id, identity, part, "message", room)
                 request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, content, ts=timestamp)
@@ -230,30 +169,44 @@ class Conversion:
         rows = [row for row in await self._targets(portal, event.target) if row.sender == event.sender.id]
         if not rows:
             raise NothingToDo("an edit by somebody else")
-        ghost = await self._ghost(portal, event.sender)
+        ghost, refused = await self._ghost(portal, event.sender)
         identity = self._identity(entry, event.id)
         timestamp = event.timestamp or entry.received_at
         out = []
         for room in portal.rooms:
-            first = min((row for row in rows if row.room == room), key=lambda row: row.part, default=None)
-            if first is None:
+            there = sorted((row for row in rows if row.room == room), key=lambda row: row.part)
+            if not there:
                 continue
-            contents = await self._parts(entry, portal, ghost, event.content, replaces=first.event)
-            txn = self._txn(portal, event.sender.id, identity, 0, "edit", room)
-            request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, contents[0], ts=timestamp)
-            out.append(Prepared(request))
+            if room in refused:
+                out.append(requests.refused(room, refused[room]))
+                continue
+            replaces = [row.event for row in there]
+            contents = await self._rendering.parts(
+                portal.network, ghost.user, _upload_key(entry), event.content, replaces=replaces
+            )
+            for part, content in enumerate(contents):
+                txn = self._txn(portal, event.sender.id, identity, part, "edit", room)
+                request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, content, ts=timestamp)
+                # What the message has now more than before belongs to it from here on.
+                further = there[-1].part + 1 + part - len(there)
+                out.append(
+                    Prepared(request)
+                    if part < len(there)
+                    else Prepared(request, portal.id, event.target, further, event.sender.id, timestamp)
+                )
         return out
 
     async def _redaction(self, entry: Entry, event: RemoteRedaction) -> list[Prepared]:
         portal = await self._portal(entry, event.chat, event.receiver)
         rows = await self._targets(portal, event.target)
-        ghost = await self._ghost(portal, event.sender)
+        ghost, refused = await self._ghost(portal, event.sender)
         identity = self._identity(entry, event.id)
         reason = {"reason": event.reason} if event.reason else {}
         out = []
         for row in rows:
-            # The network allowed it. Somebody else's message is taken back by the bot, which has the power to.
-            own = row.sender == event.sender.id
+            # The network allowed it. Somebody else's message is taken back by the bot, which has the power to, and so
+            # is that of a ghost which cannot be there any more.
+            own = row.sender == event.sender.id and row.room not in refused
             sender, device = (ghost.user, ghost.device) if own else (self._matrix.bot, await self._device())
             txn = self._txn(portal, event.sender.id, identity, row.part, "redaction", row.room)
             request = requests.build(row.room, "m.room.redaction", txn, sender, device, reason, redacts=row.event)
@@ -262,7 +215,7 @@ class Conversion:
 
     async def _reaction(self, entry: Entry, event: RemoteReaction) -> list[Prepared]:
         portal = await self._portal(entry, event.chat, event.receiver)
-        ghost = await self._ghost(portal, event.sender)
+        ghost, refused = await self._ghost(portal, event.sender)
         reaction = MessageId(f"~reaction\x1f{event.target}\x1f{event.sender.id}\x1f{event.key}")
         identity = self._identity(entry, event.id)
         out = []
@@ -270,6 +223,9 @@ class Conversion:
         for room in portal.rooms:
             first = min((row for row in rows if row.room == room), key=lambda row: row.part, default=None)
             if first is None:
+                continue
+            if room in refused:
+                out.append(requests.refused(room, refused[room]))
                 continue
             txn = self._txn(portal, event.sender.id, identity, 0, "reaction", room)
             if event.removed:
@@ -293,12 +249,10 @@ class Conversion:
             for ms in (event.since, event.until)
         )
         text = f"Messages between {since} and {until} UTC may be missing here: {event.reason}"
-        return [await self._notice(entry, room, text, None, None) for room in portal.rooms]
+        return [await self._notice(entry, room, text, None) for room in portal.rooms]
 
-    async def _notice(self, entry: Entry, room: RoomId, text: str, about: EventId | None, html: str | None) -> Prepared:
+    async def _notice(self, entry: Entry, room: RoomId, text: str, about: EventId | None) -> Prepared:
         content: dict[str, Any] = {"msgtype": "m.notice", "body": text, "m.mentions": {}}
-        if html is not None:
-            content |= {"format": "org.matrix.custom.html", "formatted_body": html}
         if about is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": about}}
         txn = self._names.send_id("bot", room, f"{entry.id}.{entry.received_at}")
@@ -310,6 +264,5 @@ class Conversion:
         return self._bot_device
 
 
-def is_short(text: RichText) -> bool:
-    """Whether a text surely fits into one event, told without rendering it: nearly every message is."""
-    return len(text) == 1 and isinstance(text[0], Plain) and len(text[0].text) < 8_000
+def _upload_key(entry: Entry) -> str:
+    return f"{entry.id}.{entry.received_at}"

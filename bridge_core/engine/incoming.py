@@ -4,8 +4,9 @@ from collections.abc import Sequence
 
 import structlog
 
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import EventId, MessageId
+from bridge_core.api.ids import EventId, MessageId, RoomId
 from bridge_core.engine import requests
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.faults import FaultPoints
@@ -63,6 +64,8 @@ class Incoming:
                 if plan and self._conversion.looks_back(entry.event):
                     break
                 made = await self._conversion.requests(entry)
+            except RejectedError as error:
+                made = [requests.refused(RoomId(""), str(error))]
             except NothingToDo as reason:
                 plan.append(Planned(entry, ignored=str(reason)))
                 continue
@@ -108,10 +111,12 @@ class Incoming:
             outcome, reason = Outcome.DELIVERED, ""
             writes: tuple[Write, ...] = ()
             try:
+                if item.refused:
+                    raise RejectedError(item.refused)
                 self._faults.hit("matrix.before_send")
                 event = await self._send(request, delivery.first_attempt_at if planned.stored else 0)
                 self._faults.hit("matrix.after_send")
-            except MatrixRejectedError as error:
+            except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
             else:

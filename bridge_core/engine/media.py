@@ -7,10 +7,10 @@ from typing import Final
 import structlog
 
 from bridge_core.api.content import Attachment
-from bridge_core.api.errors import BridgeError, RejectedError
+from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Blobs
 from bridge_core.api.ids import UserId
-from bridge_core.engine.ports import MatrixSide
+from bridge_core.engine.ports import MatrixSide, TooLargeError
 
 log = structlog.get_logger(__name__)
 
@@ -47,12 +47,12 @@ class MediaCarrier:
     async def to_matrix(self, attachment: Attachment, user: UserId, key: str) -> Attachment:
         """The attachment as a file on Matrix, uploaded once per `key`. What claims to be an image must look like one.
 
-        Raises RejectedError for what is too large or gone, TransientError.
+        Raises TooLargeError, RejectedError for what is gone or refused, TransientError.
         """
         if attachment.source.startswith("mxc://"):
             return attachment
         if attachment.size is not None and attachment.size > self.limit:
-            raise RejectedError(f"the file is {attachment.size} bytes, and at most {self.limit} are carried")
+            raise TooLargeError(f"the file is {attachment.size} bytes, and at most {self.limit} are carried")
         chunks, head = await _peek(self.blobs.open(attachment.source))
         mime = sniff(head) or attachment.mime or "application/octet-stream"
         if mime.startswith(("text/html", "application/xhtml", "image/svg")):

@@ -29,7 +29,6 @@ class BotNotice:
     room: RoomId
     text: str
     about: EventId | None = None
-    html: str | None = None
 
 
 _TAGS: Final[dict[str, type[Any]]] = {

@@ -347,6 +347,10 @@ class MatrixRejectedError(RejectedError):
         self.status = status
 
 
+class TooLargeError(RejectedError):
+    """A file is larger than is carried."""
+
+
 @dataclass(frozen=True, slots=True)
 class SendRequest:
     """One event to send, final: it is journalled before the first try and sent verbatim each time.

@@ -16,7 +16,10 @@ ID_KEY: Final = "dev.matrix_bridge.id"
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A final request, and which message it will be once it is sent (`message` None: nothing to remember)."""
+    """A final request, and which message it will be once it is sent (`message` None: nothing to remember).
+
+    With `refused` it is not to be sent at all: it ends as rejected, for that reason.
+    """
 
     request: SendRequest
     portal: int = 0
@@ -24,6 +27,12 @@ class Prepared:
     part: int = 0
     remote_sender: str = ""
     timestamp: int = 0
+    refused: str = ""
+
+
+def refused(room: RoomId, reason: str) -> Prepared:
+    """What will not reach `room` (empty: none is known), and why."""
+    return Prepared(SendRequest(room, "", "", UserId(""), None, b""), refused=reason)
 
 
 def build(
@@ -59,6 +68,7 @@ def encode(prepared: Prepared) -> bytes:
         prepared.part,
         prepared.remote_sender,
         prepared.timestamp,
+        prepared.refused,
     ]
     return orjson.dumps(head) + b"\n" + request.body
 

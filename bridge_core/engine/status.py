@@ -28,12 +28,10 @@ class Status:
         """The lanes towards Matrix, which need this object's users first."""
         self._lanes = lanes
 
-    async def say(
-        self, room: RoomId, text: str, *, about: EventId | None = None, key: str = "", html: str | None = None
-    ) -> None:
+    async def say(self, room: RoomId, text: str, *, about: EventId | None = None, key: str = "") -> None:
         """Say something in a room, once per `key` (also over restarts). Returns when it is stored."""
         text = text.encode("utf-8", "replace").decode()  # words of the other side may hold what is no Unicode
-        notice = BotNotice(room, text, about, html)
+        notice = BotNotice(room, text, about)
         identity = f"notice\x1f{key}".encode("utf-8", "replace")
         dedupe = blake2b(identity, digest_size=16).digest() if key else None
         entry = NewEntry(Direction.TO_MATRIX, CORE, f"{CORE}\x1f{room}", encode(notice), self._clock.now_ms(), dedupe)

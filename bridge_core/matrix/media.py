@@ -11,7 +11,7 @@ from yarl import URL
 
 from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.ids import UserId
-from bridge_core.engine.ports import MatrixRejectedError
+from bridge_core.engine.ports import MatrixRejectedError, TooLargeError
 from bridge_core.matrix.addresses import media_path
 from bridge_core.matrix.homeserver import Homeserver
 
@@ -49,11 +49,11 @@ class Media:
 
         Asynchronous uploads (spec v1.7): the address is created and stored before its bytes are put, and a conflict at
         the put means that an earlier try had succeeded. Homeservers without them get one plain upload. Raises
-        RejectedError for a file over the homeserver's limit.
+        TooLargeError for a file over the homeserver's limit.
         """
         limit = await self._upload_limit()
         if size is not None and size > limit:
-            raise RejectedError(f"the file is larger than the homeserver takes ({limit // 1024} KiB)")
+            raise TooLargeError(f"the file is larger than the homeserver takes ({limit // 1024} KiB)")
         stored = await self._keys.get(key)
         if stored is None and self._asynchronous:
             stored = await self._reserve(user, key)
@@ -170,7 +170,7 @@ async def _sized(chunks: AsyncIterator[bytes], size: int | None, limit: int) -> 
         async for chunk in chunks:
             total += len(chunk)
             if total > limit:
-                raise RejectedError(f"the file is larger than the homeserver takes ({limit // 1024} KiB)")
+                raise TooLargeError(f"the file is larger than the homeserver takes ({limit // 1024} KiB)")
             await asyncio.to_thread(file.write, chunk)
         file.seek(0)
         yield _Source(_read_file(file), total), total

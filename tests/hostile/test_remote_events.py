@@ -137,8 +137,8 @@ async def test_a_bad_event_costs_the_ones_before_it_nothing(
 
 
 async def test_files_come_from_the_spool_only(bridge: Harness, script: Script) -> None:
-    """No name that an adapter passes on leads out of the spool: the message is a dead letter, nothing is read."""
-    await bridge.portal_room("net", "lobby")
+    """No name that an adapter passes on leads out of the spool: the message says what is missing, nothing is read."""
+    room = await bridge.portal_room("net", "lobby")
     secret = bridge.folder / "secret"
     secret.write_text("not for the network")
     for source in (f"blob:{secret}", "blob:../secret", "file:../secret", str(secret), "blob:..%2fsecret"):
@@ -146,5 +146,7 @@ async def test_files_come_from_the_spool_only(bridge: Harness, script: Script) -
         person = RemoteSender(RemoteUserId("bob"), "Bob")
         await receive(bridge, script, RemoteMessage(ChatId("lobby"), person, Content(attachments=(file,))))
     found = (await balances(bridge))["net", 1]
-    assert (found.delivered, found.dead) == (0, 5)
+    assert (found.delivered, found.dead) == (5, 0)
+    assert {body for _, body in bridge.homeserver.messages(room)} == {"(file a.txt: 19 bytes, could not be carried)"}
     assert all(bridge.homeserver.file(mxc) is None for mxc in bridge.homeserver.files())
+    assert secret.exists()

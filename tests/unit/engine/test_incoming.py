@@ -1,9 +1,11 @@
 """Network -> Matrix: rooms and ghosts are made when needed, and every event ends in a counted state."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import aiohttp
 import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Mention, Plain
@@ -16,7 +18,7 @@ from bridge_core.api.events import (
     RemoteRename,
     RemoteSender,
 )
-from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -205,3 +207,153 @@ async def test_the_homeserver_may_be_away(bridge: Harness, script: Script) -> No
     bridge.homeserver.faults.lose_answer(times=2, match="/send/")
     await _receive(bridge, script, *[say(f"m{number}") for number in range(20)])
     assert [e["content"]["body"] for e in _from(bridge, room, "bob")] == ["before", *[f"m{n}" for n in range(20)]]
+
+
+def _edit(text: str, number: int, *files: Attachment) -> RemoteEdit:
+    content = Content((Plain(text),) if text else (), attachments=files)
+    return RemoteEdit(ChatId("lobby"), BOB, MessageId("1"), content, MessageId(f"edit {number}"))
+
+
+async def _file(script: Script, name: str, data: bytes = b"data", size: int | None = None) -> Attachment:
+    assert script.host is not None
+
+    async def chunks() -> AsyncIterator[bytes]:
+        yield data
+
+    source = await script.host.blobs.put(chunks(), 100_000_000)
+    return Attachment(MediaKind.FILE, name, source, "text/plain", len(data) if size is None else size)
+
+
+def _shown(bridge: Harness, room: str) -> list[str]:
+    """What a client shows of bob's messages: each with its last edit."""
+    shown: dict[str, str] = {}
+    for event in _from(bridge, room, "bob"):
+        relates = event["content"].get("m.relates_to", {})
+        if relates.get("rel_type") == "m.replace":
+            shown[relates["event_id"]] = event["content"]["m.new_content"]["body"]
+        else:
+            shown[event["event_id"]] = event["content"]["body"]
+    return list(shown.values())
+
+
+async def test_a_long_edit_loses_nothing(bridge: Harness, script: Script) -> None:
+    """What does not fit into the edit follows as further events of the message; later edits change those too."""
+    words = [f"word{number}" for number in range(12_000)]
+    await _receive(bridge, script, say("short", id=MessageId("1")), _edit(" ".join(words), 1))
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    assert " ".join(_shown(bridge, room)).split() == words
+    parts = len(_shown(bridge, room))
+    assert parts > 1
+    await _receive(bridge, script, _edit("short again", 2))
+    assert _shown(bridge, room) == ["short again", *["(removed by an edit)"] * (parts - 1)]
+    await _receive(bridge, script, _edit(" ".join(reversed(words)), 3))
+    assert " ".join(_shown(bridge, room)).split() == words[::-1]
+    await _receive(bridge, script, RemoteRedaction(ChatId("lobby"), BOB, MessageId("1"), id=MessageId("9")))
+    assert (await _balance(bridge)).dead == 0
+
+
+async def test_an_empty_edit_empties_the_message(bridge: Harness, script: Script) -> None:
+    """An edit that leaves nothing is shown as such, and counted as delivered."""
+    await _receive(bridge, script, say("something", id=MessageId("1")), _edit("", 1))
+    assert _shown(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id) == ["(removed by an edit)"]
+    assert (await _balance(bridge)).delivered == 2
+
+
+async def test_an_edit_may_bring_a_file(bridge: Harness, script: Script) -> None:
+    """The first file takes the message's place, with the text as its caption; a second one follows."""
+    files = [await _file(script, "one.txt"), await _file(script, "two.txt")]
+    await _receive(bridge, script, say("text", id=MessageId("1")), _edit("with files", 1, *files))
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    original, edit, further = _from(bridge, room, "bob")
+    assert edit["content"]["m.relates_to"] == {"rel_type": "m.replace", "event_id": original["event_id"]}
+    new = edit["content"]["m.new_content"]
+    assert (new["msgtype"], new["filename"], new["body"]) == ("m.file", "one.txt", "with files")
+    assert (further["content"]["filename"], "m.relates_to" in further["content"]) == ("two.txt", False)
+
+
+async def _ban(bridge: Harness, room: str, user: str) -> None:
+    url = f"{bridge.homeserver.url}/_matrix/client/v3/rooms/{room}/ban"
+    headers = {"Authorization": f"Bearer {bridge.appservice.as_token}"}
+    body = {"user_id": user}
+    async with aiohttp.ClientSession() as session, session.post(url, json=body, headers=headers) as answer:
+        assert answer.status == 200
+
+
+async def test_a_banned_ghosts_messages_are_rejected(bridge: Harness, script: Script) -> None:
+    """What somebody says whose ghost is banned ends as rejected, nothing of it is kept, and others go on."""
+    room = await bridge.portal_room("net", "lobby")
+    await _receive(bridge, script, say("before"))
+    await _ban(bridge, room, "@_net_bob:hs.test")
+    lines = [say(f"m{number}", id=MessageId(f"m{number}")) for number in range(4)]
+    file = RemoteMessage(ChatId("lobby"), BOB, Content(attachments=(await _file(script, "a.txt"),)))
+    await _receive(bridge, script, *lines, file, say("hello", CAROL))
+    balance = await _balance(bridge)
+    assert (balance.delivered, balance.rejected, balance.dead) == (2, 5, 0)
+    assert [e["content"]["body"] for e in _from(bridge, room, "carol")] == ["hello"]
+    assert list((bridge.folder / "spool").iterdir()) == []
+
+
+async def test_a_ban_in_one_room_keeps_nothing_from_the_others(bridge: Harness, script: Script) -> None:
+    """Of several rooms of a chat, only the one that will not have the ghost goes without its messages and edits."""
+    room = await bridge.portal_room("net", "lobby")
+    other = bridge.alice.create_room()
+    bridge.alice.invite(other, bridge.homeserver.bot)
+    await bridge.until(lambda: bridge.homeserver.room(other).membership(bridge.homeserver.bot) == "join")
+    engine = bridge.running.engine
+    (portal,) = engine.portals.in_room(RoomId(room))
+    await engine.portals.add_room(portal, RoomId(other))
+    bridge.alice.invite(other, "@_net_bob:hs.test")
+    await _receive(bridge, script, say("both", id=MessageId("1")))
+    await _ban(bridge, room, "@_net_bob:hs.test")
+    await _receive(bridge, script, say("refused at sending"))
+    await _receive(bridge, script, say("refused at planning"), _edit("edited", 1))
+    bodies = [e["content"]["body"] for e in _from(bridge, other, "bob")]
+    assert bodies == ["both", "refused at sending", "refused at planning", "* edited"]
+    assert [e["content"]["body"] for e in _from(bridge, room, "bob")] == ["both"]
+    await _receive(bridge, script, RemoteRedaction(ChatId("lobby"), BOB, MessageId("1"), id=MessageId("9")))
+    assert all(_from(bridge, one, "bob")[0]["content"] == {} for one in (room, other))
+    balance = await _balance(bridge)
+    assert (balance.rejected, balance.dead) == (3, 0)
+
+
+async def test_a_file_that_is_too_large_leaves_a_note(bridge: Harness, script: Script) -> None:
+    """The text arrives all the same and says which file is missing; files that fit are carried; none is kept."""
+    huge = await _file(script, "cat.png", size=80_000_000)
+    small = await _file(script, "small.txt")
+    content = Content((Plain("my cat"),), attachments=(huge, small))
+    await _receive(bridge, script, RemoteMessage(ChatId("lobby"), BOB, content))
+    (event,) = _from(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id, "bob")
+    assert event["content"]["filename"] == "small.txt"
+    assert event["content"]["body"] == "my cat\n(file cat.png: 80 MB, too large)"
+    alone = Content(attachments=(await _file(script, "dog.png", size=80_500_000),))
+    await _receive(bridge, script, RemoteMessage(ChatId("lobby"), CAROL, alone))
+    (event,) = _from(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id, "carol")
+    assert event["content"]["body"] == "(file dog.png: 80.5 MB, too large)"
+    assert list((bridge.folder / "spool").iterdir()) == []
+    assert (await _balance(bridge)).delivered == 2
+
+
+async def test_a_file_that_is_gone_leaves_a_note(bridge: Harness, script: Script) -> None:
+    """A file that cannot be read any more does not take the text with it."""
+    assert script.host is not None
+    gone = await _file(script, "a.txt")
+    await script.host.blobs.drop(gone.source)
+    await _receive(bridge, script, RemoteMessage(ChatId("lobby"), BOB, Content((Plain("look"),), attachments=(gone,))))
+    (event,) = _from(bridge, bridge.homeserver.room("#_net_lobby:hs.test").id, "bob")
+    assert event["content"]["body"] == "look\n(file a.txt: 4 bytes, could not be carried)"
+
+
+async def test_a_person_who_cannot_be_registered_is_rejected(bridge: Harness, script: Script) -> None:
+    """A ghost that the homeserver will not have ends that person's message alone, as rejected."""
+    await bridge.portal_room("net", "lobby")
+    bridge.homeserver.faults.answer(400, times=1, match="/register", errcode="M_INVALID_USERNAME")
+    await _receive(bridge, script, say("refused"), say("welcome", CAROL))
+    balance = await _balance(bridge)
+    assert (balance.delivered, balance.rejected, balance.dead) == (1, 1, 0)
+
+
+async def test_messages_that_race_for_a_new_private_chat_share_its_portal(bridge: Harness) -> None:
+    """Two who ask for the portal of one chat at once get one portal."""
+    portals = bridge.running.engine.portals
+    first, second = await asyncio.gather(*(portals.ensure(NetworkId("net"), ChatId("x")) for _ in range(2)))
+    assert first == second == portals.get(PortalKey(NetworkId("net"), ChatId("x"), None))

@@ -64,7 +64,7 @@ def _examples() -> Iterator[Any]:
     yield events.RemoteJoinRequest(chat, sender)
     yield events.RemoteGap(chat, 1, 2, "away")
     yield events.RemoteMessage(chat, sender, content.Content((content.Plain("x"),)))
-    yield BotNotice(chat, "text", None, "<b>text</b>")
+    yield BotNotice(chat, "text", None)
 
 
 @pytest.mark.parametrize("event", list(_examples()), ids=lambda event: type(event).__name__)
