@@ -8,7 +8,7 @@ import orjson
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
 from bridge_core.engine.ports import MatrixRejectedError
 
-__all__ = ["HomeserverFailedError", "failure", "json_object"]
+__all__ = ["HomeserverFailedError", "failure", "json_object", "retry_after"]
 
 _LONGEST_DELAY_S = 600.0
 _SHORTEST_DELAY_S = 0.05
@@ -69,9 +69,16 @@ def _delay(answer: Mapping[str, Any], headers: Mapping[str, str]) -> float:
     """Seconds to wait: `Retry-After` (spec v1.10 and later) or `retry_after_ms`, within bounds."""
     milliseconds = answer.get("retry_after_ms")
     seconds = _DEFAULT_DELAY_S
-    header = headers.get("Retry-After", "")
     if isinstance(milliseconds, int | float) and not isinstance(milliseconds, bool):
         seconds = milliseconds / 1000
-    elif header.isascii() and header.isdigit() and len(header) < 10:
-        seconds = float(header)
+    else:
+        seconds = retry_after(headers, seconds)
     return min(max(seconds, _SHORTEST_DELAY_S), _LONGEST_DELAY_S)
+
+
+def retry_after(headers: Mapping[str, str], default: float) -> float:
+    """Seconds that `Retry-After` asks for (RFC 9110, 10.2.3), ten minutes at most; `default` for dates and nonsense."""
+    header = headers.get("Retry-After", "").strip()
+    if header.isascii() and header.isdigit() and len(header) < 10:
+        return min(float(header), _LONGEST_DELAY_S)
+    return default

@@ -12,10 +12,12 @@ from yarl import URL
 
 from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import HttpResponse
+from bridge_core.matrix.failures import retry_after
 
 _REDIRECTS: Final = 5
 _TIMEOUT: Final = 30.0
 _CHUNK: Final = 64 * 1024
+_DEFAULT_DELAY: Final = 30.0
 
 
 class ForbiddenAddressError(RejectedError):
@@ -90,18 +92,18 @@ class GuardedFetch:
         limit: int,
     ) -> HttpResponse:
         """As `GuardedHttp.request`: at most `limit` bytes of answer, 30 s, five redirects (to GET, as browsers do)."""
-        target, sent, how = self._check(URL(url)), body, method
+        target, sent, how = self._check(_address(url)), body, method
         for _ in range(_REDIRECTS + 1):
             answer, location = await self._once(how, target, headers, sent, limit)
             if location is None:
                 return answer
-            following = self._check(target.join(URL(location)))
+            following = self._check(_address(location, target))
             if following.origin() != target.origin():
                 headers = None  # credentials for one server are no business of another
             if answer.status == 303 or (answer.status in (301, 302) and how == "POST"):
                 how, sent = "GET", None
             target = following
-        raise RejectedError(f"{URL(url).host} redirects too often")
+        raise RejectedError(f"{target.host} redirects too often")
 
     def _check(self, url: URL) -> URL:
         if url.scheme not in ("http", "https") or not url.host or url.user is not None:
@@ -126,8 +128,7 @@ class GuardedFetch:
                 if response.status in (301, 302, 303, 307, 308) and "Location" in found:
                     return HttpResponse(response.status), str(found["Location"])
                 if response.status == 429:
-                    wait = found.get("Retry-After", "")
-                    raise RateLimitedError(f"{url.host} limits its rate", float(wait) if wait.isdigit() else 30.0)
+                    raise RateLimitedError(f"{url.host} limits its rate", retry_after(found, _DEFAULT_DELAY))
                 data = bytearray()
                 async for chunk in response.content.iter_chunked(_CHUNK):
                     data += chunk
@@ -136,8 +137,21 @@ class GuardedFetch:
                 return HttpResponse(response.status, bytes(data), dict(found)), None
         except ForbiddenAddressError:
             raise
+        except ValueError as error:
+            # InvalidURL of aiohttp, names that IDNA refuses, headers that cannot be sent.
+            raise RejectedError(f"the request to {url.host} cannot be made: {type(error).__name__}") from error
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             cause = error.__cause__
             if isinstance(cause, ForbiddenAddressError):
                 raise cause from error
             raise TransientError(f"{url.host} does not answer: {type(error).__name__}") from error
+
+
+def _address(text: str, base: URL | None = None) -> URL:
+    """An address, seen from `base`. Raises RejectedError for what is none."""
+    try:
+        found = URL(text) if base is None else base.join(URL(text))
+        found.origin()  # looks at the port as well
+    except ValueError as error:
+        raise RejectedError("only plain http and https addresses are fetched") from error
+    return found
