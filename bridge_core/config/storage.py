@@ -91,7 +91,7 @@ class Journal(Section):
     keep_dead: Duration | None = Field(
         default=None,
         ge=86400.0,
-        description="How long dead letters can be replayed after they came; then they are dropped, as by "
+        description="How long dead letters can be replayed, from when they died; then they are dropped, as by "
         "`matrix-bridge journal drop`, and count as rejected. null: until an admin replays or drops them.",
     )
     max_pending: int = Field(
