@@ -37,7 +37,7 @@ async def fetch() -> AsyncIterator[GuardedFetch]:
 
 @pytest.mark.parametrize(
     ("header", "seconds"),
-    [("5", 5.0), ("9" * 9, 600.0), ("9" * 400, 30.0), ("²", 30.0), ("-1", 30.0), ("Fri, 31 Dec", 30.0)],
+    [("5", 5.0), ("9" * 9, 600.0), ("9" * 400, 30.0), ("²", 30.0), ("-1", 30.0), ("Fri", 30.0)],
 )
 async def test_nobody_makes_us_wait_for_ever(remote: str, fetch: GuardedFetch, header: str, seconds: float) -> None:
     """Retry-After counts up to ten minutes, and not at all when it is no number of seconds."""
