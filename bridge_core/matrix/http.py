@@ -9,7 +9,7 @@ from aiohttp import web
 
 from bridge_core.matrix.answers import answer, in_matrix_form, read_body, refusal
 from bridge_core.matrix.queries import NoQueries, Queries
-from bridge_core.matrix.transaction import BadTransactionError, TransactionSink, read_transaction
+from bridge_core.matrix.transaction import BadTransactionError, TransactionSink, receive_transaction
 
 __all__ = ["AppserviceHttp"]
 
@@ -93,7 +93,7 @@ class AppserviceHttp:
     async def _transaction(self, request: web.Request) -> web.StreamResponse:
         body = await read_body(request, self._limit)
         try:
-            txn = read_transaction(request.match_info["txn"], body)
+            txn = await receive_transaction(request.match_info["txn"], body)
         except BadTransactionError as error:
             _log.error("transaction_refused", txn=request.match_info["txn"], reason=error.errcode)
             return refusal(400, error.errcode, str(error))

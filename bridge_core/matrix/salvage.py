@@ -11,8 +11,14 @@ import orjson
 
 __all__ = ["salvage"]
 
-# Strings in one step (no backtracking), so that brackets inside of them do not count.
-_TOKEN = re.compile(rb'"(?:[^"\\]++|\\.)*+"|[\[\]{},:]', re.DOTALL)
+# Each in one step of the regular expression's engine, without backtracking: strings, so that brackets inside of them do
+# not count; lists and objects that hold no others; and rows of opening or of closing brackets.
+_STRING = rb'"(?:[^"\\]++|\\.)*+"'
+_FLAT = rb'[\[{](?:[^"\[\]{}]++|' + _STRING + rb")*+[\]}]"
+_TOKEN = re.compile(_STRING + rb"|[\[\]{},:]", re.DOTALL)
+_DEEP = re.compile(
+    rb'(?:[^"\[\]{}]++|' + _STRING + rb"|" + _FLAT + rb")*+(?:(?P<open>[\[{]+)|(?P<close>[\]}]+))", re.DOTALL
+)
 _OPEN = frozenset(b"[{")
 _CLOSE = frozenset(b"]}")
 
@@ -74,24 +80,44 @@ def _split(body: bytes, start: int, end: int, brackets: bytes) -> list[tuple[int
     text = body[start:end].strip()
     if not (text.startswith(brackets[:1]) and text.endswith(brackets[1:])):
         return None
-    depth = 0
     spans: list[tuple[int, int]] = []
-    begin = last = start
-    for token in _TOKEN.finditer(body, start, end):
+    begin = place = last = start
+    depth = 0
+    while (token := _TOKEN.search(body, place, end)) is not None:
+        place = token.end()
         mark = token[0][0]
         if mark in _OPEN:
             depth += 1
             if depth == 1:
-                begin = token.end()
+                begin = place
+            else:
+                inner = _closed(body, place, end)
+                if inner is None:
+                    return None
+                place, depth = inner, 1
         elif mark in _CLOSE:
             depth -= 1
             if depth == 0:
                 last = token.start()
         elif mark == 0x2C and depth == 1:
             spans.append((begin, token.start()))
-            begin = token.end()
+            begin = place
     if depth != 0:
         return None
     if body[begin:last].strip():
         spans.append((begin, last))
     return spans
+
+
+def _closed(body: bytes, start: int, end: int) -> int | None:
+    """Where the bracket before `start` is closed; None when it is not. Reads each byte a bounded number of times."""
+    depth, place = 1, start
+    while (token := _DEEP.match(body, place, end)) is not None:
+        place = token.end()
+        if token["open"]:
+            depth += len(token["open"])
+        elif len(token["close"]) >= depth:
+            return token.start("close") + depth
+        else:
+            depth -= len(token["close"])
+    return None

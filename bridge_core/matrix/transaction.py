@@ -4,6 +4,7 @@ Application Service API v1.19, "Pushing events"; to-device, device lists and key
 them, stable or not. One bad event never costs the others: it is left out and counted.
 """
 
+import asyncio
 import hashlib
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -12,7 +13,7 @@ import orjson
 
 from bridge_core.matrix.salvage import salvage
 
-__all__ = ["BadTransactionError", "Transaction", "TransactionSink", "read_transaction"]
+__all__ = ["BadTransactionError", "Transaction", "TransactionSink", "read_transaction", "receive_transaction"]
 
 _ID_KEYS = ("event_id", "room_id", "sender", "type")
 _MAX_ID = 255
@@ -56,8 +57,20 @@ class BadTransactionError(Exception):
         self.errcode = errcode
 
 
+async def receive_transaction(txn_id: str, body: bytes) -> Transaction:
+    """As `read_transaction`, without blocking the loop for long: a body that no parser takes is read in a thread."""
+    try:
+        whole = orjson.loads(body)
+    except orjson.JSONDecodeError:
+        return await asyncio.to_thread(read_transaction, txn_id, body)
+    return _made(txn_id, body, whole, 0)
+
+
 def read_transaction(txn_id: str, body: bytes) -> Transaction:
-    """Returns the transaction in `body`. Raises BadTransactionError when the whole is unusable."""
+    """Returns the transaction in `body`; may take a second for one of many megabytes that no parser takes.
+
+    Raises BadTransactionError when the whole is unusable.
+    """
     lost = 0
     try:
         whole = orjson.loads(body)
@@ -67,6 +80,10 @@ def read_transaction(txn_id: str, body: bytes) -> Transaction:
         if rescued is None:
             raise BadTransactionError("M_NOT_JSON", f"the body is not JSON: {error}") from error
         whole, lost = rescued
+    return _made(txn_id, body, whole, lost)
+
+
+def _made(txn_id: str, body: bytes, whole: Any, lost: int) -> Transaction:
     if not isinstance(whole, dict):
         raise BadTransactionError("M_BAD_JSON", "the body must be an object")
     events = [event for event in _list(whole, "events") if _is_event(event)]

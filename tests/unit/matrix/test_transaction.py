@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import threading
 from typing import Any
 
 import orjson
@@ -9,7 +10,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge_core.matrix.transaction import BadTransactionError, read_transaction
+from bridge_core.matrix import salvage
+from bridge_core.matrix.transaction import BadTransactionError, read_transaction, receive_transaction
 
 GOOD = {"type": "t", "room_id": "!r", "sender": "@a:b", "event_id": "$e", "content": {}}
 
@@ -102,6 +104,58 @@ def test_an_event_no_parser_takes_does_not_stop_the_queue(poison: bytes) -> None
     txn = read_transaction("1", body)
     assert (len(txn.events), txn.skipped) == (2, 1)
     assert txn.events[1]["content"]["body"] == 'a "quoted, [bracket]" \\'
+
+
+@pytest.mark.parametrize(("opening", "closing"), [(b"[", b"]"), (b'{"a":[', b"]}"), (b'[["]\\"",{}],[', b"]]")])
+def test_depth_of_any_shape_is_skipped(opening: bytes, closing: bytes) -> None:
+    """Events behind deep ones are found, whatever the depth is made of; what is cut off in the depth is no JSON."""
+    deep = b'{"x":' + opening * 2000 + b"0" + closing * 2000 + b"}"
+    body = b'{"events":[' + b",".join([deep, orjson.dumps(GOOD)] * 2) + b"]}"
+    txn = read_transaction("1", body)
+    assert ([event["event_id"] for event in txn.events], txn.skipped) == (["$e", "$e"], 2)
+    with pytest.raises(BadTransactionError):
+        read_transaction("1", body[: len(deep) // 2])
+
+
+@pytest.mark.parametrize("shape", [b"[", b"[]"])
+def test_a_large_unreadable_body_takes_few_steps(shape: bytes, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A hundred deep events of full size are read in steps by the event, not by the byte."""
+    steps = []
+
+    class Counting:
+        """A pattern that counts its uses."""
+
+        def __init__(self, pattern: Any) -> None:
+            self.pattern = pattern
+
+        def __getattr__(self, name: str) -> Any:
+            steps.append(name)
+            return getattr(self.pattern, name)
+
+    for name in ("_TOKEN", "_DEEP"):
+        monkeypatch.setattr(salvage, name, Counting(getattr(salvage, name)))
+    inside = shape * 30000 if shape == b"[" else b"[" * 2000 + b",".join([shape] * 20000)
+    deep = b'{"x":' + inside + b"]" * (30000 if shape == b"[" else 2000) + b"}"
+    assert read_transaction("1", b'{"events":[' + b",".join([deep] * 100) + b"]}").skipped == 100
+    assert len(steps) < 2000
+
+
+async def test_what_no_parser_takes_is_read_aside(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop goes on meanwhile; what the parser takes is read at once."""
+    threads = []
+
+    def noting(body: bytes) -> Any:
+        threads.append(threading.current_thread())
+        return salvage.salvage(body)
+
+    monkeypatch.setattr("bridge_core.matrix.transaction.salvage", noting)
+    good = orjson.dumps(GOOD)
+    txn = await receive_transaction("1", b'{"events":[' + good + b',"\xff"]}')
+    assert (len(txn.events), txn.skipped) == (1, 1)
+    assert threads and threads[0] is not threading.main_thread()
+    assert len((await receive_transaction("1", b'{"events":[' + good + b"]}")).events) == 1
+    with pytest.raises(BadTransactionError):
+        await receive_transaction("1", b"{")
 
 
 @given(st.binary(max_size=300))
