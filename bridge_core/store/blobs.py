@@ -1,43 +1,75 @@
 """The spool: files on their way, in a folder, sealed at rest and bounded in all."""
 
 import asyncio
+import contextlib
 import os
 import secrets
+import time
 from collections.abc import AsyncIterator, Callable
 from concurrent.futures import Executor
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 
+import structlog
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge_core.api.errors import RejectedError, TransientError
+from bridge_core.api.host import Clock
 
+_log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _CHUNK: Final = 64 * 1024
 _TAG: Final = 16
 _SCHEME: Final = "blob:"
+_SWEEP_EVERY: Final = 3600.0
 
 
 class BlobSpool:
     """The `Blobs` of the contract. Each file has its own key, derived from the secret and its id.
 
     A file is a row of sealed chunks; the chunk's number, and whether it is the last, is part of what is sealed, so that
-    chunks can be neither cut off nor swapped. `total` bounds the bytes of all files.
+    chunks can be neither cut off nor swapped. `total` bounds the bytes of all files. Files whose message is not there
+    any more (given up, a duplicate, not received before a crash) are found by their age: after `keep` seconds, which
+    must be longer than any message is tried.
     """
 
-    def __init__(self, folder: Path, secret: bytes, total: int, executor: Executor | None = None) -> None:
+    def __init__(
+        self, folder: Path, secret: bytes, total: int, executor: Executor | None = None, *, keep: float = 8 * 86400.0
+    ) -> None:
         self._folder = folder
         self._secret = secret
         self._total = total
         self._executor = executor
+        self._keep = keep
         self._used = 0
 
     async def start(self) -> None:
-        """Make the folder, and count what is in it. Removes files that were being written when a crash came."""
+        """Make the folder, and count what is in it.
+
+        Removes files that were being written when a crash came, and those that are too old.
+        """
         await self._off(self._scan)
+        await self.sweep(time.time())
+
+    async def sweep(self, now: float) -> int:
+        """Remove files older than `keep`; `now` is in seconds since 1970. Returns how many those were."""
+        sizes = await self._off(lambda: _remove_older(self._folder, now - self._keep))
+        self._used -= sum(sizes)
+        if sizes:
+            _log.info("blobs_expired", files=len(sizes), bytes=sum(sizes))
+        return len(sizes)
+
+    async def keep_swept(self, clock: Clock) -> None:
+        """Sweep every hour, for ever: to be run in a task."""
+        while True:
+            await clock.sleep(_SWEEP_EVERY)
+            try:
+                await self.sweep(clock.now_ms() / 1000)
+            except OSError as error:
+                _log.warning("blobs_not_swept", error=error.strerror)
 
     def _scan(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
@@ -140,6 +172,18 @@ class BlobSpool:
 
     async def _off(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+def _remove_older(folder: Path, before: float) -> list[int]:
+    """The sizes of the files removed. Those being written are not among them."""
+    sizes = []
+    for path in folder.iterdir():
+        with contextlib.suppress(FileNotFoundError):
+            found = path.stat()
+            if path.suffix != ".part" and found.st_mtime < before:
+                path.unlink()
+                sizes.append(found.st_size)
+    return sizes
 
 
 def _sync(file: BinaryIO) -> None:
