@@ -61,7 +61,7 @@ class Database:
         self._file_lock = lease.FileLock(file) if file is not None else None
         self._session_lock = lease.SessionLock(settings.lease_timeout)
         self._owner = lease.new_owner()
-        self._sidecar = Sidecar(file) if file is not None else None
+        self._sidecar = Sidecar(settings.sidecar) if settings.sidecar else Sidecar.beside(file) if file else None
         self._committer = Committer(
             engines.session(self.url, settings),
             faults or NoFaults(),

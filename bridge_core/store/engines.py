@@ -28,6 +28,11 @@ class DatabaseSettings:
     """How long to wait for the lease: the server may not have noticed yet that the last owner died."""
     cached: int = 20_000
     """Rows that each cache holds at most."""
+    sidecar: Path | None = None
+    """The file that tells an older copy put back; on a disk of the bridge's, not in the database's backup.
+
+    None: `<file>.seen` beside an SQLite database, no such file with PostgreSQL.
+    """
 
 
 def parse(url: str) -> URL:

@@ -1,4 +1,4 @@
-"""A small file beside an SQLite database that tells whether the database was replaced by an older copy."""
+"""A small file outside of the database that tells whether the database was replaced by an older copy."""
 
 from __future__ import annotations
 
@@ -20,10 +20,15 @@ class Seen:
 
 
 class Sidecar:
-    """`<database>.seen`. Losing it loses only the warning, so it is written without ceremony."""
+    """The file at `path`. Losing it loses only the warning, so it is written without ceremony."""
 
-    def __init__(self, database: Path) -> None:
-        self._path = database.with_name(database.name + ".seen")
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    @classmethod
+    def beside(cls, database: Path) -> Sidecar:
+        """`<database>.seen`."""
+        return cls(database.with_name(database.name + ".seen"))
 
     def seen(self) -> Seen | None:
         """What was noted last; None when there is no such note."""
@@ -40,6 +45,7 @@ class Sidecar:
         """Note; a full disk is not a reason to stop."""
         new = self._path.with_name(self._path.name + ".new")
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             new.write_text(json.dumps({"run": run, "last_entry": last_entry}))
             new.replace(self._path)
         except OSError as error:

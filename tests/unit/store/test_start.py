@@ -151,6 +151,22 @@ async def test_an_older_copy_is_recognised(tmp_path: Path, opened: Opened) -> No
     assert fourth.restored_from is None
 
 
+async def test_the_sidecar_can_be_anywhere(database_url: str, tmp_path: Path, opened: Opened) -> None:
+    """With a file named for it, an older copy is recognised on PostgreSQL as well."""
+    sidecar = tmp_path / "state" / "bridge.seen"
+    later = await opened(f"sqlite:///{tmp_path / 'later.db'}", sidecar=sidecar)
+    work = Work("append")
+    work.candidates.append((None, (7, 0, "irc", "lane", b"", 1, 0), ("irc", 0)))
+    await later.writer.commit(work)
+    await later.stop()
+    assert not (tmp_path / "later.db.seen").exists()
+    older = await opened(database_url, sidecar=sidecar)
+    assert older.restored_from == 7
+    await older.stop()
+    again = await opened(database_url, sidecar=sidecar)
+    assert again.restored_from is None
+
+
 OWNER = """
 import asyncio, sys
 from bridge_core.store.database import Database
