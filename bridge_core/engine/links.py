@@ -9,7 +9,9 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId
 from bridge_core.engine.ports import KeyValues
 
-_NAMESPACE: Final = "links"
+NAMESPACE: Final = "links"
+"""Of the rows, which are forgotten once the links have expired: see `remembered_at`."""
+_AT: Final = 8
 
 
 class Revocations(Protocol):
@@ -31,13 +33,19 @@ class LinkLedger:
         """Return when it is committed which files go out with a message: before it is sent, whatever becomes of it."""
         if isinstance(message, MatrixMessage | MatrixEdit) and message.content.attachments:
             sources = [attachment.source for attachment in message.content.attachments]
-            await self._kv.put(_NAMESPACE, _key(message.room, message.event_id), orjson.dumps(sources))
+            value = self._clock.now_ms().to_bytes(_AT, "big") + orjson.dumps(sources)
+            await self._kv.put(NAMESPACE, _key(message.room, message.event_id), value)
 
     async def revoke(self, room: RoomId, event: EventId) -> None:
         """End the links of a message that was taken back. Whoever redacted it: the room has allowed that."""
-        stored = await self._kv.get(_NAMESPACE, _key(room, event))
-        for source in orjson.loads(stored) if stored else ():
+        stored = await self._kv.get(NAMESPACE, _key(room, event))
+        for source in orjson.loads(stored[_AT:]) if stored else ():
             await self._revocations.revoke(source, self._clock.now_ms())
+
+
+def remembered_at(value: bytes) -> int:
+    """When the links of a row went out last, in milliseconds."""
+    return int.from_bytes(value[:_AT], "big")
 
 
 def _key(room: RoomId, event: EventId) -> str:

@@ -40,6 +40,11 @@ class JournalSettings:
     """How long the message map is kept; None: for ever."""
     keep_dead: float | None = None
     """How long dead letters are kept; None: for ever."""
+    keep_links: float = 30 * 86400.0
+    """How long it is remembered which links to files went out with a message, and which were taken back.
+
+    At least as long as a link works.
+    """
     quarantine_after: int = 3
     """Crashes during one entry's handling after which it is set aside."""
 
@@ -64,7 +69,12 @@ class DurableJournal:
         self.refused = 0
         """Entries refused since the journal was full."""
         self._retention = Retention(
-            database, settings.keep_done, settings.keep_keys, settings.keep_messages, settings.keep_dead
+            database,
+            settings.keep_done,
+            settings.keep_keys,
+            settings.keep_messages,
+            settings.keep_dead,
+            settings.keep_links,
         )
 
     async def start(self) -> None:

@@ -10,9 +10,10 @@ import structlog
 from sqlalchemy import Connection, delete, func, select
 
 from bridge_core.api.errors import BridgeError
+from bridge_core.engine import links
 from bridge_core.journal import admin
 from bridge_core.observe.tasks import TaskOwner
-from bridge_core.store import transactions
+from bridge_core.store import media, transactions
 from bridge_core.store.database import Database
 from bridge_core.store.tables import ENTRY_DONE, journal_dedupe, journal_entry, kv, membership, message
 from bridge_core.store.work import Work
@@ -34,12 +35,14 @@ class Retention:
         keep_keys: float,
         keep_messages: float | None,
         keep_dead: float | None,
+        keep_links: float,
     ) -> None:
         self._database = database
         self._keep_done = keep_done
         self._keep_keys = keep_keys
         self._keep_messages = keep_messages
         self._keep_dead = keep_dead
+        self._keep_links = keep_links
         self._swept = -1
         self._tasks = TaskOwner("journal")
         self._task: asyncio.Task[None] | None = None
@@ -77,6 +80,7 @@ class Retention:
             # A key lives as long as its entry at least, so that an entry being handled is never accepted twice.
             total += await self._keys(today - int(max(self._keep_keys, self._keep_done)) // _DAY)
             total += await run(lambda connection: transactions.sweep(connection, now - 7 * _DAY * 1000))
+            total += await self._links(now)
             total += await run(_leftovers)
             self._swept = today
         if total:
@@ -107,6 +111,18 @@ class Retention:
     async def _messages(self, before: int) -> int:
         total = 0
         while removed := await self._database.writer.run(lambda connection: _messages(connection, before)):
+            total += removed
+        return total
+
+    async def _links(self, now: int) -> int:
+        """Which links went out and were taken back, until all have expired; and addresses of files that were sent."""
+        before = now - int(self._keep_links * 1000)
+        total = await self._database.kv.expire(links.NAMESPACE, lambda value: links.remembered_at(value) < before)
+        # Needed while their message may be sent again; then only so that an equal file is not put there twice.
+        addresses = now - int(max(self._keep_keys, self._keep_done) * 1000)
+        while removed := await self._database.writer.run(
+            lambda connection: media.sweep(connection, addresses, before, _CHUNK)
+        ):
             total += removed
         return total
 

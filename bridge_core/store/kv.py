@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from sqlalchemy import Connection, select
+from collections.abc import Callable, Sequence
+
+from sqlalchemy import Connection, delete, select
 
 from bridge_core.engine.ports import Write
+from bridge_core.store.errors import UnreadableError
 from bridge_core.store.lru import Lru
 from bridge_core.store.reader import Reader
 from bridge_core.store.seal import Seal
@@ -14,6 +17,9 @@ from bridge_core.store.writer import Writer
 
 PLAIN = ("plain.",)
 """Namespaces that start like this are stored as they are; all others are sealed."""
+
+
+_PAGE = 500
 
 
 class KeyValueStore:
@@ -54,6 +60,25 @@ class KeyValueStore:
         opened = {key: self._open(namespace, key, value, sealed) for key, value, sealed in rows}
         return {key: value for key, value in opened.items() if value is not None}
 
+    async def expire(self, namespace: str, over: Callable[[bytes], bool]) -> int:
+        """Remove the rows whose value is `over`, and those that do not open, in small pieces; return how many."""
+        total, last = 0, ""
+        while rows := await self._reader.run(lambda connection, after=last: _page(connection, namespace, after)):  # type: ignore[misc]
+            due = [key for key, value, sealed in rows if self._over(namespace, key, value, sealed, over)]
+            if due:
+                total += await self._writer.run(lambda connection, keys=due: _removed(connection, namespace, keys))  # type: ignore[misc]
+            for key in due:
+                self._values.pop((namespace, key))
+            last = rows[-1][0]
+        return total
+
+    def _over(self, namespace: str, key: str, value: bytes, sealed: int, over: Callable[[bytes], bool]) -> bool:
+        try:
+            opened = self._open(namespace, key, value, sealed)
+        except UnreadableError:
+            return True
+        return opened is None or over(opened)
+
     def write(self, namespace: str, key: str, value: bytes | None) -> Write:
         """The row, to be committed with an append. Reads give the new value once it is."""
         return Write("kv_put", self._row(namespace, key, value))
@@ -70,6 +95,20 @@ class KeyValueStore:
 
     def _open(self, namespace: str, key: str, value: bytes | None, sealed: int) -> bytes | None:
         return self._seal.open_named(f"{namespace}\0{key}", value) if value is not None and sealed else value
+
+
+def _page(connection: Connection, namespace: str, after: str) -> list[tuple[str, bytes, int]]:
+    rows = connection.execute(
+        select(kv.c.key, kv.c.value, kv.c.sealed)
+        .where((kv.c.namespace == namespace) & (kv.c.key > after) & kv.c.value.is_not(None))
+        .order_by(kv.c.key)
+        .limit(_PAGE)
+    )
+    return [(key, value, sealed) for key, value, sealed in rows]
+
+
+def _removed(connection: Connection, namespace: str, keys: Sequence[str]) -> int:
+    return connection.execute(delete(kv).where((kv.c.namespace == namespace) & kv.c.key.in_(keys))).rowcount
 
 
 def _items(connection: Connection, namespace: str, prefix: str) -> list[tuple[str, bytes, int]]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import select
+from sqlalchemy import Connection, delete, select
 
 from bridge_core.store.lru import Lru
 from bridge_core.store.reader import Reader
@@ -21,6 +21,15 @@ class MediaRow:
     mxc: str
     uploaded: bool
     at: int
+
+
+def sweep(connection: Connection, addresses: int, revoked: int, limit: int) -> int:
+    """Forget at most `limit` addresses stored, and links revoked, before these times; return how many those were."""
+    total = 0
+    for table, key, before in ((media, media.c.key, addresses), (media_revoked, media_revoked.c.link, revoked)):
+        due = select(key).where(table.c.at < before).limit(limit)
+        total += connection.execute(delete(table).where(key.in_(due))).rowcount
+    return total
 
 
 class MediaStore:
