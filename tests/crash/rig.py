@@ -8,6 +8,7 @@ import signal
 import sys
 import tempfile
 import time
+from hashlib import blake2b
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -21,7 +22,7 @@ from bridge_core.demo.process import ChildProcess, free_port, http_answers
 from bridge_core.engine.ports import Direction
 from bridge_core.journal.audit import Audit, audit
 from bridge_core.store.engines import parse
-from bridge_core.store.tables import ENTRY_PENDING, journal_entry
+from bridge_core.store.tables import ENTRY_PENDING, journal_dedupe, journal_entry
 from bridge_core.testing.faults import KILL_AT
 from registration.namespaces import Template
 from tests.crash.gates import FaultyProxy, Gate
@@ -340,6 +341,18 @@ class Rig:
         finally:
             engine.dispose()
         return Books(found, self.network)
+
+    def given(self) -> set[str]:
+        """Which of the room's events the stopped bridge has ever stored: known by their digests."""
+        assert not self.child.running
+        engine = create_engine(parse(self.database))
+        try:
+            with engine.connect() as connection:
+                keys = {bytes(key) for (key,) in connection.execute(select(journal_dedupe.c.key))}
+        finally:
+            engine.dispose()
+        events = {said.event for verdict in self.verdicts for said in verdict.said_matrix}
+        return {event for event in events if blake2b(b"event\x1f" + event.encode(), digest_size=16).digest() in keys}
 
     async def notices(self) -> list[Any]:
         """All the bot has said in the room."""
