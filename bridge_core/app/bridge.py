@@ -92,6 +92,8 @@ class Bridge:
                 readers=config.database.pool_size,
                 busy_timeout=config.database.busy_timeout,
                 stop_timeout=config.limits.stop_deadline,
+                # On PostgreSQL too, so that a database restored from an older backup is seen.
+                sidecar=None if loaded.database_url.startswith("sqlite") else loaded.spool_path / "database.seen",
             ),
             Seal(secret),
             faults=faults,
@@ -116,7 +118,9 @@ class Bridge:
             timeout=config.homeserver.request_timeout,
             connections=config.homeserver.max_connections,
         )
-        self._blobs = BlobSpool(loaded.spool_path, self._secret, 20 * config.media.max_size)
+        # A file is needed as long as its message may be tried, and a day more for whoever replays it at once.
+        keep = config.journal.retry_window + 86_400
+        self._blobs = BlobSpool(loaded.spool_path, self._secret, 20 * config.media.max_size, keep=keep)
         self._fetch = GuardedFetch()
         self._routes = AdapterRoutes()
         permissions = ConfiguredPermissions(config)
@@ -225,6 +229,7 @@ class Bridge:
             await self.database.start()
             await self.journal.start()
             await self._blobs.start()
+            self._tasks.start(self._blobs.keep_swept(self._clock), "spool-sweep")
             await self._fetch.start()
             await self.matrix.start()
             await self.engine.portals.load()
