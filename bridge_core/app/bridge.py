@@ -43,6 +43,7 @@ from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store.blobs import BlobSpool
 from bridge_core.store.database import Database
 from bridge_core.store.engines import DatabaseSettings
+from bridge_core.store.errors import StartError
 from bridge_core.store.seal import Seal
 from registration.namespaces import Template
 
@@ -103,6 +104,7 @@ class Bridge:
             JournalSettings(
                 keep_done=config.journal.keep_done,
                 keep_keys=config.journal.keep_keys,
+                keep_links=config.media.expiry,
                 keep_messages=config.journal.keep_messages,
                 keep_dead=config.journal.keep_dead,
                 max_pending=config.journal.max_pending,
@@ -163,6 +165,7 @@ class Bridge:
             HealthServer(self.health, self.metrics, config.health.listen) if config.health.listen else None
         )
         self._homeserver = "not asked yet"
+        self._journalling = False
         self._hosts: dict[NetworkId, NetworkHost] = {}
 
     def _show_journal(self) -> None:
@@ -219,15 +222,16 @@ class Bridge:
     async def start(self) -> None:
         """Start everything that can be started without the homeserver and the networks; they are met in the background.
 
-        Raises StartError (in words for the admin) or OSError when an address is taken.
+        Raises StartError in words for the admin, also when an address is taken.
         """
         loop = asyncio.get_running_loop()
         try:
             self._add_checks()
-            if self._health_server is not None:
-                await self._health_server.start()
             await self.database.start()
+            if self._health_server is not None:
+                await _listening(self._health_server.start(), "health.listen")
             await self.journal.start()
+            self._journalling = True
             await self._blobs.start()
             self._tasks.start(self._blobs.keep_swept(self._clock), "spool-sweep")
             await self._fetch.start()
@@ -237,8 +241,8 @@ class Bridge:
             await self._configured_portals()
             for network in self.networks:
                 await self._start_network(network)
-            for listener in self._listeners:
-                await listener.start()
+            for key, listener in zip(("appservice.listen", "media.listen"), self._listeners, strict=False):
+                await _listening(listener.start(), key)
             await self.engine.to_network.start()
             self._tasks.start(self._meet_homeserver(), "homeserver")
             for network in self.networks:
@@ -267,7 +271,8 @@ class Bridge:
         await _quietly(self.matrix.stop(), "matrix", left(0.5))
         await _quietly(self._fetch.stop(), "fetch", left(0.5))
         # These two have time limits of their own: what was accepted must reach the disk.
-        await _quietly(self.journal.stop(), "journal", None)
+        if self._journalling:
+            await _quietly(self.journal.stop(), "journal", None)
         await _quietly(self.database.stop(), "database", None)
         if self._health_server is not None:
             await _quietly(self._health_server.stop(), "health", left(0.0))
@@ -423,6 +428,15 @@ def _trouble(network: Network) -> str | None:
     if state is not None and state.status is LoginStatus.CONNECTED:
         return None
     return f"{state.status.value} {state.reason}".strip() if state is not None else "not connected yet"
+
+
+async def _listening(start: Awaitable[None], key: str) -> None:
+    try:
+        await start
+    except OSError as error:
+        raise StartError(
+            f"cannot listen where {key} says: {error.strerror or error}. Another program is there?"
+        ) from error
 
 
 async def _quietly(work: Awaitable[object], what: str, seconds: float | None) -> None:

@@ -1,13 +1,13 @@
 """Builds the configured networks: connectors from entry points, their hosts and inboxes."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from importlib.metadata import entry_points
 from typing import Any, Final
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.ids import NetworkId
 from bridge_core.api.network import Connector
-from bridge_core.config import Config, LoadedConfig, UnknownOutcome
+from bridge_core.config import Config, ConfigError, LoadedConfig, Problem, UnknownOutcome
 from bridge_core.config import Network as NetworkConfig
 from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
 from bridge_core.engine.permissions import Permissions
@@ -45,8 +45,25 @@ def load_networks(
     installed = sorted({entry.name for entry in entry_points(group=GROUP)} | set(further))
     found = {**adapters([name for name in types if name in installed and name not in further]), **further}
     configs = loaded.validate_networks({name: one.config_model for name, one in found.items()}, installed)
-    connectors = {name: found[config.common.type](NetworkId(name), config.settings) for name, config in configs.items()}
+    connectors: dict[str, Connector] = {
+        name: found[config.common.type](NetworkId(name), config.settings) for name, config in configs.items()
+    }
+    if problems := list(_bad_chats(loaded, configs, connectors)):
+        raise ConfigError(problems)
     return configs, connectors
+
+
+def _bad_chats(
+    loaded: LoadedConfig, configs: Mapping[str, NetworkConfig], connectors: Mapping[str, Connector]
+) -> Iterator[Problem]:
+    """Configured portals whose chats their networks do not have, in the networks' own words."""
+    for name, config in configs.items():
+        for number, portal in enumerate(config.common.portals):
+            try:
+                connectors[name].chat(portal.chat)
+            except ValueError as error:
+                (place,) = loaded.sources.places([("networks", name, "portals", number)])
+                yield Problem(place, f"networks.{name}.portals.{number}", f"{portal.chat!r} is no chat: {error}")
 
 
 def make_networks(

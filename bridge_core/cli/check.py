@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bridge_core.app.networks import load_networks
 from bridge_core.cli.adapters import adapter_models, installed_types
 from bridge_core.cli.checks.database import check_database
 from bridge_core.cli.checks.files import check_private, check_registration
@@ -48,6 +49,8 @@ def _networks(loaded: LoadedConfig, report: Report) -> None:
         report.error(f"adapter {kind}", reason, "Install the adapter again.")
     try:
         loaded.validate_networks(models, installed_types())
+        if not broken:
+            load_networks(loaded, {})  # what `run` does first: the networks look at their portals' names
     except ConfigError as error:
         for problem in error.problems:
             if not any(kind in problem.text for kind in broken):

@@ -85,6 +85,11 @@ def run(options: argparse.Namespace) -> int:
     except (MissingAnswer, EOFError) as error:
         print(str(error) or "no answer was given", file=sys.stderr)
         return 1
+    if config_path.exists():
+        # A new file is made of the answers: what was written into the old one by hand is in the copy only.
+        kept = config_path.with_name(config_path.name + ".bak")
+        write_private(kept, config_path.read_text())
+        print(f"The former file is kept as {kept}: take from it what you had written there by hand.")
     return _write(config_path, values)
 
 
@@ -244,4 +249,4 @@ Next:
     Let Synapse's user read that file (chgrp to its group, chmod 640), then restart Synapse.
  2. matrix-bridge check -c {path}
  3. matrix-bridge run -c {path}
-Both files hold secrets and are readable by you only. Back them up together with the database."""
+Both files hold secrets and are readable by you only. Back them up, apart from the database: journal.secret opens it."""

@@ -107,10 +107,10 @@ def _secret(value: SecretStr) -> SecretStr:
     text = value.get_secret_value()
     if not text:
         raise ValueError("is empty")
+    if len(text) < _MIN_SECRET:
+        raise ValueError(f"is shorter than {_MIN_SECRET} characters (make one with: openssl rand -hex 32)")
     if placeholder(text):
         raise ValueError("is still the example's placeholder")
-    if len(text) < _MIN_SECRET:
-        raise ValueError(f"is shorter than {_MIN_SECRET} characters")
     return value
 
 
