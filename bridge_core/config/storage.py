@@ -100,7 +100,7 @@ class Journal(Section):
         description="Waiting messages at which new work is refused with a temporary error. About 1 KB each.",
     )
     attempt_window: int = Field(
-        default=8,
+        default=16,
         ge=1,
         le=256,
         description="Messages of one room whose attempt is recorded together, just before they are handed to a "

@@ -42,7 +42,9 @@ class Confirmations:
 
     def add(self, room: RoomId, waiting: Waiting, confirmation: "asyncio.Future[Sent]", ended: Ended) -> None:
         """Wait for a confirmation without a task; `ended` is called with it when it is there."""
-        flight: OrderedDict[int, Waiting] = self._rooms.setdefault(room, OrderedDict())
+        flight = self._rooms.get(room)
+        if flight is None:
+            flight = self._rooms[room] = OrderedDict()
         waiting.since = asyncio.get_running_loop().time()
         flight[waiting.delivery.id] = waiting
         self._count += 1

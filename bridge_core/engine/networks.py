@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from typing import cast
 
 import structlog
 
@@ -67,6 +68,9 @@ class Network:
         self._permissions = permissions
         self._users = users
         self._inbox: InboxOf | None = None
+        # Asked once: whether an object has the members of a Protocol costs more than handing a message over.
+        self._can_provide = isinstance(connector, ProvidesLogins)
+        self._are_puppets: dict[type[Client], bool] = {}
         self._clients: dict[UserId, tuple[Login, Client]] = {}
         self._locks: dict[UserId, asyncio.Lock] = {}
         self.main: Client | None = None
@@ -140,9 +144,10 @@ class Network:
             raise RejectedError("this private chat belongs to another user")
         if found is not None:
             login, client = found
-            if not isinstance(client, Puppets) or client.ready(portal.chat):
+            puppet = self._puppet(client)
+            if puppet is None or puppet.ready(portal.chat):
                 return Speaker(client, False, login.id)
-            await client.prepare(portal.chat)
+            await puppet.prepare(portal.chat)
             if portal.receiver is not None:
                 raise NotConnectedError("your connection is not ready yet")
         if not self.options.relay or self.main is None:
@@ -151,11 +156,15 @@ class Network:
             raise RejectedError("you need a login on this network, and there is no relay")
         return Speaker(self.main, True)
 
+    def _puppet(self, client: Client) -> Puppets | None:
+        kind = type(client)
+        if kind not in self._are_puppets:
+            self._are_puppets[kind] = isinstance(client, Puppets)
+        return cast(Puppets, client) if self._are_puppets[kind] else None
+
     def _provides(self, user: UserId) -> bool:
         allowed = self.options.provided_for
-        return isinstance(self.connector, ProvidesLogins) and (
-            "*" in allowed or user in allowed or user.partition(":")[2] in allowed
-        )
+        return self._can_provide and ("*" in allowed or user in allowed or user.partition(":")[2] in allowed)
 
     async def login_for(self, sender: MatrixSender) -> Login | None:
         """The sender's login, provided now when the network does that and the sender may have one."""
