@@ -166,6 +166,7 @@ class Bridge:
         )
         self._homeserver = "not asked yet"
         self._journalling = False
+        self._sweeping: asyncio.Task[None] | None = None
         self._hosts: dict[NetworkId, NetworkHost] = {}
 
     def _show_journal(self) -> None:
@@ -233,7 +234,7 @@ class Bridge:
             await self.journal.start()
             self._journalling = True
             await self._blobs.start()
-            self._tasks.start(self._blobs.keep_swept(self._clock), "spool-sweep")
+            self._sweeping = self._tasks.spawn(self._blobs.keep_swept(self._clock), "spool-sweep")
             await self._fetch.start()
             await self.matrix.start()
             await self.engine.portals.load()
@@ -265,6 +266,8 @@ class Bridge:
         for listener in reversed(self._listeners):
             await _quietly(listener.stop(), "listener", left(4.0))
         self.engine.stop()
+        if self._sweeping is not None:
+            self._sweeping.cancel()  # it never ends by itself, and a stop need not wait for it
         await self.engine.confirmations.settled(min(3.0, left(3.0)))
         await asyncio.gather(*(self._stop_network(network, deadline, left(2.0)) for network in self.networks))
         await self._tasks.close(deadline - 1.0, grace=min(2.0, left(2.0)))
