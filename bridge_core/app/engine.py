@@ -22,6 +22,7 @@ from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
 from bridge_core.engine.links import LinkLedger, Revocations
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
@@ -29,12 +30,13 @@ from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.outgoing import Outgoing
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import Direction, Journal, MatrixSide, PortalRow, Stores
+from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
 from bridge_core.engine.status import Status
+from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.translation import Translation, redacted_by
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner

@@ -11,7 +11,7 @@ from bridge_core.config import Config, ConfigError, LoadedConfig, Problem, Unkno
 from bridge_core.config import Network as NetworkConfig
 from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
 from bridge_core.engine.permissions import Permissions
-from bridge_core.engine.ports import Users
+from bridge_core.engine.store_ports import Users
 
 GROUP: Final = "matrix_bridge.networks"
 

@@ -7,7 +7,7 @@ from bridge_core.api.ids import PortalKey, RemoteUserId, UserId
 from bridge_core.api.optional import NamesPeople
 from bridge_core.app.engine import Engine
 from bridge_core.engine.networks import Network
-from bridge_core.engine.ports import GhostRow, PortalRow
+from bridge_core.engine.store_ports import GhostRow, PortalRow
 
 
 class EngineQueries:

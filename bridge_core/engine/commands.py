@@ -9,13 +9,14 @@ import structlog
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import EventId, NetworkId, RoomId, UserId
 from bridge_core.api.optional import WatchesChats
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixSide, PortalRow
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.status import Status
+from bridge_core.engine.store_ports import PortalRow
 
 log = structlog.get_logger(__name__)
 

@@ -17,13 +17,15 @@ from bridge_core.api.events import (
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId
 from bridge_core.engine import requests
 from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.names import Names
 from bridge_core.engine.payload import BotNotice, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import Entry, GhostRow, MatrixRejectedError, MatrixSide, MessageRow, Messages, PortalRow
+from bridge_core.engine.ports import Entry
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.store_ports import GhostRow, MessageRow, Messages, PortalRow
 
 Referring = RemoteEdit | RemoteRedaction | RemoteReaction
 _MESSAGE: Final = "m.room.message"

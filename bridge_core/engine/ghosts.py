@@ -9,8 +9,9 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
-from bridge_core.engine.ports import GhostRow, Ghosts, MatrixSide, Memberships
+from bridge_core.engine.store_ports import GhostRow, Ghosts, Memberships
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)

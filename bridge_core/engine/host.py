@@ -9,9 +9,10 @@ from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import KV, Blobs, Bucket, Clock, GuardedHttp, RoomView, Routes, Tasks
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import KeyValues, MatrixSide
+from bridge_core.engine.store_ports import KeyValues
 
 _BUCKETS: Final = 1000
 """Buckets of one network that are kept before those nobody needs are let go."""

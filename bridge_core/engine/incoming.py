@@ -12,20 +12,10 @@ from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
 from bridge_core.engine.payload import decode
-from bridge_core.engine.ports import (
-    Delivery,
-    DeliveryState,
-    Entry,
-    Journal,
-    MatrixRejectedError,
-    MatrixSide,
-    Messages,
-    Outcome,
-    SendRequest,
-    Settlement,
-    Write,
-)
+from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
+from bridge_core.engine.store_ports import Messages
 
 log = structlog.get_logger(__name__)
 

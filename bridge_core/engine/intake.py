@@ -17,8 +17,9 @@ from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.names import Names, joined
 from bridge_core.engine.payload import encode, mended
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import Direction, Journal, KeyValues, NewEntry, Transactions, Write
+from bridge_core.engine.ports import Direction, Journal, NewEntry, Write
 from bridge_core.engine.status import CORE
+from bridge_core.engine.store_ports import KeyValues, Transactions
 from bridge_core.observe.metrics import Counter
 from bridge_core.observe.tasks import TaskOwner
 

@@ -7,7 +7,7 @@ import orjson
 from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixOutgoing
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId
-from bridge_core.engine.ports import KeyValues
+from bridge_core.engine.store_ports import KeyValues
 
 NAMESPACE: Final = "links"
 """Of the rows, which are forgotten once the links have expired: see `remembered_at`."""

@@ -10,7 +10,7 @@ from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Blobs
 from bridge_core.api.ids import UserId
-from bridge_core.engine.ports import MatrixSide, TooLargeError
+from bridge_core.engine.matrix_ports import MatrixSide, TooLargeError
 
 log = structlog.get_logger(__name__)
 

@@ -6,8 +6,8 @@ from typing import Any, Final
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import MatrixSender
 from bridge_core.api.ids import RoomId, UserId
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
-from bridge_core.engine.ports import MatrixSide
 
 _SENDERS: Final = 50_000
 _ROOMS: Final = 500

@@ -14,7 +14,7 @@ from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
 from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus, NetworkMeta
 from bridge_core.api.optional import ProvidesLogins, Puppets
 from bridge_core.engine.permissions import Permission, Permissions
-from bridge_core.engine.ports import PortalRow, Users
+from bridge_core.engine.store_ports import PortalRow, Users
 
 log = structlog.get_logger(__name__)
 

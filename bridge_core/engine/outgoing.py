@@ -29,19 +29,10 @@ from bridge_core.engine.lanes import Lanes, Planned
 from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.networks import Network, Networks, Speaker, Unknown
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import (
-    Delivery,
-    DeliveryState,
-    Entry,
-    Journal,
-    Messages,
-    Outcome,
-    PortalRow,
-    Settlement,
-    Write,
-)
+from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.status import Status
+from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.engine.translation import Translation, redacted_by
 from bridge_core.observe.tasks import TaskOwner
 

@@ -5,7 +5,7 @@ from dataclasses import replace
 from typing import Any, Final
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId
-from bridge_core.engine.ports import PortalRow, Portals
+from bridge_core.engine.store_ports import PortalRow, Portals
 
 _MAKING: Final = "making_room"
 """Option of a portal whose room may exist on the homeserver already, though it is not written down here."""

@@ -8,10 +8,11 @@ from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Login
 from bridge_core.api.optional import NamesPeople, OpensDirectChats
 from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, PortalRow
 from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.store_ports import PortalRow
 
 log = structlog.get_logger(__name__)
 

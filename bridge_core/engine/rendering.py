@@ -12,9 +12,9 @@ from bridge_core.api.ids import EventId, NetworkId, UserId
 from bridge_core.content.limits import Limits
 from bridge_core.content.messages import media_content, message_content
 from bridge_core.content.parts import cost, fit_event
+from bridge_core.engine.matrix_ports import MatrixRejectedError, TooLargeError
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.names import Names
-from bridge_core.engine.ports import MatrixRejectedError, TooLargeError
 
 log = structlog.get_logger(__name__)
 

@@ -7,8 +7,8 @@ from typing import Any, Final
 import orjson
 
 from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.engine.payload import PayloadError
-from bridge_core.engine.ports import SendRequest
 
 ID_KEY: Final = "dev.matrix_bridge.id"
 """Content key that carries the transaction id, so that an event can be found again where ids are not remembered."""

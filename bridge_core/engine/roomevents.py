@@ -9,13 +9,14 @@ from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError,
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, UserRow, Users
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.status import Status
+from bridge_core.engine.store_ports import UserRow, Users
 from bridge_core.engine.translation import BRIDGED_TYPES
 
 log = structlog.get_logger(__name__)

@@ -13,9 +13,10 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
 from bridge_core.api.network import NetworkMeta
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import MatrixSide, PortalRow, RoomSpec
+from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)

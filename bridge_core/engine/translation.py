@@ -22,7 +22,7 @@ from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
-from bridge_core.engine.ports import MessageRow, Messages, PortalRow
+from bridge_core.engine.store_ports import MessageRow, Messages, PortalRow
 
 MESSAGE_TYPES: Final = frozenset({"m.room.message", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start"})
 BRIDGED_TYPES: Final = MESSAGE_TYPES | {"m.room.redaction", "m.reaction", "m.room.encrypted"}

@@ -3,7 +3,7 @@
 import orjson
 
 from bridge_core.api.ids import UserId
-from bridge_core.engine.ports import MatrixRejectedError, MemberProfile
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MemberProfile
 from bridge_core.matrix.homeserver import Homeserver
 
 __all__ = ["Accounts"]

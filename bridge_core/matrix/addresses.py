@@ -7,7 +7,7 @@ from urllib.parse import quote
 
 from yarl import URL
 
-from bridge_core.engine.ports import MatrixRejectedError, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 
 __all__ = ["Addresses", "media_path", "segment"]
 

@@ -6,7 +6,7 @@ from typing import Any
 import orjson
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
-from bridge_core.engine.ports import MatrixRejectedError
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 
 __all__ = ["HomeserverFailedError", "failure", "json_object", "retry_after"]
 

@@ -11,7 +11,7 @@ from yarl import URL
 
 from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.ids import UserId
-from bridge_core.engine.ports import MatrixRejectedError, TooLargeError
+from bridge_core.engine.matrix_ports import MatrixRejectedError, TooLargeError
 from bridge_core.matrix.addresses import media_path
 from bridge_core.matrix.homeserver import Homeserver
 

@@ -3,7 +3,7 @@
 from collections.abc import Container
 
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.engine.ports import MatrixRejectedError, MemberProfile
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MemberProfile
 from bridge_core.matrix.accounts import member_profile
 from bridge_core.matrix.homeserver import Homeserver
 

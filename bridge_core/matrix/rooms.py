@@ -7,7 +7,7 @@ import structlog
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.ports import MatrixRejectedError, RoomSpec
+from bridge_core.engine.matrix_ports import MatrixRejectedError, RoomSpec
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.membership import Membership
 from bridge_core.matrix.power import creator_is_listed, full_levels, merged_levels

@@ -12,7 +12,7 @@ import structlog
 from bridge_core.api.errors import TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, UserId
-from bridge_core.engine.ports import MatrixRejectedError, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.failures import json_object
 from bridge_core.matrix.homeserver import Homeserver

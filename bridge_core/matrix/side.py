@@ -1,11 +1,11 @@
-"""The Matrix side as an appservice: implements `bridge_core.engine.ports.MatrixSide` over the client-server API."""
+"""The Matrix side as an appservice: implements `engine.matrix_ports.MatrixSide` over the client-server API."""
 
 from collections.abc import AsyncIterator, Mapping
 from typing import Any
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.ports import MemberProfile, RoomSpec, SendRequest
+from bridge_core.engine.matrix_ports import MemberProfile, RoomSpec, SendRequest
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.media import Media, MediaKeys

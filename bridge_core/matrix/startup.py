@@ -7,7 +7,7 @@ import orjson
 import structlog
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.engine.ports import MatrixRejectedError
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.failures import HomeserverFailedError
 from bridge_core.matrix.homeserver import Homeserver

@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import ColumnElement, Connection, select
 
 from bridge_core.api.ids import NetworkId, RemoteUserId, UserId
-from bridge_core.engine.ports import GhostRow
+from bridge_core.engine.store_ports import GhostRow
 from bridge_core.store.lru import Lru
 from bridge_core.store.reader import Reader
 from bridge_core.store.tables import ghost

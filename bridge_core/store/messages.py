@@ -8,7 +8,8 @@ from typing import TypeVar
 from sqlalchemy import ColumnElement, Connection, select
 
 from bridge_core.api.ids import EventId, MessageId, RoomId
-from bridge_core.engine.ports import MessageRow, Write
+from bridge_core.engine.ports import Write
+from bridge_core.engine.store_ports import MessageRow
 from bridge_core.store.lru import Lru
 from bridge_core.store.reader import Reader
 from bridge_core.store.tables import message as table

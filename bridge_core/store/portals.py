@@ -10,7 +10,7 @@ import orjson
 from sqlalchemy import ColumnElement, Connection, delete, func, insert, select
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RoomId
-from bridge_core.engine.ports import PortalRow
+from bridge_core.engine.store_ports import PortalRow
 from bridge_core.store import meta
 from bridge_core.store.messages import MessageStore
 from bridge_core.store.reader import Reader

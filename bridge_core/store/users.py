@@ -7,7 +7,7 @@ from sqlalchemy import ColumnElement, Connection, delete, select
 
 from bridge_core.api.ids import LoginId, NetworkId, RoomId, UserId
 from bridge_core.api.network import Login
-from bridge_core.engine.ports import UserRow
+from bridge_core.engine.store_ports import UserRow
 from bridge_core.store.reader import Reader
 from bridge_core.store.seal import Seal
 from bridge_core.store.tables import bridge_user, login

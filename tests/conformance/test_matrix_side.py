@@ -15,7 +15,7 @@ import pytest_asyncio
 
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.ports import MatrixRejectedError, MatrixSide, RoomSpec, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, RoomSpec, SendRequest
 from bridge_core.matrix.http import AppserviceHttp
 from bridge_core.matrix.listener import Listener
 from bridge_core.matrix.queries import NoQueries

@@ -14,10 +14,11 @@ from hypothesis import strategies as st
 from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import LoginStatus, Sent
+from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.ports import PortalRow, SendRequest
 from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.store_ports import PortalRow
 from bridge_core.testing.homeserver import FakeProfile
 from registration.namespaces import Template
 from tests.harness import Harness

@@ -8,7 +8,7 @@ from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import RoomId
 from bridge_core.config.model import permission_of
 from bridge_core.config.policy import Permission
-from bridge_core.engine.ports import MatrixRejectedError
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 from tests.harness import Harness
 from tests.invariants.scenes import balances, notices
 from tests.scripted import Script

@@ -3,7 +3,7 @@
 import pytest
 
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.ports import MatrixRejectedError, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.matrix.addresses import Addresses, media_path, segment
 
 HOSTILE = ["../../admin", "a/b", "a?b=c", "a#b", "a%2Fb", "ä b", "a\r\nHost: x", "#chan:hs", "\x00"]

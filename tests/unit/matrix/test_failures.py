@@ -5,7 +5,7 @@ import json
 import pytest
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
-from bridge_core.engine.ports import MatrixRejectedError
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 from bridge_core.matrix.failures import HomeserverFailedError, failure
 
 

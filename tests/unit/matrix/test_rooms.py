@@ -4,7 +4,7 @@ import pytest
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import UserId
-from bridge_core.engine.ports import RoomSpec
+from bridge_core.engine.matrix_ports import RoomSpec
 from bridge_core.matrix.power import full_levels, merged_levels
 from bridge_core.testing.homeserver import FakeProfile
 from tests.unit.matrix.doubles import GHOST, fake_with_side

@@ -7,7 +7,7 @@ import pytest
 
 from bridge_core.api.errors import NotConnectedError, RateLimitedError, TransientError
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.engine.ports import MatrixRejectedError, RoomSpec, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, RoomSpec, SendRequest
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.testing.homeserver import FakeHomeserver, FakeProfile
 from tests.unit.matrix.doubles import GHOST, Clock, fake_with_side, side_of

@@ -5,7 +5,8 @@ from dataclasses import replace
 
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Login
-from bridge_core.engine.ports import GhostRow, MessageRow, PortalRow, UserRow, Write
+from bridge_core.engine.ports import Write
+from bridge_core.engine.store_ports import GhostRow, MessageRow, PortalRow, UserRow
 from bridge_core.store.database import Database
 from bridge_core.store.media import MediaRow
 from bridge_core.store.work import Work

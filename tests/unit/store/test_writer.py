@@ -12,7 +12,7 @@ from sqlalchemy import text
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import UserId
 from bridge_core.engine.faults import NoFaults
-from bridge_core.engine.ports import UserRow
+from bridge_core.engine.store_ports import UserRow
 from bridge_core.store.committer import Committer
 from bridge_core.store.database import Database
 from bridge_core.store.errors import RefusedRowError

@@ -1,0 +1,137 @@
+"""What the engine needs of the homeserver, implemented in `matrix`."""
+
+from collections.abc import AsyncIterator, Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.ids import EventId, RoomId, UserId
+
+
+class MatrixRejectedError(RejectedError):
+    """The homeserver will not do it: `errcode` and HTTP `status` say why."""
+
+    def __init__(self, errcode: str, message: str, status: int) -> None:
+        super().__init__(f"{errcode}: {message}")
+        self.errcode = errcode
+        self.status = status
+
+
+class TooLargeError(RejectedError):
+    """A file is larger than is carried."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendRequest:
+    """One event to send, final: it is journalled before the first try and sent verbatim each time.
+
+    `redacts` makes it a redaction of that event. `body` is the content as JSON bytes and carries the id hash.
+    `device` goes out as `?device_id=` so that Synapse remembers `txn` in its database for 24 h (measured).
+    """
+
+    room: RoomId
+    type: str
+    txn: str
+    sender: UserId
+    device: str | None
+    body: bytes
+    ts: int | None = None
+    redacts: EventId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSpec:
+    """How a portal's room is to be. `alias_localpart` is reserved for it and makes creation idempotent."""
+
+    alias_localpart: str
+    name: str
+    topic: str = ""
+    invite: tuple[UserId, ...] = ()
+    public: bool = False
+    join_rule: str = "invite"
+    history_visibility: str = "shared"
+    power_levels: Mapping[str, Any] = field(default_factory=dict)
+    state: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
+    """Further state: (type, state key, content)."""
+
+
+@dataclass(frozen=True, slots=True)
+class MemberProfile:
+    """How a member looks in a room."""
+
+    name: str | None
+    avatar: str | None
+
+
+class MatrixSide(Protocol):
+    """The homeserver, as the engine sees it. Errors are those of `bridge_core.api.errors` and MatrixRejectedError.
+
+    Every call waits for a bounded time. Nothing is retried inside, but for reconnecting an idle connection before a
+    byte was sent: the lanes decide about trying again.
+    """
+
+    @property
+    def bot(self) -> UserId:
+        """The appservice's own user."""
+
+    @property
+    def server_name(self) -> str:
+        """The homeserver's name, the part of our user ids after the colon."""
+
+    async def ensure_registered(self, user: UserId) -> str | None:
+        """Register a ghost (idempotent) and give it its plain device; return the device id, None without them."""
+
+    async def set_profile(self, user: UserId, name: str | None, avatar: str | None) -> None:
+        """Set what is not None."""
+
+    async def profile(self, user: UserId) -> MemberProfile:
+        """The global profile."""
+
+    async def join(self, room: RoomId, user: UserId) -> None:
+        """Join one of our users, inviting it first as the bot where needed. Idempotent."""
+
+    async def leave(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Leave. Idempotent."""
+
+    async def invite(self, room: RoomId, user: UserId, inviter: UserId | None = None) -> None:
+        """Invite as the bot or another user of ours. Already invited or joined is fine."""
+
+    async def kick(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Kick as the bot. Not there is fine."""
+
+    async def ensure_room(self, spec: RoomSpec) -> RoomId:
+        """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
+
+    async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
+        """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
+
+    async def state(self, room: RoomId, event_type: str, key: str = "") -> dict[str, Any] | None:
+        """One state event's content, None when it is not set."""
+
+    async def set_state(
+        self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
+    ) -> None:
+        """Set one state event unless it already is so."""
+
+    async def may_change(self, room: RoomId, user: UserId) -> bool:
+        """Whether a user has the power to change the room's state (in room version 12 its creators always have)."""
+
+    async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
+        """All joined members, as the bot or another user of ours sees them."""
+
+    async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
+        """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""
+
+    async def typing(self, room: RoomId, user: UserId, milliseconds: int) -> None:
+        """Set or (0) end typing."""
+
+    async def read(self, room: RoomId, user: UserId, event: EventId) -> None:
+        """Move the user's read receipt."""
+
+    async def upload(
+        self, user: UserId, chunks: AsyncIterator[bytes], *, mime: str, name: str, size: int | None, key: str
+    ) -> str:
+        """Upload once per `key` (the mxc is stored before its bytes are put) and return the mxc address."""
+
+    def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
+        """Stream a file by the authenticated endpoint; RejectedError over `limit` bytes."""

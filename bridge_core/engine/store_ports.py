@@ -1,0 +1,182 @@
+"""What the engine needs of the stores: one owner per table, implemented in `store`."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.network import Login
+from bridge_core.engine.ports import Write
+
+
+class Messages(Protocol):
+    """Which event is which message. Several events (parts, rooms) may be one message."""
+
+    def write(
+        self,
+        portal: int,
+        message: MessageId,
+        part: int,
+        room: RoomId,
+        event: EventId,
+        sender: str,
+        timestamp: int,
+    ) -> Write:
+        """The row that maps them, to be committed with a settlement. `sender` is a remote user id or a user id."""
+
+    async def by_message(self, portal: int, message: MessageId) -> list["MessageRow"]:
+        """All events of a message, by part."""
+
+    async def by_event(self, room: RoomId, event: EventId) -> list["MessageRow"]:
+        """What the event is in the portals of its room."""
+
+
+@dataclass(frozen=True, slots=True)
+class MessageRow:
+    """One event of one message."""
+
+    portal: int
+    message: MessageId
+    part: int
+    room: RoomId
+    event: EventId
+    sender: str
+    timestamp: int
+
+
+@dataclass(frozen=True, slots=True)
+class PortalRow:
+    """A portal and its rooms. `options` is what else is set for it (plumbed by whom, filters, ...)."""
+
+    id: int
+    network: NetworkId
+    chat: ChatId
+    receiver: LoginId | None
+    rooms: tuple[RoomId, ...]
+    name: str = ""
+    topic: str = ""
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Portals(Protocol):
+    """All portals: few columns each, held in memory by the engine (at most a few KiB each)."""
+
+    async def all(self) -> list[PortalRow]:
+        """Every portal."""
+
+    async def save(self, row: PortalRow) -> PortalRow:
+        """Insert or replace; return the row as stored.
+
+        Id 0 inserts under an id that was never used before, or returns the row that the chat has already.
+        """
+
+    async def delete(self, portal: int) -> None:
+        """Remove the portal, its rooms and its message map."""
+
+
+@dataclass(frozen=True, slots=True)
+class GhostRow:
+    """A ghost as far as it exists on the homeserver. `name` and `avatar` are what was set there last."""
+
+    network: NetworkId
+    remote: RemoteUserId
+    user: UserId
+    device: str | None = None
+    name: str | None = None
+    avatar: str | None = None
+
+
+class Ghosts(Protocol):
+    """All ghosts ever made."""
+
+    async def get(self, network: NetworkId, remote: RemoteUserId) -> GhostRow | None:
+        """The ghost of a person."""
+
+    async def by_user(self, user: UserId) -> GhostRow | None:
+        """Whose ghost a Matrix user is."""
+
+    async def save(self, row: GhostRow) -> None:
+        """Insert or replace."""
+
+
+class Memberships(Protocol):
+    """Which of our own users are known to be joined where, so that no join is asked for twice."""
+
+    async def joined(self, room: RoomId) -> frozenset[UserId]:
+        """Our users joined to the room."""
+
+    async def set(self, room: RoomId, user: UserId, joined: bool) -> None:
+        """Remember."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserRow:
+    """A Matrix user known to the bridge."""
+
+    id: UserId
+    management_room: RoomId | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+class Users(Protocol):
+    """Matrix users of the bridge and their logins."""
+
+    async def get(self, user: UserId) -> UserRow | None: ...
+
+    async def save(self, row: UserRow) -> None: ...
+
+    async def by_management_room(self, room: RoomId) -> UserRow | None: ...
+
+    async def logins(self, network: NetworkId) -> list[Login]: ...
+
+    async def save_login(self, network: NetworkId, login: Login) -> None: ...
+
+    async def delete_login(self, network: NetworkId, login: LoginId) -> None: ...
+
+
+class KeyValues(Protocol):
+    """Small named values; `sealed` namespaces are encrypted at rest."""
+
+    async def get(self, namespace: str, key: str) -> bytes | None: ...
+
+    async def put(self, namespace: str, key: str, value: bytes | None) -> None: ...
+
+    async def items(self, namespace: str, prefix: str) -> dict[str, bytes]: ...
+
+    def write(self, namespace: str, key: str, value: bytes | None) -> Write:
+        """The row, to be committed with an append."""
+
+
+class Transactions(Protocol):
+    """The last transactions of the homeserver, by id and body digest."""
+
+    async def seen(self, txn: str, digest: bytes) -> bool:
+        """Whether this very transaction was committed. From memory but for the first calls after start."""
+
+    def write(self, txn: str, digest: bytes, at: int) -> Write:
+        """The row, to be committed with an append."""
+
+
+class Stores(Protocol):
+    """All stores: one writer per table."""
+
+    @property
+    def portals(self) -> Portals: ...
+
+    @property
+    def ghosts(self) -> Ghosts: ...
+
+    @property
+    def memberships(self) -> Memberships: ...
+
+    @property
+    def messages(self) -> Messages: ...
+
+    @property
+    def users(self) -> Users: ...
+
+    @property
+    def kv(self) -> KeyValues: ...
+
+    @property
+    def transactions(self) -> Transactions: ...
