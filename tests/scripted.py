@@ -7,9 +7,10 @@ from typing import Any
 
 from pydantic import BaseModel
 
-from bridge_core.api.events import ChatInfo, MatrixMessage, MatrixOutgoing, UserInfo
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.info import ChatInfo, UserInfo
+from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing
 from bridge_core.api.network import (
     Attempt,
     Capabilities,

@@ -218,9 +218,52 @@ class Attachment:
 
 
 @dataclass(frozen=True, slots=True)
+class PollAnswer:
+    """One answer to choose. `id` is unique within its poll."""
+
+    id: str
+    text: str
+
+
+@dataclass(frozen=True, slots=True)
+class Poll:
+    """A question with answers to choose from. `disclosed`: votes are shown before the poll has ended."""
+
+    question: str
+    answers: tuple[PollAnswer, ...]
+    most: int = 1
+    """How many answers one person may choose."""
+    disclosed: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Location:
+    """A place. Degrees (WGS 84), `accuracy` in metres."""
+
+    latitude: float
+    longitude: float
+    accuracy: float | None = None
+    description: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """Whom a message is from where its sender speaks for others (MSC4144). Claimed by the sender, proved by nobody."""
+
+    id: str
+    name: str | None = None
+    avatar: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Content:
-    """What one message says: text, files, or both (the text is then their caption)."""
+    """What one message says: text, files, or both (the text is then their caption).
+
+    With `poll` or `location` the text says the same in words, for networks that have no such thing.
+    """
 
     text: RichText = ()
     kind: Kind = Kind.TEXT
     attachments: tuple[Attachment, ...] = ()
+    poll: Poll | None = None
+    location: Location | None = None

@@ -1,25 +1,28 @@
-"""What crosses the bridge: `Remote*` came from the network, `Matrix*` came from Matrix. All frozen.
+"""What networks say: `Remote*` came from the network. All frozen. What Matrix says is in `bridge_core.api.matrix`.
 
 Times are milliseconds since 1970 (UTC). `id` may be None where a network gives its messages none: the core then
 uses the journal's own id.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from bridge_core.api.content import Content
-from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.api.content import Content, Profile
+from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
 
 
 @dataclass(frozen=True, slots=True)
 class RemoteSender:
-    """Who did it on the network. `name` is what to call them; `login` is set when it is one of our own logins."""
+    """Who did it on the network. `name` is what to call them; `login` is set when it is one of our own logins.
+
+    `avatar` is where their picture is (`blob:`, `mxc:` or `https:`); None for unknown, empty for none.
+    """
 
     id: RemoteUserId
     name: str | None = None
     login: LoginId | None = None
+    avatar: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +37,10 @@ class RemoteMessage:
     reply_to: MessageId | None = None
     thread: MessageId | None = None
     receiver: LoginId | None = None
+    profile: Profile | None = None
+    """Whom the sender speaks for, where it is a relay itself."""
+    expiry: int | None = None
+    """Milliseconds after which the message disappears."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +84,34 @@ class RemoteReaction:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteVote:
+    """Someone chose these answers (by id) of the poll `target`; none at all takes an earlier vote back."""
+
+    chat: ChatId
+    sender: RemoteSender
+    target: MessageId
+    answers: tuple[str, ...]
+    id: MessageId | None = None
+    timestamp: int | None = None
+    receiver: LoginId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePollEnd:
+    """The poll `target` is over. `text` says how it ended."""
+
+    chat: ChatId
+    sender: RemoteSender
+    target: MessageId
+    text: str = ""
+    id: MessageId | None = None
+    timestamp: int | None = None
+    receiver: LoginId | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteReceipt:
-    """Someone has read, or got, everything up to `target`."""
+    """Someone has read, or got, everything up to `target`. Of one of our own logins: it was read elsewhere."""
 
     chat: ChatId
     sender: RemoteSender
@@ -96,6 +129,23 @@ class RemoteTyping:
     sender: RemoteSender
     seconds: float
     receiver: LoginId | None = None
+
+
+class Presence(StrEnum):
+    """Whether somebody is there."""
+
+    ONLINE = "online"
+    AWAY = "unavailable"
+    OFFLINE = "offline"
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePresence:
+    """Someone came, went, or says something new about themselves."""
+
+    sender: RemoteSender
+    presence: Presence
+    status: str | None = None
 
 
 class Membership(StrEnum):
@@ -127,8 +177,41 @@ class RemoteMember:
 
 
 @dataclass(frozen=True, slots=True)
+class RemoteMembers:
+    """Who is in a chat now, all of them: what an adapter knows after it (re)joined. The core works off the difference.
+
+    Our own logins among them have `login` set.
+    """
+
+    chat: ChatId
+    members: tuple[RemoteSender, ...]
+    timestamp: int | None = None
+    receiver: LoginId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class MemberPower:
+    """What power a person has in a chat, as a Matrix power level. The core caps it."""
+
+    member: RemoteSender
+    level: int
+
+
+@dataclass(frozen=True, slots=True)
+class RemotePower:
+    """People of a chat have these powers now. `complete`: everybody else has none."""
+
+    chat: ChatId
+    powers: tuple[MemberPower, ...]
+    by: RemoteSender | None = None
+    complete: bool = False
+    timestamp: int | None = None
+    receiver: LoginId | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class RemoteRename:
-    """A person has a new id or name: the ghost stays the same, or `old` becomes `new`."""
+    """A person has a new id, name or picture: the ghost stays the same, or `old` becomes `new`."""
 
     old: RemoteUserId
     new: RemoteSender
@@ -136,7 +219,11 @@ class RemoteRename:
 
 @dataclass(frozen=True, slots=True)
 class RemoteInfo:
-    """The chat's own description changed. None means unchanged, an empty string means removed."""
+    """The chat's own description changed. None means unchanged, an empty string means removed.
+
+    `expiry` is the time after which messages disappear there, in milliseconds, 0 for never. `join_rule` is one of
+    Matrix's words (public, invite, knock). `avatar` is where the picture is (`blob:`, `mxc:` or `https:`).
+    """
 
     chat: ChatId
     by: RemoteSender | None = None
@@ -144,6 +231,27 @@ class RemoteInfo:
     topic: str | None = None
     avatar: str | None = None
     timestamp: int | None = None
+    receiver: LoginId | None = None
+    expiry: int | None = None
+    join_rule: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteChatMoved:
+    """A chat has another id now (a renamed channel, a group that grew into another kind): its rooms go with it."""
+
+    chat: ChatId
+    new: ChatId
+    by: RemoteSender | None = None
+    receiver: LoginId | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteChatGone:
+    """A chat is not there any more, for everybody, or for the `receiver`."""
+
+    chat: ChatId
+    reason: str = ""
     receiver: LoginId | None = None
 
 
@@ -205,122 +313,20 @@ RemoteEvent: TypeAlias = (
     | RemoteEdit
     | RemoteRedaction
     | RemoteReaction
+    | RemoteVote
+    | RemotePollEnd
     | RemoteReceipt
     | RemoteTyping
+    | RemotePresence
     | RemoteMember
+    | RemoteMembers
+    | RemotePower
     | RemoteRename
     | RemoteInfo
+    | RemoteChatMoved
+    | RemoteChatGone
     | RemoteStatus
     | RemoteConsent
     | RemoteJoinRequest
     | RemoteGap
 )
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixSender:
-    """Who did it on Matrix. `name` is the display name in that room."""
-
-    id: UserId
-    name: str
-    avatar: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MessageRef:
-    """An earlier message this one refers to. `id` is None where the network gave it none.
-
-    `excerpt` is its text. It is None until the core can tell for sure that the sender may see that message in this
-    very room (CVE-2023-38700, CVE-2024-32000): today always. `remote_sender` is set for ghosts, `matrix_sender` for
-    Matrix users.
-    """
-
-    id: MessageId | None
-    event_id: EventId
-    excerpt: str | None = None
-    remote_sender: RemoteUserId | None = None
-    matrix_sender: MatrixSender | None = None
-    timestamp: int | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixMessage:
-    """A message to send. `relayed` means the sender has no connection of their own: name them in the text."""
-
-    room: RoomId
-    event_id: EventId
-    chat: ChatId
-    sender: MatrixSender
-    content: Content
-    timestamp: int
-    reply_to: MessageRef | None = None
-    thread: MessageRef | None = None
-    relayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixEdit:
-    """`target` now says `content`. `previous` is what it said before: None until the core keeps texts, today always."""
-
-    room: RoomId
-    event_id: EventId
-    chat: ChatId
-    sender: MatrixSender
-    target: MessageRef
-    content: Content
-    timestamp: int
-    previous: Content | None = None
-    relayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixRedaction:
-    """`target` is to be taken back."""
-
-    room: RoomId
-    event_id: EventId
-    chat: ChatId
-    sender: MatrixSender
-    target: MessageRef
-    timestamp: int
-    reason: str | None = None
-    relayed: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class MatrixReaction:
-    """`key` is put on `target`."""
-
-    room: RoomId
-    event_id: EventId
-    chat: ChatId
-    sender: MatrixSender
-    target: MessageRef
-    key: str
-    timestamp: int
-    relayed: bool = False
-
-
-MatrixOutgoing: TypeAlias = MatrixMessage | MatrixEdit | MatrixRedaction | MatrixReaction
-
-
-@dataclass(frozen=True, slots=True)
-class ChatInfo:
-    """What a network knows of a chat. None means unknown."""
-
-    name: str | None = None
-    topic: str | None = None
-    avatar: str | None = None
-    direct: bool = False
-    members: tuple[RemoteSender, ...] | None = None
-    extra: Mapping[str, str] = field(default_factory=dict)
-
-
-@dataclass(frozen=True, slots=True)
-class UserInfo:
-    """What a network knows of a person. `identifiers` are addresses such as `irc:nick`."""
-
-    name: str | None = None
-    avatar: str | None = None
-    bot: bool = False
-    identifiers: tuple[str, ...] = ()

@@ -11,10 +11,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum, StrEnum
 from typing import Any, Protocol
 
-from bridge_core.api.events import ChatInfo, MatrixMessage, RemoteEvent, UserInfo
+from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.login import LoginFlow
+from bridge_core.api.matrix import MatrixMessage
 
 
 class PlaintextLocation(StrEnum):
@@ -63,14 +65,23 @@ class Level(IntEnum):
 class Capabilities:
     """What one chat can carry. What is not named is `default`. The engine enforces it and tells the user in words.
 
-    Feature names: text formatting emote notice reply thread edit redact react typing receipts, and the
-    `MediaKind` values for files. `max_text` is bytes of the whole message, None for no limit.
+    Feature names: text formatting emote notice reply thread edit redact react poll vote location caption mention
+    spoiler emoji (custom emoji) expiry (disappearing messages) typing receipts delivery (receipts of delivery)
+    presence name topic avatar member (kicks, bans, invitations) power, and the `MediaKind` values for files.
+    `max_text` is bytes of the whole message, `max_file` bytes of one file, `mimes` the types of files it takes by kind
+    (ends may be `/*`; a kind that is not named takes all); `edit_age` and `redact_age` are seconds; `reactions` are
+    those allowed and `max_reactions` how many one person may put on a message. None is for no limit.
     """
 
     features: Mapping[str, Level] = field(default_factory=dict)
     default: Level = Level.FALLBACK
     max_text: int | None = None
     max_file: int | None = None
+    mimes: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    edit_age: int | None = None
+    redact_age: int | None = None
+    reactions: tuple[str, ...] | None = None
+    max_reactions: int | None = None
 
     def level(self, feature: str) -> Level:
         """How well this chat carries `feature`."""
@@ -119,6 +130,30 @@ class Attempt(Protocol):
 
     async def save(self, state: bytes) -> None:
         """Commit `state` with this delivery before going on, for ratchets and multi-step sends."""
+
+
+@dataclass(frozen=True, slots=True)
+class History:
+    """A piece of a chat's history, oldest first: messages, and what was done to them.
+
+    `cursor` continues behind it; with `more` there is more to ask for. `missing` says why what lies between the asked
+    for cursor and these events cannot be had (None: nothing is missing). `public`: everybody who enters the chat there
+    may read it; otherwise nobody is shown what was said before they came.
+    """
+
+    events: tuple[RemoteEvent, ...] = ()
+    cursor: bytes | None = None
+    more: bool = False
+    missing: str | None = None
+    public: bool = False
+
+
+class Consent(StrEnum):
+    """What the other side says to a chat being bridged."""
+
+    GRANTED = "granted"
+    ASKED = "asked"
+    REFUSED = "refused"
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,10 +2,21 @@
 
 from typing import Protocol, runtime_checkable
 
-from bridge_core.api.events import MatrixEdit, MatrixOutgoing, MatrixReaction, MatrixRedaction
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.login import LoginProcess
-from bridge_core.api.network import Attempt, Login, Sent
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixInfo,
+    MatrixMember,
+    MatrixOutgoing,
+    MatrixPollEnd,
+    MatrixPower,
+    MatrixReaction,
+    MatrixRedaction,
+    MatrixSignal,
+    MatrixVote,
+)
+from bridge_core.api.network import Attempt, Consent, History, Login, Sent
 
 
 @runtime_checkable
@@ -30,6 +41,74 @@ class Reacts(Protocol):
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
         """As `Client.send`."""
+
+
+@runtime_checkable
+class Polls(Protocol):
+    """A client that can vote in polls. A poll itself is a message whose content has `poll`."""
+
+    async def vote(self, vote: MatrixVote, attempt: Attempt) -> Sent:
+        """As `Client.send`."""
+
+    async def end_poll(self, end: MatrixPollEnd, attempt: Attempt) -> Sent:
+        """As `Client.send`."""
+
+
+@runtime_checkable
+class Moderates(Protocol):
+    """A client that can change who is in a chat, and what power they have there."""
+
+    async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
+        """As `Client.send`. What the network refuses is taken back on Matrix where that is possible."""
+
+
+@runtime_checkable
+class ChangesInfo(Protocol):
+    """A client that can change a chat's name, topic or picture."""
+
+    async def change_info(self, info: MatrixInfo, attempt: Attempt) -> Sent:
+        """As `Client.send`."""
+
+
+@runtime_checkable
+class EntersChats(Protocol):
+    """A client of a login that is in chats or not, as its user is in the rooms."""
+
+    async def enter(self, chat: ChatId) -> None:
+        """The user is in the chat's room now, or asks to be in the chat. Returns soon; idempotent.
+
+        Raises RejectedError in words for the user when the network will not have them.
+        """
+
+    async def leave(self, chat: ChatId, reason: str | None) -> None:
+        """The user is not in the chat's room any more. Returns soon; idempotent."""
+
+
+@runtime_checkable
+class Signals(Protocol):
+    """A client that passes on receipts, typing or presence; which of them, its capabilities say."""
+
+    async def signal(self, signal: MatrixSignal) -> None:
+        """Pass it on or drop it; never waits for the network. An error is logged, and nothing tries again."""
+
+
+@runtime_checkable
+class Backfills(Protocol):
+    """A client that can ask for what was said earlier."""
+
+    async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
+        """What was said after a cursor that an earlier History gave; for None the latest `limit` events.
+
+        Raises the errors of `bridge_core.api.errors`.
+        """
+
+
+@runtime_checkable
+class Consents(Protocol):
+    """A connector whose chats are bridged only when somebody there agrees. Later changes come as RemoteConsent."""
+
+    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
+        """Whether the chat may be bridged; ASKED when somebody there has been asked now, or before."""
 
 
 @runtime_checkable

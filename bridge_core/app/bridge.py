@@ -9,12 +9,12 @@ from typing import Any
 import structlog
 
 from bridge_core.api.content import Attachment
-from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import ChatId, LoginId, NetworkId, RoomId, UserId
+from bridge_core.api.ids import LoginId, NetworkId, UserId
 from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.engine import Engine, EngineSettings
+from bridge_core.app.meeting import Meeting
 from bridge_core.app.networks import load_networks, make_networks
 from bridge_core.app.queries import EngineQueries
 from bridge_core.config import Config, LoadedConfig
@@ -36,7 +36,6 @@ from bridge_core.matrix.leftovers import Leftovers
 from bridge_core.matrix.links import MediaLinks
 from bridge_core.matrix.listener import Listener
 from bridge_core.matrix.side import AppserviceSide
-from bridge_core.matrix.startup import SetupProblemError
 from bridge_core.observe.health import Health, HealthServer
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
@@ -48,10 +47,6 @@ from bridge_core.store.seal import Seal
 from registration.namespaces import Template
 
 log = structlog.get_logger(__name__)
-
-_RETRY = (1.0, 15.0)
-_NOTICED = 0.2
-"""Seconds until the homeserver has noticed a refusal, so that a ping makes it try again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,7 +159,7 @@ class Bridge:
         self._health_server = (
             HealthServer(self.health, self.metrics, config.health.listen) if config.health.listen else None
         )
-        self._homeserver = "not asked yet"
+        self._meeting = Meeting(config, self.engine, self.matrix, self._clock, self._tasks)
         self._journalling = False
         self._sweeping: asyncio.Task[None] | None = None
         self._hosts: dict[NetworkId, NetworkHost] = {}
@@ -203,7 +198,7 @@ class Bridge:
     def _make_listeners(self, hs_token: str) -> list[Listener]:
         config = self._config
         self._leftovers = Leftovers(
-            self.engine.intake, lambda: self._tasks.start(self._ask_again(), "ask-again"), self._clock
+            self.engine.intake, lambda: self._tasks.start(self._meeting.ask_again(), "ask-again"), self._clock
         )
         app = AppserviceHttp(
             hs_token,
@@ -245,7 +240,7 @@ class Bridge:
             for key, listener in zip(("appservice.listen", "media.listen"), self._listeners, strict=False):
                 await _listening(listener.start(), key)
             await self.engine.to_network.start()
-            self._tasks.start(self._meet_homeserver(), "homeserver")
+            self._tasks.start(self._meeting.meet(), "homeserver")
             for network in self.networks:
                 await network.connect(lambda login, name=network.id: self._cursor(name, login))  # type: ignore[misc]
         except BaseException:
@@ -288,7 +283,7 @@ class Bridge:
     def _add_checks(self) -> None:
         self.health.add_live("database writer", lambda: None if self.database.alive else "its thread has ended")
         self.health.add_ready("database", lambda: None if self.database.available else "cannot be written")
-        self.health.add_ready("homeserver", lambda: self._homeserver or None)
+        self.health.add_ready("homeserver", lambda: self._meeting.trouble or None)
         for network in self.networks:
             self.health.add_ready(f"network {network.id}", lambda one=network: _trouble(one))  # type: ignore[misc]
 
@@ -306,7 +301,7 @@ class Bridge:
                     for name, chat, one in wanted[start : start + 500]
                 )
             )
-        self._plumbed = [(name, chat, one.room) for name, chat, one in wanted if one.room is not None]
+        self._meeting.plumbed = [(name, chat, one.room) for name, chat, one in wanted if one.room is not None]
 
     async def _start_network(self, network: Network) -> None:
         self._hosts[network.id] = host = NetworkHost(
@@ -358,69 +353,6 @@ class Bridge:
         if self._links is None or attachment.keys is not None or not attachment.source.startswith("mxc://"):
             return None
         return self._links.url(attachment.source, attachment.name, attachment.mime or "")
-
-    async def _meet_homeserver(self) -> None:
-        """Ask until the homeserver answers; then send what waits, and let it send what it held back."""
-        delay = _RETRY[0]
-        info = None
-        while info is None:
-            try:
-                info = await self.matrix.check()
-                await self.engine.to_matrix.start()
-            except BridgeError as error:
-                info = None
-                self._homeserver = str(error)
-                log.warning("homeserver_not_ready", error=str(error), retry_in=delay)
-                await self._clock.sleep(delay)
-                delay = min(delay * 2, _RETRY[1])
-        log.info("homeserver_met", devices=info.devices, versions=info.versions[-1:] or None)
-        self._homeserver = ""
-        await self._name_bot()
-        self.engine.rooms.finish()
-        self._tasks.start(self._adopt_rooms(), "configured-rooms")
-        await self._ping()
-
-    async def _ask_again(self) -> None:
-        await self._clock.sleep(_NOTICED)
-        await self._ping()
-
-    async def _ping(self) -> None:
-        try:
-            await self.matrix.ping(self._config.appservice.id)
-        except SetupProblemError as error:
-            log.error("homeserver_cannot_reach_bridge", problem=str(error))
-        except BridgeError as error:
-            log.warning("ping_failed", error=str(error))
-
-    async def _name_bot(self) -> None:
-        wanted = self._config.appservice
-        try:
-            await self.matrix.set_profile(self.matrix.bot, wanted.bot_displayname, wanted.bot_avatar)
-        except BridgeError as error:
-            log.warning("bot_profile_not_set", error=str(error))
-
-    async def _adopt_rooms(self) -> None:
-        """Join the rooms that the configuration names; what cannot be done now is tried again."""
-        waiting, delay = list(self._plumbed), _RETRY[0]
-        while waiting:
-            waiting = [item for item in waiting if not await self._adopted(*item)]
-            if waiting:
-                await self._clock.sleep(delay)
-                delay = min(delay * 2, _RETRY[1])
-
-    async def _adopted(self, name: NetworkId, chat: ChatId, room: str) -> bool:
-        """Whether no further try is needed."""
-        try:
-            portal = await self.engine.portals.ensure(name, chat)
-            known = await self.matrix.room_of(room) if room.startswith("#") else RoomId(room)
-            if known not in portal.rooms:
-                await self.engine.rooms.adopt(portal, known)
-        except RejectedError as error:
-            log.error("configured_room_not_joined", network=name, room=room, error=str(error))
-        except BridgeError as error:
-            log.warning("configured_room_put_off", network=name, room=room, error=str(error))
-            return False
-        return True
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()

@@ -7,16 +7,18 @@ from typing import Any
 import structlog
 
 from bridge_core.api.errors import RateLimitedError, TransientError
-from bridge_core.api.events import ChatInfo
 from bridge_core.api.host import Blobs, Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
+from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.content.limits import Limits
+from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.intake import TransactionIntake
@@ -97,7 +99,9 @@ class Engine:
         self.status = Status(journal, clock)
         self._tasks = tasks
         self._ledger = LinkLedger(stores.kv, revocations, clock)
-        conversion = Conversion(
+        self.gate = gate = Gate()
+        self.acts = acts = Acts()
+        self.conversion = conversion = Conversion(
             names,
             self.portals,
             self.ghosts,
@@ -105,8 +109,9 @@ class Engine:
             self.rooms,
             matrix,
             Rendering(names, MediaCarrier(matrix, blobs, settings.max_file), limits),
+            gate,
         )
-        incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, clock, faults)
+        incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, acts, clock, faults)
         self.to_matrix = Lanes(
             Direction.TO_MATRIX,
             journal,
@@ -118,36 +123,40 @@ class Engine:
         self.status.attach(self.to_matrix)
         private = PrivateChats(self.networks, self.portals, self.ghosts, self.rooms, matrix)
         commands = Commands(permissions, self.networks, self.portals, self.rooms, private, matrix, self.status)
+        self.translation = Translation(
+            names,
+            self.ghosts,
+            stores.messages,
+            self.members,
+            self.confirmations,
+            limits,
+            settings.reference_wait,
+        )
+        self.room_events = RoomEvents(
+            names,
+            matrix,
+            self.portals,
+            self.ghosts,
+            self.members,
+            stores.users,
+            permissions,
+            commands,
+            private,
+            self.status,
+            lambda event: self.translation.kind(event) is not None,
+        )
         outgoing = Outgoing(
             journal,
             self.networks,
             self.portals,
             stores.messages,
-            Translation(
-                names,
-                self.ghosts,
-                stores.messages,
-                self.members,
-                self.confirmations,
-                limits,
-                settings.reference_wait,
-            ),
+            self.translation,
             self.confirmations,
             Attempts(names, journal),
             self.status,
-            RoomEvents(
-                names,
-                matrix,
-                self.portals,
-                self.ghosts,
-                self.members,
-                stores.users,
-                permissions,
-                commands,
-                private,
-                self.status,
-            ),
+            self.room_events,
             self._ledger,
+            gate,
             clock,
             tasks,
             faults,

@@ -1,5 +1,6 @@
 """What each remote event becomes on Matrix: the final requests, before anything is sent."""
 
+from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
 from typing import Any, Final
 
@@ -16,6 +17,7 @@ from bridge_core.api.events import (
 )
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId
 from bridge_core.engine import requests
+from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.names import Names
@@ -31,6 +33,10 @@ Referring = RemoteEdit | RemoteRedaction | RemoteReaction
 _MESSAGE: Final = "m.room.message"
 _LATEST: Final = 253_402_300_799_000
 """The last second that has a date, in milliseconds: networks say what they like."""
+
+
+Converter = Callable[[Entry, Any], Awaitable[list[Prepared]]]
+"""Makes the final requests of one event of one class. Raises NothingToDo, and what the Matrix side raises."""
 
 
 class NothingToDo(BridgeError):  # noqa: N818 - not a failure: the event ends here, counted with this reason
@@ -49,6 +55,7 @@ class Conversion:
         rooms: RoomMaker,
         matrix: MatrixSide,
         rendering: Rendering,
+        gate: Gate,
     ) -> None:
         self._names = names
         self._portals = portals
@@ -57,7 +64,23 @@ class Conversion:
         self._rooms = rooms
         self._matrix = matrix
         self._rendering = rendering
+        self._gate = gate
+        self._converters: dict[type, Converter] = {
+            RemoteMessage: self._message,
+            BotNotice: self._said,
+            RemoteEdit: self._edit,
+            RemoteRedaction: self._redaction,
+            RemoteReaction: self._reaction,
+            RemoteGap: self._gap,
+            RemoteRename: self._rename,
+        }
         self._bot_device: str | None = None
+
+    def add(self, kind: type, converter: Converter) -> None:
+        """Convert events of a class so."""
+        if kind in self._converters:
+            raise ValueError(f"{kind.__name__} is converted already")
+        self._converters[kind] = converter
 
     def looks_back(self, event: RemoteEvent | BotNotice) -> bool:
         """Whether the event needs to know what became of earlier ones of its lane."""
@@ -67,23 +90,17 @@ class Conversion:
 
     async def requests(self, entry: Entry) -> list[Prepared]:
         """The final requests for an entry. Raises NothingToDo, and what the Matrix side raises."""
-        event = entry.event
-        if isinstance(event, RemoteMessage):
-            return await self._message(entry, event)
-        if isinstance(event, BotNotice):
-            return [await self._notice(entry, event.room, event.text, event.about)]
-        if isinstance(event, RemoteEdit):
-            return await self._edit(entry, event)
-        if isinstance(event, RemoteRedaction):
-            return await self._redaction(entry, event)
-        if isinstance(event, RemoteReaction):
-            return await self._reaction(entry, event)
-        if isinstance(event, RemoteGap):
-            return await self._gap(entry, event)
-        if isinstance(event, RemoteRename):
-            await self._ghosts.ensure(NetworkId(entry.network), event.new)
-            raise NothingToDo("profile updated")
-        raise NothingToDo(f"{type(event).__name__} is not mirrored")
+        converter = self._converters.get(type(entry.event))
+        if converter is None:
+            raise NothingToDo(f"{type(entry.event).__name__} is not mirrored")
+        return await converter(entry, entry.event)
+
+    async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
+        return [await self._notice(entry, event.room, event.text, event.about)]
+
+    async def _rename(self, entry: Entry, event: RemoteRename) -> list[Prepared]:
+        await self._ghosts.ensure(NetworkId(entry.network), event.new)
+        raise NothingToDo("profile updated")
 
     async def finished(self, entry: Entry) -> None:
         """The entry has ended well, or never will: its files leave the spool."""
@@ -108,6 +125,7 @@ class Conversion:
 
     async def _ghost(self, portal: PortalRow, sender: RemoteSender) -> tuple[GhostRow, dict[RoomId, str]]:
         """The ghost, and the rooms that will not have it, with the reason (banned there, say)."""
+        self._gate.incoming(portal, sender)
         ghost = self._ghosts.ready(portal.network, sender)
         if ghost is None:
             ghost = await self._ghosts.ensure(portal.network, sender)

@@ -8,6 +8,7 @@ from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, RoomId
 from bridge_core.engine import requests
+from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
@@ -30,6 +31,7 @@ class Incoming:
         ghosts: GhostPool,
         messages: Messages,
         conversion: Conversion,
+        acts: Acts,
         clock: Clock,
         faults: FaultPoints,
     ) -> None:
@@ -38,6 +40,7 @@ class Incoming:
         self._ghosts = ghosts
         self._messages = messages
         self._conversion = conversion
+        self._acts = acts
         self._clock = clock
         self._faults = faults
 
@@ -103,14 +106,12 @@ class Incoming:
             try:
                 if item.refused:
                     raise RejectedError(item.refused)
-                self._faults.hit("matrix.before_send")
-                event = await self._send(request, delivery.first_attempt_at if planned.stored else 0)
-                self._faults.hit("matrix.after_send")
+                event = await self._do(item, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
             else:
-                if item.message is not None:
+                if item.message is not None and event is not None:
                     writes = (
                         self._messages.write(
                             item.portal,
@@ -137,6 +138,17 @@ class Incoming:
                 )
             )
         await self._conversion.finished(entry)
+
+    async def _do(self, item: requests.Prepared, first_attempt_at: int) -> EventId | None:
+        if item.act:
+            self._faults.hit(f"act.{item.act}.before")
+            await self._acts.perform(item.act, item.request)
+            self._faults.hit(f"act.{item.act}.after")
+            return None
+        self._faults.hit("matrix.before_send")
+        event = await self._send(item.request, first_attempt_at)
+        self._faults.hit("matrix.after_send")
+        return event
 
     async def _send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         try:

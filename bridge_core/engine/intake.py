@@ -8,7 +8,7 @@ from typing import Any, Final, Protocol
 import orjson
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.events import RemoteEvent, RemoteMember, RemoteRename
+from bridge_core.api.events import RemoteEvent, RemoteMember, RemotePresence, RemoteRename
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
@@ -206,7 +206,7 @@ class NetworkInbox:
         self._report(state)
 
     def _lane(self, event: RemoteEvent) -> str:
-        if isinstance(event, RemoteRename):
+        if isinstance(event, RemoteRename | RemotePresence):
             return f"{self._network}\x1f\x1fpeople"
         return PortalKey(self._network, event.chat, event.receiver).lane()
 

@@ -4,9 +4,9 @@ from typing import Final, Protocol
 
 import orjson
 
-from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixOutgoing
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing
 from bridge_core.engine.store_ports import KeyValues
 
 NAMESPACE: Final = "links"

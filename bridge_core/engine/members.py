@@ -4,8 +4,8 @@ from collections import OrderedDict
 from typing import Any, Final
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.events import MatrixSender
 from bridge_core.api.ids import RoomId, UserId
+from bridge_core.api.matrix import MatrixSender
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
 

@@ -9,8 +9,8 @@ from typing import cast
 import structlog
 
 from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.events import MatrixSender
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
+from bridge_core.api.matrix import MatrixSender
 from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus, NetworkMeta
 from bridge_core.api.optional import ProvidesLogins, Puppets
 from bridge_core.engine.permissions import Permission, Permissions

@@ -17,17 +17,19 @@ from bridge_core.api.errors import (
     UnknownOutcomeError,
     UnsupportedError,
 )
-from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixOutgoing, MatrixRedaction
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, NetworkId, RoomId
+from bridge_core.api.matrix import MatrixOutgoing
 from bridge_core.api.network import Sent
-from bridge_core.api.optional import Edits, Reacts, Redacts, ResolvesOutcomes
+from bridge_core.api.optional import ResolvesOutcomes
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.confirmations import Confirmations, Waiting
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.gate import Gate
+from bridge_core.engine.handover import HandOver
 from bridge_core.engine.lanes import Lanes, Planned
 from bridge_core.engine.links import LinkLedger
-from bridge_core.engine.networks import Network, Networks, Speaker, Unknown
+from bridge_core.engine.networks import Network, Networks, Unknown
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
 from bridge_core.engine.roomevents import RoomEvents
@@ -54,6 +56,7 @@ class Outgoing:
         status: Status,
         room_events: RoomEvents,
         links: LinkLedger,
+        gate: Gate,
         clock: Clock,
         tasks: TaskOwner,
         faults: FaultPoints,
@@ -68,6 +71,8 @@ class Outgoing:
         self._status = status
         self._room_events = room_events
         self._links = links
+        self._gate = gate
+        self._hand_over = HandOver()
         self._clock = clock
         self._tasks = tasks
         self._faults = faults
@@ -89,7 +94,7 @@ class Outgoing:
             if entry.event is None:
                 entry.event = orjson.loads(entry.payload)
             reason = self._room_events.not_bridged(entry.event)
-            portals = self._portals.in_room(RoomId(entry.lane)) if not reason else ()
+            portals = self._wanting(entry) if not reason else ()
             if not portals and not reason and self._portals.unfinished():
                 if plan:
                     break
@@ -101,6 +106,18 @@ class Outgoing:
         if again:
             await self._journal.attempt(again)
         return plan
+
+    def _wanting(self, entry: Entry) -> Sequence[PortalRow]:
+        """The portals of the room to whose networks the event goes."""
+        portals = self._portals.in_room(RoomId(entry.lane))
+        kind = self._translation.kind(entry.event)
+        if kind is None or kind.wants is None:
+            return portals
+        return [portal for portal in portals if self._takes(portal, kind.wants)]
+
+    def _takes(self, portal: PortalRow, event_class: type) -> bool:
+        network = self._networks.get(portal.network)
+        return network is not None and network.main is not None and self._hand_over.takes(network.main, event_class)
 
     def _delivery(self, entry: Entry, portal: PortalRow) -> Delivery:
         delivery = Delivery(
@@ -138,6 +155,8 @@ class Outgoing:
             reason = await self._room_events.handle(entry.event) or planned.ignored
             self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.IGNORED, reason=reason))
             return
+        if self._room_events.handles(entry.event):
+            await self._room_events.handle(entry.event)
         for delivery in list(entry.deliveries):
             try:
                 await self._one(entry, delivery)
@@ -155,6 +174,7 @@ class Outgoing:
         if portal is None or network is None or portal.network != network.id or RoomId(entry.lane) not in portal.rooms:
             raise RejectedError("this room is not bridged any more")
         sender = await self._translation.sender(entry.event)
+        self._gate.outgoing(portal, sender)
         redacted = redacted_by(entry.event)
         if redacted is not None:
             await self._links.revoke(RoomId(entry.lane), redacted)
@@ -183,7 +203,9 @@ class Outgoing:
         self._faults.hit("network.before_send")
         delivery.request = None  # in doubt from here on, until the client says what became of it
         try:
-            sent = await self._hand_over(speaker, message, delivery)
+            if speaker.relayed:
+                message = replace(message, relayed=True)
+            sent = await self._hand_over.perform(speaker.client, message, self._attempts.make(delivery))
         except (TransientError, RateLimitedError):
             delivery.request = int(delivery.target)
             raise
@@ -195,24 +217,6 @@ class Outgoing:
         entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
         waiting = Waiting(entry, delivery, message.event_id, sender.id, speaker.relayed)
         self._confirmations.add(room, waiting, sent.confirmation, self._confirmed)
-
-    async def _hand_over(self, speaker: Speaker, message: MatrixOutgoing, delivery: Delivery) -> Sent:
-        client, attempt = speaker.client, self._attempts.make(delivery)
-        if speaker.relayed:
-            message = replace(message, relayed=True)
-        if isinstance(message, MatrixMessage):
-            return await client.send(message, attempt)
-        if isinstance(message, MatrixEdit):
-            if isinstance(client, Edits):
-                return await client.edit(message, attempt)
-            raise UnsupportedError("messages cannot be edited there")
-        if isinstance(message, MatrixRedaction):
-            if isinstance(client, Redacts):
-                return await client.redact(message, attempt)
-            raise UnsupportedError("messages cannot be taken back there")
-        if isinstance(client, Reacts):
-            return await client.react(message, attempt)
-        raise UnsupportedError("there are no reactions there")
 
     async def _resolve(
         self, entry: Entry, delivery: Delivery, network: Network, portal: PortalRow, message: MatrixOutgoing

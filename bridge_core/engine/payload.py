@@ -50,6 +50,10 @@ _TAGS: Final[dict[str, type[Any]]] = {
     "tab": content.Table,
     "det": content.Details,
     "att": content.Attachment,
+    "poll": content.Poll,
+    "ans": content.PollAnswer,
+    "loc": content.Location,
+    "pro": content.Profile,
     "c": content.Content,
     "who": events.RemoteSender,
     "msg": events.RemoteMessage,
@@ -65,6 +69,14 @@ _TAGS: Final[dict[str, type[Any]]] = {
     "con": events.RemoteConsent,
     "jrq": events.RemoteJoinRequest,
     "gap": events.RemoteGap,
+    "vote": events.RemoteVote,
+    "end": events.RemotePollEnd,
+    "pres": events.RemotePresence,
+    "all": events.RemoteMembers,
+    "pow": events.RemotePower,
+    "lev": events.MemberPower,
+    "mov": events.RemoteChatMoved,
+    "gone": events.RemoteChatGone,
     "bot": BotNotice,
 }
 _TAG_OF: Final[dict[type[Any], str]] = {cls: tag for tag, cls in _TAGS.items()}
@@ -78,6 +90,7 @@ _ENUMS: Final[dict[tuple[type[Any], str], type[StrEnum]]] = {
     (content.Attachment, "kind"): content.MediaKind,
     (events.RemoteMember, "membership"): events.Membership,
     (events.RemoteStatus, "fate"): events.Fate,
+    (events.RemotePresence, "presence"): events.Presence,
 }
 
 
@@ -121,8 +134,9 @@ def encode(event: "RemoteEvent | BotNotice") -> bytes:
     if isinstance(event, events.RemoteMessage) and len(event.content.text) == 1 and not event.content.attachments:
         # Nearly every event: the same result as below, for a third of the time.
         (node,) = event.content.text
-        if isinstance(node, content.Plain):
-            sender = event.sender
+        sender, content_ = event.sender, event.content
+        further = (content_.poll, content_.location, event.profile, event.expiry, sender.avatar)
+        if isinstance(node, content.Plain) and further == (None,) * 5:
             said = ["c", [0, ["p", node.text]], event.content.kind.value, [0]]
             who = ["who", sender.id, sender.name, sender.login]
             rest = [event.id, event.timestamp, event.reply_to, event.thread, event.receiver]

@@ -3,8 +3,9 @@
 import structlog
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import MatrixSender, RemoteSender
+from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import MatrixSender
 from bridge_core.api.network import Login
 from bridge_core.api.optional import NamesPeople, OpensDirectChats
 from bridge_core.engine.ghosts import GhostPool

@@ -18,7 +18,8 @@ ID_KEY: Final = "dev.matrix_bridge.id"
 class Prepared:
     """A final request, and which message it will be once it is sent (`message` None: nothing to remember).
 
-    With `refused` it is not to be sent at all: it ends as rejected, for that reason.
+    With `refused` it is not to be sent at all: it ends as rejected, for that reason. With `act` it is not an event but
+    something to bring about (see `acts`): the request's `type` and `body` say what.
     """
 
     request: SendRequest
@@ -28,11 +29,17 @@ class Prepared:
     remote_sender: str = ""
     timestamp: int = 0
     refused: str = ""
+    act: str = ""
 
 
 def refused(room: RoomId, reason: str) -> Prepared:
     """What will not reach `room` (empty: none is known), and why."""
     return Prepared(SendRequest(room, "", "", UserId(""), None, b""), refused=reason)
+
+
+def act(kind: str, room: RoomId, sender: UserId, content: Mapping[str, Any], *, subject: str = "") -> Prepared:
+    """Something to bring about in a room as one of our users. `subject` (a user, an event) is what it is about."""
+    return Prepared(SendRequest(room, subject, "", sender, None, orjson.dumps(content)), act=kind)
 
 
 def build(
@@ -69,6 +76,7 @@ def encode(prepared: Prepared) -> bytes:
         prepared.remote_sender,
         prepared.timestamp,
         prepared.refused,
+        prepared.act,
     ]
     return orjson.dumps(head) + b"\n" + request.body
 

@@ -1,6 +1,6 @@
 """Events that are not messages to a network: invitations, memberships, commands."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -17,12 +17,15 @@ from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import UserRow, Users
-from bridge_core.engine.translation import BRIDGED_TYPES
 
 log = structlog.get_logger(__name__)
 
 PREFIX: Final = "!bridge"
 """How a command begins outside a management room."""
+
+
+Handler = Callable[[Mapping[str, Any]], Awaitable[None]]
+"""Does what an event asks of the bridge; twice does no harm. Raises TransientError to be called again."""
 
 
 class RoomEvents:
@@ -40,6 +43,7 @@ class RoomEvents:
         commands: Commands,
         private: PrivateChats,
         status: Status,
+        crosses: Callable[[Mapping[str, Any]], bool],
     ) -> None:
         self._names = names
         self._matrix = matrix
@@ -51,11 +55,22 @@ class RoomEvents:
         self._commands = commands
         self._private = private
         self._status = status
+        self._crosses = crosses
+        self._handlers: dict[str, list[Handler]] = {"m.room.member": [self._membership]}
+
+    def on(self, event_type: str, handler: Handler) -> None:
+        """Let `handler` see all state events of a type, in their room's order, before they cross; one perhaps twice."""
+        self._handlers.setdefault(event_type, []).append(handler)
+
+    def handles(self, event: Mapping[str, Any]) -> bool:
+        """Whether somebody here is to see the event, beside what crosses of it. Does not block."""
+        # A message of such a type is no state, whatever it claims to be (forged tombstones and memberships).
+        return "state_key" in event and event["type"] in self._handlers
 
     def not_bridged(self, event: Mapping[str, Any]) -> str:
         """Why an event is no message to a network; empty when it is one. Does not block."""
-        kind = event["type"]
-        if kind not in BRIDGED_TYPES or "state_key" in event:
+        if not self._crosses(event):
+            kind = event["type"]
             return kind if len(kind) < 64 else "event"
         if command_of(event) is not None:
             return "command"
@@ -64,11 +79,14 @@ class RoomEvents:
     async def handle(self, event: Mapping[str, Any]) -> str:
         """Do what the event asks of the bridge; what it was, for the counters. Raises TransientError to try again."""
         kind = event["type"]
-        if kind == "m.room.member" and isinstance(event.get("state_key"), str):
-            await self._member(event)
-            return "membership"
+        if self.handles(event):
+            for handler in self._handlers[kind]:
+                await handler(event)
+            return str(kind)
+        if kind != "m.room.message":
+            return ""
         text = command_of(event)
-        if text is None and kind == "m.room.message" and await self._in_management_room(event):
+        if text is None and await self._in_management_room(event):
             text = _body(event)
         if text is None:
             return ""
@@ -79,7 +97,7 @@ class RoomEvents:
         user = await self._users.by_management_room(RoomId(event["room_id"]))
         return user is not None and user.id == event["sender"]
 
-    async def _member(self, event: Mapping[str, Any]) -> None:
+    async def _membership(self, event: Mapping[str, Any]) -> None:
         room, target, content = RoomId(event["room_id"]), UserId(event["state_key"]), event["content"]
         membership = content.get("membership")
         if not self._names.is_ours(target):

@@ -8,9 +8,9 @@ from typing import Any, Final
 import structlog
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError
-from bridge_core.api.events import ChatInfo
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
+from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec

@@ -1,12 +1,13 @@
 """Matrix events to the neutral messages that adapters send."""
 
-from collections.abc import Mapping
-from dataclasses import fields, is_dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import Any, Final
 
 from bridge_core.api.content import Content, Mention, Node, Plain, RichText
 from bridge_core.api.errors import RejectedError, TransientError
-from bridge_core.api.events import (
+from bridge_core.api.ids import EventId, MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import (
     MatrixEdit,
     MatrixMessage,
     MatrixOutgoing,
@@ -15,7 +16,6 @@ from bridge_core.api.events import (
     MatrixSender,
     MessageRef,
 )
-from bridge_core.api.ids import EventId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.content.limits import Limits
 from bridge_core.content.matrix import parse_message
 from bridge_core.engine.confirmations import Confirmations
@@ -24,8 +24,25 @@ from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.store_ports import MessageRow, Messages, PortalRow
 
-MESSAGE_TYPES: Final = frozenset({"m.room.message", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start"})
-BRIDGED_TYPES: Final = MESSAGE_TYPES | {"m.room.redaction", "m.reaction", "m.room.encrypted"}
+MESSAGE_TYPES: Final = ("m.room.message", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start")
+
+Translator = Callable[[Mapping[str, Any], PortalRow, MatrixSender], Awaitable[MatrixOutgoing | None]]
+"""Makes of an event what it says to a portal's chat; None when that is nothing (it refers to what never crossed).
+
+Raises RejectedError in words for the sender.
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """One type of events that cross. `state`: as state only; `wants`: it goes to clients with a method for that class.
+
+    Without `wants` it goes to every network, and where a client has no method for it the sender is told.
+    """
+
+    translate: Translator
+    state: bool = False
+    wants: type | None = None
 
 
 class Translation:
@@ -48,6 +65,23 @@ class Translation:
         self._confirmations = confirmations
         self._limits = limits
         self._reference_wait = reference_wait
+        self._kinds: dict[str, Kind] = {
+            **dict.fromkeys(MESSAGE_TYPES, Kind(self._message)),
+            "m.room.redaction": Kind(self._redaction),
+            "m.reaction": Kind(self._reaction),
+            "m.room.encrypted": Kind(self._encrypted),
+        }
+
+    def add(self, event_type: str, kind: Kind) -> None:
+        """Let events of a type cross."""
+        if event_type in self._kinds:
+            raise ValueError(f"{event_type} crosses already")
+        self._kinds[event_type] = kind
+
+    def kind(self, event: Mapping[str, Any]) -> Kind | None:
+        """How an event crosses; None when it does not. Does not block."""
+        kind = self._kinds.get(event["type"])
+        return kind if kind is not None and kind.state == ("state_key" in event) else None
 
     async def sender(self, event: Mapping[str, Any]) -> MatrixSender:
         """Who sent the event, under their name in its room."""
@@ -61,14 +95,13 @@ class Translation:
 
         Raises RejectedError in words for the sender.
         """
-        kind = event["type"]
-        if kind == "m.room.encrypted":
-            raise RejectedError("this room is encrypted, and the bridge cannot read encrypted messages")
-        if kind == "m.room.redaction":
-            return await self._redaction(event, portal, sender)
-        if kind == "m.reaction":
-            return await self._reaction(event, portal, sender)
-        return await self._message(event, portal, sender)
+        kind = self.kind(event)
+        return await kind.translate(event, portal, sender) if kind is not None else None
+
+    async def _encrypted(
+        self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
+    ) -> MatrixOutgoing | None:
+        raise RejectedError("this room is encrypted, and the bridge cannot read encrypted messages")
 
     async def _message(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender

@@ -7,22 +7,11 @@ users that the network has no such thing.
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge_core.api.events import (
-    ChatInfo,
-    MatrixEdit,
-    MatrixMessage,
-    MatrixReaction,
-    MatrixRedaction,
-    RemoteEdit,
-    RemoteEvent,
-    RemoteMessage,
-    RemoteReaction,
-    RemoteRedaction,
-    RemoteSender,
-    UserInfo,
-)
+from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId
+from bridge_core.api.info import ChatInfo, UserInfo
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.api.network import (
     Attempt,
     Capabilities,

@@ -7,8 +7,9 @@ from typing import Final
 import structlog
 
 from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.events import ChatInfo, RemoteEvent, RemoteGap, UserInfo
+from bridge_core.api.events import RemoteEvent, RemoteGap
 from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.network import Inbox, LoginState, LoginStatus
 from bridges.irc.codec.sasl import External, Mechanism, Plain
 from bridges.irc.codec.scram import Scram

@@ -8,8 +8,9 @@ from typing import Any, Final
 import structlog
 
 from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
-from bridge_core.api.events import ChatInfo, RemoteEvent, RemoteMessage, RemoteSender, UserInfo
+from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
 from bridges.irc.bans import Bans
 from bridges.irc.codec.message import Line

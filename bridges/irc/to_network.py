@@ -7,8 +7,8 @@ from typing import Final, NamedTuple
 
 from bridge_core.api.content import Attachment, Content, Kind, Mention, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import MatrixSender, MessageRef
 from bridge_core.api.ids import RemoteUserId
+from bridge_core.api.matrix import MatrixSender, MessageRef
 from bridges.irc.codec.ctcp import action
 from bridges.irc.formatting import Rendering, to_lines
 from bridges.irc.formatting.codes import CONTROLS

@@ -7,8 +7,8 @@ from typing import Final
 
 from bridge_core.api.content import MediaKind
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError, UnsupportedError
-from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MessageRef
 from bridge_core.api.ids import ChatId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MessageRef
 from bridge_core.api.network import Attempt, Capabilities, Level, Proof, Sent
 from bridges.irc.codec.serializer import UnsafeLine, serialize, serialize_tags
 from bridges.irc.flight import Outbound

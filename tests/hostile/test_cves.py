@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge_core.api.events import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.api.network import LoginStatus, Sent
 from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.engine.names import Names

@@ -6,8 +6,9 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Attachment, Content, Kind, Node, Plain
-from bridge_core.api.events import MatrixMessage, MatrixSender, MessageRef, RemoteEvent, RemoteMessage
+from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import ChatId, EventId, NetworkId, RoomId, UserId
+from bridge_core.api.matrix import MatrixMessage, MatrixSender, MessageRef
 from bridge_core.api.network import Accepted, LoginState, LoginStatus, Sent
 from bridge_core.content import to_plain
 from bridges.irc.config import IrcConfig

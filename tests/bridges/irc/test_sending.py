@@ -7,8 +7,8 @@ import pytest
 
 from bridge_core.api.content import Attachment, Kind, Link, MediaKind, Mention, Paragraph, Plain, Span, Style
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError, UnsupportedError
-from bridge_core.api.events import MatrixEdit, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
 from bridge_core.api.ids import ChatId, EventId, MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
 from bridge_core.api.network import Proof
 from bridges.irc.demo.options import CAPABILITIES, Verdict
 from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, confirmed, eventually, make_op, real

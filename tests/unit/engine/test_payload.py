@@ -1,7 +1,7 @@
 """Payloads in the journal: every event survives, old ones stay readable, damaged ones are refused in words."""
 
 from collections.abc import Iterator
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import Any, get_args
 
 import pytest
@@ -57,6 +57,19 @@ def _examples() -> Iterator[Any]:
     yield events.RemoteReceipt(chat, sender, target)
     yield events.RemoteTyping(chat, sender, 3.5)
     yield events.RemoteMember(chat, sender, events.Membership.KICK, by=sender)
+    yield events.RemoteVote(chat, sender, target, ("1", "2"))
+    yield events.RemotePollEnd(chat, sender, target, "two of three")
+    yield events.RemotePresence(sender, events.Presence.AWAY, "out")
+    yield events.RemoteMembers(chat, (sender, replace(sender, avatar="blob:1")))
+    yield events.RemotePower(chat, (events.MemberPower(sender, 50),), complete=True)
+    yield events.RemoteChatMoved(chat, target)
+    yield events.RemoteChatGone(chat, "dissolved")
+    poll = content.Poll("q", (content.PollAnswer("1", "one"),), 1, disclosed=False)
+    said = content.Content((content.Plain("x"),), poll=poll, location=content.Location(1.5, -2.0))
+    yield events.RemoteMessage(chat, sender, said)
+    plain = content.Content((content.Plain("x"),))
+    yield events.RemoteMessage(chat, sender, plain, profile=content.Profile("p", "Name"), expiry=60_000)
+    yield events.RemoteMessage(chat, replace(sender, avatar="mxc://a/b"), plain)
     yield events.RemoteRename(target, sender)
     yield events.RemoteInfo(chat, topic="")
     yield events.RemoteStatus(chat, target, events.Fate.FAILED, reason="full")

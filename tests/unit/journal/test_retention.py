@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bridge_core.api.content import Attachment, Content, Kind, MediaKind
-from bridge_core.api.events import MatrixMessage, MatrixSender
 from bridge_core.api.ids import ChatId, EventId, RoomId, UserId
+from bridge_core.api.matrix import MatrixMessage, MatrixSender
 from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.ports import Outcome
 from bridge_core.store.media import MediaRow

@@ -1,0 +1,33 @@
+"""What a network knows of its chats and people."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from bridge_core.api.events import MemberPower, RemoteSender
+
+
+@dataclass(frozen=True, slots=True)
+class ChatInfo:
+    """What a network knows of a chat. None means unknown."""
+
+    name: str | None = None
+    topic: str | None = None
+    avatar: str | None = None
+    direct: bool = False
+    members: tuple[RemoteSender, ...] | None = None
+    extra: Mapping[str, str] = field(default_factory=dict)
+    powers: tuple[MemberPower, ...] = ()
+    parent: str | None = None
+    """Name of the group of chats that it belongs to, where the network has such groups."""
+    expiry: int | None = None
+    """Milliseconds after which messages disappear there, 0 for never, None for unknown."""
+
+
+@dataclass(frozen=True, slots=True)
+class UserInfo:
+    """What a network knows of a person. `identifiers` are addresses such as `irc:nick`."""
+
+    name: str | None = None
+    avatar: str | None = None
+    bot: bool = False
+    identifiers: tuple[str, ...] = ()

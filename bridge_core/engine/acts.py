@@ -1,0 +1,29 @@
+"""What the bridge does on Matrix besides sending events: memberships, state, receipts. All of it may be done twice."""
+
+from collections.abc import Awaitable, Callable
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.engine.matrix_ports import SendRequest
+
+Act = Callable[[SendRequest], Awaitable[None]]
+"""Brings about what the request wishes for; errors as of the Matrix side. Nothing harmful when it is so already."""
+
+
+class Acts:
+    """All acts by kind. A delivery towards Matrix that names a kind is performed here instead of being sent."""
+
+    def __init__(self) -> None:
+        self._acts: dict[str, Act] = {}
+
+    def add(self, kind: str, act: Act) -> None:
+        """Perform requests of `kind` so. Kinds are stored in the journal: one that was used keeps its meaning."""
+        if kind in self._acts:
+            raise ValueError(f"{kind} is performed already")
+        self._acts[kind] = act
+
+    async def perform(self, kind: str, request: SendRequest) -> None:
+        """Do it. Raises RejectedError for a kind that this version does not know, and what the act raises."""
+        act = self._acts.get(kind)
+        if act is None:
+            raise RejectedError(f"this version does not know how to do {kind}")
+        await act(request)
