@@ -39,7 +39,7 @@ from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
-from bridge_core.engine.translation import Translation, redacted_by
+from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 
@@ -200,7 +200,7 @@ class Engine:
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
             user = UserId(event["state_key"])
             if not self.names.is_ours(user):
-                self.members.changed(RoomId(event["room_id"]), user, event["content"])
+                self.members.changed(RoomId(event["room_id"]), user, event["content"], timestamp_of(event))
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self._ledger.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
 

@@ -119,6 +119,9 @@ class MatrixSide(Protocol):
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
         """All joined members, as the bot or another user of ours sees them."""
 
+    async def joins(self, room: RoomId) -> dict[UserId, int]:
+        """When each joined member's present membership began or last changed, in milliseconds since 1970."""
+
     async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
         """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""
 

@@ -1,6 +1,8 @@
 """Who of Matrix is in which room, and under what name: asked of the homeserver once, kept right by events."""
 
 from collections import OrderedDict
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import Any, Final
 
 from bridge_core.api.errors import BridgeError
@@ -21,7 +23,8 @@ class Members:
         self._names = names
         self._senders: OrderedDict[tuple[RoomId, UserId], MatrixSender] = OrderedDict()
         self._rooms: OrderedDict[RoomId, set[UserId]] = OrderedDict()
-        self._asking: dict[RoomId, bool] = {}
+        self._joins: OrderedDict[RoomId, dict[UserId, int]] = OrderedDict()
+        self._asking: dict[tuple[str, RoomId], bool] = {}
         """Rooms being asked about, and whether somebody came or went meanwhile."""
 
     def known(self, room: RoomId, user: UserId) -> MatrixSender | None:
@@ -41,29 +44,38 @@ class Members:
         self._remember(room, user, made)
         return made
 
-    def changed(self, room: RoomId, user: UserId, content: dict[str, Any]) -> None:
-        """A membership event came in."""
+    def changed(self, room: RoomId, user: UserId, content: Mapping[str, Any], at: int) -> None:
+        """A membership event of the time `at` came in."""
         joined = content.get("membership") == "join"
         if joined:
             if (room, user) in self._senders:
                 self._remember(room, user, self._make(user, content))
         else:
             self._senders.pop((room, user), None)
-        if room in self._asking:
-            self._asking[room] = True
+        for asking in self._asking:
+            if asking[1] == room:
+                self._asking[asking] = True
         members = self._rooms.get(room)
         if members is not None:
             (members.add if joined else members.discard)(user)
+        joins = self._joins.get(room)
+        if joins is None:
+            return
+        if joined:
+            joins.setdefault(user, at)  # a later event of somebody who is there is a new name or picture
+        else:
+            joins.pop(user, None)
 
     async def of(self, room: RoomId) -> frozenset[UserId]:
         """All Matrix users joined to the room, without ghosts and bot. Raises as the Matrix side does: fail closed."""
         members = self._rooms.get(room)
         if members is None:
-            self._asking[room] = False
+            asking = ("members", room)
+            self._asking[asking] = False
             try:
                 everybody = await self._matrix.members(room)
             finally:
-                changed = self._asking.pop(room, True)
+                changed = self._asking.pop(asking, True)
             members = {user for user in everybody if not self._names.is_ours(user)}
             if not changed:  # else the answer may be older than what came meanwhile: the next call asks again
                 self._rooms[room] = members
@@ -71,11 +83,34 @@ class Members:
                     self._rooms.popitem(last=False)
         return frozenset(members)
 
+    async def joined_at(self, room: RoomId) -> Mapping[UserId, int]:
+        """When each Matrix user in the room came, in milliseconds since 1970, without ghosts and bot.
+
+        It is the time of their present membership event, as their own server tells it: who changed their name since
+        counts as having come then, so that nobody counts as having been there earlier than they were. Asked once per
+        room, and kept right by events. Raises as the Matrix side does: fail closed.
+        """
+        joins = self._joins.get(room)
+        if joins is None:
+            asking = ("joins", room)
+            self._asking[asking] = False
+            try:
+                everybody = await self._matrix.joins(room)
+            finally:
+                changed = self._asking.pop(asking, True)
+            joins = {user: at for user, at in everybody.items() if not self._names.is_ours(user)}
+            if not changed:
+                self._joins[room] = joins
+                if len(self._joins) > _ROOMS:
+                    self._joins.popitem(last=False)
+        return MappingProxyType(dict(joins))
+
     def forget(self, room: RoomId) -> None:
         """Ask anew next time."""
         self._rooms.pop(room, None)
+        self._joins.pop(room, None)
 
-    def _make(self, user: UserId, content: dict[str, Any]) -> MatrixSender:
+    def _make(self, user: UserId, content: Mapping[str, Any]) -> MatrixSender:
         name = content.get("displayname")
         avatar = content.get("avatar_url")
         localpart = user[1:].partition(":")[0]

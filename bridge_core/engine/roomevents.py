@@ -17,6 +17,7 @@ from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import UserRow, Users
+from bridge_core.engine.translation import timestamp_of
 
 log = structlog.get_logger(__name__)
 
@@ -101,7 +102,7 @@ class RoomEvents:
         room, target, content = RoomId(event["room_id"]), UserId(event["state_key"]), event["content"]
         membership = content.get("membership")
         if not self._names.is_ours(target):
-            self._members.changed(room, target, content)
+            self._members.changed(room, target, content, timestamp_of(event))
             return
         if membership == "invite":
             await self._invited(room, UserId(event["sender"]), target, EventId(event["event_id"]))

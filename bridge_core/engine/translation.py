@@ -106,7 +106,7 @@ class Translation:
     async def _message(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
     ) -> MatrixMessage | MatrixEdit | None:
-        room, event_id, timestamp = RoomId(event["room_id"]), EventId(event["event_id"]), _timestamp(event)
+        room, event_id, timestamp = RoomId(event["room_id"]), EventId(event["event_id"]), timestamp_of(event)
         parsed = parse_message(event["content"], self._limits, event_type=event["type"])
         content = await self._with_people(parsed.content)
         if parsed.replaces is not None:
@@ -138,7 +138,7 @@ class Translation:
             portal.chat,
             sender,
             await self._ref(row),
-            _timestamp(event),
+            timestamp_of(event),
             reason if isinstance(reason, str) else None,
         )
 
@@ -156,7 +156,7 @@ class Translation:
         if row is None:
             return None
         return MatrixReaction(
-            room, EventId(event["event_id"]), portal.chat, sender, await self._ref(row), key, _timestamp(event)
+            room, EventId(event["event_id"]), portal.chat, sender, await self._ref(row), key, timestamp_of(event)
         )
 
     async def _row(self, room: RoomId, event: EventId, portal: PortalRow, *, must: bool = False) -> MessageRow | None:
@@ -204,7 +204,7 @@ def redacted_by(event: Mapping[str, Any]) -> EventId | None:
     return EventId(redacts) if event["type"] == "m.room.redaction" and isinstance(redacts, str) else None
 
 
-def _timestamp(event: Mapping[str, Any]) -> int:
+def timestamp_of(event: Mapping[str, Any]) -> int:
     value = event.get("origin_server_ts")
     return value if isinstance(value, int) else 0
 

@@ -68,6 +68,18 @@ class Membership:
             if isinstance(shown, dict)
         }
 
+    async def joins(self, room: RoomId) -> dict[UserId, int]:
+        """When each joined member's present membership began or last changed; members without a time are left out."""
+        answer = await self._hs.get("rooms", room, "members", query={"membership": "join"})
+        chunk = answer.get("chunk")
+        return {
+            UserId(event["state_key"]): event["origin_server_ts"]
+            for event in (chunk if isinstance(chunk, list) else ())
+            if isinstance(event, dict)
+            and isinstance(event.get("state_key"), str)
+            and isinstance(event.get("origin_server_ts"), int)
+        }
+
     async def _join(self, room: RoomId, user: UserId) -> None:
         await self._hs.post("rooms", room, "join", user=user)
 

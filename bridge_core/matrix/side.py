@@ -133,6 +133,10 @@ class AppserviceSide:
         """All joined members, as the bot or another user of ours sees them."""
         return await self._membership.members(room, viewer)
 
+    async def joins(self, room: RoomId) -> dict[UserId, int]:
+        """When each joined member's present membership began or last changed, in milliseconds since 1970."""
+        return await self._membership.joins(room)
+
     async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
         """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""
         return await self._rooms.event(room, event, viewer)

@@ -480,6 +480,23 @@ async def test_members_have_their_names(at: Setting) -> None:
     assert members[ghost].name == "Zoë"
 
 
+async def test_joined_members_have_their_times(at: Setting) -> None:
+    """Each joined member with the time of the event that says so; who left has none."""
+    room = await at.room()
+    ghost, _ = await at.ghost()
+    gone, _ = await at.ghost()
+    await at.side.join(room, ghost)
+    await at.side.join(room, gone)
+    await at.side.leave(room, gone)
+    human = await at.homeserver.human()
+    await human.join(room)
+    joins = await at.side.joins(room)
+    assert set(joins) == {BOT, ghost, human.id}
+    events = {e["state_key"]: e for e in await human.timeline(room) if e["type"] == "m.room.member"}
+    assert joins[UserId(human.id)] == events[human.id]["origin_server_ts"]
+    assert joins[BOT] <= joins[ghost] <= joins[UserId(human.id)]
+
+
 async def test_typing_and_receipts_are_taken(at: Setting) -> None:
     """Typing on and off, and a read receipt."""
     room = await at.room()

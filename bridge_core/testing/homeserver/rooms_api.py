@@ -40,6 +40,7 @@ class RoomsApi:
             ("POST", f"{room}/ban", self.ban),
             ("POST", f"{room}/unban", self.unban),
             ("GET", f"{room}/joined_members", self.joined_members),
+            ("GET", f"{room}/members", self.all_members),
             ("GET", f"{room}/state", self.all_state),
             ("GET", f"{room}/state/{{type}}", self.state),
             ("GET", f"{room}/state/{{type}}/{{key:.*}}", self.state),
@@ -120,6 +121,13 @@ class RoomsApi:
             content = room.content("m.room.member", user) or {}
             joined[user] = {"display_name": content.get("displayname"), "avatar_url": content.get("avatar_url")}
         return {"joined": joined}
+
+    async def all_members(self, request: web.Request) -> dict[str, Any]:
+        room = self._inside(request)[1]
+        wanted, unwanted = request.query.get("membership"), request.query.get("not_membership")
+        members = [event for (kind, _), event in room.current.items() if kind == "m.room.member"]
+        shown = [(event, event["content"].get("membership")) for event in members]
+        return {"chunk": [event for event, is_ in shown if wanted in {None, is_} and is_ != unwanted]}
 
     async def all_state(self, request: web.Request) -> list[Any]:
         return list(self._inside(request)[1].current.values())
