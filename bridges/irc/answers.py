@@ -9,6 +9,8 @@ from bridges.irc.state import NetworkState
 
 _BATCHES_AT_MOST: Final = 64
 _ECHOES: Final = frozenset(("PRIVMSG", "NOTICE", "TAGMSG", "REDACT"))
+_DONE: Final = frozenset(("KICK", "MODE", "TOPIC", "341"))
+"""What tells everybody, the owner of the connection included, that something was done (341: INVITE)."""
 # Errors about a target that follow a message to it (RFC 2812 section 5.2, modern.ircdocs.horse, InspIRCd, UnrealIRCd).
 _ERRORS: Final = frozenset(("401", "402", "403", "404", "407", "408", "413", "414", "415", "442", "477")) | frozenset(
     ("482", "486", "489", "492", "494", "515", "531", "716", "717", "937", "974")
@@ -38,6 +40,8 @@ class Answers:
             return True
         if command == "FAIL" or (len(command) == 3 and command[0] in "45"):
             return self._flight.refused(label, line.param(-1))
+        if command in _DONE:
+            self._flight.answered(label)
         return False
 
     def acknowledged(self, line: Line) -> None:

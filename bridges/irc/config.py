@@ -118,6 +118,18 @@ class IrcConfig(_Section):
     redactions: Literal["notice", "ignore"] = Field(
         default="notice", description="Where messages cannot be taken back: say so in the channel, or nothing."
     )
+    mode_powers: dict[Annotated[str, Field(pattern="^[A-Za-z]$")], Annotated[int, Field(ge=0, le=100)]] = Field(
+        default={"q": 50, "a": 50, "o": 50, "h": 25, "v": 1},
+        description="Power levels on Matrix of people with a mode of the channel, by letter. The core caps them.",
+    )
+    ops_from_matrix: bool = Field(
+        default=False, description="Whether powers that are given to IRC people on Matrix become modes of the channel."
+    )
+    relay_moderation: bool = Field(
+        default=False,
+        description="Whether the bot kicks, bans, invites and sets topics for Matrix moderators without a connection.",
+    )
+    typing: bool = Field(default=False, description="Whether typing crosses, where the server knows message tags.")
     private_messages: bool = Field(default=True, description="Whether private messages reach Matrix users.")
 
     @field_validator("realname", "nick_template", "relay_format", "server")

@@ -1,7 +1,7 @@
 """What the observer makes of each line: events for the core, and the state of channels and people."""
 
 from collections.abc import Callable
-from typing import Protocol
+from typing import Final, Protocol
 
 import structlog
 
@@ -13,11 +13,13 @@ from bridge_core.api.events import (
     RemoteRedaction,
     RemoteRename,
     RemoteSender,
+    RemoteTyping,
 )
 from bridge_core.api.ids import ChatId, MessageId
+from bridges.irc.attendance import Attendance
 from bridges.irc.codec.message import Line
 from bridges.irc.courtesy import Courtesy
-from bridges.irc.joins import Places, Stage
+from bridges.irc.joins import Place, Places, Stage
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState, Own
@@ -25,6 +27,10 @@ from bridges.irc.to_matrix import message_content, person_id, timestamp
 
 log = structlog.get_logger(__name__)
 _MESSAGES = (b" PRIVMSG ", b" NOTICE ", b" TAGMSG ")
+
+
+_TYPING: Final = {"active": 6.0, "paused": 30.0, "done": 0.0}
+"""Seconds for which a state of typing holds (IRCv3 typing)."""
 
 
 class Sink(Protocol):
@@ -53,6 +59,7 @@ class Hearing:
         self._sink = sink
         self._roster: Roster = state.roster
         self._now = state.running.clock.now_ms
+        self._attendance = Attendance(state, session, sink)
         self._courtesy = Courtesy(state.running.clock.monotonic)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
@@ -66,7 +73,10 @@ class Hearing:
             "NICK": self._nick,
             "TOPIC": self._topic,
             "332": self._topic_is,
+            "331": self._no_topic,
             "353": self._names,
+            "366": self._named,
+            "MODE": self._mode,
             "470": self._forwarded,
         }
 
@@ -157,9 +167,13 @@ class Hearing:
             self._session.tell("NOTICE", source.nick, answer)
 
     def _tags(self, line: Line) -> None:
-        """A reaction (IRCv3 client tags react and reply); typing is not passed on."""
+        """A reaction (IRCv3 client tags react and reply), or typing."""
         tags, source = line.tags, line.source
         chat = self._state.chat_of(line.param(0))
+        typing = _TYPING.get(tags.get("+typing", ""))
+        if typing is not None and self._state.config.typing and chat is not None and source is not None:
+            self._sink.offer(RemoteTyping(chat, self._sender(source.nick), typing))
+            return
         target = tags.get("+reply") or tags.get("+draft/reply")
         added, removed = tags.get("+draft/react"), tags.get("+draft/unreact")
         key = added or removed
@@ -205,31 +219,35 @@ class Hearing:
             self._sink.entered(chat)
         if chat is not None:
             self._replaced(line, source.nick)
-            self._roster.joined(chat, source.nick)
+            self._attendance.came(chat, source.nick)
 
     def _part(self, line: Line) -> None:
-        if line.source is not None:
-            self._out(line.param(0), line.source.nick, line.param(1) or "the bridge was made to leave")
+        source, chat = line.source, self._state.chat_of(line.param(0))
+        if source is None or chat is None:
+            return
+        if source.nick == self._session.nick:
+            self._out(chat, line.param(1) or "the bridge was made to leave")
+        else:
+            self._attendance.went(chat, source.nick, line.param(1))
 
     def _kick(self, line: Line) -> None:
-        by = line.source.nick if line.source is not None else "the server"
-        self._out(line.param(0), line.param(1), f"the bridge was kicked by {by}: {line.param(2)}")
-
-    def _out(self, name: str, nick: str, reason: str) -> None:
-        chat = self._state.chat_of(name)
+        chat, by = self._state.chat_of(line.param(0)), line.source.nick if line.source is not None else None
         if chat is None:
             return
-        if nick == self._session.nick:
-            self._roster.closed(chat)
-            self._sink.thrown_out(chat, reason)
+        if line.param(1) == self._session.nick:
+            self._out(chat, f"the bridge was kicked by {by or 'the server'}: {line.param(2)}")
         else:
-            self._roster.left(chat, nick)
+            self._attendance.kicked(chat, line.param(1), by, line.param(2))
+
+    def _out(self, chat: ChatId, reason: str) -> None:
+        self._roster.closed(chat)
+        self._sink.thrown_out(chat, reason)
 
     def _quit(self, line: Line) -> None:
         source = line.source
         if source is None:
             return
-        self._roster.gone(source.nick)
+        self._attendance.quit(source.nick, line.param(0))
         own = self._own(source.nick)
         if own is None:
             return
@@ -298,16 +316,35 @@ class Hearing:
     def _topic_is(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(1))
         place = self._places.get(chat) if chat is not None else None
-        if place is not None:
-            place.topic = line.param(2)
+        if chat is not None and place is not None:
+            self._told_topic(chat, place, line.param(2))
+
+    def _no_topic(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(1))
+        place = self._places.get(chat) if chat is not None else None
+        if chat is not None and place is not None:
+            self._told_topic(chat, place, "")
+
+    def _told_topic(self, chat: ChatId, place: Place, topic: str) -> None:
+        """At each joining the server tells the topic; it may have changed while we were away."""
+        if place.topic != topic:
+            place.topic = topic
+            self._sink.offer(RemoteInfo(chat, topic=topic))
 
     def _names(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(2))
         if chat is not None:
-            for member in line.param(3).split(" "):
-                _, nick = self._state.isupport.split_prefixes(member)
-                if nick:
-                    self._roster.joined(chat, nick.partition("!")[0])
+            self._attendance.listed(chat, line.param(3).split(" "))
+
+    def _named(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(1))
+        if chat is not None:
+            self._attendance.complete(chat)
+
+    def _mode(self, line: Line) -> None:
+        chat = self._state.chat_of(line.param(0))
+        if chat is not None:
+            self._attendance.modes(chat, line)
 
     def _forwarded(self, line: Line) -> None:
         """The server sent us to another channel (numeric 470): nobody asked to be bridged there."""

@@ -68,6 +68,13 @@ class Membership:
                 return
             self._asked.update(dict.fromkeys(group, now + self._state.config.join_timeout))
 
+    def drop(self, session: Session | None, chat: ChatId, reason: str) -> None:
+        """Not to be in any more: its user left the room."""
+        self._wanted.pop(chat, None)
+        self._asked.pop(chat, None)
+        if chat in self._joined and session is not None and session.up:
+            session.tell("PART", chat, reason)
+
     def disconnected(self) -> None:
         """Out of all channels."""
         self._joined.clear()

@@ -11,6 +11,7 @@ from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
+from bridge_core.api.matrix import MatrixSignal, MatrixTyping
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
 from bridges.irc.bans import Bans
 from bridges.irc.codec.message import Line
@@ -96,6 +97,32 @@ class Puppet(Voice):
             self._channels.join(self._session, [chat])
         else:
             self._begin()
+
+    async def enter(self, chat: ChatId) -> None:
+        """Joins the channel if there is a connection; without one the user connects when they first speak."""
+        if self._session is not None and self._session.up and self._state.is_channel(chat):
+            await self.prepare(chat)
+
+    async def leave(self, chat: ChatId, reason: str | None) -> None:
+        """Leaves the channel: the user left its room."""
+        self._channels.drop(self._session, chat, " ".join((reason or "left on Matrix").split())[:200])
+
+    async def signal(self, signal: MatrixSignal) -> None:
+        """Tells that its user types, or stopped (IRCv3 typing), where that is configured and the server has tags."""
+        session = self._session
+        if (
+            not isinstance(signal, MatrixTyping)
+            or session is None
+            or not session.up
+            or signal.chat not in self._channels
+        ):
+            return
+        if not session.tags or not self._state.config.typing:
+            return
+        user = self._login.user
+        state = "active" if user in signal.started else "done" if user in signal.stopped else None
+        if state is not None:
+            session.tell("TAGMSG", signal.chat, tags={"+typing": state})
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
         """As the observer knows it."""

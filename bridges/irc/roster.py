@@ -14,7 +14,8 @@ class Person:
 
     def __init__(self, nick: str, folded: str) -> None:
         self.nick = nick
-        self.channels: set[ChatId] = set()
+        self.channels: dict[ChatId, str] = {}
+        """Each channel with the letters of the person's modes there."""
         self.sender = RemoteSender(RemoteUserId(folded), nick)
 
 
@@ -42,8 +43,8 @@ class Roster:
         """Whether none of these folded words is a nick."""
         return self._people.keys().isdisjoint(words)
 
-    def joined(self, chat: ChatId, nick: str) -> None:
-        """Someone is in a channel."""
+    def joined(self, chat: ChatId, nick: str, modes: str = "") -> None:
+        """Someone is in a channel, with these modes."""
         folded = self.fold(nick)
         person = self._people.get(folded)
         if person is None:
@@ -51,14 +52,21 @@ class Roster:
         elif person.nick != nick:
             self._people[folded] = _renamed(person, nick, folded)
             person = self._people[folded]
-        person.channels.add(chat)
+        person.channels[chat] = modes
+
+    def mode(self, chat: ChatId, nick: str, mode: str, *, adding: bool) -> None:
+        """Someone who is in a channel got or lost a mode."""
+        person = self._people.get(self.fold(nick))
+        if person is not None and chat in person.channels:
+            rest = person.channels[chat].replace(mode, "")
+            person.channels[chat] = rest + mode if adding else rest
 
     def left(self, chat: ChatId, nick: str) -> None:
         """Someone is no longer in a channel."""
         folded = self.fold(nick)
         person = self._people.get(folded)
         if person is not None:
-            person.channels.discard(chat)
+            person.channels.pop(chat, None)
             if not person.channels:
                 del self._people[folded]
 
@@ -77,13 +85,17 @@ class Roster:
         """We are no longer in a channel, so nothing is known of its members."""
         for folded in [folded for folded, person in self._people.items() if chat in person.channels]:
             person = self._people[folded]
-            person.channels.discard(chat)
+            person.channels.pop(chat, None)
             if not person.channels:
                 del self._people[folded]
 
     def members(self, chat: ChatId) -> tuple[RemoteSender, ...]:
         """Everyone in a channel."""
-        return tuple(person.sender for person in self._people.values() if chat in person.channels)
+        return tuple(person.sender for person in self.people(chat))
+
+    def people(self, chat: ChatId) -> list[Person]:
+        """Everyone in a channel, as persons."""
+        return [person for person in self._people.values() if chat in person.channels]
 
     def clear(self) -> None:
         """Nothing is known any more."""

@@ -1,7 +1,7 @@
 """One connection from its opening to its end: registration, signs of life, our own nick, the proofs of our lines."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -206,11 +206,11 @@ class Session:
         """Returns once the server reads again, or the connection is gone."""
         await self._connection.drain()
 
-    def tell(self, command: str, *params: str) -> None:
+    def tell(self, command: str, *params: str, tags: Mapping[str, str] | None = None) -> None:
         """Sends a line that nobody waits for; it is dropped, with a word in the log, when it cannot be sent."""
         try:
             if self.up:
-                self._connection.write(serialize(command, *params))
+                self._connection.write(serialize(command, *params, tags=tags))
         except (UnsafeLine, WriteBufferFull) as error:
             log.warning("irc_line_not_sent", network=self._state.network, command=command, error=type(error).__name__)
 

@@ -8,10 +8,20 @@ from typing import Final
 from bridge_core.api.content import MediaKind
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError, UnsupportedError
 from bridge_core.api.ids import ChatId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MessageRef
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixInfo,
+    MatrixMember,
+    MatrixMessage,
+    MatrixPower,
+    MatrixReaction,
+    MatrixRedaction,
+    MessageRef,
+)
 from bridge_core.api.network import Attempt, Capabilities, Level, Proof, Sent
 from bridges.irc.codec.serializer import UnsafeLine, serialize, serialize_tags
 from bridges.irc.flight import Outbound
+from bridges.irc.moderation import Moderation
 from bridges.irc.nicks import BadName
 from bridges.irc.session import Session
 from bridges.irc.splitting import NoRoom
@@ -83,6 +93,35 @@ class Voice(ABC):
         params = [self._target(reaction.chat)]
         return await self._transmit(session, reaction.chat, "TAGMSG", [""], [params], tags)
 
+    async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
+        """Kicks, bans, invites, gives modes. The relay does it for others only where that is configured."""
+        self._may_steer(act.relayed)
+        session = await self._line(act.chat)
+        command = Moderation(self._state).command(act)
+        if command is None:
+            return Sent()
+        texts = [line[-1] for line in command.lines]
+        sent = await self._transmit(session, act.chat, command.name, texts, command.lines, _NOTHING)
+        if command.then:
+            session.tell(*command.then)
+        return sent
+
+    async def change_info(self, info: MatrixInfo, attempt: Attempt) -> Sent:
+        """Sets the topic; channels have no other name and no picture."""
+        self._may_steer(info.relayed)
+        if info.topic is None:
+            raise UnsupportedError("channels on IRC have a topic, and no other name or picture")
+        session = await self._line(info.chat)
+        topic = " ".join(info.topic.split())
+        limit = self._state.isupport.topiclen
+        if limit is not None and len(topic.encode()) > limit:
+            raise RejectedError(f"topics on this network have at most {limit} bytes")
+        return await self._transmit(session, info.chat, "TOPIC", [topic], [[self._target(info.chat), topic]], _NOTHING)
+
+    def _may_steer(self, relayed: bool) -> None:
+        if relayed and not self._state.config.relay_moderation:
+            raise UnsupportedError("that needs a connection of your own on IRC")
+
     def capabilities(self, chat: ChatId) -> Capabilities:
         """What lines of text can carry, and more where the server knows message tags."""
         session = self._current()
@@ -100,8 +139,17 @@ class Voice(ABC):
                 "edit": Level.FALLBACK,
                 "redact": Level.FULL if redacts else notice,
                 "react": Level.FULL if tags else Level.REJECTED,
-                "typing": Level.DROPPED,
+                "typing": Level.FULL if tags and self._state.config.typing else Level.DROPPED,
                 "receipts": Level.DROPPED,
+                "presence": Level.DROPPED,
+                "name": Level.REJECTED,
+                "topic": Level.FULL,
+                "avatar": Level.REJECTED,
+                "member": Level.FULL,
+                "power": Level.FULL if self._state.config.ops_from_matrix else Level.REJECTED,
+                "poll": Level.FALLBACK,
+                "vote": Level.REJECTED,
+                "expiry": Level.REJECTED,
                 **_FILES,
             }
         )
