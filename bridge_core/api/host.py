@@ -150,6 +150,13 @@ class Host(Protocol):
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         """The bucket of `key`: `rate` tokens a second up to `burst`; a rate of 0 means no limit."""
 
+    def open(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        """The file's bytes in chunks, wherever it is, decrypted where it is encrypted. Nothing happens before reading.
+
+        Bounded by the largest file that is carried. Raises RejectedError when it is gone, larger, or was changed on
+        its way (before the last chunk of it), TransientError or RateLimitedError when another try may work.
+        """
+
     def media_url(self, attachment: Attachment) -> str | None:
         """A link by which people without Matrix can fetch the file; None where links are off. Signed, expiring."""
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bridge_core.api.host import Clock
 from bridge_core.engine.faults import FaultPoints, NoFaults
+from bridge_core.matrix.media import StoredAddress
 from bridge_core.store.media import MediaRow, MediaStore
 
 
@@ -15,14 +16,14 @@ class StoredMediaKeys:
     store: MediaStore
     clock: Clock
 
-    async def get(self, key: str) -> str | None:
-        """The address stored for `key`."""
+    async def get(self, key: str) -> StoredAddress | None:
+        """What is stored for `key`."""
         row = await self.store.get(key)
-        return row.mxc if row is not None else None
+        return StoredAddress(row.mxc, row.uploaded) if row is not None else None
 
-    async def put(self, key: str, mxc: str) -> None:
+    async def put(self, key: str, address: StoredAddress) -> None:
         """Return when committed."""
-        await self.store.save(MediaRow(key, mxc, False, self.clock.now_ms()))
+        await self.store.save(MediaRow(key, address.mxc, address.uploaded, self.clock.now_ms()))
 
 
 def faults_from_environment() -> FaultPoints:

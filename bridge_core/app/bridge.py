@@ -28,6 +28,7 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
 from bridge_core.engine.permissions import Permission
 from bridge_core.engine.ports import Direction
+from bridge_core.engine.sources import Sources
 from bridge_core.journal.journal import DurableJournal, JournalSettings
 from bridge_core.matrix.adapter_routes import AdapterRoutes
 from bridge_core.matrix.guarded import GuardedFetch
@@ -119,6 +120,7 @@ class Bridge:
         keep = config.journal.retry_window + 86_400
         self._blobs = BlobSpool(loaded.spool_path, self._secret, 20 * config.media.max_size, keep=keep)
         self._fetch = GuardedFetch()
+        self._sources = Sources(self.matrix, self._blobs, self._fetch, config.media.max_size)
         self._routes = AdapterRoutes()
         permissions = ConfiguredPermissions(config)
         self.networks = make_networks(config, self._configs, self._connectors, permissions, self.database.users)
@@ -139,6 +141,7 @@ class Bridge:
             self.networks,
             permissions,
             self._blobs,
+            self._sources,
             self._clock,
             self._tasks,
             self.metrics,
@@ -147,7 +150,6 @@ class Bridge:
                 attempt_window=config.journal.attempt_window,
                 prepared_batch=config.journal.prepared_batch,
                 reference_wait=config.limits.reference_wait,
-                max_file=config.media.max_size,
                 limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
                 join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
             ),
@@ -316,6 +318,7 @@ class Bridge:
             Rooms(network.id, self.engine.portals, self.engine.members, self.matrix),
             self.engine.portals,
             self._link,
+            self._sources.open_attachment,
         )
 
         def inbox(login: LoginId | None) -> NetworkInbox:

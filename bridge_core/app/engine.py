@@ -37,6 +37,7 @@ from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
+from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
@@ -54,7 +55,6 @@ class EngineSettings:
     attempt_window: int
     prepared_batch: int
     reference_wait: float
-    max_file: int
     limits: Limits
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
 
@@ -72,6 +72,7 @@ class Engine:
         networks: Networks,
         permissions: Permissions,
         blobs: Blobs,
+        sources: Sources,
         clock: Clock,
         tasks: TaskOwner,
         metrics: Metrics,
@@ -108,7 +109,7 @@ class Engine:
             stores.messages,
             self.rooms,
             matrix,
-            Rendering(names, MediaCarrier(matrix, blobs, settings.max_file), limits),
+            Rendering(names, MediaCarrier(matrix, blobs, sources), limits),
             gate,
         )
         incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, acts, clock, faults)

@@ -1,7 +1,7 @@
 """What each network is given: the `Host` of the contract, over the core's stores and services."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -113,6 +113,7 @@ class NetworkHost:
         rooms: RoomView,
         portals: PortalIndex,
         links: Callable[[Attachment], str | None],
+        files: Callable[[Attachment], AsyncIterator[bytes]],
     ) -> None:
         self.network = network
         self.kv = kv
@@ -125,6 +126,7 @@ class NetworkHost:
         self.rooms = rooms
         self._portals = portals
         self._links = links
+        self._files = files
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = _BUCKETS
 
@@ -138,6 +140,10 @@ class NetworkHost:
                 self._sweep_at = max(_BUCKETS, 2 * len(self._buckets))
             bucket = self._buckets[key] = TokenBucket(self.clock, rate, burst)
         return bucket
+
+    def open(self, attachment: Attachment) -> AsyncIterator[bytes]:
+        """As `Host.open`."""
+        return self._files(attachment)
 
     def media_url(self, attachment: Attachment) -> str | None:
         """As `Host.media_url`."""

@@ -136,5 +136,8 @@ class MatrixSide(Protocol):
     ) -> str:
         """Upload once per `key` (the mxc is stored before its bytes are put) and return the mxc address."""
 
+    async def uploaded(self, key: str) -> str | None:
+        """The address of a file that was uploaded whole under `key`; None when that is not known. Asks nobody."""
+
     def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
         """Stream a file by the authenticated endpoint; RejectedError over `limit` bytes."""

@@ -1,84 +1,96 @@
 """Files on their way between Matrix and networks: streamed, bounded, uploaded once."""
 
 from collections.abc import AsyncIterator
-from dataclasses import dataclass, replace
-from typing import Final
+from dataclasses import dataclass, field, replace
 
 import structlog
 
-from bridge_core.api.content import Attachment
+from bridge_core.api.content import Attachment, MediaKind
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Blobs
 from bridge_core.api.ids import UserId
-from bridge_core.engine.matrix_ports import MatrixSide, TooLargeError
+from bridge_core.engine import filetypes, imagesizes
+from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.sources import Sources, beginning
 
 log = structlog.get_logger(__name__)
-
-_SIGNATURES: Final = (
-    (b"\x89PNG\r\n\x1a\n", "image/png"),
-    (b"\xff\xd8\xff", "image/jpeg"),
-    (b"GIF87a", "image/gif"),
-    (b"GIF89a", "image/gif"),
-    (b"%PDF-", "application/pdf"),
-    (b"OggS", "audio/ogg"),
-    (b"ID3", "audio/mpeg"),
-    (b"PK\x03\x04", "application/zip"),
-)
-
-
-def sniff(head: bytes) -> str | None:
-    """The media type that the first bytes show, None when they show none we know."""
-    for signature, mime in _SIGNATURES:
-        if head.startswith(signature):
-            return mime
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "image/webp"
-    return None
 
 
 @dataclass(frozen=True, slots=True)
 class MediaCarrier:
-    """Carries attachments. `limit` is bytes of one file."""
+    """Carries attachments."""
 
     matrix: MatrixSide
     blobs: Blobs
-    limit: int
+    sources: Sources
 
     async def to_matrix(self, attachment: Attachment, user: UserId, key: str) -> Attachment:
         """The attachment as a file on Matrix, uploaded once per `key`. What claims to be an image must look like one.
 
-        Raises TooLargeError, RejectedError for what is gone or refused, TransientError.
+        Type and kind are those of the bytes, and the sizes that an image does not say are filled in. What is on Matrix
+        already stays where it is, with its keys when it is encrypted.
+        Raises TooLargeError, RejectedError for what is gone or refused, TransientError, RateLimitedError.
         """
         if attachment.source.startswith("mxc://"):
             return attachment
-        if attachment.size is not None and attachment.size > self.limit:
-            raise TooLargeError(f"the file is {attachment.size} bytes, and at most {self.limit} are carried")
-        chunks, head = await _peek(self.blobs.open(attachment.source))
-        mime = sniff(head) or attachment.mime or "application/octet-stream"
-        if mime.startswith(("text/html", "application/xhtml", "image/svg")):
-            mime = "application/octet-stream"  # nothing that a browser would run
+        if attachment.source.startswith("blob:") and attachment.keys is None:
+            return await self._upload(attachment, attachment.source, user, key)
+        # The homeserver wants to know the length first: what comes from elsewhere goes through the sealed spool.
+        limit = self.sources.limit
+        blob = await self.blobs.put(self.sources.open_attachment(attachment), limit)
+        try:
+            return await self._upload(replace(attachment, keys=None, size=None), blob, user, key)
+        finally:
+            await self._erase(blob)
+
+    async def _upload(self, attachment: Attachment, blob: str, user: UserId, key: str) -> Attachment:
+        chunks = self.sources.open_attachment(replace(attachment, source=blob))
+        image = attachment.kind in (MediaKind.IMAGE, MediaKind.STICKER)
+        unsized = image and (attachment.width is None or attachment.height is None)
+        head, chunks = await beginning(chunks, imagesizes.HEAD if unsized else filetypes.HEAD)
+        mime = filetypes.true_type(head, attachment.mime)
+        counted = _Counted(chunks)
         mxc = await self.matrix.upload(
-            user, chunks, mime=mime, name=attachment.name, size=attachment.size, key=f"{attachment.source}:{key}"
+            user,
+            counted.read(),
+            mime=mime,
+            name=attachment.name,
+            size=attachment.size,
+            key=f"{attachment.source}:{key}",
         )
-        return replace(attachment, source=mxc, mime=mime)
+        size = imagesizes.image_size(head) if unsized else None
+        return replace(
+            attachment,
+            source=mxc,
+            mime=mime,
+            kind=filetypes.true_kind(attachment.kind, mime),
+            size=attachment.size if attachment.size is not None else counted.total,
+            width=size[0] if size is not None else attachment.width,
+            height=size[1] if size is not None else attachment.height,
+        )
 
     async def done(self, attachment: Attachment) -> None:
         """The attachment is needed no more: erase it from the spool. What cannot be erased now is only logged."""
-        if not attachment.source.startswith("blob:"):
-            return
+        if attachment.source.startswith("blob:"):
+            await self._erase(attachment.source)
+
+    async def _erase(self, blob: str) -> None:
         try:
-            await self.blobs.drop(attachment.source)
+            await self.blobs.drop(blob)
         except (BridgeError, OSError) as error:
             log.warning("blob_not_erased", error=type(error).__name__)
 
 
-async def _peek(chunks: AsyncIterator[bytes]) -> tuple[AsyncIterator[bytes], bytes]:
-    head = await anext(chunks, b"")
+@dataclass(slots=True)
+class _Counted:
+    """Bytes, and how many they were once all have been read (None until then)."""
 
-    async def all_of_it() -> AsyncIterator[bytes]:
-        if head:
-            yield head
-        async for chunk in chunks:
+    chunks: AsyncIterator[bytes]
+    total: int | None = field(default=None, init=False)
+
+    async def read(self) -> AsyncIterator[bytes]:
+        total = 0
+        async for chunk in self.chunks:
+            total += len(chunk)
             yield chunk
-
-    return all_of_it(), head
+        self.total = total

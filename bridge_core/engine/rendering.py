@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
+import orjson
 import structlog
 
 from bridge_core.api.content import Attachment, Content, Mention, Plain, RichText
@@ -68,6 +69,7 @@ class Rendering:
                 media_content(
                     file,
                     file.source,
+                    file=orjson.loads(file.keys) if file.keys is not None else None,
                     caption=caption,
                     reply_to=reply_to if not parts else None,
                     thread=thread,

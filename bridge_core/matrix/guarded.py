@@ -2,7 +2,7 @@
 
 import ipaddress
 import socket
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Final
 
 import aiohttp
@@ -10,12 +10,15 @@ from aiohttp.abc import AbstractResolver, ResolveResult
 from aiohttp.resolver import DefaultResolver
 from yarl import URL
 
-from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import HttpResponse
+from bridge_core.engine.matrix_ports import TooLargeError
 from bridge_core.matrix.failures import retry_after
 
 _REDIRECTS: Final = 5
 _TIMEOUT: Final = 30.0
+# Of a file: in all, and between two pieces of it.
+_FILE_TIMEOUT: Final = aiohttp.ClientTimeout(total=600, connect=10, sock_read=30)
 _CHUNK: Final = 64 * 1024
 _DEFAULT_DELAY: Final = 30.0
 
@@ -105,6 +108,45 @@ class GuardedFetch:
             target = following
         raise RejectedError(f"{target.host} redirects too often")
 
+    async def stream(self, url: str, limit: int) -> AsyncIterator[bytes]:
+        """The file at an `https:` address, in chunks: at most `limit` bytes, 10 minutes, five redirects.
+
+        Redirects to plain http are refused, and what is compressed besides (it may be a bomb) as well. Raises
+        TooLargeError, RejectedError (also for 4xx), RateLimitedError, TransientError (also for 5xx).
+        """
+        session = self._session
+        if session is None:
+            raise TransientError("the bridge is not running")
+        target = self._check_file(_address(url))
+        for _ in range(_REDIRECTS + 1):
+            location: str | None = None
+            try:
+                async with session.get(
+                    target,
+                    headers={"Accept-Encoding": "identity"},
+                    allow_redirects=False,
+                    timeout=_FILE_TIMEOUT,
+                ) as response:
+                    location = response.headers.get("Location") if 301 <= response.status <= 308 else None
+                    if location is None:
+                        _refuse(response, target, limit)
+                        total = 0
+                        async for chunk in response.content.iter_chunked(_CHUNK):
+                            total += len(chunk)
+                            if total > limit:
+                                raise TooLargeError(f"the file of {target.host} is larger than {limit} bytes")
+                            yield chunk
+                        return
+            except (ValueError, TimeoutError, aiohttp.ClientError, OSError) as error:
+                raise _failed(target, error) from error
+            target = self._check_file(_address(location, target))
+        raise RejectedError(f"{target.host} redirects too often")
+
+    def _check_file(self, url: URL) -> URL:
+        if url.scheme != "https" and not self._allow_private:
+            raise RejectedError("files are fetched from https addresses only")
+        return self._check(url)
+
     def _check(self, url: URL) -> URL:
         if url.scheme not in ("http", "https") or not url.host or url.user is not None:
             raise RejectedError("only plain http and https addresses are fetched")
@@ -135,16 +177,32 @@ class GuardedFetch:
                     if len(data) > limit:
                         raise RejectedError(f"the answer of {url.host} is larger than {limit} bytes")
                 return HttpResponse(response.status, bytes(data), dict(found)), None
-        except ForbiddenAddressError:
-            raise
-        except ValueError as error:
-            # InvalidURL of aiohttp, names that IDNA refuses, headers that cannot be sent.
-            raise RejectedError(f"the request to {url.host} cannot be made: {type(error).__name__}") from error
-        except (TimeoutError, aiohttp.ClientError, OSError) as error:
-            cause = error.__cause__
-            if isinstance(cause, ForbiddenAddressError):
-                raise cause from error
-            raise TransientError(f"{url.host} does not answer: {type(error).__name__}") from error
+        except (ValueError, TimeoutError, aiohttp.ClientError, OSError) as error:
+            raise _failed(url, error) from error
+
+
+def _failed(url: URL, error: Exception) -> BridgeError:
+    """What a request that did not work is to the caller."""
+    if isinstance(error.__cause__, ForbiddenAddressError):
+        return error.__cause__
+    if isinstance(error, ValueError):
+        # InvalidURL of aiohttp, names that IDNA refuses, headers that cannot be sent.
+        return RejectedError(f"the request to {url.host} cannot be made: {type(error).__name__}")
+    return TransientError(f"{url.host} does not answer: {type(error).__name__}")
+
+
+def _refuse(response: aiohttp.ClientResponse, url: URL, limit: int) -> None:
+    """Raises when the answer is not the file, or more than is wanted."""
+    if response.status == 429:
+        raise RateLimitedError(f"{url.host} limits its rate", retry_after(response.headers, _DEFAULT_DELAY))
+    if response.status >= 500:
+        raise TransientError(f"{url.host} answers {response.status}")
+    if response.status != 200:
+        raise RejectedError(f"{url.host} does not give the file: {response.status}")
+    if response.headers.get("Content-Encoding", "identity").lower() not in ("identity", ""):
+        raise RejectedError(f"{url.host} gives the file compressed")
+    if response.content_length is not None and response.content_length > limit:
+        raise TooLargeError(f"the file of {url.host} is larger than {limit} bytes")
 
 
 def _address(text: str, base: URL | None = None) -> URL:

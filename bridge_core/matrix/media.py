@@ -5,6 +5,7 @@ import re
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from typing import IO, Any, Protocol
 
 from yarl import URL
@@ -15,7 +16,7 @@ from bridge_core.engine.matrix_ports import MatrixRejectedError, TooLargeError
 from bridge_core.matrix.addresses import media_path
 from bridge_core.matrix.homeserver import Homeserver
 
-__all__ = ["Media", "MediaKeys"]
+__all__ = ["Media", "MediaKeys", "StoredAddress"]
 
 _MIME = re.compile(r"[a-z0-9][a-z0-9!#$&^_.+-]{0,126}/[a-z0-9][a-z0-9!#$&^_.+-]{0,126}", re.IGNORECASE)
 _LEGACY = ("media", "v3", "upload")
@@ -23,13 +24,21 @@ _CHUNK = 64 * 1024
 _SPOOL_LIMIT = 1024 * 1024 * 1024
 
 
+@dataclass(frozen=True, slots=True)
+class StoredAddress:
+    """The address of a file of ours. `uploaded`: its bytes are known to be there."""
+
+    mxc: str
+    uploaded: bool = False
+
+
 class MediaKeys(Protocol):
     """Which mxc address stands for which file of ours, durably."""
 
-    async def get(self, key: str) -> str | None:
-        """The address stored for `key`."""
+    async def get(self, key: str) -> StoredAddress | None:
+        """What is stored for `key`."""
 
-    async def put(self, key: str, mxc: str) -> None:
+    async def put(self, key: str, address: StoredAddress) -> None:
         """Return when committed."""
 
 
@@ -55,15 +64,23 @@ class Media:
         if size is not None and size > limit:
             raise TooLargeError(f"the file is larger than the homeserver takes ({limit // 1024} KiB)")
         stored = await self._keys.get(key)
-        if stored is None and self._asynchronous:
-            stored = await self._reserve(user, key)
-        elif stored is not None and not self._asynchronous:
-            return stored
+        if stored is not None and stored.uploaded:
+            return stored.mxc
+        mxc = stored.mxc if stored is not None else None
+        if mxc is None and self._asynchronous:
+            mxc = await self._reserve(user, key)
         async with _sized(chunks, size, limit) as (source, length):
-            if stored is None:
-                return await self._upload_plainly(user, source, length, mime, name, key)
-            await self._put(stored, user, source, length, mime, name, key)
-        return stored
+            if mxc is None:
+                mxc = await self._upload_plainly(user, source, length, mime, name)
+            else:
+                await self._put(mxc, user, source, length, mime, name, key)
+        await self._keys.put(key, StoredAddress(mxc, uploaded=True))
+        return mxc
+
+    async def uploaded(self, key: str) -> str | None:
+        """The address of a file that was uploaded whole under `key`; None when that is not known."""
+        stored = await self._keys.get(key)
+        return stored.mxc if stored is not None and stored.uploaded else None
 
     async def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
         """Streams a file by the authenticated endpoint (spec v1.11). Raises RejectedError over `limit` bytes."""
@@ -88,7 +105,7 @@ class Media:
                 return None
             raise
         mxc = _address(answer.get("content_uri"))
-        await self._keys.put(key, mxc)
+        await self._keys.put(key, StoredAddress(mxc))
         return mxc
 
     async def _put(self, mxc: str, user: UserId, source: "_Source", size: int, mime: str, name: str, key: str) -> None:
@@ -106,12 +123,10 @@ class Media:
             await self._reserve(user, key)
             raise TransientError("the reserved media address had expired; a new one is stored") from error
 
-    async def _upload_plainly(self, user: UserId, source: "_Source", size: int, mime: str, name: str, key: str) -> str:
+    async def _upload_plainly(self, user: UserId, source: "_Source", size: int, mime: str, name: str) -> str:
         url = self._hs.addresses.of(*_LEGACY, user=user, query={"filename": name} if name else None)
         answer = await source.send(self._hs, "POST", url, size, _mime(mime))
-        mxc = _address(answer.get("content_uri"))
-        await self._keys.put(key, mxc)
-        return mxc
+        return _address(answer.get("content_uri"))
 
     async def _upload_limit(self) -> int:
         if self._limit is None:

@@ -156,6 +156,10 @@ class AppserviceSide:
         """Upload once per `key` (the mxc is stored before its bytes are put) and return the mxc address."""
         return await self._media.upload(user, chunks, mime=mime, name=name, size=size, key=key)
 
+    async def uploaded(self, key: str) -> str | None:
+        """The address of a file that was uploaded whole under `key`; None when that is not known."""
+        return await self._media.uploaded(key)
+
     def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
         """Stream a file by the authenticated endpoint; RejectedError over `limit` bytes."""
         return self._media.download(mxc, limit)

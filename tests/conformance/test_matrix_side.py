@@ -18,6 +18,7 @@ from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, RoomSpec, SendRequest
 from bridge_core.matrix.http import AppserviceHttp
 from bridge_core.matrix.listener import Listener
+from bridge_core.matrix.media import StoredAddress
 from bridge_core.matrix.queries import NoQueries
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.matrix.startup import SetupProblemError
@@ -47,14 +48,14 @@ class Clock:
         raise AssertionError("nothing here waits")
 
 
-class Keys(dict[str, str]):
+class Keys(dict[str, StoredAddress]):
     """MediaKeys in memory."""
 
-    async def get(self, key: str) -> str | None:  # type: ignore[override]
+    async def get(self, key: str) -> StoredAddress | None:  # type: ignore[override]
         return dict.get(self, key)
 
-    async def put(self, key: str, mxc: str) -> None:
-        self[key] = mxc
+    async def put(self, key: str, address: StoredAddress) -> None:
+        self[key] = address
 
 
 @dataclass
@@ -519,7 +520,7 @@ async def test_files_go_there_and_back(at: Setting) -> None:
     assert again == mxc
     other = await at.side.upload(BOT, chunks(b"ab", b"c"), mime="text/plain", name="", size=None, key="k2")
     assert b"".join([part async for part in at.side.download(other, 10)]) == b"abc"
-    assert at.keys == {"k1": mxc, "k2": other}
+    assert at.keys == {"k1": StoredAddress(mxc, True), "k2": StoredAddress(other, True)}
 
 
 async def test_downloads_are_bounded(at: Setting) -> None:

@@ -4,6 +4,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 from bridge_core.api.ids import UserId
+from bridge_core.matrix.media import StoredAddress
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.matrix.transaction import Transaction
 from bridge_core.testing.homeserver import FakeHomeserver, FakeProfile
@@ -31,13 +32,13 @@ class Keys:
     """MediaKeys in memory; `log` shows the order of what was stored."""
 
     def __init__(self) -> None:
-        self.known: dict[str, str] = {}
+        self.known: dict[str, StoredAddress] = {}
 
-    async def get(self, key: str) -> str | None:
+    async def get(self, key: str) -> StoredAddress | None:
         return self.known.get(key)
 
-    async def put(self, key: str, mxc: str) -> None:
-        self.known[key] = mxc
+    async def put(self, key: str, address: StoredAddress) -> None:
+        self.known[key] = address
 
 
 class Sink:

@@ -25,7 +25,7 @@ async def test_the_address_is_stored_before_the_bytes_go() -> None:
             fake.faults.answer(500, match="PUT /_matrix/media")
             with pytest.raises(TransientError):
                 await side.upload(bot, chunks(b"abc"), mime="a/b", name="x", size=3, key="k")
-        stored = keys.known["k"]
+        stored = keys.known["k"].mxc
         async with side_of(fake, keys) as side:
             assert await side.upload(bot, chunks(b"abc"), mime="a/b", name="x", size=3, key="k") == stored
         assert (fake.files(), fake.file(stored)) == ([stored], b"abc")
@@ -49,7 +49,7 @@ async def test_an_address_that_expired_is_replaced() -> None:
         fake.faults.answer(500, match="PUT /_matrix/media")
         with pytest.raises(TransientError):
             await side.upload(UserId(fake.bot), chunks(b"abc"), mime="a/b", name="x", size=3, key="k")
-        fake.lose_file(keys.known["k"])
+        fake.lose_file(keys.known["k"].mxc)
         with pytest.raises(TransientError, match="expired"):
             await side.upload(UserId(fake.bot), chunks(b"abc"), mime="a/b", name="x", size=3, key="k")
         mxc = await side.upload(UserId(fake.bot), chunks(b"abc"), mime="a/b", name="x", size=3, key="k")
