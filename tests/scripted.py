@@ -1,15 +1,17 @@
 """A network that does what a test tells it: refuses, loses, delays, confirms late."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import Any
 
 from pydantic import BaseModel
 
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
+from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep, ShowAndWait
 from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing
 from bridge_core.api.network import (
     Attempt,
@@ -45,6 +47,10 @@ class Script:
         self.inbox: Inbox | None = None
         self.host: Host | None = None
         self.network = NetworkId("net")
+        self.puppets = True
+        self.connected: list[str] = []
+        self.logged_out: list[str] = []
+        self.scanned = asyncio.Event()
         self.waiting: list[asyncio.Future[Sent]] = []
 
     def __call__(self, network: NetworkId, config: Any) -> "ScriptedConnector":
@@ -62,6 +68,11 @@ class Script:
         assert self.inbox is not None
         self.inbox.report(LoginState(self.network, None, status))
 
+    def login_status(self, login: str, status: LoginStatus, reason: str = "") -> None:
+        """The connection of a login changes."""
+        assert self.inbox is not None
+        self.inbox.report(LoginState(self.network, LoginId(login), status, reason))
+
     def texts(self) -> list[str]:
         """The plain texts of all messages sent, in order."""
         return [_text(message) for _, message in self.sent]
@@ -76,7 +87,8 @@ class ScriptedConnector:
 
     def __init__(self, script: Script, network: NetworkId) -> None:
         self._script = script
-        self.meta = NetworkMeta(network, "Scripted", "scripted", idempotent=script.idempotent)
+        flows = (LoginFlow("password", "Name and password"), LoginFlow("code", "Scan a code"))
+        self.meta = NetworkMeta(network, "Scripted", "scripted", login_flows=flows, idempotent=script.idempotent)
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         self._script.host, self._script.inbox, self._script.network = host, inbox, self.meta.id
@@ -85,7 +97,8 @@ class ScriptedConnector:
         pass
 
     def client(self, login: Login | None, inbox: Inbox) -> "ScriptedClient":
-        return PuppetClient(self._script, login, inbox) if login else ScriptedClient(self._script, login, inbox)
+        puppet = login is not None and self._script.puppets
+        return PuppetClient(self._script, login, inbox) if puppet else ScriptedClient(self._script, login, inbox)
 
     def chat(self, text: str) -> ChatId:
         if " " in text:
@@ -95,11 +108,45 @@ class ScriptedConnector:
     async def provide(self, user: UserId, name: str) -> Login | None:
         return Login(LoginId(user), user, name, provided=True) if self._script.provided else None
 
+    def login(self, user: UserId, flow: str) -> "ScriptedProcess":
+        return ScriptedProcess(self._script, flow)
+
     def person(self, text: str) -> RemoteUserId:
         return RemoteUserId(text)
 
     def direct_chat(self, user: RemoteUserId) -> ChatId:
         return ChatId(f"dm-{user}")
+
+
+class ScriptedProcess:
+    """A login: the password is `secret`, then a code, `1234`; or something to scan until the test says so."""
+
+    def __init__(self, script: Script, flow: str) -> None:
+        self._script = script
+        self._flow = flow
+        self._name = ""
+
+    async def start(self) -> LoginStep:
+        if self._flow == "code":
+            return ShowAndWait("Scan this with your phone.", "code-1")
+        fields = (LoginField("name", "Name"), LoginField("password", "Password", FieldKind.SECRET))
+        return AskUser("Who are you?", fields)
+
+    async def submit(self, answers: Mapping[str, str]) -> LoginStep:
+        if "code" in answers:
+            return Complete(self._name, self._name.title(), {"name": self._name}, {"token": "t0ken"})
+        if answers["password"] != "secret":
+            raise RejectedError("the password is wrong")
+        self._name = answers["name"]
+        kind = FieldKind.CHOICE
+        return AskUser("Which code do you see?", (LoginField("code", "Code", kind, choices=("1234", "5678")),))
+
+    async def wait(self) -> LoginStep:
+        await self._script.scanned.wait()
+        return Complete("phone", "Phone", {}, {"token": "t0ken"})
+
+    async def cancel(self) -> None:
+        self._script.logged_out.append(f"cancelled {self._flow}")
 
 
 class ScriptedClient:
@@ -111,10 +158,17 @@ class ScriptedClient:
         self._inbox = inbox
 
     async def connect(self, cursor: bytes | None) -> None:
-        self._inbox.report(LoginState(self._script.network, None, LoginStatus.CONNECTED))
+        login = self._login.id if self._login else None
+        self._inbox.report(LoginState(self._script.network, login, LoginStatus.CONNECTED))
+        self._script.connected.append(login or "")
 
     async def disconnect(self) -> None:
-        pass
+        if self._login is not None and self._login.id in self._script.connected:
+            self._script.connected.remove(self._login.id)
+
+    async def log_out(self) -> None:
+        assert self._login is not None
+        self._script.logged_out.append(self._login.id)
 
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
         return self._take(message, attempt)

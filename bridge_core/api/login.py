@@ -1,7 +1,7 @@
 """Login as data: steps that the management room and the API both can show."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import Protocol, TypeAlias
 
@@ -56,21 +56,27 @@ class Complete:
 
     login: str
     name: str
-    settings: Mapping[str, str]
-    secrets: Mapping[str, str]
+    settings: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 LoginStep: TypeAlias = AskUser | ShowAndWait | Complete
 
 
 class LoginProcess(Protocol):
-    """One user's way through a flow."""
+    """One user's way through a flow. Each method may raise RejectedError with words for the user.
+
+    After RejectedError from `submit` the same step may be answered again; from the others it ends the process.
+    """
 
     async def start(self) -> LoginStep:
         """The first step."""
 
     async def submit(self, answers: Mapping[str, str]) -> LoginStep:
-        """The step after these answers. Raises RejectedError with words for the user."""
+        """The step after these answers to an `AskUser`, by the ids of its fields."""
+
+    async def wait(self) -> LoginStep:
+        """The step after a `ShowAndWait`, once the network has it. The core gives up after a while and cancels."""
 
     async def cancel(self) -> None:
         """Give up; idempotent."""

@@ -42,13 +42,17 @@ class NetworkMeta:
 
 @dataclass(frozen=True, slots=True)
 class Login:
-    """One account of one Matrix user. `provided` ones were made without asking, by the adapter's own rules."""
+    """One account of one Matrix user. `provided` ones were made without asking, by the adapter's own rules.
+
+    `settings` and `secrets` are what its login flow gave (see `login.Complete`); both are sealed at rest.
+    """
 
     id: LoginId
     user: UserId
     name: str
     provided: bool = False
     settings: Mapping[str, str] = field(default_factory=dict)
+    secrets: Mapping[str, str] = field(default_factory=dict, repr=False)
 
 
 class Level(IntEnum):

@@ -148,6 +148,14 @@ class LogsIn(Protocol):
 
 
 @runtime_checkable
+class LogsOut(Protocol):
+    """A client of a login that can end its session at the network."""
+
+    async def log_out(self) -> None:
+        """End it there; `disconnect` follows. An error is logged, and the login is forgotten all the same."""
+
+
+@runtime_checkable
 class WatchesChats(Protocol):
     """A connector that must know which chats have a portal (to join them, say)."""
 

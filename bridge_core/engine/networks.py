@@ -4,7 +4,7 @@ import asyncio
 from collections.abc import Awaitable, Callable, Iterator
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import cast
+from typing import Final, cast
 
 import structlog
 
@@ -13,11 +13,19 @@ from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
 from bridge_core.api.matrix import MatrixSender
 from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus, NetworkMeta
 from bridge_core.api.optional import ProvidesLogins, Puppets
+from bridge_core.engine.clients import Clients, LoggedIn
 from bridge_core.engine.permissions import Permission, Permissions
-from bridge_core.engine.store_ports import PortalRow, Users
+from bridge_core.engine.store_ports import PortalRow, UserRow, Users
 
 log = structlog.get_logger(__name__)
 
+
+PREFERRED: Final = "preferred"
+"""Key of a user's options: their preferred login by network."""
+_CLOSING: Final = 10.0
+"""Seconds that a client gets to close."""
+_ENDED: Final = frozenset({LoginStatus.BAD_CREDENTIALS, LoginStatus.LOGGED_OUT, LoginStatus.BANNED})
+"""States that do not pass by themselves."""
 
 InboxOf = Callable[[LoginId | None], Inbox]
 """The inbox of a login's client, or (None) of the network-wide one: each has its own cursor."""
@@ -71,7 +79,7 @@ class Network:
         # Asked once: whether an object has the members of a Protocol costs more than handing a message over.
         self._can_provide = isinstance(connector, ProvidesLogins)
         self._are_puppets: dict[type[Client], bool] = {}
-        self._clients: dict[UserId, tuple[Login, Client]] = {}
+        self._clients = Clients()
         self._locks: dict[UserId, asyncio.Lock] = {}
         self.main: Client | None = None
         self.states: dict[LoginId | None, LoginState] = {}
@@ -93,7 +101,12 @@ class Network:
         self._inbox = inbox
         self.main = self.connector.client(None, inbox(None))
         for login in await self._users.logins(self.id):
-            self._clients[login.user] = (login, self.connector.client(login, inbox(login.id)))
+            self._clients.add(LoggedIn(login, self.connector.client(login, inbox(login.id))))
+        for user in {one.login.user for one in self._clients if len(self._clients.of(one.login.user)) > 1}:
+            row = await self._users.get(user)
+            preferred = row.options.get(PREFERRED, {}).get(self.id) if row is not None else None
+            if preferred is not None:
+                self._clients.prefer(user, preferred)
 
     async def connect(self, cursor: Callable[[LoginId | None], Awaitable[bytes | None]]) -> None:
         """Connect the network-wide client and those of logins, each from its own cursor.
@@ -102,13 +115,13 @@ class Network:
         """
         if self.main is not None:
             await self.main.connect(await cursor(None))
-        for login, client in self._clients.values():
-            if not login.provided:
-                await client.connect(await cursor(login.id))
+        for one in self._clients:
+            if not one.login.provided:
+                await one.client.connect(await cursor(one.login.id))
 
     async def disconnect(self) -> None:
         """Close all clients."""
-        clients = [client for _, client in self._clients.values()]
+        clients = [one.client for one in self._clients]
         if self.main is not None:
             clients.append(self.main)
         for result in await asyncio.gather(*(client.disconnect() for client in clients), return_exceptions=True):
@@ -117,19 +130,24 @@ class Network:
 
     def login_of(self, login: LoginId) -> Login | None:
         """The login with this id."""
-        for known, _ in self._clients.values():
-            if known.id == login:
-                return known
-        return None
+        found = self._clients.get(login)
+        return found.login if found is not None else None
 
-    def client_of(self, user: UserId) -> Client | None:
-        """The client of a user's login, if there is one."""
-        found = self._clients.get(user)
-        return found[1] if found is not None else None
+    def client_of(self, user: UserId, portal: PortalRow | None = None) -> Client | None:
+        """The client of the user's login that speaks in a portal, if there is one."""
+        found = self._chosen(user, portal)
+        return found.client if found is not None else None
 
-    def logins(self) -> list[Login]:
-        """All logins."""
-        return [login for login, _ in self._clients.values()]
+    def logins(self, user: UserId | None = None) -> list[Login]:
+        """All logins, or those of one user: the preferred one first."""
+        return [one.login for one in (self._clients if user is None else self._clients.of(user))]
+
+    def _chosen(self, user: UserId, portal: PortalRow | None) -> LoggedIn | None:
+        """A private chat belongs to one login; elsewhere the preferred one speaks."""
+        if portal is None or portal.receiver is None:
+            return self._clients.first(user)
+        found = self._clients.get(portal.receiver)
+        return found if found is not None and found.login.user == user else None
 
     async def speaker(self, sender: MatrixSender, portal: PortalRow) -> Speaker:
         """Who speaks for a sender in a chat.
@@ -139,22 +157,34 @@ class Network:
         level = self._permissions.of(sender.id)
         if level is Permission.BLOCKED:
             raise RejectedError("you are not allowed to use this bridge")
-        found = await self._own(sender, level)
-        if portal.receiver is not None and (found is None or found[0].id != portal.receiver):
-            raise RejectedError("this private chat belongs to another user")
-        if found is not None:
-            login, client = found
-            puppet = self._puppet(client)
+        found = await self._own(sender, level, portal)
+        if portal.receiver is not None and found is None:
+            raise RejectedError("this private chat belongs to another user, or to a login that is no more")
+        ended = self._ended(found) if found is not None else ""
+        if ended and portal.receiver is not None:
+            raise RejectedError(ended)
+        if found is not None and not ended:
+            puppet = self._puppet(found.client)
             if puppet is None or puppet.ready(portal.chat):
-                return Speaker(client, False, login.id)
+                return Speaker(found.client, False, found.login.id)
             await puppet.prepare(portal.chat)
             if portal.receiver is not None:
                 raise NotConnectedError("your connection is not ready yet")
         if not self.options.relay or self.main is None:
+            if ended:
+                raise RejectedError(ended)
             if found is not None:
                 raise NotConnectedError("your connection is not ready yet")
             raise RejectedError("you need a login on this network, and there is no relay")
         return Speaker(self.main, True)
+
+    def _ended(self, one: LoggedIn) -> str:
+        """Why a login does not work until its user does something about it, in words for them; empty when it may."""
+        state = self.states.get(one.login.id)
+        if one.login.provided or state is None or state.status not in _ENDED:
+            return ""
+        reason = f" ({state.reason})" if state.reason else ""
+        return f"your login {one.login.name} does not work any more{reason}: log in again, or log it out"
 
     def _puppet(self, client: Client) -> Puppets | None:
         kind = type(client)
@@ -168,22 +198,24 @@ class Network:
 
     async def login_for(self, sender: MatrixSender) -> Login | None:
         """The sender's login, provided now when the network does that and the sender may have one."""
-        found = await self._own(sender, self._permissions.of(sender.id))
-        return found[0] if found is not None else None
+        found = await self._own(sender, self._permissions.of(sender.id), None)
+        return found.login if found is not None else None
 
-    async def _own(self, sender: MatrixSender, level: Permission) -> tuple[Login, Client] | None:
+    async def _own(self, sender: MatrixSender, level: Permission, portal: PortalRow | None) -> LoggedIn | None:
         """The sender's own login and client, as long as they may have one: rules may have changed since it was made."""
         if level < Permission.USER:
             return None
-        found = self._clients.get(sender.id)
-        if (found is None or found[0].provided) and not self._provides(sender.id):
+        found = self._chosen(sender.id, portal)
+        if found is None and portal is not None and portal.receiver is not None:
+            return None
+        if (found is None or found.login.provided) and not self._provides(sender.id):
             return None
         return found if found is not None else await self._provide(sender)
 
-    async def _provide(self, sender: MatrixSender) -> tuple[Login, Client] | None:
+    async def _provide(self, sender: MatrixSender) -> LoggedIn | None:
         lock = self._locks.setdefault(sender.id, asyncio.Lock())
         async with lock:
-            found = self._clients.get(sender.id)
+            found = self._clients.first(sender.id)
             if found is not None or not isinstance(self.connector, ProvidesLogins) or self._inbox is None:
                 return found
             login = await self.connector.provide(sender.id, sender.name)
@@ -191,10 +223,60 @@ class Network:
                 self._locks.pop(sender.id, None)
                 return None
             await self._users.save_login(self.id, login)
-            found = self._clients[sender.id] = (login, self.connector.client(login, self._inbox(login.id)))
+            found = LoggedIn(login, self.connector.client(login, self._inbox(login.id)))
+            self._clients.add(found)
             log.info("login_provided", network=self.id, user=sender.id, login=login.id)
         self._locks.pop(sender.id, None)
         return found
+
+    async def add(self, login: Login, cursor: bytes | None = None) -> None:
+        """Take in a login that a user made, and connect it; one with its id before gives its place.
+
+        Raises RejectedError when the account is another user's login.
+        """
+        if self._inbox is None:
+            raise NotConnectedError(f"{self.id} is not running")
+        before = self._clients.get(login.id)
+        if before is not None and before.login.user != login.user:
+            raise RejectedError("that account is another user's login here: they must log out first")
+        await self._users.save_login(self.id, login)
+        if before is not None:
+            await _closed(self.id, before.client)
+        self.states.pop(login.id, None)
+        client = self.connector.client(login, self._inbox(login.id))
+        self._clients.add(LoggedIn(login, client))
+        log.info("login_added", network=self.id, user=login.user, login=login.id, again=before is not None)
+        await client.connect(cursor)
+
+    async def remove(self, login: LoginId) -> Client | None:
+        """Forget a login and close its client, which is returned; None when there is none. Idempotent."""
+        await self._users.delete_login(self.id, login)
+        gone = self._clients.remove(login)
+        self.states.pop(login, None)
+        if gone is None:
+            return None
+        await _closed(self.id, gone.client)
+        log.info("login_removed", network=self.id, user=gone.login.user, login=login)
+        return gone.client
+
+    async def prefer(self, user: UserId, login: LoginId) -> None:
+        """Let this login speak for its user wherever nothing else decides. Raises RejectedError when it is not theirs.
+
+        It is stored with the user, and holds for what is sent from now on.
+        """
+        if not self._clients.prefer(user, login):
+            raise RejectedError(f"you have no login {login} on {self.id}")
+        row = await self._users.get(user) or UserRow(user)
+        preferred = {**row.options.get(PREFERRED, {}), self.id: login}
+        await self._users.save(replace(row, options={**row.options, PREFERRED: preferred}))
+
+
+async def _closed(network: NetworkId, client: Client) -> None:
+    try:
+        async with asyncio.timeout(_CLOSING):
+            await client.disconnect()
+    except Exception as error:  # an adapter's: the login ends all the same
+        log.warning("disconnect_failed", network=network, error=repr(error))
 
 
 class Networks:

@@ -224,7 +224,7 @@ class Outgoing:
         """Find out about an attempt of an earlier process; whether to make a new one now."""
         if network.connector.meta.idempotent:
             return await self._once_more(delivery)
-        client = network.client_of(message.sender.id) or network.main
+        client = network.client_of(message.sender.id, portal) or network.main
         if isinstance(client, ResolvesOutcomes):
             sent = await client.outcome(message, self._attempts.make(delivery))
             if sent is not None:

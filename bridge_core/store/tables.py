@@ -208,7 +208,7 @@ login = Table(
     _bytes("settings"),
     sqlite_with_rowid=False,
 )
-"""`settings` is sealed JSON."""
+"""`settings` is sealed JSON: settings and secrets."""
 
 kv = Table(
     "kv",

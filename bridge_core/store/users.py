@@ -16,7 +16,7 @@ from bridge_core.store.writer import Writer
 
 
 class UserStore:
-    """Implements `Users`. Uncached: the engine holds the users at work. Settings of logins are sealed."""
+    """Implements `Users`. Uncached: the engine holds the users at work. Settings and secrets of logins are sealed."""
 
     def __init__(self, writer: Writer, reader: Reader, seal: Seal) -> None:
         self._writer = writer
@@ -53,14 +53,15 @@ class UserStore:
                 UserId(user),
                 name,
                 bool(provided),
-                orjson.loads(self._seal.open_named(_name(network, id_), settings)),
+                *_kept(self._seal.open_named(_name(network, id_), settings)),
             )
             for id_, user, name, provided, settings in rows
         ]
 
     async def save_login(self, network: NetworkId, login: Login) -> None:
         """Insert or replace; return when committed."""
-        settings = self._seal.named(_name(network, login.id), orjson.dumps(dict(login.settings)))
+        kept = orjson.dumps([dict(login.settings), dict(login.secrets)])
+        settings = self._seal.named(_name(network, login.id), kept)
         work = Work()
         work.add("login_put", (network, login.id, login.user, login.name, int(login.provided), settings))
         await self._writer.commit(work)
@@ -72,6 +73,13 @@ class UserStore:
 
 def _name(network: str, login: str) -> str:
     return f"login\0{network}\0{login}"
+
+
+def _kept(value: bytes) -> tuple[dict[str, str], dict[str, str]]:
+    """Settings and secrets; before there were secrets, only the settings were stored."""
+    stored = orjson.loads(value)
+    settings, secrets = stored if isinstance(stored, list) else (stored, {})
+    return settings, secrets
 
 
 def _user(connection: Connection, which: ColumnElement[bool]) -> UserRow | None:

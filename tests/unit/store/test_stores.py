@@ -159,7 +159,7 @@ async def test_users_and_logins_come_back(database_url: str, opened: Opened) -> 
     assert await store.get(user.id) == user
     assert await store.by_management_room(ROOM) == user
     assert await store.get(UserId("@other:hs")) is None
-    login = Login(LoginId("me@irc"), user.id, NASTY, True, {"password": NASTY})
+    login = Login(LoginId("me@irc"), user.id, NASTY, True, {"server": NASTY}, {"password": NASTY})
     await store.save_login(IRC, login)
     assert await store.logins(IRC) == [login]
     assert await store.logins(NetworkId("xmpp")) == []
