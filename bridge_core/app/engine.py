@@ -14,7 +14,9 @@ from bridge_core.api.network import NetworkMeta
 from bridge_core.content.limits import Limits
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
-from bridge_core.engine.commands import Commands
+from bridge_core.engine.commands import Commands, Dialogues
+from bridge_core.engine.commands.general import GeneralCommands
+from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.faults import FaultPoints
@@ -123,7 +125,10 @@ class Engine:
         )
         self.status.attach(self.to_matrix)
         private = PrivateChats(self.networks, self.portals, self.ghosts, self.rooms, matrix)
-        commands = Commands(permissions, self.networks, self.portals, self.rooms, private, matrix, self.status)
+        self.dialogues = Dialogues(clock)
+        self.commands = commands = Commands(permissions, self.status, self.dialogues)
+        GeneralCommands(commands, self.networks, self.portals)
+        RoomCommands(commands, self.networks, self.portals, self.rooms, private, matrix)
         self.translation = Translation(
             names,
             self.ghosts,

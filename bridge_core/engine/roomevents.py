@@ -87,11 +87,12 @@ class RoomEvents:
         if kind != "m.room.message":
             return ""
         text = command_of(event)
-        if text is None and await self._in_management_room(event):
+        private = await self._in_management_room(event)
+        if text is None and private:
             text = _body(event)
         if text is None:
             return ""
-        await self._commands.run(event, text)
+        await self._commands.say(event, text, private=private)
         return "command"
 
     async def _in_management_room(self, event: Mapping[str, Any]) -> bool:

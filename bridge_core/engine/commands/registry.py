@@ -1,0 +1,145 @@
+"""All commands: found by what was said, checked, run, answered."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
+from typing import Any, Final
+
+import structlog
+
+from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
+from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.commands.command import (
+    Answer,
+    Call,
+    Command,
+    NotAllowedError,
+    UnknownCommandError,
+    UsageError,
+)
+from bridge_core.engine.commands.dialogues import Dialogues
+from bridge_core.engine.commands.words import words_of
+from bridge_core.engine.permissions import Permission, Permissions
+from bridge_core.engine.status import Status
+
+log = structlog.get_logger(__name__)
+
+_LONGEST_ANSWER: Final = 16_000
+"""Characters: an event may have 64 KiB."""
+
+
+class Commands:
+    """The registry. Answers in rooms are stored like messages: said once."""
+
+    def __init__(self, permissions: Permissions, status: Status, dialogues: Dialogues) -> None:
+        self._permissions = permissions
+        self._status = status
+        self._dialogues = dialogues
+        self._commands: dict[str, Command] = {}
+
+    def __iter__(self) -> Iterator[Command]:
+        """By topic and name."""
+        return iter(sorted(self._commands.values(), key=lambda command: (command.topic, command.name)))
+
+    def add(self, *commands: Command) -> None:
+        """Take up commands; a name that is there already is a mistake (ValueError)."""
+        for command in commands:
+            if command.key in self._commands:
+                raise ValueError(f"two commands are called {command.name}")
+            self._commands[command.key] = command
+
+    def get(self, key: str) -> Command | None:
+        """The command with this key (`journal-list`)."""
+        return self._commands.get(key)
+
+    def usable(self, level: Permission) -> list[Command]:
+        """What somebody of this level may use."""
+        return [command for command in self if level >= command.level]
+
+    async def say(self, event: Mapping[str, Any], text: str, *, private: bool) -> None:
+        """Run what a message says and store the answer. Raises TransientError and RateLimitedError, to be run again.
+
+        `private`: it was said in the sender's management room.
+        """
+        room, sender, event_id = RoomId(event["room_id"]), UserId(event["sender"]), EventId(event["event_id"])
+        level = self._permissions.of(sender)
+        if level is Permission.BLOCKED:
+            return
+        try:
+            answer = await self._said(event, text, level, private)
+        except (TransientError, RateLimitedError):
+            raise
+        except (UnknownCommandError, UsageError, NotAllowedError) as error:
+            answer = Answer(_sentence(str(error)))
+        except BridgeError as error:
+            answer = Answer(f"That did not work: {error}")
+        if answer.text:
+            await self._status.say(room, shortened(answer.text), about=event_id, key=f"answer\x1f{event_id}")
+
+    async def call(self, sender: UserId, key: str, arguments: Mapping[str, str], room: RoomId | None = None) -> Answer:
+        """Run a command for a program. `room`: the sender is a member of it, which the caller has checked.
+
+        Raises UnknownCommandError, UsageError, NotAllowedError, and what commands raise.
+        """
+        level = self._permissions.of(sender)
+        command = self._commands.get(key)
+        if level is Permission.BLOCKED:
+            raise NotAllowedError("you may not use this bridge")
+        if command is None:
+            raise UnknownCommandError("there is no such command")
+        self._allow(command, level)
+        return await self._run(command, Call(sender, level, command.check(arguments), room))
+
+    async def _said(self, event: Mapping[str, Any], text: str, level: Permission, private: bool) -> Answer:
+        sender = UserId(event["sender"])
+        words = words_of(text)
+        if private and self._dialogues.asked(sender) and words:
+            if len(words) == 1 and words[0].lower() == "cancel":
+                await self._dialogues.cancel(sender)
+                return Answer("Cancelled.")
+            answer = await self._dialogues.answer(sender, event, text)
+            if answer is not None:
+                return answer
+        command, rest = self._find(words)
+        self._allow(command, level)
+        if command.private and not private:
+            raise NotAllowedError(f"say {command.name} in your management room: invite me to a room of the two of us")
+        call = Call(sender, level, command.bind(rest), RoomId(event["room_id"]), EventId(event["event_id"]), private)
+        return await self._run(command, call)
+
+    def _find(self, words: Sequence[str]) -> tuple[Command, Sequence[str]]:
+        if not words:
+            return self._commands["help"], ()
+        names = [word.lower() for word in words[:2]]
+        found = self._commands.get("-".join(names))
+        if found is not None and len(names) == 2:
+            return found, words[2:]
+        found = self._commands.get(names[0])
+        if found is not None:
+            return found, words[1:]
+        # The word itself is not repeated: it may be a password that was typed too late.
+        near = get_close_matches(names[0][:40], [command.name for command in self], 1)
+        meant = f" Did you mean {near[0]}?" if near else ""
+        raise UnknownCommandError(f"I do not know that command.{meant} Say help for what I can do.")
+
+    def _allow(self, command: Command, level: Permission) -> None:
+        if level < command.level:
+            raise NotAllowedError(f"you may not use {command.name}: it needs the level {command.level.name.lower()}")
+
+    async def _run(self, command: Command, call: Call) -> Answer:
+        shown = {name: value for name, value in call.arguments.items() if name not in command.secret}
+        log.info("command", command=command.name, sender=call.sender, room=call.room)
+        log.debug("command_arguments", command=command.name, arguments=shown)
+        try:
+            return await command.run(call)
+        except BridgeError as error:
+            log.info("command_failed", command=command.name, sender=call.sender, error=str(error))
+            raise
+
+
+def shortened(text: str) -> str:
+    """An answer that fits into an event."""
+    return text if len(text) <= _LONGEST_ANSWER else f"{text[:_LONGEST_ANSWER]}\n\u2026"
+
+
+def _sentence(text: str) -> str:
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")

@@ -1,0 +1,89 @@
+"""Commands about rooms: what they are bridged to."""
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.ids import NetworkId
+from bridge_core.api.optional import WatchesChats
+from bridge_core.engine.commands.command import Answer, Call, Command
+from bridge_core.engine.commands.registry import Commands
+from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.networks import Networks
+from bridge_core.engine.permissions import Permission
+from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.store_ports import PortalRow
+
+
+class RoomCommands:
+    """portal, bridge, unbridge, chat."""
+
+    def __init__(
+        self,
+        commands: Commands,
+        networks: Networks,
+        portals: PortalIndex,
+        rooms: RoomMaker,
+        private: PrivateChats,
+        matrix: MatrixSide,
+    ) -> None:
+        self._networks = networks
+        self._portals = portals
+        self._rooms = rooms
+        self._private = private
+        self._matrix = matrix
+        user, admin, topic = Permission.USER, Permission.ADMIN, "Rooms"
+        commands.add(
+            Command("portal", "NETWORK CHAT...", "make a room for a chat and invite you", admin, self._portal, topic),
+            Command("bridge", "NETWORK CHAT...", "bridge this room to a chat", user, self._bridge, topic),
+            Command("unbridge", "", "end all bridging of this room", user, self._unbridge, topic),
+            Command("chat", "NETWORK PERSON...", "open a private chat", user, self._chat, topic),
+        )
+
+    async def _portal(self, call: Call) -> Answer:
+        row = await self._ensure(call)
+        room = await self._rooms.ensure(row)
+        await self._matrix.invite(room, call.sender)
+        return Answer(f"{row.chat} is in {room}; you are invited.", {"chat": row.chat, "room": room})
+
+    async def _bridge(self, call: Call) -> Answer:
+        room = call.here()
+        await self._may_change(call)
+        row = await self._ensure(call)
+        await self._rooms.adopt(row, room)
+        return Answer(f"This room is now bridged to {row.chat} on {row.network}.", {"chat": row.chat, "room": room})
+
+    async def _unbridge(self, call: Call) -> Answer:
+        room = call.here()
+        await self._may_change(call)
+        rows = self._portals.in_room(room)
+        if not rows:
+            return Answer("This room is not bridged.")
+        for row in rows:
+            left = await self._portals.remove_room(row, room)
+            if left.rooms:
+                continue
+            await self._portals.delete(left)
+            network = self._networks.get(row.network)
+            if network is not None and isinstance(network.connector, WatchesChats):
+                await network.connector.chat_removed(row.chat)
+        return Answer("This room is bridged no more.")
+
+    async def _chat(self, call: Call) -> Answer:
+        name = (await self._matrix.profile(call.sender)).name or call.sender
+        room = await self._private.open(NetworkId(call["network"]), call.sender, name, call["person"])
+        return Answer(f"You are invited to {room}.", {"room": room})
+
+    async def _ensure(self, call: Call) -> PortalRow:
+        name, text = NetworkId(call["network"]), call["chat"]
+        chat = self._networks.chat(name, text)
+        row = await self._portals.ensure(name, chat, name=text)
+        network = self._networks.get(row.network)
+        if network is not None and isinstance(network.connector, WatchesChats):
+            await network.connector.chat_added(row.chat)
+        return row
+
+    async def _may_change(self, call: Call) -> None:
+        """An admin of the bridge, or whoever may change this room's state, asked of the room itself each time."""
+        if call.level is Permission.ADMIN or await self._matrix.may_change(call.here(), call.sender):
+            return
+        raise RejectedError("you may not change this room's settings, so you may not change its bridging")
