@@ -84,6 +84,8 @@ class RoomCommands:
 
     async def _may_change(self, call: Call) -> None:
         """An admin of the bridge, or whoever may change this room's state, asked of the room itself each time."""
-        if call.level is Permission.ADMIN or await self._matrix.may_change(call.here(), call.sender):
+        if call.level is Permission.ADMIN:
+            return
+        if await self._matrix.may_change(call.here(), call.sender):
             return
         raise RejectedError("you may not change this room's settings, so you may not change its bridging")
