@@ -52,6 +52,7 @@ class Script:
         self.logged_out: list[str] = []
         self.scanned = asyncio.Event()
         self.waiting: list[asyncio.Future[Sent]] = []
+        self.capabilities = Capabilities(default=Level.FULL)
 
     def __call__(self, network: NetworkId, config: Any) -> "ScriptedConnector":
         """As a connector factory."""
@@ -186,7 +187,7 @@ class ScriptedClient:
         return UserInfo(name=user)
 
     def capabilities(self, chat: ChatId) -> Capabilities:
-        return Capabilities(default=Level.FULL)
+        return self._script.capabilities
 
 
 class PuppetClient(ScriptedClient):

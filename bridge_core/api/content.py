@@ -82,7 +82,7 @@ class RoomMention:
 
 @dataclass(frozen=True, slots=True)
 class Picture:
-    """An image within the text, such as a custom emoji."""
+    """An image within the text, such as a custom emoji. Sources as of attachments."""
 
     alt: str
     source: str | None = None
@@ -203,7 +203,8 @@ class Attachment:
 
     `source` is `mxc://server/id` for files on Matrix, `blob:ID` for files an adapter put into `host.blobs`, or an
     `https:` address to be fetched under guard. `keys` is the JSON of an encrypted file's keys. Sizes are bytes,
-    dimensions pixels, duration milliseconds; what is unknown is None.
+    dimensions pixels, duration milliseconds; what is unknown is None. `spoiler`: it is hidden until asked for, with
+    this reason (empty: without one). `waveform` are loudnesses of a voice message, 0 to 1024.
     """
 
     kind: MediaKind
@@ -215,6 +216,8 @@ class Attachment:
     height: int | None = None
     duration: int | None = None
     keys: str | None = None
+    spoiler: str | None = None
+    waveform: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -259,7 +262,8 @@ class Profile:
 class Content:
     """What one message says: text, files, or both (the text is then their caption).
 
-    With `poll` or `location` the text says the same in words, for networks that have no such thing.
+    With `poll` or `location` the text says the same in words, for networks that have no such thing. `mentions` are
+    people to notify beside those that the text names (who is answered, say), `mentions_all` is everybody.
     """
 
     text: RichText = ()
@@ -267,3 +271,5 @@ class Content:
     attachments: tuple[Attachment, ...] = ()
     poll: Poll | None = None
     location: Location | None = None
+    mentions: tuple[Mention, ...] = ()
+    mentions_all: bool = False

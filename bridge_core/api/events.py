@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import TypeAlias
 
-from bridge_core.api.content import Content, Profile
+from bridge_core.api.content import Content, Picture, Profile
 from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
 
 
@@ -71,7 +71,10 @@ class RemoteRedaction:
 
 @dataclass(frozen=True, slots=True)
 class RemoteReaction:
-    """Someone put `key` (an emoji or word) on `target`, or took it off again."""
+    """Someone put `key` (an emoji or word) on `target`, or took it off again.
+
+    `picture` shows a custom emoji; `key` then names it.
+    """
 
     chat: ChatId
     sender: RemoteSender
@@ -81,6 +84,7 @@ class RemoteReaction:
     id: MessageId | None = None
     timestamp: int | None = None
     receiver: LoginId | None = None
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from bridge_core.api.content import Attachment, Content
+from bridge_core.api.content import Attachment, Content, Picture
 from bridge_core.api.events import Membership, Presence
 from bridge_core.api.ids import ChatId, EventId, MessageId, RemoteUserId, RoomId, UserId
 
@@ -82,7 +82,7 @@ class MatrixRedaction:
 
 @dataclass(frozen=True, slots=True)
 class MatrixReaction:
-    """`key` is put on `target`."""
+    """`key` is put on `target`. With `picture` it is a custom emoji, and `key` its name or address."""
 
     room: RoomId
     event_id: EventId
@@ -92,6 +92,7 @@ class MatrixReaction:
     key: str
     timestamp: int
     relayed: bool = False
+    picture: Picture | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from bridge_core.api.network import NetworkMeta
 from bridge_core.content.limits import Limits
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
+from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.general import GeneralCommands
 from bridge_core.engine.commands.rooms import RoomCommands
@@ -163,6 +164,7 @@ class Engine:
             self.room_events,
             self._ledger,
             gate,
+            Carrying(stores.messages, self.status, clock),
             clock,
             tasks,
             faults,

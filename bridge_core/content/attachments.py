@@ -1,6 +1,7 @@
 """Files in Matrix events: the content of `m.image`, `m.file`, `m.audio`, `m.video` and `m.sticker`, both ways.
 
-Sources: client-server API, "m.room.message msgtypes" and "Sending encrypted attachments"; MSC2530, MSC3245, MSC1767.
+Sources: client-server API, "m.room.message msgtypes" and "Sending encrypted attachments"; MSC2530 (captions), MSC3245
+and MSC3246 (voice), MSC1767, MSC4193 (spoilers).
 """
 
 import json
@@ -11,6 +12,7 @@ from typing import Final
 from bridge_core.api.content import Attachment, MediaKind
 from bridge_core.content.addresses import is_mxc
 from bridge_core.content.limits import ContentError
+from bridge_core.content.plain import clean
 
 MEDIA_KINDS: Final[Mapping[str, MediaKind]] = {
     "m.image": MediaKind.IMAGE,
@@ -29,6 +31,10 @@ _VOICE = ("org.matrix.msc3245.voice", "m.voice")
 _MIME = re.compile(r"[A-Za-z0-9][\w.+-]{0,63}/[A-Za-z0-9][\w.+-]{0,126}", re.ASCII)
 _NAME_REFUSED = re.compile(r"[\x00-\x1f\x7f/\\\u202a-\u202e\u2066-\u2069\ud800-\udfff]+")
 _LONGEST_NAME = 255  # bytes that common file systems take
+_SPOILER = "page.codeberg.everypizza.msc4193.spoiler"
+_LONGEST_REASON = 255
+_LOUDEST = 1024  # MSC3246
+_LONGEST_WAVEFORM = 120
 _BIGGEST = 2**53 - 1  # the largest integer of canonical JSON
 
 
@@ -59,6 +65,8 @@ def parse_attachment(content: Mapping[str, object], kind: MediaKind) -> Attachme
         height=_number(info.get("h")),
         duration=_number(info.get("duration")),
         keys=keys,
+        spoiler=_spoiler(content),
+        waveform=_waveform(content) if kind is MediaKind.VOICE else (),
     )
 
 
@@ -84,7 +92,14 @@ def attachment_content(attachment: Attachment, uri: str, file: Mapping[str, obje
     }
     if attachment.kind is MediaKind.VOICE:
         content["org.matrix.msc3245.voice"] = {}
-        content["org.matrix.msc1767.audio"] = {} if attachment.duration is None else {"duration": attachment.duration}
+        audio: dict[str, object] = {} if attachment.duration is None else {"duration": attachment.duration}
+        if attachment.waveform:
+            audio["waveform"] = list(attachment.waveform[:_LONGEST_WAVEFORM])
+        content["org.matrix.msc1767.audio"] = audio
+    if attachment.spoiler is not None:
+        content[_SPOILER] = True
+        if attachment.spoiler:
+            content[f"{_SPOILER}.reason"] = clean(attachment.spoiler[:_LONGEST_REASON])
     if file is None:
         content["url"] = uri
     else:
@@ -110,6 +125,24 @@ def safe_name(value: object) -> str:
         stem, dot, ending = name, "", ""
     room = _LONGEST_NAME - len((dot + ending).encode())
     return stem.encode()[:room].decode(errors="ignore") + dot + ending
+
+
+def _spoiler(content: Mapping[str, object]) -> str | None:
+    """Why a file is hidden, empty without a reason; None when it is not."""
+    if content.get(_SPOILER) is not True and content.get("m.spoiler") is not True:
+        return None
+    reason = content.get(f"{_SPOILER}.reason", content.get("m.spoiler.reason"))
+    return clean(reason[:_LONGEST_REASON]) if isinstance(reason, str) else ""
+
+
+def _waveform(content: Mapping[str, object]) -> tuple[int, ...]:
+    """The loudnesses of a voice message, each within bounds; empty when there are none."""
+    audio = content.get("org.matrix.msc1767.audio")
+    points = audio.get("waveform") if isinstance(audio, Mapping) else None
+    if not isinstance(points, list):
+        return ()
+    heights = (_number(point) for point in points[:_LONGEST_WAVEFORM])
+    return tuple(min(height, _LOUDEST) for height in heights if height is not None)
 
 
 def _number(value: object) -> int | None:

@@ -23,6 +23,7 @@ from bridge_core.api.matrix import MatrixOutgoing
 from bridge_core.api.network import Sent
 from bridge_core.api.optional import ResolvesOutcomes
 from bridge_core.engine.attempts import Attempts
+from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.confirmations import Confirmations, Waiting
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
@@ -57,6 +58,7 @@ class Outgoing:
         room_events: RoomEvents,
         links: LinkLedger,
         gate: Gate,
+        carrying: Carrying,
         clock: Clock,
         tasks: TaskOwner,
         faults: FaultPoints,
@@ -72,6 +74,7 @@ class Outgoing:
         self._room_events = room_events
         self._links = links
         self._gate = gate
+        self._carrying = carrying
         self._hand_over = HandOver()
         self._clock = clock
         self._tasks = tasks
@@ -192,6 +195,7 @@ class Outgoing:
                 raise NotConnectedError(f"{network.id} is not connected")
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
+        message = await self._carrying.fitted(portal, speaker.client, message)
         room = RoomId(entry.lane)
         if not speaker.relayed:
             relayed = self._confirmations.relayed_by(room, sender.id)
@@ -331,7 +335,7 @@ class Outgoing:
                 portal.id, message, part, RoomId(entry.lane), event, entry.event["sender"], entry.received_at
             )
             for part, message in enumerate(ids)
-        )
+        ) + self._carrying.writes(portal, entry.event, entry.received_at)
         self._settle(entry, delivery, Outcome.DELIVERED, "", writes)
 
     def _settle(

@@ -136,7 +136,8 @@ def encode(event: "RemoteEvent | BotNotice") -> bytes:
         (node,) = event.content.text
         sender, content_ = event.sender, event.content
         further = (content_.poll, content_.location, event.profile, event.expiry, sender.avatar)
-        if isinstance(node, content.Plain) and further == (None,) * 5:
+        named = content_.mentions or content_.mentions_all
+        if isinstance(node, content.Plain) and further == (None,) * 5 and not named:
             said = ["c", [0, ["p", node.text]], event.content.kind.value, [0]]
             who = ["who", sender.id, sender.name, sender.login]
             rest = [event.id, event.timestamp, event.reply_to, event.thread, event.receiver]

@@ -45,6 +45,11 @@ class Status:
         text = f"\u26a0 Your message {verdict} to {network}: {reason}"
         await self.say(room, text, about=event, key=f"failed\x1f{event}\x1f{network}\x1f{reason}")
 
+    async def less(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
+        """Tell that a network shows less than was said, once per room and reason."""
+        text = f"\u26a0 {network} does not show all of this message: {reason}"
+        await self.say(room, text, about=event, key=f"less\x1f{room}\x1f{network}\x1f{reason}")
+
     async def once(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
         """Tell that something is not supported, once per room and reason in this process's lifetime."""
         key = (room, network, reason)

@@ -40,6 +40,7 @@ class Voice(ABC):
     def __init__(self, state: NetworkState) -> None:
         self._state = state
         self._writer: Writer | None = None
+        self._can: dict[tuple[bool, bool], Capabilities] = {}
 
     @abstractmethod
     async def _line(self, chat: ChatId) -> Session:
@@ -127,7 +128,13 @@ class Voice(ABC):
         session = self._current()
         tags = session is not None and session.tags
         redacts = session is not None and any(name in session.caps.enabled for name in _REDACTION_CAPS)
-        notice = Level.FALLBACK if self._state.config.redactions == "notice" else Level.REJECTED
+        can = self._can.get((tags, redacts))
+        if can is None:  # asked for each message: made once
+            can = self._can[tags, redacts] = self._capabilities(tags=tags, redacts=redacts)
+        return can
+
+    def _capabilities(self, *, tags: bool, redacts: bool) -> Capabilities:
+        notice = Level.FALLBACK if self._state.config.redactions == "notice" else Level.DROPPED
         return Capabilities(
             {
                 "text": Level.FULL,
@@ -138,7 +145,12 @@ class Voice(ABC):
                 "thread": Level.FALLBACK,
                 "edit": Level.FALLBACK,
                 "redact": Level.FULL if redacts else notice,
-                "react": Level.FULL if tags else Level.REJECTED,
+                "react": Level.FULL if tags else Level.DROPPED,
+                "location": Level.FALLBACK,
+                "caption": Level.PARTIAL,
+                "mention": Level.PARTIAL,
+                "spoiler": Level.PARTIAL,
+                "emoji": Level.FALLBACK,
                 "typing": Level.FULL if tags and self._state.config.typing else Level.DROPPED,
                 "receipts": Level.DROPPED,
                 "presence": Level.DROPPED,
@@ -148,8 +160,8 @@ class Voice(ABC):
                 "member": Level.FULL,
                 "power": Level.FULL if self._state.config.ops_from_matrix else Level.REJECTED,
                 "poll": Level.FALLBACK,
-                "vote": Level.REJECTED,
-                "expiry": Level.REJECTED,
+                "vote": Level.DROPPED,
+                "expiry": Level.DROPPED,
                 **_FILES,
             }
         )

@@ -24,9 +24,9 @@ class Bridged:
     _free: list[str] = field(default_factory=lambda: list(reversed(ENTRANCES)))
 
     @classmethod
-    async def start(cls, homeserver: Homeserver, folder: Path) -> "Bridged":
+    async def start(cls, homeserver: Homeserver, folder: Path, *, script: Script | None = None) -> "Bridged":
         """Starts the bridge on a new database, with `echo` and the scripted network `net`."""
-        script, human = Script(), await homeserver.human()
+        script, human = script or Script(), await homeserver.human()
         networks = {
             "echo": {"type": "echo", "portals": list(ENTRANCES)},
             "net": {"type": "scripted", "portals": list(ENTRANCES)},
