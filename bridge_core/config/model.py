@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from itertools import combinations
 from typing import Any
 
@@ -12,7 +11,9 @@ from bridge_core.config.describe import section_of
 from bridge_core.config.homeserver import Appservice, Homeserver
 from bridge_core.config.network import NetworkName
 from bridge_core.config.observing import Health, Logging
-from bridge_core.config.policy import Limits, Mask, Media, Permission, Relay, mask_rank
+from bridge_core.config.masks import Mask, names_everybody
+from bridge_core.config.policy import Limits, Media, Permission, Relay
+from bridge_core.config.rules import Rules
 from bridge_core.config.section import Section
 from bridge_core.config.storage import Database, Journal
 from registration.namespaces import Template
@@ -33,8 +34,9 @@ class Config(Section):
     permissions: dict[Mask, Permission] = Field(
         default={"local": Permission.USER},
         description="Who may do what. Keys: @user:server, a server name, local (the homeserver's users), * "
-        "(everybody); the closest one counts. Values: blocked (nothing crosses), relay (spoken for by the "
-        "bridge's own login), user (may log in and make portals), admin. Who is not named is blocked.",
+        "(everybody), and patterns (@*-bot:example.org, *.example.org); the closest one counts, but for blocked, "
+        "which beats all others. Values: blocked (nothing crosses), relay (spoken for by the bridge's own login), "
+        "user (may log in and make portals), admin. Who is not named is blocked.",
     )
     relay: Relay = Relay()
     media: Media = Media()
@@ -46,6 +48,17 @@ class Config(Section):
         min_length=1,
     )
 
+    @field_validator("permissions")
+    @classmethod
+    def _not_everybody(cls, value: dict[str, Permission]) -> dict[str, Permission]:
+        for mask, permission in value.items():
+            if permission is Permission.BLOCKED and names_everybody(mask):
+                raise ValueError(
+                    f"{mask}: blocked beats every other line, so it would shut out everybody, admins too; "
+                    "who is not named is blocked already, so leave it out"
+                )
+        return value
+
     @field_validator("*", mode="before")
     @classmethod
     def _empty_section(cls, value: Any, info: ValidationInfo) -> Any:
@@ -54,8 +67,12 @@ class Config(Section):
         return {} if value is None and field is not None and section_of(field.annotation) else value
 
     def permission_of(self, user_id: str) -> Permission:
-        """What a Matrix user may do; the closest entry counts, and who is not named is blocked."""
-        return permission_of(self.permissions, user_id, self.homeserver.domain)
+        """What a Matrix user may do. For many questions make `Rules` once."""
+        return self.rules().of(user_id)
+
+    def rules(self) -> Rules:
+        """The permissions made ready."""
+        return Rules(self.permissions, self.homeserver.domain)
 
     def disagreements(self) -> list[tuple[str, str]]:
         """Keys that do not fit others: (dotted key, what is wrong). The loader reports them."""
@@ -86,13 +103,3 @@ class Config(Section):
                 if address is not None and address == other_address and (address.port or address.path)
             ),
         ]
-
-
-def permission_of(permissions: Mapping[str, Permission], user_id: str, domain: str) -> Permission:
-    """What `user_id` may do under a map of masks, on the homeserver named `domain`."""
-    best, found = 0, Permission.BLOCKED
-    for mask, permission in permissions.items():
-        rank = mask_rank(mask, user_id, domain)
-        if rank > best or (rank == best == 2 and mask != "local"):
-            best, found = rank, permission
-    return found

@@ -7,7 +7,8 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, Field, field_validator, model_validator
 
-from bridge_core.config.policy import Mask, Relay
+from bridge_core.config.masks import ExactMask
+from bridge_core.config.policy import Relay
 from bridge_core.config.section import Section
 from bridge_core.config.storage import UnknownOutcome
 from bridge_core.config.types import Words
@@ -59,7 +60,7 @@ class NetworkCommon(Section):
         "could not enter the chat itself. invite: who is invited, first by the bot at an admin's `portal NETWORK "
         "CHAT`, then by any member; take it for chats with a key, an invite list or bans. Rooms made before are left.",
     )
-    provided_logins: list[Mask] = Field(
+    provided_logins: list[ExactMask] = Field(
         default=["local"],
         description="Matrix users who get a connection of their own without logging in, on networks that "
         "offer it. Each connection costs the network something, so federated users are named on purpose.",

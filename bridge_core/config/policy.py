@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import re
 from enum import StrEnum
-from typing import Annotated
 
-from pydantic import AfterValidator, Field
+from pydantic import Field
 
 from bridge_core.config.section import Section
-from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, Size, Words
+from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, Size
 
 
 class Permission(StrEnum):
@@ -19,29 +17,6 @@ class Permission(StrEnum):
     RELAY = "relay"
     USER = "user"
     ADMIN = "admin"
-
-
-_SERVER = r"([A-Za-z0-9.-]{1,230}|\[[0-9A-Fa-f:.]{2,45}\])(:\d{1,5})?"
-_MASK = re.compile(rf"\*|local|{_SERVER}|@[^:\s\x00]{{1,255}}:{_SERVER}")
-
-
-def _mask(value: str) -> str:
-    if not _MASK.fullmatch(value):
-        raise ValueError(f"{value!r} names no user and no server")
-    return value
-
-
-Mask = Annotated[str, AfterValidator(_mask), Words("*, local, a server name, or @user:server")]
-
-
-def mask_rank(mask: str, user_id: str, domain: str) -> int:
-    """How closely a mask names a user: 0 not at all, 1 everybody, 2 their server, 3 the user."""
-    server = user_id.partition(":")[2]
-    if mask == user_id:
-        return 3
-    if mask == server or (mask == "local" and server == domain):
-        return 2
-    return int(mask == "*")
 
 
 class Relay(Section):

@@ -6,8 +6,8 @@ import pytest
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import RoomId
-from bridge_core.config.model import permission_of
 from bridge_core.config.policy import Permission
+from bridge_core.config.rules import Rules
 from bridge_core.engine.matrix_ports import MatrixRejectedError
 from tests.harness import Harness
 from tests.invariants.scenes import balances, notices
@@ -24,8 +24,8 @@ def sections() -> dict[str, Any]:
 def test_nobody_is_let_in_without_a_rule(user: str) -> None:
     """Users that no mask names, and ids that only look like ours, may do nothing."""
     rules = {"local": Permission.USER, "@admin:hs.test": Permission.ADMIN}
-    assert permission_of(rules, user, "hs.test") is Permission.BLOCKED
-    assert permission_of({}, "@a:hs.test", "hs.test") is Permission.BLOCKED
+    assert Rules(rules, "hs.test").of(user) is Permission.BLOCKED
+    assert Rules({}, "hs.test").of("@a:hs.test") is Permission.BLOCKED
 
 
 async def test_who_is_blocked_reaches_no_network(bridge: Harness, script: Script) -> None:
