@@ -3,7 +3,6 @@
 import asyncio
 import hashlib
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import structlog
@@ -17,8 +16,8 @@ from bridge_core.app.engine import Engine, EngineSettings
 from bridge_core.app.meeting import Meeting
 from bridge_core.app.networks import load_networks, make_networks
 from bridge_core.app.queries import EngineQueries
-from bridge_core.config import Config, LoadedConfig
-from bridge_core.config import Permission as ConfigPermission
+from bridge_core.app.whomay import WhoMay
+from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
 from bridge_core.content.limits import Limits as ContentLimits
 from bridge_core.engine.clock import SystemClock
@@ -26,7 +25,6 @@ from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
-from bridge_core.engine.permissions import Permission
 from bridge_core.engine.ports import Direction
 from bridge_core.engine.sources import Sources
 from bridge_core.journal.journal import DurableJournal, JournalSettings
@@ -48,18 +46,6 @@ from bridge_core.store.seal import Seal
 from registration.namespaces import Template
 
 log = structlog.get_logger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class ConfiguredPermissions:
-    """Permissions as the configuration has them."""
-
-    config: Config
-
-    def of(self, user: UserId) -> Permission:
-        """What a user may do."""
-        level: ConfigPermission = self.config.permission_of(user)
-        return Permission[level.name]
 
 
 class Bridge:
@@ -122,8 +108,6 @@ class Bridge:
         self._fetch = GuardedFetch()
         self._sources = Sources(self.matrix, self._blobs, self._fetch, config.media.max_size)
         self._routes = AdapterRoutes()
-        permissions = ConfiguredPermissions(config)
-        self.networks = make_networks(config, self._configs, self._connectors, permissions, self.database.users)
         names = Names(
             config.homeserver.domain,
             Template(config.appservice.user_template),
@@ -132,6 +116,9 @@ class Bridge:
             frozenset(self._configs),
             self._secret,
         )
+        self.whomay = WhoMay(config, names, self.database.kv, self._clock)
+        permissions = self.whomay.permissions
+        self.networks = make_networks(config, self._configs, self._connectors, permissions, self.database.users)
         self.engine = Engine(
             names,
             self.journal,
@@ -155,6 +142,8 @@ class Bridge:
             ),
             faults,
         )
+        for check in self.whomay.checks:
+            self.engine.gate.add(check)
         self._links = self._make_links()
         self._show_journal()
         self._listeners = self._make_listeners(hs_token)
@@ -234,6 +223,7 @@ class Bridge:
             self._sweeping = self._tasks.spawn(self._blobs.keep_swept(self._clock), "spool-sweep")
             await self._fetch.start()
             await self.matrix.start()
+            await self.whomay.load()
             await self.engine.portals.load()
             self._leftovers.resume(await self.database.transactions.newest())
             await self._configured_portals()

@@ -103,7 +103,7 @@ class Engine:
         self.status = Status(journal, clock)
         self._tasks = tasks
         self._ledger = LinkLedger(stores.kv, revocations, clock)
-        self.gate = gate = Gate()
+        self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
         self.conversion = conversion = Conversion(
             names,

@@ -40,6 +40,7 @@ Mask = Annotated[
     Words("*, local, a server name, or @user:server, with * and ? as wildcards in both"),
 ]
 
+
 def names_everybody(mask: str) -> bool:
     """Whether a mask names all users there are."""
     return is_everything(mask)

@@ -9,9 +9,9 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from bridge_core.config.describe import section_of
 from bridge_core.config.homeserver import Appservice, Homeserver
+from bridge_core.config.masks import Mask, names_everybody
 from bridge_core.config.network import NetworkName
 from bridge_core.config.observing import Health, Logging
-from bridge_core.config.masks import Mask, names_everybody
 from bridge_core.config.policy import Limits, Media, Permission, Relay
 from bridge_core.config.rules import Rules
 from bridge_core.config.section import Section

@@ -50,6 +50,11 @@ class Bans:
             self._bans[ban.mask] = ban
         self._renew()
 
+    @property
+    def any(self) -> bool:
+        """As `Denials.any`."""
+        return bool(self._bans)
+
     def denies(self, user: UserId) -> str:
         """As `Denials.denies`."""
         if not self._bans:

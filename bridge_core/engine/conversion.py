@@ -35,6 +35,9 @@ _LATEST: Final = 253_402_300_799_000
 """The last second that has a date, in milliseconds: networks say what they like."""
 
 
+_BY_GHOSTS: Final = frozenset({RemoteMessage, RemoteEdit, RemoteRedaction, RemoteReaction, BotNotice})
+"""What passes the gate when its ghost is looked for, or needs to pass none."""
+
 Converter = Callable[[Entry, Any], Awaitable[list[Prepared]]]
 """Makes the final requests of one event of one class. Raises NothingToDo, and what the Matrix side raises."""
 
@@ -93,6 +96,8 @@ class Conversion:
         converter = self._converters.get(type(entry.event))
         if converter is None:
             raise NothingToDo(f"{type(entry.event).__name__} is not mirrored")
+        if type(entry.event) not in _BY_GHOSTS:
+            self._gate.event(NetworkId(entry.network), entry.event)
         return await converter(entry, entry.event)
 
     async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
@@ -117,6 +122,7 @@ class Conversion:
         if portal is None:
             if receiver is None:
                 raise NothingToDo("no portal for this chat")
+            self._gate.unmade(key.network, chat, receiver)
             portal = await self._portals.ensure(key.network, chat, receiver)
         if not portal.rooms:
             await self._rooms.ensure(portal)
@@ -131,7 +137,9 @@ class Conversion:
             ghost = await self._ghosts.ensure(portal.network, sender)
         refused: dict[RoomId, str] = {}
         for room in portal.rooms:
-            if not self._ghosts.in_room(room, ghost.user):
+            if why := self._gate.room(room):
+                refused[room] = why
+            elif not self._ghosts.in_room(room, ghost.user):
                 try:
                     await self._ghosts.join(room, ghost.user)
                 except MatrixRejectedError as error:
@@ -224,6 +232,9 @@ class Conversion:
         reason = {"reason": event.reason} if event.reason else {}
         out = []
         for row in rows:
+            if why := self._gate.room(row.room):
+                out.append(requests.refused(row.room, why))
+                continue
             # The network allowed it. Somebody else's message is taken back by the bot, which has the power to, and so
             # is that of a ghost which cannot be there any more.
             own = row.sender == event.sender.id and row.room not in refused

@@ -1,38 +1,103 @@
 """Who may say what where: every check that a message passes on its way, in both directions."""
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable
+from typing import Final
 
-from bridge_core.api.events import RemoteSender
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import (
+    Membership,
+    RemoteEvent,
+    RemoteInfo,
+    RemoteJoinRequest,
+    RemoteMember,
+    RemotePower,
+    RemoteSender,
+)
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.matrix import MatrixSender
+from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.store_ports import PortalRow
 
+_HARMLESS: Final = frozenset({Membership.LEAVE, Membership.KICK, Membership.BAN})
+"""Who goes, goes: a room that still shows them would be wrong, and nobody is bothered."""
 
-class Check(Protocol):
-    """One rule. It answers from memory at once, and when the answer is not known it holds: nothing passes meanwhile.
 
-    Both raise RejectedError in words for the sender and the admin, or TransientError to hold the message for now.
+class Check:
+    """One rule; a subclass says no. It answers from memory at once, and when the answer is not known it holds.
+
+    `outgoing` and `incoming` raise RejectedError in words for the sender and the admin, UnsupportedError to say so
+    once only, or TransientError to hold the message for now.
     """
 
     def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
         """Whether what a Matrix user does in a portal's room may go to the network."""
 
-    def incoming(self, portal: PortalRow, sender: RemoteSender) -> None:
-        """Whether what a person of the network does in a chat may go to Matrix."""
+    def incoming(self, portal: PortalRow, sender: RemoteSender | None) -> None:
+        """Whether what a person of the network does in a chat may go to Matrix.
+
+        None is for what the network says without naming anybody. The portal may have the number 0: it is not made yet.
+        """
+
+    def room(self, room: RoomId) -> str:
+        """Why nothing may cross from and to this room; empty when it may."""
+        return ""
 
 
 class Gate:
     """All checks in order: the first that objects counts."""
 
-    def __init__(self, checks: Sequence[Check] = ()) -> None:
-        self._checks = tuple(checks)
+    def __init__(self, portals: PortalIndex | None = None) -> None:
+        self._portals = portals
+        self._outgoing: tuple[Callable[[PortalRow, MatrixSender], None], ...] = ()
+        self._incoming: tuple[Callable[[PortalRow, RemoteSender | None], None], ...] = ()
+        self._rooms: tuple[Callable[[RoomId], str], ...] = ()
 
-    def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
-        """As `Check.outgoing`, for all of them."""
-        for check in self._checks:
-            check.outgoing(portal, sender)
+    def add(self, check: Check) -> None:
+        """Ask this one too. Only what it decides costs anything."""
+        kind = type(check)
+        if kind.outgoing is not Check.outgoing:
+            self._outgoing = (*self._outgoing, check.outgoing)
+        if kind.incoming is not Check.incoming:
+            self._incoming = (*self._incoming, check.incoming)
+        if kind.room is not Check.room:
+            self._rooms = (*self._rooms, check.room)
 
-    def incoming(self, portal: PortalRow, sender: RemoteSender) -> None:
-        """As `Check.incoming`, for all of them."""
-        for check in self._checks:
-            check.incoming(portal, sender)
+    def outgoing(self, portal: PortalRow, sender: MatrixSender, room: RoomId) -> None:
+        """As `Check.outgoing`, for all of them, and for the room in which it was said."""
+        if why := self.room(room):
+            raise RejectedError(why)
+        for check in self._outgoing:
+            check(portal, sender)
+
+    def incoming(self, portal: PortalRow, sender: RemoteSender | None) -> None:
+        """As `Check.incoming`, for all of them. Rooms are asked for one by one: a chat may have several."""
+        for check in self._incoming:
+            check(portal, sender)
+
+    def room(self, room: RoomId) -> str:
+        """As `Check.room`: the first reason there is."""
+        for check in self._rooms:
+            if why := check(room):
+                return why
+        return ""
+
+    def unmade(self, network: NetworkId, chat: ChatId, receiver: LoginId | None) -> None:
+        """As `incoming`, before a portal is made for a chat."""
+        self.incoming(PortalRow(0, network, chat, receiver, ()), None)
+
+    def event(self, network: NetworkId, event: RemoteEvent) -> None:
+        """As `incoming`, for what does not come from a ghost that speaks: members, powers, descriptions."""
+        match event:
+            case RemoteMember(membership=membership) if membership in _HARMLESS:
+                return
+            case RemoteMember(by=by, member=member):
+                who = by or member
+            case RemoteJoinRequest(member=who):
+                pass
+            case RemoteInfo(by=who) | RemotePower(by=who):
+                pass
+            case _:
+                return
+        portal = self._portals.get(PortalKey(network, event.chat, event.receiver)) if self._portals else None
+        if portal is not None:
+            self.incoming(portal, who)

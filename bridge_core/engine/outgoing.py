@@ -177,7 +177,7 @@ class Outgoing:
         if portal is None or network is None or portal.network != network.id or RoomId(entry.lane) not in portal.rooms:
             raise RejectedError("this room is not bridged any more")
         sender = await self._translation.sender(entry.event)
-        self._gate.outgoing(portal, sender)
+        self._gate.outgoing(portal, sender, RoomId(entry.lane))
         redacted = redacted_by(entry.event)
         if redacted is not None:
             await self._links.revoke(RoomId(entry.lane), redacted)

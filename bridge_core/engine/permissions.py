@@ -28,8 +28,12 @@ class Permissions(Protocol):
 class Denials(Protocol):
     """Something that denies the bridge to users whatever the configuration allows them: bans, policy lists."""
 
+    @property
+    def any(self) -> bool:
+        """Whether there is anything against anybody."""
+
     def denies(self, user: UserId) -> str:
-        """Why this user (a ghost too) may do nothing, in words; empty when nothing is against them. From memory."""
+        """What is against a user or ghost, in words that follow "is"; empty for nothing. From memory."""
 
 
 class RuledPermissions:
@@ -48,6 +52,11 @@ class RuledPermissions:
     def add(self, denials: Denials) -> None:
         """Ask this one too."""
         self._denials = (*self._denials, denials)
+
+    @property
+    def denying(self) -> bool:
+        """Whether anything is denied to anybody. Does not block."""
+        return any(one.any for one in self._denials)
 
     def changed(self) -> None:
         """What was answered before may not hold any more."""

@@ -9,6 +9,7 @@ import pytest
 
 from bridge_core.api.errors import NotConnectedError, RateLimitedError, RejectedError, UnknownOutcomeError
 from bridge_core.api.network import LoginStatus, Sent
+from bridge_core.engine.permissions import Permission
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -173,9 +174,8 @@ async def test_blocked_users_are_told(bridge: Harness, script: Script) -> None:
     room = await bridge.portal_room("net", "lobby")
     mallory = bridge.homeserver.user("mallory")
     mallory.join(room)
-    bridge.running._config.permissions["@mallory:hs.test"] = type(  # the rules of this test only
-        next(iter(bridge.running._config.permissions.values()))
-    )("blocked")
+    rules = bridge.running.whomay.permissions
+    rules.configured = lambda user: Permission.BLOCKED if user == mallory.id else Permission.USER
     mallory.send(room, "let me in")
     await bridge.until(lambda: any("not allowed" in text for text in _notices(bridge, room)))
     assert script.sent == []

@@ -1,0 +1,41 @@
+"""The check for people who are denied everything: Matrix users, and ghosts by their Matrix name."""
+
+from typing import Final
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import RemoteSender
+from bridge_core.api.ids import NetworkId, RemoteUserId, UserId
+from bridge_core.api.matrix import MatrixSender
+from bridge_core.engine.gate import Check
+from bridge_core.engine.names import Names
+from bridge_core.engine.permissions import RuledPermissions
+from bridge_core.engine.store_ports import PortalRow
+
+_CACHED: Final = 20_000
+
+
+class DeniedPeople(Check):
+    """Nothing of people who are banned, here or by a policy list, crosses in either direction."""
+
+    def __init__(self, permissions: RuledPermissions, names: Names) -> None:
+        self._permissions = permissions
+        self._names = names
+        self._ghosts: dict[tuple[NetworkId, RemoteUserId], UserId] = {}
+
+    def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
+        """As `Check.outgoing`."""
+        if why := self._permissions.denied(sender.id):
+            raise RejectedError(f"you are {why}")
+
+    def incoming(self, portal: PortalRow, sender: RemoteSender | None) -> None:
+        """As `Check.incoming`."""
+        if sender is None or not self._permissions.denying:
+            return
+        key = (portal.network, sender.id)
+        ghost = self._ghosts.get(key)
+        if ghost is None:
+            if len(self._ghosts) >= _CACHED:
+                self._ghosts.clear()
+            ghost = self._ghosts[key] = self._names.ghost(*key)
+        if why := self._permissions.denied(ghost):
+            raise RejectedError(f"{sender.name or sender.id} is {why}")
