@@ -11,6 +11,7 @@ from bridge_core.api.host import Blobs, Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
+from bridge_core.app.members import Memberships
 from bridge_core.content.limits import Limits
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
@@ -44,6 +45,7 @@ from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
+from bridge_core.engine.wishes import Wishes
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 
@@ -60,6 +62,8 @@ class EngineSettings:
     reference_wait: float
     limits: Limits
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
+    membership_rate: float = 10.0
+    """Ghosts per second that come and go without having spoken."""
 
 
 class Engine:
@@ -85,7 +89,8 @@ class Engine:
         limits = settings.limits
         self.names = names
         self.portals = PortalIndex(stores.portals)
-        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks, faults)
+        wishes = Wishes(stores.wishes)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, tasks, faults)
         self.members = Members(matrix, names)
         self.networks = networks
         self.rooms = RoomMaker(
@@ -191,6 +196,25 @@ class Engine:
             tasks,
             faults,
         )
+        self.memberships = Memberships(
+            names,
+            self.networks,
+            self.portals,
+            self.ghosts,
+            self.members,
+            self.rooms,
+            matrix,
+            wishes,
+            gate,
+            self.status,
+            conversion,
+            acts,
+            clock,
+            tasks,
+            metrics,
+            faults,
+            settings.membership_rate,
+        )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))
         metrics.gauge("portals", "Portals.", lambda: len(self.portals))
@@ -226,7 +250,12 @@ class Engine:
             log.warning("chat_not_described", network=portal.network, chat=portal.chat, error=str(error) or repr(error))
             return None
 
+    def met(self) -> None:
+        """The homeserver is there: begin with what works beside the lanes."""
+        self.memberships.start()
+
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""
+        self.memberships.stop()
         self.to_matrix.stop()
         self.to_network.stop()

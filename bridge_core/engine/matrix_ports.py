@@ -99,6 +99,15 @@ class MatrixSide(Protocol):
     async def kick(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
         """Kick as the bot. Not there is fine."""
 
+    async def ban(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Ban as the bot. Banned already is fine."""
+
+    async def unban(self, room: RoomId, user: UserId) -> None:
+        """Lift a ban as the bot. Not banned is fine."""
+
+    async def knock(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Let one of our users ask to be let in. Asked already, invited or joined is fine."""
+
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
 

@@ -103,6 +103,18 @@ class AppserviceSide:
         """Kick as the bot. Not there is fine."""
         await self._membership.kick(room, user, reason)
 
+    async def ban(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Ban as the bot. Banned already is fine."""
+        await self._membership.ban(room, user, reason)
+
+    async def unban(self, room: RoomId, user: UserId) -> None:
+        """Lift a ban as the bot. Not banned is fine."""
+        await self._membership.unban(room, user)
+
+    async def knock(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Let one of our users ask to be let in. Asked already, invited or joined is fine."""
+        await self._membership.knock(room, user, reason)
+
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
         return await self._rooms.ensure_room(spec)

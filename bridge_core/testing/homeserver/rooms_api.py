@@ -33,6 +33,7 @@ class RoomsApi:
             ("DELETE", f"{v3}/directory/room/{{alias}}", self.delete_alias),
             ("PUT", f"{v3}/directory/list/room/{{room}}", self.publish),
             ("POST", f"{v3}/join/{{room}}", self.join),
+            ("POST", f"{v3}/knock/{{room}}", self.knock),
             ("POST", f"{room}/join", self.join),
             ("POST", f"{room}/leave", self.leave),
             ("POST", f"{room}/invite", self.invite),
@@ -112,7 +113,17 @@ class RoomsApi:
         return await self._remove(request, "ban")
 
     async def unban(self, request: web.Request) -> dict[str, Any]:
-        return await self._remove(request, "leave")
+        caller, room = self._who_where(request)
+        body = await json_of(request)
+        self._world.unban(room, caller.user, str(body.get("user_id")), body.get("reason"))
+        return {}
+
+    async def knock(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        name = request.match_info["room"]
+        room = self._world.room(await self._resolve(name) if name.startswith("#") else name)
+        self._world.knock(room, caller.user, (await json_of(request)).get("reason"))
+        return {"room_id": room.id}
 
     async def joined_members(self, request: web.Request) -> dict[str, Any]:
         room = self._inside(request)[1]
