@@ -28,6 +28,7 @@ from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
 from bridge_core.engine.links import LinkLedger, Revocations
+from bridge_core.engine.livesignals import RemoteSignals
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
@@ -38,9 +39,11 @@ from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
+from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
@@ -64,6 +67,7 @@ class EngineSettings:
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
     membership_rate: float = 10.0
     """Ghosts per second that come and go without having spoken."""
+    presence: frozenset[NetworkId] = frozenset()
 
 
 class Engine:
@@ -183,6 +187,23 @@ class Engine:
             LaneSettings(batch=settings.attempt_window, retry_window=settings.retry_window),
         )
         outgoing.attach(self.to_network)
+        signals = metrics.counter(
+            "signals", "Receipts, typing and presence.", ("network", "direction", "kind", "outcome")
+        )
+        self.signals = MatrixSignals(
+            self.networks,
+            self.portals,
+            stores.messages,
+            self.members,
+            names,
+            permissions,
+            gate,
+            tasks,
+            signals,
+            settings.presence,
+        )
+        self.live = RemoteSignals(self.portals, self.ghosts, gate, matrix, clock, tasks, signals, settings.presence)
+        Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status).add_to(conversion, acts)
         self.intake = TransactionIntake(
             journal,
             stores.transactions,
@@ -193,6 +214,7 @@ class Engine:
             clock,
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
             self._seen,
+            self.signals,
             tasks,
             faults,
         )
@@ -257,5 +279,6 @@ class Engine:
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""
         self.memberships.stop()
+        self.signals.stop()
         self.to_matrix.stop()
         self.to_network.stop()

@@ -89,6 +89,11 @@ class NetworkCommon(Section):
         "offer it. Each connection costs the network something, so federated users are named on purpose.",
     )
     relay: Relay | None = Field(default=None, description="Replaces the section `relay` for this network.")
+    presence: bool = Field(
+        default=False,
+        description="Whether it is shown who is there, both ways. It costs the homeserver much; Synapse has to have "
+        "presence enabled for it.",
+    )
     unknown: UnknownOutcome | None = Field(default=None, description="Replaces journal.unknown for this network.")
 
     @field_validator("provided_logins", mode="before")

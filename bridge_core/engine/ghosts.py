@@ -81,6 +81,10 @@ class GhostPool:
         self._remember(key, row)
         return row
 
+    async def existing(self, network: NetworkId, remote: RemoteUserId) -> GhostRow | None:
+        """The ghost of a person who has one; nothing is made, whatever they are called now."""
+        return self._known.get((network, remote)) or await self._store.get(network, remote)
+
     async def by_user(self, user: UserId) -> GhostRow | None:
         """The person behind a ghost; None for everybody else."""
         if not self._names.is_ours(user):
@@ -90,6 +94,10 @@ class GhostPool:
     def in_room(self, room: RoomId, user: UserId) -> bool:
         """Whether a ghost is known to be in the room. Does not block."""
         return (room, user) in self._joined
+
+    async def is_in(self, room: RoomId, user: UserId) -> bool:
+        """Whether a ghost is known to be in the room, from a start before too."""
+        return (room, user) in self._joined or user in await self._memberships.joined(room)
 
     async def join(self, room: RoomId, user: UserId) -> None:
         """Get a ghost into a room, once. Raises as the Matrix side does."""

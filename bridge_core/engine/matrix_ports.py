@@ -140,6 +140,9 @@ class MatrixSide(Protocol):
     async def read(self, room: RoomId, user: UserId, event: EventId) -> None:
         """Move the user's read receipt."""
 
+    async def set_presence(self, user: UserId, presence: str, status: str | None) -> None:
+        """Say whether one of our users is there: `online`, `unavailable` or `offline`, with their own words."""
+
     async def upload(
         self, user: UserId, chunks: AsyncIterator[bytes], *, mime: str, name: str, size: int | None, key: str
     ) -> str:

@@ -162,6 +162,11 @@ class AppserviceSide:
         """Move the user's read receipt."""
         await self._homeserver.post("rooms", room, "receipt", "m.read", event, user=user)
 
+    async def set_presence(self, user: UserId, presence: str, status: str | None) -> None:
+        """Say whether one of our users is there: `online`, `unavailable` or `offline`, with their own words."""
+        content = {"presence": presence, **({"status_msg": status} if status else {})}
+        await self._homeserver.put("presence", user, "status", user=user, content=content)
+
     async def upload(
         self, user: UserId, chunks: AsyncIterator[bytes], *, mime: str, name: str, size: int | None, key: str
     ) -> str:

@@ -26,6 +26,7 @@ class Account:
     devices: dict[str, str] = field(default_factory=dict)
     displayname: str | None = None
     avatar_url: str | None = None
+    presence: tuple[str, str | None] = ("offline", None)
 
 
 @dataclass(slots=True)
@@ -248,7 +249,7 @@ class World:
             self.set_member(room, user, user, "knock", {"reason": reason} if reason else None)
 
     def ephemeral(self, event: Event) -> None:
-        """Passes a typing or receipt event on."""
+        """Passes a typing, receipt or presence event on."""
         self.on_ephemeral(event)
         self.wake()
 
