@@ -144,8 +144,7 @@ class Bridge:
             ),
             faults,
         )
-        for check in self.whomay.checks:
-            self.engine.gate.add(check)
+        self.whomay.join(self.engine, self.matrix, self._tasks)
         self._links = self._make_links()
         self._show_journal()
         self._listeners = self._make_listeners(hs_token)

@@ -4,14 +4,18 @@ from dataclasses import dataclass
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import UserId
+from bridge_core.app.engine import Engine
 from bridge_core.config import Config, Rules
 from bridge_core.config.masks import Masks
 from bridge_core.engine.bans import Bans
+from bridge_core.engine.commands.denying import DenyingCommands
 from bridge_core.engine.denied import DeniedPeople
-from bridge_core.engine.gate import Check
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
 from bridge_core.engine.permissions import Permission, RuledPermissions
+from bridge_core.engine.stops import Stops
 from bridge_core.engine.store_ports import KeyValues
+from bridge_core.observe.tasks import TaskOwner
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +30,7 @@ class Configured:
 
 
 class WhoMay:
-    """All that says who may do what. `load` it before anybody is asked about."""
+    """All that says who may do what. `join` the engine, then `load` before anybody is asked about."""
 
     def __init__(self, config: Config, names: Names, kv: KeyValues, clock: Clock) -> None:
         rules = config.rules()
@@ -34,7 +38,16 @@ class WhoMay:
         self.permissions = RuledPermissions(Configured(rules).of)
         self.bans = Bans(kv, clock, config.homeserver.domain, self._spared, self.permissions.changed)
         self.permissions.add(self.bans)
-        self.checks: tuple[Check, ...] = (DeniedPeople(self.permissions, names),)
+        self._people = DeniedPeople(self.permissions, names)
+        self._kv = kv
+        self._clock = clock
+
+    def join(self, engine: Engine, matrix: MatrixSide, tasks: TaskOwner) -> None:
+        """Take part in the engine: the checks at its gate, and the commands that decide."""
+        self.stops = Stops(self._kv, engine.portals, engine.status, self._clock, tasks)
+        for check in (self._people, self.stops):
+            engine.gate.add(check)
+        DenyingCommands(engine.commands, self.bans, self.stops, engine.networks, engine.portals, matrix)
 
     def _spared(self, masks: Masks) -> str:
         """Whom the masks name of those who must never be banned; empty for none."""
@@ -43,3 +56,4 @@ class WhoMay:
     async def load(self) -> None:
         """Read what was decided at run time."""
         await self.bans.load()
+        await self.stops.load()
