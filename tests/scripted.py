@@ -12,7 +12,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep, ShowAndWait
-from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing, MatrixSignal
+from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
@@ -38,7 +38,6 @@ class Script:
     config_model = ScriptedConfig
 
     def __init__(self) -> None:
-        self.signals: list[tuple[str | None, MatrixSignal]] = []
         self.sent: list[tuple[str | None, MatrixOutgoing]] = []
         self.attempts: list[tuple[str, int]] = []
         self.answer: Answer = lambda message, attempt: Sent()
@@ -127,6 +126,7 @@ class ScriptedProcess:
         self._script = script
         self._flow = flow
         self._name = ""
+        self._over = False
 
     async def start(self) -> LoginStep:
         if self._flow == "code":
@@ -145,10 +145,14 @@ class ScriptedProcess:
 
     async def wait(self) -> LoginStep:
         await self._script.scanned.wait()
+        if self._over:
+            raise RejectedError("cancelled")
         return Complete("phone", "Phone", {}, {"token": "t0ken"})
 
     async def cancel(self) -> None:
+        self._over = True
         self._script.logged_out.append(f"cancelled {self._flow}")
+        self._script.scanned.set()
 
 
 class ScriptedClient:
@@ -189,9 +193,6 @@ class ScriptedClient:
 
     def capabilities(self, chat: ChatId) -> Capabilities:
         return self._script.capabilities
-
-    async def signal(self, signal: MatrixSignal) -> None:
-        self._script.signals.append((self._login.id if self._login else None, signal))
 
 
 class PuppetClient(ScriptedClient):

@@ -79,4 +79,4 @@ class LoginProcess(Protocol):
         """The step after a `ShowAndWait`, once the network has it. The core gives up after a while and cancels."""
 
     async def cancel(self) -> None:
-        """Give up; idempotent."""
+        """Give up; idempotent. A `wait` under way ends with an error. Not called after a `Complete` that was taken."""

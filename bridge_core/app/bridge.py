@@ -137,10 +137,8 @@ class Bridge:
                 attempt_window=config.journal.attempt_window,
                 prepared_batch=config.journal.prepared_batch,
                 reference_wait=config.limits.reference_wait,
-                membership_rate=config.limits.membership_rate,
                 limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
                 join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
-                presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
             ),
             faults,
         )
@@ -254,6 +252,7 @@ class Bridge:
         for listener in reversed(self._listeners):
             await _quietly(listener.stop(), "listener", left(4.0))
         self.engine.stop()
+        await _quietly(self.engine.logins.stop(), "logins", left(4.0))
         if self._sweeping is not None:
             self._sweeping.cancel()  # it never ends by itself, and a stop need not wait for it
         await self.engine.confirmations.settled(min(3.0, left(3.0)))
@@ -322,7 +321,6 @@ class Bridge:
                 self._clock,
                 self._tasks,
                 lambda state: self._reported(network, state),
-                self.engine.live,
             )
 
         await network.connector.start(host, inbox(None))

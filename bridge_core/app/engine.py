@@ -11,16 +11,17 @@ from bridge_core.api.host import Blobs, Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
-from bridge_core.app.members import Memberships
 from bridge_core.content.limits import Limits
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.general import GeneralCommands
+from bridge_core.engine.commands.logins import LoginCommands
 from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
+from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
@@ -28,7 +29,7 @@ from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
 from bridge_core.engine.links import LinkLedger, Revocations
-from bridge_core.engine.livesignals import RemoteSignals
+from bridge_core.engine.logins import LoggedInOnly, Logins
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
@@ -39,16 +40,13 @@ from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
-from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
-from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
-from bridge_core.engine.wishes import Wishes
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 
@@ -65,9 +63,6 @@ class EngineSettings:
     reference_wait: float
     limits: Limits
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
-    membership_rate: float = 10.0
-    """Ghosts per second that come and go without having spoken."""
-    presence: frozenset[NetworkId] = frozenset()
 
 
 class Engine:
@@ -93,8 +88,7 @@ class Engine:
         limits = settings.limits
         self.names = names
         self.portals = PortalIndex(stores.portals)
-        wishes = Wishes(stores.wishes)
-        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, tasks, faults)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks, faults)
         self.members = Members(matrix, names)
         self.networks = networks
         self.rooms = RoomMaker(
@@ -139,6 +133,9 @@ class Engine:
         self.commands = commands = Commands(permissions, self.status, self.dialogues)
         GeneralCommands(commands, self.networks, self.portals)
         RoomCommands(commands, self.networks, self.portals, self.rooms, private, matrix)
+        self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
+        gate.add(LoggedInOnly(networks))
+        LoginCommands(commands, self.dialogues, self.logins, networks, Erasing(names, matrix), self.status, tasks)
         self.translation = Translation(
             names,
             self.ghosts,
@@ -187,23 +184,6 @@ class Engine:
             LaneSettings(batch=settings.attempt_window, retry_window=settings.retry_window),
         )
         outgoing.attach(self.to_network)
-        signals = metrics.counter(
-            "signals", "Receipts, typing and presence.", ("network", "direction", "kind", "outcome")
-        )
-        self.signals = MatrixSignals(
-            self.networks,
-            self.portals,
-            stores.messages,
-            self.members,
-            names,
-            permissions,
-            gate,
-            tasks,
-            signals,
-            settings.presence,
-        )
-        self.live = RemoteSignals(self.portals, self.ghosts, gate, matrix, clock, tasks, signals, settings.presence)
-        Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status).add_to(conversion, acts)
         self.intake = TransactionIntake(
             journal,
             stores.transactions,
@@ -214,32 +194,20 @@ class Engine:
             clock,
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
             self._seen,
-            self.signals,
             tasks,
             faults,
-        )
-        self.memberships = Memberships(
-            names,
-            self.networks,
-            self.portals,
-            self.ghosts,
-            self.members,
-            self.rooms,
-            matrix,
-            wishes,
-            gate,
-            self.status,
-            conversion,
-            acts,
-            clock,
-            tasks,
-            metrics,
-            faults,
-            settings.membership_rate,
         )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))
         metrics.gauge("portals", "Portals.", lambda: len(self.portals))
+
+    async def _forget_chat(self, portal: PortalRow) -> None:
+        """A private chat whose login was logged out: its room stays, and says so."""
+        for room in portal.rooms:
+            await self.status.say(
+                room, f"{portal.receiver} was logged out of {portal.network}: this chat is bridged no more."
+            )
+        await self.portals.delete(portal)
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)
@@ -272,13 +240,7 @@ class Engine:
             log.warning("chat_not_described", network=portal.network, chat=portal.chat, error=str(error) or repr(error))
             return None
 
-    def met(self) -> None:
-        """The homeserver is there: begin with what works beside the lanes."""
-        self.memberships.start()
-
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""
-        self.memberships.stop()
-        self.signals.stop()
         self.to_matrix.stop()
         self.to_network.stop()

@@ -46,12 +46,6 @@ class NetworkOptions:
     """What the network is called; None for what its connector calls it."""
     relay: bool = True
     unknown: Unknown = Unknown.REPORT
-    eager: bool = False
-    """Whether everybody of a chat is in its rooms, and not only who speaks."""
-    leave_grace: float = 0.0
-    """Seconds that a ghost stays in a room when its person has left the chat."""
-    follow_removals: bool = False
-    """Whether who is thrown out of a chat on the network is thrown out of its rooms too."""
     provided_for: frozenset[str] = frozenset()
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
 
@@ -142,6 +136,11 @@ class Network:
     def client_of(self, user: UserId, portal: PortalRow | None = None) -> Client | None:
         """The client of the user's login that speaks in a portal, if there is one."""
         found = self._chosen(user, portal)
+        return found.client if found is not None else None
+
+    def client_with(self, login: LoginId) -> Client | None:
+        """The client of a login."""
+        found = self._clients.get(login)
         return found.client if found is not None else None
 
     def logins(self, user: UserId | None = None) -> list[Login]:

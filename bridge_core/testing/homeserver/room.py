@@ -60,7 +60,9 @@ class FakeRoom:
 
     def power(self, user: str) -> float:
         """A user's power level; the creator's has no end from version 12 on."""
-        if self._endless() and user == self.creator:
+        if self._endless() and (
+            user == self.creator or user in (self.content("m.room.create") or {}).get("additional_creators", ())
+        ):
             return math.inf
         levels = self.content("m.room.power_levels")
         if levels is None:

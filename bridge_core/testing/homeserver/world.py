@@ -26,7 +26,6 @@ class Account:
     devices: dict[str, str] = field(default_factory=dict)
     displayname: str | None = None
     avatar_url: str | None = None
-    presence: tuple[str, str | None] = ("offline", None)
 
 
 @dataclass(slots=True)
@@ -103,13 +102,6 @@ class World:
         }
         if state_key is not None:
             event["state_key"] = state_key
-            before = room.current.get((event_type, state_key))
-            if before is not None:
-                event["unsigned"] = {
-                    "replaces_state": before["event_id"],
-                    "prev_content": before["content"],
-                    "prev_sender": before["sender"],
-                }
         if redacts is not None:
             event["redacts"] = redacts
         room.append(event)
@@ -165,10 +157,13 @@ class World:
         self.rooms[room.id] = room
         if alias is not None:
             self.aliases[alias] = room.id
-        self.emit(room, creator, "m.room.create", {"room_version": version}, state_key="")
+        # Whom the creator trusts has the same power: that of a creator where these have one of their own.
+        trusted = list(body.get("invite") or ()) if body.get("preset") == "trusted_private_chat" else []
+        create = {"room_version": version, **({"additional_creators": trusted} if trusted and not listed else {})}
+        self.emit(room, creator, "m.room.create", create, state_key="")
         self.set_member(room, creator, creator, "join")
         public = body.get("preset", body.get("visibility")) in {"public_chat", "public"}
-        levels: dict[str, Any] = {"users": {creator: 100} if listed else {}, **_LEVELS}
+        levels: dict[str, Any] = {"users": dict.fromkeys((creator, *trusted), 100) if listed else {}, **_LEVELS}
         levels |= {} if public else {"invite": 0}
         levels |= override
         state: dict[tuple[str, str], dict[str, Any]] = {("m.room.power_levels", ""): levels}
@@ -233,23 +228,8 @@ class World:
             raise forbidden(f"You don't have permission to {action}")
         self.set_member(room, sender, user, membership, {"reason": reason} if reason else None)
 
-    def unban(self, room: FakeRoom, sender: str, user: str, reason: str | None = None) -> None:
-        """Lifts a ban."""
-        if room.membership(sender) == "join" and room.membership(user) != "ban":
-            raise MatrixError(403, "M_BAD_STATE", "Cannot unban user who was not banned")
-        self.remove(room, sender, user, "leave", reason)
-
-    def knock(self, room: FakeRoom, user: str, reason: str | None = None) -> None:
-        """Asks to be let in."""
-        membership = room.membership(user)
-        rule = (room.content("m.room.join_rules") or {}).get("join_rule", "invite")
-        if rule not in {"knock", "knock_restricted"} or membership in {"ban", "join", "invite"}:
-            raise forbidden("You don't have permission to knock")
-        if membership != "knock":
-            self.set_member(room, user, user, "knock", {"reason": reason} if reason else None)
-
     def ephemeral(self, event: Event) -> None:
-        """Passes a typing, receipt or presence event on."""
+        """Passes a typing or receipt event on."""
         self.on_ephemeral(event)
         self.wake()
 
