@@ -12,7 +12,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep, ShowAndWait
-from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing
+from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing, MatrixSignal
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
@@ -38,6 +38,7 @@ class Script:
     config_model = ScriptedConfig
 
     def __init__(self) -> None:
+        self.signals: list[tuple[str | None, MatrixSignal]] = []
         self.sent: list[tuple[str | None, MatrixOutgoing]] = []
         self.attempts: list[tuple[str, int]] = []
         self.answer: Answer = lambda message, attempt: Sent()
@@ -193,6 +194,9 @@ class ScriptedClient:
 
     def capabilities(self, chat: ChatId) -> Capabilities:
         return self._script.capabilities
+
+    async def signal(self, signal: MatrixSignal) -> None:
+        self._script.signals.append((self._login.id if self._login else None, signal))
 
 
 class PuppetClient(ScriptedClient):

@@ -187,13 +187,14 @@ MatrixOutgoing: TypeAlias = (
 
 @dataclass(frozen=True, slots=True)
 class MatrixReceipt:
-    """A Matrix user has read everything up to `target`."""
+    """A Matrix user has read everything up to `target`, or, with `thread`, what was said there up to `target`."""
 
     room: RoomId
     chat: ChatId
     user: UserId
     target: MessageRef
     timestamp: int
+    thread: MessageRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -86,7 +86,10 @@ class EntersChats(Protocol):
 
 @runtime_checkable
 class Signals(Protocol):
-    """A client that passes on receipts, typing or presence; which of them, its capabilities say."""
+    """A client that passes on receipts, typing or presence; which of them, its capabilities say (partial or better).
+
+    A login's client is told of its user only. The network-wide one is told who types of those without a login.
+    """
 
     async def signal(self, signal: MatrixSignal) -> None:
         """Pass it on or drop it; never waits for the network. An error is logged, and nothing tries again."""

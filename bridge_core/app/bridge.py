@@ -137,8 +137,10 @@ class Bridge:
                 attempt_window=config.journal.attempt_window,
                 prepared_batch=config.journal.prepared_batch,
                 reference_wait=config.limits.reference_wait,
+                membership_rate=config.limits.membership_rate,
                 limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
                 join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
+                presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
             ),
             faults,
         )
@@ -321,6 +323,7 @@ class Bridge:
                 self._clock,
                 self._tasks,
                 lambda state: self._reported(network, state),
+                self.engine.live,
             )
 
         await network.connector.start(host, inbox(None))

@@ -11,6 +11,7 @@ from bridge_core.api.host import Blobs, Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
+from bridge_core.app.members import Memberships
 from bridge_core.content.limits import Limits
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
@@ -29,6 +30,7 @@ from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
 from bridge_core.engine.links import LinkLedger, Revocations
+from bridge_core.engine.livesignals import RemoteSignals
 from bridge_core.engine.logins import LoggedInOnly, Logins
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.media import MediaCarrier
@@ -40,13 +42,16 @@ from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
+from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
+from bridge_core.engine.wishes import Wishes
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 
@@ -63,6 +68,9 @@ class EngineSettings:
     reference_wait: float
     limits: Limits
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
+    membership_rate: float = 10.0
+    """Ghosts per second that come and go without having spoken."""
+    presence: frozenset[NetworkId] = frozenset()
 
 
 class Engine:
@@ -88,7 +96,8 @@ class Engine:
         limits = settings.limits
         self.names = names
         self.portals = PortalIndex(stores.portals)
-        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, matrix, tasks, faults)
+        wishes = Wishes(stores.wishes)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, tasks, faults)
         self.members = Members(matrix, names)
         self.networks = networks
         self.rooms = RoomMaker(
@@ -184,6 +193,23 @@ class Engine:
             LaneSettings(batch=settings.attempt_window, retry_window=settings.retry_window),
         )
         outgoing.attach(self.to_network)
+        signals = metrics.counter(
+            "signals", "Receipts, typing and presence.", ("network", "direction", "kind", "outcome")
+        )
+        self.signals = MatrixSignals(
+            self.networks,
+            self.portals,
+            stores.messages,
+            self.members,
+            names,
+            permissions,
+            gate,
+            tasks,
+            signals,
+            settings.presence,
+        )
+        self.live = RemoteSignals(self.portals, self.ghosts, gate, matrix, clock, tasks, signals, settings.presence)
+        Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status).add_to(conversion, acts)
         self.intake = TransactionIntake(
             journal,
             stores.transactions,
@@ -194,8 +220,28 @@ class Engine:
             clock,
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
             self._seen,
+            self.signals,
             tasks,
             faults,
+        )
+        self.memberships = Memberships(
+            names,
+            self.networks,
+            self.portals,
+            self.ghosts,
+            self.members,
+            self.rooms,
+            matrix,
+            wishes,
+            gate,
+            self.status,
+            conversion,
+            acts,
+            clock,
+            tasks,
+            metrics,
+            faults,
+            settings.membership_rate,
         )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))
@@ -240,7 +286,13 @@ class Engine:
             log.warning("chat_not_described", network=portal.network, chat=portal.chat, error=str(error) or repr(error))
             return None
 
+    def met(self) -> None:
+        """The homeserver is there: begin with what works beside the lanes."""
+        self.memberships.start()
+
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""
+        self.memberships.stop()
+        self.signals.stop()
         self.to_matrix.stop()
         self.to_network.stop()

@@ -55,6 +55,7 @@ class Meeting:
         self.trouble = ""
         await self._name_bot()
         self._engine.rooms.finish()
+        self._engine.met()
         self._tasks.start(self._adopt_rooms(), "configured-rooms")
         await self._ping()
 

@@ -9,6 +9,7 @@ from bridge_core.api.ids import NetworkId
 from bridge_core.api.network import Connector
 from bridge_core.config import Config, ConfigError, LoadedConfig, Problem, UnknownOutcome
 from bridge_core.config import Network as NetworkConfig
+from bridge_core.config.network import MembersShown
 from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.store_ports import Users
@@ -84,6 +85,9 @@ def make_networks(
             name=common.displayname,
             relay=relay.enabled,
             unknown=Unknown.RESEND if unknown is UnknownOutcome.RESEND else Unknown.REPORT,
+            eager=common.members is MembersShown.EAGER,
+            leave_grace=common.leave_grace,
+            follow_removals=common.follow_removals,
             provided_for=provided,
         )
         identifier = NetworkId(name)

@@ -11,7 +11,7 @@ from bridge_core.config.masks import ExactMask
 from bridge_core.config.policy import Relay
 from bridge_core.config.section import Section
 from bridge_core.config.storage import UnknownOutcome
-from bridge_core.config.types import Words
+from bridge_core.config.types import Duration, Words
 
 NetworkName = Annotated[
     str, Field(pattern=r"^[a-z][a-z0-9-]{0,31}$"), Words("a-z, 0-9 and -, starting with a letter, at most 32")
@@ -23,6 +23,13 @@ class JoinRule(StrEnum):
 
     PUBLIC = "public"
     INVITE = "invite"
+
+
+class MembersShown(StrEnum):
+    """Which people of a chat are in its rooms."""
+
+    LAZY = "lazy"
+    EAGER = "eager"
 
 
 class PortalEntry(Section):
@@ -60,12 +67,33 @@ class NetworkCommon(Section):
         "could not enter the chat itself. invite: who is invited, first by the bot at an admin's `portal NETWORK "
         "CHAT`, then by any member; take it for chats with a key, an invite list or bans. Rooms made before are left.",
     )
+    members: MembersShown = Field(
+        default=MembersShown.LAZY,
+        description="Which people of a chat are in its rooms. lazy: who has spoken. eager: everybody that the network "
+        "tells of, brought in beside the messages at `limits.membership_rate`; each is an account on your homeserver.",
+    )
+    leave_grace: Duration = Field(
+        default=600.0,
+        ge=0,
+        description="How long a person who left a chat stays in its rooms; who returns, or speaks, before does not "
+        "leave at all. 0: they leave at once.",
+    )
+    follow_removals: bool = Field(
+        default=False,
+        description="Whether a Matrix user whose own connection is thrown out of a chat (kicked, banned, or left "
+        "elsewhere) is removed from its rooms too. Otherwise the room is told.",
+    )
     provided_logins: list[ExactMask] = Field(
         default=["local"],
         description="Matrix users who get a connection of their own without logging in, on networks that "
         "offer it. Each connection costs the network something, so federated users are named on purpose.",
     )
     relay: Relay | None = Field(default=None, description="Replaces the section `relay` for this network.")
+    presence: bool = Field(
+        default=False,
+        description="Whether it is shown who is there, both ways. It costs the homeserver much; Synapse has to have "
+        "presence enabled for it.",
+    )
     unknown: UnknownOutcome | None = Field(default=None, description="Replaces journal.unknown for this network.")
 
     @field_validator("provided_logins", mode="before")

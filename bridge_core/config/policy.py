@@ -76,6 +76,13 @@ class Limits(Section):
         description="How long a reply, edit, reaction or redaction waits for a message still under way. Then a reply "
         "goes without its reference; the others are tried again later, and rejected when that message never crossed.",
     )
+    membership_rate: float = Field(
+        default=10.0,
+        gt=0,
+        le=1000,
+        description="Ghosts per second, at most, that join and leave rooms without having spoken: people of eager "
+        "networks, and what differs after an outage. Each costs a homeserver more than a message does.",
+    )
     stop_deadline: Duration = Field(
         default=10.0,
         gt=0,

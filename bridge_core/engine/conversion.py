@@ -2,7 +2,7 @@
 
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import (
@@ -77,19 +77,22 @@ class Conversion:
             RemoteGap: self._gap,
             RemoteRename: self._rename,
         }
+        self._referring: set[type] = set(get_args(Referring))
         self._bot_device: str | None = None
 
-    def add(self, kind: type, converter: Converter) -> None:
-        """Convert events of a class so."""
+    def add(self, kind: type, converter: Converter, *, refers: bool = False) -> None:
+        """Convert events of a class so. `refers`: only once it is known what became of earlier ones of their lane."""
         if kind in self._converters:
             raise ValueError(f"{kind.__name__} is converted already")
         self._converters[kind] = converter
+        if refers:
+            self._referring.add(kind)
 
     def looks_back(self, event: RemoteEvent | BotNotice) -> bool:
         """Whether the event needs to know what became of earlier ones of its lane."""
         if isinstance(event, RemoteMessage):
             return event.reply_to is not None or event.thread is not None
-        return isinstance(event, Referring)
+        return type(event) in self._referring
 
     async def requests(self, entry: Entry) -> list[Prepared]:
         """The final requests for an entry. Raises NothingToDo, and what the Matrix side raises."""

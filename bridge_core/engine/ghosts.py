@@ -1,6 +1,7 @@
 """Ghosts: the Matrix users that stand for people of the networks, made when they first speak."""
 
 from collections import OrderedDict
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 
 import structlog
@@ -11,7 +12,8 @@ from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
-from bridge_core.engine.store_ports import GhostRow, Ghosts, Memberships
+from bridge_core.engine.store_ports import GhostRow, Ghosts, Memberships, MemberWish
+from bridge_core.engine.wishes import Wishes
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
@@ -25,6 +27,7 @@ class GhostPool:
         names: Names,
         store: Ghosts,
         memberships: Memberships,
+        wishes: Wishes,
         matrix: MatrixSide,
         tasks: TaskOwner,
         faults: FaultPoints,
@@ -33,6 +36,7 @@ class GhostPool:
         self._names = names
         self._store = store
         self._memberships = memberships
+        self._wishes = wishes
         self._matrix = matrix
         self._tasks = tasks
         self._faults = faults
@@ -77,6 +81,10 @@ class GhostPool:
         self._remember(key, row)
         return row
 
+    async def existing(self, network: NetworkId, remote: RemoteUserId) -> GhostRow | None:
+        """The ghost of a person who has one; nothing is made, whatever they are called now."""
+        return self._known.get((network, remote)) or await self._store.get(network, remote)
+
     async def by_user(self, user: UserId) -> GhostRow | None:
         """The person behind a ghost; None for everybody else."""
         if not self._names.is_ours(user):
@@ -87,11 +95,16 @@ class GhostPool:
         """Whether a ghost is known to be in the room. Does not block."""
         return (room, user) in self._joined
 
+    async def is_in(self, room: RoomId, user: UserId) -> bool:
+        """Whether a ghost is known to be in the room, from a start before too."""
+        return (room, user) in self._joined or user in await self._memberships.joined(room)
+
     async def join(self, room: RoomId, user: UserId) -> None:
         """Get a ghost into a room, once. Raises as the Matrix side does."""
         key = (room, user)
         if key in self._joined:
             return
+        self._wishes.stays(room, user)
         if user not in await self._memberships.joined(room):
             self._faults.hit("ghost.before_join")
             await self._matrix.join(room, user)
@@ -100,6 +113,20 @@ class GhostPool:
         self._joined[key] = None
         if len(self._joined) > self._size:
             self._joined.popitem(last=False)
+
+    async def knows(self, room: RoomId, user: UserId) -> bool:
+        """Whether a ghost is in the room, as far as is known. Raises TransientError."""
+        return (room, user) in self._joined or user in await self._memberships.joined(room)
+
+    async def known(self, room: RoomId) -> AbstractSet[UserId]:
+        """Our users in the room, as far as is known, as they come and go. Raises TransientError."""
+        return await self._memberships.joined(room)
+
+    def leaves(self, wish: MemberWish) -> None:
+        """The ghost leaves when the wish is due, unless it speaks or comes back before. Does not block."""
+        # Not known to be there any more: when it speaks, `join` is asked, and the wish is taken back.
+        self._joined.pop((wish.room, wish.user), None)
+        self._wishes.put(wish)
 
     async def left(self, room: RoomId, user: UserId) -> None:
         """A ghost is not in the room any more (it left, or was kicked)."""

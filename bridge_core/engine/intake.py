@@ -14,10 +14,12 @@ from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes
+from bridge_core.engine.livesignals import LIVE, RemoteSignals
 from bridge_core.engine.names import Names, joined
 from bridge_core.engine.payload import encode, mended
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, NewEntry, Write
+from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.status import CORE
 from bridge_core.engine.store_ports import KeyValues, Transactions
 from bridge_core.observe.metrics import Counter
@@ -69,13 +71,15 @@ class ReceivedTransaction(Protocol):
     def digest(self) -> bytes: ...
     @property
     def events(self) -> Sequence[dict[str, Any]]: ...
+    @property
+    def ephemeral(self) -> Sequence[dict[str, Any]]: ...
 
 
 class TransactionIntake:
     """Stores transactions. The homeserver is answered only when `accept` returns.
 
     `seen` is told of each event as soon as it is stored, ahead of its lane: for what must not wait behind messages
-    that cannot be delivered now. It must not block, and it may be told again.
+    that cannot be delivered now. It must not block, and it may be told again. `signals` take what is not stored.
     """
 
     def __init__(
@@ -89,6 +93,7 @@ class TransactionIntake:
         clock: Clock,
         echoes: Counter,
         seen: Callable[[Mapping[str, Any]], None],
+        signals: MatrixSignals,
         tasks: TaskOwner,
         faults: FaultPoints,
     ) -> None:
@@ -101,6 +106,8 @@ class TransactionIntake:
         self._clock = clock
         self._echoes = echoes
         self._seen = seen
+        self._signals = signals
+        self._passed = signals.positions.passed
         self._tasks = tasks
         self._faults = faults
 
@@ -120,6 +127,7 @@ class TransactionIntake:
         for event in txn.events:
             sender: str = event["sender"]
             room = RoomId(event["room_id"])
+            self._passed(event)
             if self._names.is_ours(sender):
                 self._echoes.inc()
                 continue
@@ -134,6 +142,8 @@ class TransactionIntake:
         self._faults.hit("intake.after_append")
         for event in events:
             self._seen(event)
+        if txn.ephemeral:
+            self._signals.take(txn.ephemeral)
 
 
 def _payload(event: dict[str, Any]) -> bytes:
@@ -166,6 +176,7 @@ class NetworkInbox:
         clock: Clock,
         tasks: TaskOwner,
         report: "StateSink",
+        live: RemoteSignals,
     ) -> None:
         self._network = network
         self._login = login
@@ -175,6 +186,7 @@ class NetworkInbox:
         self._clock = clock
         self._tasks = tasks
         self._report = report
+        self._live = live
 
     async def receive(
         self,
@@ -184,6 +196,8 @@ class NetworkInbox:
         state: Mapping[str, bytes] | None = None,
     ) -> list[Accepted]:
         """As `Inbox.receive`."""
+        if any(event.__class__ in LIVE for event in events):
+            return await self._receive_live(events, cursor, state)
         now = self._clock.now_ms()
         try:
             payloads = [encode(event) for event in events]
@@ -199,7 +213,27 @@ class NetworkInbox:
             writes.append(self._kv.write(CURSORS, cursor_name(self._network, self._login), cursor))
         for name, value in (state or {}).items():
             writes.append(self._kv.write(f"network:{self._network}", name, value))
-        return await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
+        accepted = await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
+        self._live.said(self._network, events)
+        return accepted
+
+    async def _receive_live(
+        self, events: Sequence[RemoteEvent], cursor: bytes | None, state: Mapping[str, bytes] | None
+    ) -> list[Accepted]:
+        """Typing and presence are worth nothing by the time a crash is over: they are not stored (entry 0)."""
+        lasting = [event for event in events if event.__class__ not in LIVE]
+        accepted: list[Accepted] = []
+        if lasting or cursor is not None or state:
+            accepted = await self.receive(lasting, cursor=cursor, state=state)
+        left = iter(accepted)
+        results = []
+        for event in events:
+            if event.__class__ in LIVE:
+                self._live.take(self._network, event)
+                results.append(Accepted(0))
+            else:
+                results.append(next(left))
+        return results
 
     def report(self, state: LoginState) -> None:
         """As `Inbox.report`."""

@@ -99,6 +99,15 @@ class MatrixSide(Protocol):
     async def kick(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
         """Kick as the bot. Not there is fine."""
 
+    async def ban(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Ban as the bot. Banned already is fine."""
+
+    async def unban(self, room: RoomId, user: UserId) -> None:
+        """Lift a ban as the bot. Not banned is fine."""
+
+    async def knock(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Let one of our users ask to be let in. Asked already, invited or joined is fine."""
+
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
 
@@ -130,6 +139,9 @@ class MatrixSide(Protocol):
 
     async def read(self, room: RoomId, user: UserId, event: EventId) -> None:
         """Move the user's read receipt."""
+
+    async def set_presence(self, user: UserId, presence: str, status: str | None) -> None:
+        """Say whether one of our users is there: `online`, `unavailable` or `offline`, with their own words."""
 
     async def upload(
         self, user: UserId, chunks: AsyncIterator[bytes], *, mime: str, name: str, size: int | None, key: str

@@ -18,6 +18,7 @@ class Names:
         self._users = users
         self._aliases = aliases
         self._prefixes = tuple(f"@{users.prefix(network)}" for network in sorted(networks))
+        self._prefix_of = {network: f"@{users.prefix(network)}" for network in networks}
         self._suffix = f":{server}"
         self._secret = secret
 
@@ -38,6 +39,10 @@ class Names:
     def is_ours(self, user: str) -> bool:
         """Whether a user id is the bot's or a ghost's, by its form alone."""
         return (user.startswith(self._prefixes) and user.endswith(self._suffix)) or user == self.bot
+
+    def is_ghost_of(self, user: str, network: NetworkId) -> bool:
+        """Whether a user id is that of a ghost of the network, by its form alone."""
+        return user.startswith(self._prefix_of[network]) and user.endswith(self._suffix) and user != self.bot
 
     def send_id(self, *parts: str) -> str:
         """A transaction id: the keyed hash of what makes the send unique, so the same send has the same id for ever."""

@@ -46,6 +46,12 @@ class NetworkOptions:
     """What the network is called; None for what its connector calls it."""
     relay: bool = True
     unknown: Unknown = Unknown.REPORT
+    eager: bool = False
+    """Whether everybody of a chat is in its rooms, and not only who speaks."""
+    leave_grace: float = 0.0
+    """Seconds that a ghost stays in a room when its person has left the chat."""
+    follow_removals: bool = False
+    """Whether who is thrown out of a chat on the network is thrown out of its rooms too."""
     provided_for: frozenset[str] = frozenset()
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
 

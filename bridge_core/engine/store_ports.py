@@ -1,7 +1,9 @@
 """What the engine needs of the stores: one owner per table, implemented in `store`."""
 
 from collections.abc import Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
+from enum import IntEnum
 from typing import Any, Protocol
 
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
@@ -102,11 +104,60 @@ class Ghosts(Protocol):
 class Memberships(Protocol):
     """Which of our own users are known to be joined where, so that no join is asked for twice."""
 
-    async def joined(self, room: RoomId) -> frozenset[UserId]:
-        """Our users joined to the room."""
+    async def joined(self, room: RoomId) -> AbstractSet[UserId]:
+        """Our users joined to the room, as they come and go: not to be kept over an await."""
 
     async def set(self, room: RoomId, user: UserId, joined: bool) -> None:
         """Remember."""
+
+
+class Wish(IntEnum):
+    """What a ghost's membership is to become. Stored: a number that was used keeps its meaning."""
+
+    NONE = 0
+    JOIN = 1
+    LEAVE = 2
+    RETURN = 3
+    """As JOIN, and a ban is lifted first."""
+    BAN = 4
+
+
+@dataclass(frozen=True, slots=True)
+class MemberWish:
+    """What is to become of one ghost in one room, not before `due` (milliseconds since 1970)."""
+
+    room: RoomId
+    user: UserId
+    wish: Wish
+    due: int
+    network: NetworkId
+    remote: RemoteUserId
+    name: str | None = None
+
+
+class MemberWishes(Protocol):
+    """Memberships still to be brought about. Written behind: what is settled after a put is stored after it."""
+
+    def put(self, wish: MemberWish) -> None:
+        """Insert or replace the wish for the ghost in the room; `Wish.NONE` removes it. Does not block."""
+
+    async def due(self, now: int, limit: int) -> list[MemberWish]:
+        """Wishes that are due, the oldest first."""
+
+    async def next_due(self) -> int | None:
+        """When the next one will be due; None when there is none."""
+
+    async def of_room(self, room: RoomId) -> dict[UserId, MemberWish]:
+        """All wishes for a room."""
+
+    async def of_wish(self, wish: Wish, limit: int) -> list[MemberWish]:
+        """At most `limit` wishes of one kind."""
+
+    async def sweep(self) -> None:
+        """Remove the rows of wishes that are none any more."""
+
+    async def count(self) -> int:
+        """How many there are."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +219,9 @@ class Stores(Protocol):
 
     @property
     def memberships(self) -> Memberships: ...
+
+    @property
+    def wishes(self) -> MemberWishes: ...
 
     @property
     def messages(self) -> Messages: ...

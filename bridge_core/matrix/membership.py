@@ -10,6 +10,7 @@ from bridge_core.matrix.homeserver import Homeserver
 __all__ = ["Membership"]
 
 _IN = frozenset({"join", "invite"})
+_BANNED = frozenset({"ban"})
 _KICKABLE = frozenset({"join", "invite", "knock"})
 
 
@@ -56,6 +57,29 @@ class Membership:
             await self._hs.post("rooms", room, "kick", content=content)
         except MatrixRejectedError:
             if await self._has(room, user, _KICKABLE, unknown=True):
+                raise
+
+    async def ban(self, room: RoomId, user: UserId, reason: str | None) -> None:
+        """Bans as the bot; banned already is fine."""
+        content = {"user_id": user, "reason": reason} if reason else {"user_id": user}
+        try:
+            await self._hs.post("rooms", room, "ban", content=content)
+        except MatrixRejectedError:
+            if not await self._has(room, user, _BANNED):
+                raise
+
+    async def unban(self, room: RoomId, user: UserId) -> None:
+        """Lifts a ban as the bot; not banned is fine."""
+        # Asked first: some servers take lifting a ban that is not there for a kick.
+        if await self._has(room, user, _BANNED, unknown=True):
+            await self._hs.post("rooms", room, "unban", content={"user_id": user})
+
+    async def knock(self, room: RoomId, user: UserId, reason: str | None) -> None:
+        """Asks to be let in, as one of our users; asked already, invited or joined is fine."""
+        try:
+            await self._hs.post("knock", room, user=user, content={"reason": reason} if reason else {})
+        except MatrixRejectedError:
+            if not await self._has(room, user, _KICKABLE):
                 raise
 
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:

@@ -103,6 +103,18 @@ class AppserviceSide:
         """Kick as the bot. Not there is fine."""
         await self._membership.kick(room, user, reason)
 
+    async def ban(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Ban as the bot. Banned already is fine."""
+        await self._membership.ban(room, user, reason)
+
+    async def unban(self, room: RoomId, user: UserId) -> None:
+        """Lift a ban as the bot. Not banned is fine."""
+        await self._membership.unban(room, user)
+
+    async def knock(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
+        """Let one of our users ask to be let in. Asked already, invited or joined is fine."""
+        await self._membership.knock(room, user, reason)
+
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
         return await self._rooms.ensure_room(spec)
@@ -149,6 +161,11 @@ class AppserviceSide:
     async def read(self, room: RoomId, user: UserId, event: EventId) -> None:
         """Move the user's read receipt."""
         await self._homeserver.post("rooms", room, "receipt", "m.read", event, user=user)
+
+    async def set_presence(self, user: UserId, presence: str, status: str | None) -> None:
+        """Say whether one of our users is there: `online`, `unavailable` or `offline`, with their own words."""
+        content = {"presence": presence, **({"status_msg": status} if status else {})}
+        await self._homeserver.put("presence", user, "status", user=user, content=content)
 
     async def upload(
         self, user: UserId, chunks: AsyncIterator[bytes], *, mime: str, name: str, size: int | None, key: str

@@ -28,6 +28,7 @@ from bridge_core.store.seal import Seal
 from bridge_core.store.sidecar import Sidecar
 from bridge_core.store.transactions import TransactionStore
 from bridge_core.store.users import UserStore
+from bridge_core.store.wishes import WishStore
 from bridge_core.store.writer import Writer
 
 _log = structlog.get_logger(__name__)
@@ -79,6 +80,7 @@ class Database:
         self._beating: asyncio.Task[None] | None = None
         self.ghosts = GhostStore(self.writer, self.reader, settings.cached)
         self.memberships = MembershipStore(self.writer, self.reader, settings.cached)
+        self.wishes = WishStore(self.writer, self.reader)
         self.messages = MessageStore(self.writer, self.reader, settings.cached)
         self.portals = PortalStore(self.writer, self.reader, self.messages)
         self.users = UserStore(self.writer, self.reader, seal)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Set as AbstractSet
+
 from sqlalchemy import select
 
 from bridge_core.api.ids import RoomId, UserId
@@ -17,10 +19,13 @@ class MembershipStore:
     def __init__(self, writer: Writer, reader: Reader, cached: int) -> None:
         self._writer = writer
         self._reader = reader
-        self._rooms: Lru[str, frozenset[UserId]] = Lru(max(cached // 10, 16))
+        self._rooms: Lru[str, set[UserId]] = Lru(max(cached // 10, 16))
 
-    async def joined(self, room: RoomId) -> frozenset[UserId]:
-        """Our users joined to the room."""
+    async def joined(self, room: RoomId) -> AbstractSet[UserId]:
+        """Our users joined to the room, as they come and go: not to be kept over an await."""
+        return await self._joined(room)
+
+    async def _joined(self, room: RoomId) -> set[UserId]:
         known = self._rooms.get(room)
         if known is not None:
             return known
@@ -32,15 +37,15 @@ class MembershipStore:
         )
         known = self._rooms.get(room)
         if known is None:
-            known = frozenset(UserId(user) for user in found)
+            known = {UserId(user) for user in found}
             self._rooms.put(room, known)
         return known
 
     async def set(self, room: RoomId, user: UserId, joined: bool) -> None:
         """Remember."""
-        known = await self.joined(room)
+        known = await self._joined(room)
         if (user in known) == joined:
             return
-        known = self._rooms.get(room) or known
-        self._rooms.put(room, known | {user} if joined else known - {user})
+        # Changed in place: a copy for each of 10,000 ghosts that enter a room would be a hundred million of them.
+        (known.add if joined else known.discard)(user)
         self._writer.behind().add("membership_put", (room, user, int(joined)))

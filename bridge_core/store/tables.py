@@ -187,6 +187,25 @@ membership = Table(
     sqlite_with_rowid=False,
 )
 
+member_wish = Table(
+    "member_wish",
+    metadata,
+    _text("room", key=True),
+    _text("user_id", key=True),
+    _number("wish", kind=SmallInteger),
+    _number("due"),
+    _text("network"),
+    _text("remote"),
+    _text("name", null=True),
+    sqlite_with_rowid=False,
+)
+"""Memberships of ghosts that are still to be brought about: a room that is as it should be has no row.
+
+A wish of 0 is none (any more), swept up later: so a put after a removal needs no order of statements.
+"""
+
+Index("member_wish_due", member_wish.c.due)
+
 bridge_user = Table(
     "bridge_user",
     metadata,

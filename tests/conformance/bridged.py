@@ -3,6 +3,7 @@
 import secrets
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from tests.conformance.homeservers import SERVER, Event, Homeserver, Human
 from tests.harness import InProcess
@@ -24,12 +25,14 @@ class Bridged:
     _free: list[str] = field(default_factory=lambda: list(reversed(ENTRANCES)))
 
     @classmethod
-    async def start(cls, homeserver: Homeserver, folder: Path, *, script: Script | None = None) -> "Bridged":
-        """Starts the bridge on a new database, with `echo` and the scripted network `net`."""
+    async def start(
+        cls, homeserver: Homeserver, folder: Path, *, script: Script | None = None, **options: Any
+    ) -> "Bridged":
+        """Starts the bridge on a new database, with `echo` and the scripted network `net`, which has these options."""
         script, human = script or Script(), await homeserver.human()
         networks = {
             "echo": {"type": "echo", "portals": list(ENTRANCES)},
-            "net": {"type": "scripted", "portals": list(ENTRANCES)},
+            "net": {"type": "scripted", "portals": list(ENTRANCES), **options},
         }
         bridge = InProcess(
             folder,

@@ -37,6 +37,12 @@ class Homeserver(Protocol):
     async def restart(self) -> None:
         """Stop and start."""
 
+    async def readers(self, human: "Human", room: str) -> dict[str, str]:
+        """Which event each user of a room has read last, as a member sees it."""
+
+    async def typists(self, human: "Human", room: str) -> set[str]:
+        """Who types in a room, as a member sees it."""
+
 
 class Human:
     """A raw client of one user. `id` and `call(method, path below /_matrix/client/v3, body)`."""
@@ -84,6 +90,29 @@ class Human:
         """Joins and returns the room's id."""
         answer = await self.call("POST", f"join/{quote(room_or_alias, safe='')}")
         return str(answer["room_id"])
+
+    async def read(self, room: str, event: str, kind: str = "m.read", **more: Any) -> None:
+        """Has read everything up to an event."""
+        await self.call("POST", f"rooms/{room}/receipt/{kind}/{quote(event, safe='')}", more)
+
+    async def type(self, room: str, milliseconds: int = 30_000) -> None:
+        """Begins to type, or (0) ends."""
+        content = {"typing": True, "timeout": milliseconds} if milliseconds else {"typing": False}
+        await self.call("PUT", f"rooms/{room}/typing/{quote(self.id)}", content)
+
+    async def be(self, presence: str, status: str | None = None) -> None:
+        """Sets the presence."""
+        content = {"presence": presence, **({"status_msg": status} if status is not None else {})}
+        await self.call("PUT", f"presence/{quote(self.id)}/status", content)
+
+    async def ephemeral(self, room: str) -> list[Event]:
+        """Typing and receipts of a room, by /sync (not on the fake)."""
+        # Synapse keeps the answer to a first sync for a while: each time another filter.
+        this = {"rooms": [room], "not_rooms": [f"!{secrets.token_hex(8)}:{SERVER}"], "timeline": {"limit": 1}}
+        only = quote(json.dumps({"room": this, "presence": {"types": []}}))
+        answer = await self.call("GET", f"sync?timeout=0&filter={only}")
+        found: list[Event] = answer["rooms"]["join"][room]["ephemeral"]["events"]
+        return found
 
     async def upload(self, data: bytes, mime: str, name: str) -> str:
         """Uploads a file and returns its mxc address."""
@@ -143,6 +172,12 @@ class _OnFake:
     async def restart(self) -> None:
         await self._fake.restart()
 
+    async def readers(self, human: Human, room: str) -> dict[str, str]:
+        return dict(self._fake.room(room).receipts)
+
+    async def typists(self, human: Human, room: str) -> set[str]:
+        return set(self._fake.room(room).typing)
+
 
 class _OnSynapse:
     """A real Synapse."""
@@ -161,6 +196,18 @@ class _OnSynapse:
 
     async def restart(self) -> None:
         await self._synapse.restart()
+
+    async def readers(self, human: Human, room: str) -> dict[str, str]:
+        read: dict[str, str] = {}
+        for edu in await human.ephemeral(room):
+            if edu["type"] == "m.receipt":
+                for event, kinds in edu["content"].items():
+                    read.update(dict.fromkeys(kinds.get("m.read", {}), event))
+        return read
+
+    async def typists(self, human: Human, room: str) -> set[str]:
+        typing = [edu["content"]["user_ids"] for edu in await human.ephemeral(room) if edu["type"] == "m.typing"]
+        return set(typing[-1]) if typing else set()
 
 
 @asynccontextmanager

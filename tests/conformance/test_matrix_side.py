@@ -80,6 +80,17 @@ class Received:
                 self.came.clear()
                 await self.came.wait()
 
+    async def membership(self, user: str, membership: str) -> dict[str, Any]:
+        """The pushed event that made a user's membership this."""
+        async with asyncio.timeout(20):
+            while True:
+                for txn in self.transactions:
+                    for event in txn.events:
+                        if event.get("state_key") == user and event["content"].get("membership") == membership:
+                            return event
+                self.came.clear()
+                await self.came.wait()
+
 
 class Asked(NoQueries):
     """Makes the room `#_asked...` when it is asked for."""
@@ -367,6 +378,63 @@ async def test_inviting_and_kicking_are_idempotent(at: Setting) -> None:
     await at.side.kick(room, user, "out")
     await at.side.kick(room, user)
     assert user not in await at.side.members(room)
+
+
+async def test_bans_are_idempotent(at: Setting) -> None:
+    """Banning who is banned, and lifting a ban that is not there, does nothing; nobody is thrown out by the latter."""
+    room = await at.room()
+    ghost, _ = await at.ghost()
+    await at.side.unban(room, ghost)
+    await at.side.join(room, ghost)
+    await at.side.unban(room, ghost)
+    assert ghost in await at.side.members(room)
+    await at.side.ban(room, ghost, "rude")
+    assert await at.side.state(room, "m.room.member", ghost) == {"membership": "ban", "reason": "rude"}
+    await at.side.ban(room, ghost)
+    assert (await at.side.state(room, "m.room.member", ghost) or {})["membership"] == "ban"
+    await at.side.unban(room, ghost)
+    await at.side.unban(room, ghost)
+    assert await at.side.state(room, "m.room.member", ghost) == {"membership": "leave"}
+    await at.side.join(room, ghost)
+
+
+async def test_a_ban_lifted_by_mistake_throws_nobody_out(at: Setting) -> None:
+    """The homeserver refuses to lift a ban that is not there."""
+    room = await at.room()
+    ghost, _ = await at.ghost()
+    await at.side.join(room, ghost)
+    with pytest.raises(MatrixRejectedError) as caught:
+        await at.side._homeserver.post("rooms", room, "unban", content={"user_id": ghost})
+    assert caught.value.status == 403
+    assert ghost in await at.side.members(room)
+
+
+async def test_ghosts_knock_where_rooms_take_knocks(at: Setting) -> None:
+    """Asking to be let in works where the join rule is knock, twice too, and is refused elsewhere."""
+    room = await at.side.ensure_room(RoomSpec(f"_knock_{secrets.token_hex(4)}", "Knock", join_rule="knock"))
+    ghost, _ = await at.ghost()
+    await at.side.knock(room, ghost, "please")
+    await at.side.knock(room, ghost, "please")
+    assert (await at.side.state(room, "m.room.member", ghost) or {})["membership"] == "knock"
+    await at.side.join(room, ghost)
+    await at.side.knock(room, ghost)
+    assert ghost in await at.side.members(room)
+    closed = await at.side.ensure_room(RoomSpec(f"_closed_{secrets.token_hex(4)}", "Closed"))
+    with pytest.raises(MatrixRejectedError):
+        await at.side.knock(closed, ghost)
+
+
+async def test_pushed_memberships_tell_what_was_before(at: Setting) -> None:
+    """What was there before a state event stands in `unsigned`: a kick and a lifted ban look the same without it."""
+    room = await at.room()
+    human = await at.homeserver.human()
+    await human.join(room)
+    await at.side.ban(room, UserId(human.id))
+    await at.side.unban(room, UserId(human.id))
+    left = await at.received.membership(human.id, "leave")
+    assert left["unsigned"]["prev_content"]["membership"] == "ban"
+    first = await at.received.membership(human.id, "join")
+    assert "prev_content" not in first["unsigned"]
 
 
 async def test_a_kick_without_power_is_refused(at: Setting) -> None:

@@ -171,6 +171,7 @@ class Events:
     """A transaction as the Matrix side hands it on."""
 
     def __init__(self, events: Iterable[dict[str, Any]], txn: str = "t", digest: bytes = b"d") -> None:
+        self.ephemeral: list[dict[str, Any]] = []
         self.id, self.digest, self.events = txn, digest, list(events)
 
 

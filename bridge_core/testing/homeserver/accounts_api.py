@@ -44,8 +44,31 @@ class AccountsApi:
             ("GET", f"{v3}/profile/{{user}}", self.profile),
             ("GET", f"{v3}/profile/{{user}}/{{field}}", self.profile),
             ("PUT", f"{v3}/profile/{{user}}/{{field}}", self.put_profile),
+            ("GET", f"{v3}/presence/{{user}}/status", self.presence),
+            ("PUT", f"{v3}/presence/{{user}}/status", self.put_presence),
         ):
             router.add_route(method, path, wrap(handler))
+
+    async def presence(self, request: web.Request) -> dict[str, Any]:
+        identify(self._world, request)
+        account = self._world.accounts.get(request.match_info["user"])
+        presence, status = account.presence if account is not None else ("offline", None)
+        return {"presence": presence, **({"status_msg": status} if status is not None else {})}
+
+    async def put_presence(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        body = await json_of(request)
+        if caller.user != request.match_info["user"]:
+            raise MatrixError(403, "M_UNKNOWN", "Cannot set presence state of another user")
+        presence, status = body.get("presence"), body.get("status_msg")
+        if presence not in {"online", "offline", "unavailable"}:
+            raise MatrixError(400, "M_UNKNOWN", "Invalid presence state")
+        account = self._world.accounts[caller.user]
+        if account.presence != (presence, status):
+            account.presence = (presence, status)
+            content = {"presence": presence, **({"status_msg": status} if status is not None else {})}
+            self._world.ephemeral({"type": "m.presence", "sender": caller.user, "content": content})
+        return {}
 
     async def versions(self, request: web.Request) -> dict[str, Any]:
         if "Authorization" in request.headers:

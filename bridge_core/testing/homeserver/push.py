@@ -65,9 +65,13 @@ class Pusher:
             self._work.set()
 
     def ephemeral(self, event: Event) -> None:
-        """Queues a typing or receipt event."""
-        room = self._world.rooms[event["room_id"]]
-        if self._world.appservice.ephemeral and self._room_interests(room.id):
+        """Queues a typing, receipt or presence event."""
+        if "room_id" in event:
+            interesting = self._room_interests(event["room_id"])
+        else:
+            rooms = (room for room in self._world.rooms.values() if room.membership(event["sender"]) == "join")
+            interesting = any(self._room_interests(room.id) for room in rooms)
+        if self._world.appservice.ephemeral and interesting:
             self._ephemeral.append(event)
             self._work.set()
 

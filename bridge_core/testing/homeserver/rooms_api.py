@@ -1,5 +1,6 @@
 """Endpoints of the fake about rooms: creation, directory, membership, state, typing, receipts."""
 
+import time
 from typing import Any
 
 from aiohttp import web
@@ -33,6 +34,7 @@ class RoomsApi:
             ("DELETE", f"{v3}/directory/room/{{alias}}", self.delete_alias),
             ("PUT", f"{v3}/directory/list/room/{{room}}", self.publish),
             ("POST", f"{v3}/join/{{room}}", self.join),
+            ("POST", f"{v3}/knock/{{room}}", self.knock),
             ("POST", f"{room}/join", self.join),
             ("POST", f"{room}/leave", self.leave),
             ("POST", f"{room}/invite", self.invite),
@@ -112,7 +114,17 @@ class RoomsApi:
         return await self._remove(request, "ban")
 
     async def unban(self, request: web.Request) -> dict[str, Any]:
-        return await self._remove(request, "leave")
+        caller, room = self._who_where(request)
+        body = await json_of(request)
+        self._world.unban(room, caller.user, str(body.get("user_id")), body.get("reason"))
+        return {}
+
+    async def knock(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        name = request.match_info["room"]
+        room = self._world.room(await self._resolve(name) if name.startswith("#") else name)
+        self._world.knock(room, caller.user, (await json_of(request)).get("reason"))
+        return {"room_id": room.id}
 
     async def joined_members(self, request: web.Request) -> dict[str, Any]:
         room = self._inside(request)[1]
@@ -155,20 +167,34 @@ class RoomsApi:
         caller, room = self._inside(request)
         if caller.user != request.match_info["user"]:
             raise forbidden("Cannot set another user's typing state")
+        before = frozenset(room.typing)
         if (await json_of(request)).get("typing"):
             room.typing.add(caller.user)
         else:
             room.typing.discard(caller.user)
-        content = {"user_ids": sorted(room.typing)}
-        self._world.ephemeral({"type": "m.typing", "room_id": room.id, "content": content})
+        if before != room.typing:
+            content = {"user_ids": sorted(room.typing)}
+            self._world.ephemeral({"type": "m.typing", "room_id": room.id, "content": content})
         return {}
 
     async def receipt(self, request: web.Request) -> dict[str, Any]:
         caller, room = self._inside(request)
-        event = request.match_info["event"]
-        room.receipts[caller.user] = event
-        content = {event: {request.match_info["receipt"]: {caller.user: {"ts": 1}}}}
-        self._world.ephemeral({"type": "m.receipt", "room_id": room.id, "content": content})
+        event, kind = request.match_info["event"], request.match_info["receipt"]
+        thread = (await json_of(request)).get("thread_id")
+        if kind not in {"m.read", "m.read.private", "m.fully_read"}:
+            raise MatrixError(400, "M_INVALID_PARAM", "Receipt type must be m.read, m.read.private or m.fully_read")
+        if kind == "m.fully_read" or event not in room.by_id:
+            return {}
+        places = {known["event_id"]: place for place, known in enumerate(room.timeline)}
+        last = room.receipts.get(caller.user) if kind == "m.read" and thread is None else None
+        if last is not None and places[last] >= places[event]:
+            return {}  # never backwards
+        if kind == "m.read":
+            room.receipts[caller.user] = event
+        data = {"ts": int(time.time() * 1000), **({"thread_id": thread} if thread is not None else {})}
+        if kind == "m.read" or caller.appservice:  # private ones reach only the service that owns the user
+            content = {event: {kind: {caller.user: data}}}
+            self._world.ephemeral({"type": "m.receipt", "room_id": room.id, "content": content})
         return {}
 
     async def _resolve(self, alias: str) -> str:

@@ -26,6 +26,7 @@ class Account:
     devices: dict[str, str] = field(default_factory=dict)
     displayname: str | None = None
     avatar_url: str | None = None
+    presence: tuple[str, str | None] = ("offline", None)
 
 
 @dataclass(slots=True)
@@ -102,6 +103,13 @@ class World:
         }
         if state_key is not None:
             event["state_key"] = state_key
+            before = room.current.get((event_type, state_key))
+            if before is not None:
+                event["unsigned"] = {
+                    "replaces_state": before["event_id"],
+                    "prev_content": before["content"],
+                    "prev_sender": before["sender"],
+                }
         if redacts is not None:
             event["redacts"] = redacts
         room.append(event)
@@ -228,8 +236,23 @@ class World:
             raise forbidden(f"You don't have permission to {action}")
         self.set_member(room, sender, user, membership, {"reason": reason} if reason else None)
 
+    def unban(self, room: FakeRoom, sender: str, user: str, reason: str | None = None) -> None:
+        """Lifts a ban."""
+        if room.membership(sender) == "join" and room.membership(user) != "ban":
+            raise MatrixError(403, "M_BAD_STATE", "Cannot unban user who was not banned")
+        self.remove(room, sender, user, "leave", reason)
+
+    def knock(self, room: FakeRoom, user: str, reason: str | None = None) -> None:
+        """Asks to be let in."""
+        membership = room.membership(user)
+        rule = (room.content("m.room.join_rules") or {}).get("join_rule", "invite")
+        if rule not in {"knock", "knock_restricted"} or membership in {"ban", "join", "invite"}:
+            raise forbidden("You don't have permission to knock")
+        if membership != "knock":
+            self.set_member(room, user, user, "knock", {"reason": reason} if reason else None)
+
     def ephemeral(self, event: Event) -> None:
-        """Passes a typing or receipt event on."""
+        """Passes a typing, receipt or presence event on."""
         self.on_ephemeral(event)
         self.wake()
 

@@ -128,7 +128,7 @@ async def test_commands_are_run_once(bridge: Harness) -> None:
     class Again:
         """The same events once more."""
 
-        id, digest = "again", b"again"
+        id, digest, ephemeral = "again", b"again", ()
 
     Again.events = events  # type: ignore[attr-defined]
     await bridge.running.engine.intake.accept(Again())  # type: ignore[arg-type]

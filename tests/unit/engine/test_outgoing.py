@@ -200,7 +200,8 @@ async def test_a_repeated_transaction_is_one_message(bridge: Harness, script: Sc
     class Again:
         """The same events in a transaction of another name."""
 
-        id, digest, events = "another", b"another", [event for body in bodies for event in body.get("events", [])]
+        id, digest, ephemeral = "another", b"another", ()
+        events = tuple(event for body in bodies for event in body.get("events", []))
 
     await bridge.running.engine.intake.accept(Again())
     balance = await _balance(bridge)

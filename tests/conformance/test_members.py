@@ -1,0 +1,228 @@
+"""Who comes and goes, on both sides: the same tests on a real Synapse and on FakeHomeserver."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bridge_core.api.content import Content, Plain
+from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteMembers, RemoteMessage, RemoteSender
+from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.testing.homeserver import FakeProfile
+from tests.conformance.homeservers import SERVER, Event, Homeserver, Human, fake, synapse
+from tests.harness import InProcess
+from tests.scripted import Script
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+BOT = f"@bridgebot:{SERVER}"
+CHATS = tuple(f"hall{number}" for number in range(40))
+
+
+@dataclass
+class Setting:
+    """A bridge with three networks: `lazy`, `slow` (lazy, with grace), and `eager`; a human; one script for each."""
+
+    bridge: InProcess
+    scripts: dict[str, Script]
+    human: Human
+    homeserver: Homeserver
+    used: int = 0
+
+    def chat(self) -> str:
+        """A configured chat that nobody has entered yet."""
+        self.used += 1
+        return CHATS[self.used - 1]
+
+    async def enter(self, network: str, chat: str) -> str:
+        """The human joins the room of a chat."""
+        return await self.human.join(f"#_{network}_{chat}:{SERVER}")
+
+    async def says(self, network: str, *events: RemoteEvent) -> None:
+        """The network tells of these, and the bridge has handled them."""
+        inbox = self.scripts[network].inbox
+        assert inbox is not None
+        await inbox.receive(events)
+        await self.bridge.settled()
+
+    async def talks(self, network: str, chat: str, who: RemoteSender) -> None:
+        """Somebody says something."""
+        await self.says(network, RemoteMessage(ChatId(chat), who, Content((Plain("hello"),))))
+
+    async def member(self, room: str, user: str) -> dict[str, Any]:
+        """A member event's content, empty where there is none."""
+        answer = await self.human.call("GET", f"rooms/{room}/state/m.room.member/{user}")
+        return {} if "errcode" in answer else dict(answer)
+
+    async def becomes(self, room: str, user: str, membership: str) -> Event:
+        """Wait until a user's membership in the room is this; the event that made it so."""
+        found: Event = await self.human.sees(
+            room, lambda e: e.get("state_key") == user and e["content"].get("membership") == membership
+        )
+        return found
+
+
+def person() -> RemoteSender:
+    """Somebody new."""
+    name = f"p{secrets.token_hex(4)}"
+    return RemoteSender(RemoteUserId(name), name.upper())
+
+
+def ghost(network: str, who: RemoteSender) -> str:
+    """Their ghost."""
+    return f"@_{network}_{who.id}:{SERVER}"
+
+
+@pytest_asyncio.fixture(
+    scope="module",
+    loop_scope="module",
+    params=["fake", "basic", pytest.param("synapse", marks=pytest.mark.server)],
+)
+async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
+    """One homeserver of each kind for all tests of this file."""
+    if request.param == "synapse":
+        folder = Path(tempfile.mkdtemp(prefix="mb-"))
+        async with synapse(folder) as server:
+            yield server
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        async with fake(FakeProfile() if request.param == "fake" else FakeProfile.basic()) as server:
+            yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Setting]:
+    """One bridge on it for all tests of this file."""
+    scripts = {name: Script() for name in ("lazy", "slow", "eager")}
+    human = await homeserver.human()
+    further: dict[str, dict[str, Any]] = {
+        "lazy": {"leave_grace": 0},
+        "slow": {"leave_grace": 3600},
+        "eager": {"leave_grace": 0, "members": "eager"},
+    }
+    bridge = InProcess(
+        tmp_path_factory.mktemp("bridge"),
+        {name: {"type": name, "portals": list(CHATS), **more} for name, more in further.items()},
+        address=homeserver.url,
+        port=homeserver.port,
+        tokens=(homeserver.as_token, homeserver.hs_token),
+        adapters=scripts,
+        permissions={human.id: "admin"},
+        limits={"membership_rate": 1000},
+    )
+    await bridge.start_bridge()
+    yield Setting(bridge, scripts, human, homeserver)
+    await bridge.stop_bridge()
+
+
+def joins(chat: str, *people: RemoteSender, by: RemoteSender | None = None) -> Sequence[RemoteMember]:
+    """They join."""
+    return [RemoteMember(ChatId(chat), who, Membership.JOIN, by) for who in people]
+
+
+async def test_lazy_rooms_hold_who_has_spoken(at: Setting) -> None:
+    """Who joins a chat of a lazy network is in its room from their first message on, and leaves with its person."""
+    chat, who = at.chat(), person()
+    room = await at.enter("lazy", chat)
+    await at.says("lazy", *joins(chat, who))
+    assert await at.member(room, ghost("lazy", who)) == {}
+    await at.talks("lazy", chat, who)
+    assert (await at.member(room, ghost("lazy", who)))["membership"] == "join"
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.LEAVE, reason="bye"))
+    left = await at.becomes(room, ghost("lazy", who), "leave")
+    assert (left["sender"], left["content"].get("reason")) == (ghost("lazy", who), "bye")
+    await at.talks("lazy", chat, who)
+    assert (await at.member(room, ghost("lazy", who)))["membership"] == "join"
+
+
+async def test_eager_rooms_hold_everybody(at: Setting) -> None:
+    """Who joins a chat of an eager network is in its room without a word, under their name, until they leave."""
+    chat, who = at.chat(), person()
+    room = await at.enter("eager", chat)
+    await at.says("eager", *joins(chat, who))
+    joined = await at.becomes(room, ghost("eager", who), "join")
+    assert joined["content"]["displayname"] == who.name
+    await at.says("eager", RemoteMember(ChatId(chat), who, Membership.LEAVE))
+    await at.becomes(room, ghost("eager", who), "leave")
+
+
+async def test_who_returns_in_time_has_not_left(at: Setting) -> None:
+    """With grace a leave shows only when it lasts: who comes back, or speaks, is there all the while."""
+    chat, back, speaks = at.chat(), person(), person()
+    room = await at.enter("slow", chat)
+    await at.talks("slow", chat, back)
+    await at.talks("slow", chat, speaks)
+    leaves = [RemoteMember(ChatId(chat), who, Membership.LEAVE) for who in (back, speaks)]
+    await at.says("slow", *leaves)
+    wishes = at.bridge.running.database.wishes
+    assert set(await wishes.of_room(room)) == {ghost("slow", back), ghost("slow", speaks)}  # type: ignore[arg-type]
+    await at.says("slow", *joins(chat, back))
+    await at.talks("slow", chat, speaks)
+    assert await wishes.of_room(room) == {}  # type: ignore[arg-type]
+    for who in (back, speaks):
+        members = [e for e in await at.human.timeline(room) if e.get("state_key") == ghost("slow", who)]
+        assert [e["content"]["membership"] for e in members if e["type"] == "m.room.member"][-1] == "join"
+
+
+async def test_kicks_bans_and_unbans_of_people(at: Setting) -> None:
+    """Who is kicked or banned there is kicked or banned by the bot, with who did it and why; an unban lets them in."""
+    chat, who, by = at.chat(), person(), person()
+    room = await at.enter("lazy", chat)
+    user = ghost("lazy", who)
+    await at.talks("lazy", chat, who)
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.KICK, by, "rude"))
+    kicked = await at.becomes(room, user, "leave")
+    assert (kicked["sender"], kicked["content"]["reason"]) == (BOT, f"{by.name}: rude")
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.BAN, by))
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.BAN, by))
+    assert (await at.member(room, user))["membership"] == "ban"
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.UNBAN, by))
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.UNBAN, by))
+    assert (await at.member(room, user))["membership"] == "leave"
+    await at.talks("lazy", chat, who)
+    assert (await at.member(room, user))["membership"] == "join"
+
+
+async def test_a_list_of_members_is_worked_off(at: Setting) -> None:
+    """After an outage the room is made like the list: who is new comes, who is missing goes, the others stay."""
+    chat, stays, goes, comes = at.chat(), person(), person(), person()
+    room = await at.enter("eager", chat)
+    await at.says("eager", RemoteMembers(ChatId(chat), (stays, goes)))
+    for who in (stays, goes):
+        await at.becomes(room, ghost("eager", who), "join")
+    await at.says("eager", RemoteMembers(ChatId(chat), (stays, comes)))
+    await at.becomes(room, ghost("eager", goes), "leave")
+    await at.becomes(room, ghost("eager", comes), "join")
+    assert (await at.member(room, ghost("eager", stays)))["membership"] == "join"
+
+
+async def test_a_list_of_members_takes_the_absent_out_of_lazy_rooms(at: Setting) -> None:
+    """In a lazy room the list brings nobody in, and takes out who has spoken and is there no more."""
+    chat, stays, goes, silent = at.chat(), person(), person(), person()
+    room = await at.enter("lazy", chat)
+    await at.talks("lazy", chat, stays)
+    await at.talks("lazy", chat, goes)
+    await at.says("lazy", RemoteMembers(ChatId(chat), (stays, silent)))
+    await at.becomes(room, ghost("lazy", goes), "leave")
+    assert (await at.member(room, ghost("lazy", stays)))["membership"] == "join"
+    assert await at.member(room, ghost("lazy", silent)) == {}
+
+
+async def test_knocks_from_the_network_are_shown(at: Setting) -> None:
+    """Who asks to be let in knocks where the room takes knocks; elsewhere the room is told, and counts it."""
+    chat, who = at.chat(), person()
+    room = await at.enter("lazy", chat)
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.KNOCK, reason="please"))
+    told = await at.human.sees(room, lambda e: e["sender"] == BOT and "asks to be let in" in str(e["content"]))
+    assert ghost("lazy", who) in told["content"]["body"]
+    matrix = at.bridge.running.matrix
+    await matrix.set_state(room, "m.room.join_rules", "", {"join_rule": "knock"}, matrix.bot)  # type: ignore[arg-type]
+    await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.KNOCK, reason="please"))
+    knocked = await at.becomes(room, ghost("lazy", who), "knock")
+    assert knocked["content"]["reason"] == "please"
