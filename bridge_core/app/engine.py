@@ -39,6 +39,7 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.outgoing import Outgoing
 from bridge_core.engine.permissions import Permissions
+from bridge_core.engine.polls import Polls
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
@@ -50,6 +51,7 @@ from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow, Stores
+from bridge_core.engine.threads import Threads
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
 from bridge_core.engine.wishes import Wishes
 from bridge_core.observe.metrics import Metrics
@@ -117,6 +119,7 @@ class Engine:
         self._ledger = LinkLedger(stores.kv, revocations, clock)
         self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
+        threads = Threads()
         self.conversion = conversion = Conversion(
             names,
             self.portals,
@@ -126,8 +129,9 @@ class Engine:
             matrix,
             Rendering(names, MediaCarrier(matrix, blobs, sources), limits),
             gate,
+            threads,
         )
-        incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, acts, clock, faults)
+        incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, acts, threads, clock, faults)
         self.to_matrix = Lanes(
             Direction.TO_MATRIX,
             journal,
@@ -151,9 +155,11 @@ class Engine:
             stores.messages,
             self.members,
             self.confirmations,
+            threads,
             limits,
             settings.reference_wait,
         )
+        Polls(self.translation, conversion, limits)
         self.room_events = RoomEvents(
             names,
             matrix,

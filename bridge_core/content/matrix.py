@@ -13,8 +13,9 @@ from bridge_core.content.addresses import is_event, user_ids
 from bridge_core.content.attachments import MEDIA_KINDS, parse_attachment
 from bridge_core.content.from_html import from_html
 from bridge_core.content.limits import LIMITS, ContentError, ContentLimitError, Limits
+from bridge_core.content.places import read_location
 from bridge_core.content.plain import from_plain
-from bridge_core.content.polls import parse_poll
+from bridge_core.content.polls import POLL_STARTS, parse_poll, read_poll
 
 
 class ParsedMessage(NamedTuple):
@@ -134,13 +135,13 @@ def _content(content: Mapping[str, object], limits: Limits, event_type: str, *, 
         captioned = isinstance(name, str) and name and name != body
         return Content(message_text(content, limits, reply=reply) if captioned else (), attachments=(attachment,))
     if msgtype == "m.location":
-        return Content(_location(content, limits))
+        return Content(_location(content, limits), location=read_location(content))
     if msgtype == "m.key.verification.request":
         raise ContentError("requests to verify a device are not passed on")
     text = parse_poll(content, limits) or message_text(content, limits, reply=reply)
     if not text:
         raise ContentError("the message has nothing that can be passed on")
-    return Content(text)
+    return Content(text, poll=read_poll(content, limits) if event_type in POLL_STARTS else None)
 
 
 def _location(content: Mapping[str, object], limits: Limits) -> RichText:

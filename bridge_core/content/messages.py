@@ -18,6 +18,7 @@ def message_content(
     reply_to: EventId | None = None,
     thread: EventId | None = None,
     replaces: EventId | None = None,
+    last: EventId | None = None,
     resolver: MentionResolver | None = None,
     notify: tuple[UserId, ...] = (),
 ) -> dict[str, object]:
@@ -37,7 +38,7 @@ def message_content(
         said = {"msgtype": msgtype}
         _add_text(said, text, resolver, notify)
     if reply_to is not None or thread is not None or replaces is not None:
-        return _related(said, reply_to, thread, replaces)
+        return related(said, reply_to, thread, replaces, last)
     return said
 
 
@@ -50,20 +51,36 @@ def media_content(
     reply_to: EventId | None = None,
     thread: EventId | None = None,
     replaces: EventId | None = None,
+    last: EventId | None = None,
     resolver: MentionResolver | None = None,
     notify: tuple[UserId, ...] = (),
 ) -> dict[str, object]:
     """The event content of an uploaded file, with its caption (MSC2530) when there is one.
 
     `uri` is its `mxc:` address, `file` the keys when it was encrypted; the rest is as for `message_content`. Stickers
-    are sent as images: `m.sticker` can have neither caption nor edit.
+    with a caption and those that replace something are sent as images: `m.sticker` can have neither.
     """
     said = attachment_content(attachment, uri, file)
     if caption:
         _add_text(said, caption, resolver, notify)
     else:
         said["m.mentions"] = {"user_ids": list(notify)} if notify else {}
-    return _related(said, reply_to, thread, replaces)
+    return related(said, reply_to, thread, replaces, last)
+
+
+def sticker_content(
+    attachment: Attachment,
+    uri: str,
+    *,
+    file: Mapping[str, object] | None = None,
+    reply_to: EventId | None = None,
+    thread: EventId | None = None,
+    last: EventId | None = None,
+) -> dict[str, object]:
+    """The content of an `m.sticker`: an uploaded picture and its name."""
+    said = attachment_content(attachment, uri, file)
+    del said["msgtype"], said["filename"]
+    return related({**said, "m.mentions": {}}, reply_to, thread, None, last)
 
 
 def relation(
@@ -95,16 +112,23 @@ def _add_text(
     said["m.mentions"] = {"user_ids": list(users)} if users else {}
 
 
-def _related(
-    said: dict[str, object], reply_to: EventId | None, thread: EventId | None, replaces: EventId | None
+def related(
+    said: dict[str, object],
+    reply_to: EventId | None,
+    thread: EventId | None,
+    replaces: EventId | None,
+    last: EventId | None = None,
 ) -> dict[str, object]:
+    """The content with what it refers to; as an edit it is its own new content, and for old clients the same again."""
     if replaces is not None:
-        edit = {**said, "body": f"* {said['body']}", "m.mentions": {}, "m.new_content": said}
+        edit = {**said, "m.mentions": {}, "m.new_content": said}
+        if "body" in said:
+            edit["body"] = f"* {said['body']}"
         if "formatted_body" in said:
             edit["formatted_body"] = f"* {said['formatted_body']}"
         edit["m.relates_to"] = {"rel_type": "m.replace", "event_id": replaces}
         return edit
-    relates = relation(reply_to, thread)
+    relates = relation(reply_to, thread, last=last)
     if relates is not None:
         said["m.relates_to"] = relates
     return said

@@ -1,14 +1,16 @@
 """Fits what goes to a network to what its chat can carry, and tells the sender what was left out."""
 
+from dataclasses import replace
 from typing import Any, Final
 from zlib import crc32
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, RoomId
-from bridge_core.api.matrix import MatrixOutgoing, MatrixReaction
-from bridge_core.api.network import Capabilities, Client
+from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing, MatrixReaction
+from bridge_core.api.network import Capabilities
 from bridge_core.engine.enforcement import REFUSALS, Fit, too_many
+from bridge_core.engine.networks import Speaker
 from bridge_core.engine.ports import Write
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Messages, PortalRow
@@ -29,12 +31,15 @@ class Carrying:
         self._limited: set[int] = set()
         """Portals whose chats limit reactions."""
 
-    async def fitted(self, portal: PortalRow, client: Client, message: MatrixOutgoing) -> MatrixOutgoing:
+    async def fitted(self, portal: PortalRow, speaker: Speaker, message: MatrixOutgoing) -> MatrixOutgoing:
         """The message as the chat can carry it. What it shows less is told the sender, once per room.
 
         Raises RejectedError and UnsupportedError in words for the sender.
         """
-        can = client.capabilities(portal.chat)
+        can = speaker.client.capabilities(portal.chat)
+        if speaker.relayed and isinstance(message, MatrixMessage) and message.content.mentions_all:
+            # The relay may be allowed there what its users are not: to call everybody.
+            message = replace(message, content=replace(message.content, mentions_all=False))
         fit = Fit(can, self._clock.now_ms())
         fitted = fit.fitted(message)
         if can.max_reactions is not None:

@@ -1,21 +1,25 @@
 """What each remote event becomes on Matrix: the final requests, before anything is sent."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
+from bridge_core.api.content import Content
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import (
     RemoteEdit,
     RemoteEvent,
     RemoteGap,
     RemoteMessage,
+    RemotePollEnd,
     RemoteReaction,
     RemoteRedaction,
     RemoteRename,
     RemoteSender,
+    RemoteVote,
 )
-from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.engine import requests
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
@@ -24,10 +28,11 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.payload import BotNotice, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
-from bridge_core.engine.rendering import Rendering
+from bridge_core.engine.rendering import Place, Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.store_ports import GhostRow, MessageRow, Messages, PortalRow
+from bridge_core.engine.threads import Threads
 
 Referring = RemoteEdit | RemoteRedaction | RemoteReaction
 _MESSAGE: Final = "m.room.message"
@@ -46,6 +51,19 @@ class NothingToDo(BridgeError):  # noqa: N818 - not a failure: the event ends he
     """The event has no effect on Matrix; the text says why, for the admin."""
 
 
+@dataclass(frozen=True, slots=True)
+class Scene:
+    """What is needed to do something to a message: the ghost, the rooms that refuse it and why, the message's events.
+
+    `first` are the first events of the message by room; `txn` makes the id of a send of some kind into a room.
+    """
+
+    ghost: GhostRow
+    refused: Mapping[RoomId, str]
+    first: Mapping[RoomId, MessageRow]
+    txn: Callable[[str, RoomId], str]
+
+
 class Conversion:
     """Converts remote events. Rooms and ghosts that are missing are made on the way: both are idempotent."""
 
@@ -59,6 +77,7 @@ class Conversion:
         matrix: MatrixSide,
         rendering: Rendering,
         gate: Gate,
+        threads: Threads,
     ) -> None:
         self._names = names
         self._portals = portals
@@ -68,6 +87,7 @@ class Conversion:
         self._matrix = matrix
         self._rendering = rendering
         self._gate = gate
+        self._threads = threads
         self._converters: dict[type, Converter] = {
             RemoteMessage: self._message,
             BotNotice: self._said,
@@ -118,6 +138,8 @@ class Conversion:
             return
         if isinstance(event, RemoteMessage | RemoteEdit):
             await self._rendering.finished(event.content)
+        elif isinstance(event, RemoteReaction) and event.picture is not None:
+            await self._rendering.finished(Content((event.picture,)))
 
     async def _portal(self, entry: Entry, chat: ChatId, receiver: LoginId | None) -> PortalRow:
         key = PortalKey(NetworkId(entry.network), chat, receiver)
@@ -170,13 +192,15 @@ class Conversion:
                 continue
             reply = await self._event_in(portal, event.reply_to, room)
             thread = await self._event_in(portal, event.thread, room)
-            contents = await self._rendering.parts(
-                portal.network, ghost.user, _upload_key(entry), event.content, reply_to=reply, thread=thread
+            place = Place(reply, thread, self._threads.last(room, thread))
+            parts = await self._rendering.parts(
+                portal.network, ghost.user, _upload_key(entry), event.content, place, event.profile
             )
-            for part, content in enumerate(contents):
-                txn = self._txn(portal, event.sender.id, identity, part, "message", room)
-                request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, content, ts=timestamp)
-                out.append(Prepared(request, portal.id, identity, part, event.sender.id, timestamp))
+            for number, part in enumerate(parts):
+                txn = self._txn(portal, event.sender.id, identity, number, "message", room)
+                request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)
+                made = Prepared(request, portal.id, identity, number, event.sender.id, timestamp)
+                out.append(made if thread is None else replace(made, thread=thread))
         if not out:
             raise NothingToDo("nothing to show")
         return out
@@ -212,17 +236,17 @@ class Conversion:
                 out.append(requests.refused(room, refused[room]))
                 continue
             replaces = [row.event for row in there]
-            contents = await self._rendering.parts(
-                portal.network, ghost.user, _upload_key(entry), event.content, replaces=replaces
+            parts = await self._rendering.parts(
+                portal.network, ghost.user, _upload_key(entry), event.content, Place(replaces=replaces)
             )
-            for part, content in enumerate(contents):
-                txn = self._txn(portal, event.sender.id, identity, part, "edit", room)
-                request = requests.build(room, _MESSAGE, txn, ghost.user, ghost.device, content, ts=timestamp)
+            for number, part in enumerate(parts):
+                txn = self._txn(portal, event.sender.id, identity, number, "edit", room)
+                request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)
                 # What the message has now more than before belongs to it from here on.
-                further = there[-1].part + 1 + part - len(there)
+                further = there[-1].part + 1 + number - len(there)
                 out.append(
                     Prepared(request)
-                    if part < len(there)
+                    if number < len(there)
                     else Prepared(request, portal.id, event.target, further, event.sender.id, timestamp)
                 )
         return out
@@ -268,11 +292,43 @@ class Conversion:
                 )
                 out.append(Prepared(request))
                 continue
-            relation = {"m.relates_to": {"rel_type": "m.annotation", "event_id": first.event, "key": event.key}}
+            relation = await self._annotation(entry, event, ghost, first)
             request = requests.build(room, "m.reaction", txn, ghost.user, ghost.device, relation, ts=event.timestamp)
             timestamp = event.timestamp or entry.received_at
             out.append(Prepared(request, portal.id, reaction, 0, event.sender.id, timestamp))
         return out
+
+    async def _annotation(
+        self, entry: Entry, event: RemoteReaction, ghost: GhostRow, target: MessageRow
+    ) -> dict[str, Any]:
+        picture = None
+        if event.picture is not None:
+            picture = await self._rendering.uploaded(event.picture, ghost.user, f"{_upload_key(entry)}.reaction")
+        relation = {"rel_type": "m.annotation", "event_id": target.event, "key": picture or event.key}
+        content: dict[str, Any] = {"m.relates_to": relation}
+        if picture is not None:
+            content["shortcode"] = content["com.beeper.reaction.shortcode"] = event.key
+        return content
+
+    async def scene(self, entry: Entry, event: RemoteVote | RemotePollEnd) -> "Scene":
+        """Who does something to which message where: with the ghost ready. Raises NothingToDo, and as `requests`."""
+        portal = await self._portal(entry, event.chat, event.receiver)
+        rows = await self._targets(portal, event.target)
+        ghost, refused = await self._ghost(portal, event.sender)
+        first: dict[RoomId, MessageRow] = {}
+        for row in sorted(rows, key=lambda row: -row.part):
+            if row.room in portal.rooms:
+                first[row.room] = row
+        identity = self._identity(entry, event.id)
+
+        def txn(kind: str, room: RoomId) -> str:
+            return self._txn(portal, event.sender.id, identity, 0, kind, room)
+
+        return Scene(ghost, refused, first, txn)
+
+    async def bot(self) -> tuple[UserId, str | None]:
+        """The bot and its device."""
+        return self._matrix.bot, await self._device()
 
     async def _gap(self, entry: Entry, event: RemoteGap) -> list[Prepared]:
         portal = self._portals.get(PortalKey(NetworkId(entry.network), event.chat, event.receiver))

@@ -17,6 +17,7 @@ from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, Sen
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
 from bridge_core.engine.store_ports import Messages
+from bridge_core.engine.threads import Threads
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class Incoming:
         messages: Messages,
         conversion: Conversion,
         acts: Acts,
+        threads: Threads,
         clock: Clock,
         faults: FaultPoints,
     ) -> None:
@@ -41,6 +43,7 @@ class Incoming:
         self._messages = messages
         self._conversion = conversion
         self._acts = acts
+        self._threads = threads
         self._clock = clock
         self._faults = faults
 
@@ -111,6 +114,8 @@ class Incoming:
                 outcome, reason = Outcome.REJECTED, str(error)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
             else:
+                if item.thread and event is not None:
+                    self._threads.said(request.room, EventId(item.thread), event)
                 if item.message is not None and event is not None:
                     writes = (
                         self._messages.write(

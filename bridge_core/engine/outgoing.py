@@ -195,7 +195,7 @@ class Outgoing:
                 raise NotConnectedError(f"{network.id} is not connected")
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
-        message = await self._carrying.fitted(portal, speaker.client, message)
+        message = await self._carrying.fitted(portal, speaker, message)
         room = RoomId(entry.lane)
         if not speaker.relayed:
             relayed = self._confirmations.relayed_by(room, sender.id)

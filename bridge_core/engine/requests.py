@@ -30,6 +30,8 @@ class Prepared:
     timestamp: int = 0
     refused: str = ""
     act: str = ""
+    thread: str = ""
+    """The root of the thread that it is said in."""
 
 
 def refused(room: RoomId, reason: str) -> Prepared:
@@ -77,6 +79,7 @@ def encode(prepared: Prepared) -> bytes:
         prepared.timestamp,
         prepared.refused,
         prepared.act,
+        prepared.thread,
     ]
     return orjson.dumps(head) + b"\n" + request.body
 

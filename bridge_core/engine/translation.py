@@ -1,10 +1,10 @@
 """Matrix events to the neutral messages that adapters send."""
 
-from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, fields, is_dataclass, replace
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from bridge_core.api.content import Content, Mention, Node, Plain, RichText
+from bridge_core.api.content import Content, Mention, Node, Picture, Plain, RichText
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.ids import EventId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import (
@@ -16,15 +16,20 @@ from bridge_core.api.matrix import (
     MatrixSender,
     MessageRef,
 )
+from bridge_core.content.addresses import is_mxc
 from bridge_core.content.limits import Limits
 from bridge_core.content.matrix import parse_message
+from bridge_core.content.polls import POLL_STARTS
+from bridge_core.content.tree import changed, nodes_of
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.store_ports import MessageRow, Messages, PortalRow
+from bridge_core.engine.threads import Threads
 
-MESSAGE_TYPES: Final = ("m.room.message", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start")
+MESSAGE_TYPES: Final = ("m.room.message", "m.sticker", *POLL_STARTS)
+_MOST_MENTIONS: Final = 50
 
 Translator = Callable[[Mapping[str, Any], PortalRow, MatrixSender], Awaitable[MatrixOutgoing | None]]
 """Makes of an event what it says to a portal's chat; None when that is nothing (it refers to what never crossed).
@@ -55,6 +60,7 @@ class Translation:
         messages: Messages,
         members: Members,
         confirmations: Confirmations,
+        threads: Threads,
         limits: Limits,
         reference_wait: float,
     ) -> None:
@@ -63,6 +69,7 @@ class Translation:
         self._messages = messages
         self._members = members
         self._confirmations = confirmations
+        self._threads = threads
         self._limits = limits
         self._reference_wait = reference_wait
         self._kinds: dict[str, Kind] = {
@@ -109,26 +116,30 @@ class Translation:
         room, event_id, timestamp = RoomId(event["room_id"]), EventId(event["event_id"]), timestamp_of(event)
         parsed = parse_message(event["content"], self._limits, event_type=event["type"])
         content = await self._with_people(parsed.content)
+        if parsed.mentions or parsed.mentions_room:
+            named = await self._named(room, parsed.mentions)
+            content = replace(content, mentions=named, mentions_all=parsed.mentions_room)
         if parsed.replaces is not None:
-            row = await self._row(room, parsed.replaces, portal, must=True)
+            row = await self.row(room, parsed.replaces, portal, must=True)
             if row is None:
                 return None
             if row.sender != sender.id:
                 raise RejectedError("only the author can edit a message")
-            target = await self._ref(row)
+            target = await self.ref(row)
             return MatrixEdit(room, event_id, portal.chat, sender, target, content, timestamp)
         reply = thread = None
         if parsed.reply_to is not None:
             reply = await self._reference(room, parsed.reply_to, portal)
         if parsed.thread is not None:
             thread = await self._reference(room, parsed.thread, portal)
+            self._threads.said(room, parsed.thread, event_id)
         return MatrixMessage(room, event_id, portal.chat, sender, content, timestamp, reply, thread)
 
     async def _redaction(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
     ) -> MatrixRedaction | None:
         redacts, room = redacted_by(event), RoomId(event["room_id"])
-        row = await self._row(room, redacts, portal, must=True) if redacts is not None else None
+        row = await self.row(room, redacts, portal, must=True) if redacts is not None else None
         if row is None:
             return None
         reason = event["content"].get("reason")
@@ -137,7 +148,7 @@ class Translation:
             EventId(event["event_id"]),
             portal.chat,
             sender,
-            await self._ref(row),
+            await self.ref(row),
             timestamp_of(event),
             reason if isinstance(reason, str) else None,
         )
@@ -152,14 +163,29 @@ class Translation:
         room = RoomId(event["room_id"])
         if not isinstance(target, str) or not isinstance(key, str) or not 0 < len(key) <= 255:
             return None
-        row = await self._row(room, EventId(target), portal, must=True)
+        picture = None
+        if is_mxc(key):
+            name = event["content"].get("shortcode", event["content"].get("com.beeper.reaction.shortcode"))
+            picture = Picture(name[:100] if isinstance(name, str) else "", key)
+        row = await self.row(room, EventId(target), portal, must=True)
         if row is None:
             return None
         return MatrixReaction(
-            room, EventId(event["event_id"]), portal.chat, sender, await self._ref(row), key, timestamp_of(event)
+            room,
+            EventId(event["event_id"]),
+            portal.chat,
+            sender,
+            await self.ref(row),
+            key,
+            timestamp_of(event),
+            picture=picture,
         )
 
-    async def _row(self, room: RoomId, event: EventId, portal: PortalRow, *, must: bool = False) -> MessageRow | None:
+    async def row(self, room: RoomId, event: EventId, portal: PortalRow, *, must: bool = False) -> MessageRow | None:
+        """What an event is in a portal; None for what never crossed.
+
+        While it is on its way this waits; with `must` it then raises TransientError, so that the lane tries again.
+        """
         waiting = self._confirmations.of_event(room, event)
         if waiting is not None:
             # What it refers to is still in flight: its remote id comes with the proof of its arrival.
@@ -172,10 +198,11 @@ class Translation:
         return None
 
     async def _reference(self, room: RoomId, event: EventId, portal: PortalRow) -> MessageRef:
-        row = await self._row(room, event, portal)
-        return MessageRef(None, event) if row is None else await self._ref(row)
+        row = await self.row(room, event, portal)
+        return MessageRef(None, event) if row is None else await self.ref(row)
 
-    async def _ref(self, row: MessageRow) -> MessageRef:
+    async def ref(self, row: MessageRow) -> MessageRef:
+        """A message as adapters are told of it."""
         # No excerpt: what the replier may see of an earlier message is not known here for sure (CVE-2024-32000,
         # CVE-2024-39691), and a quote that leaks cannot be taken back.
         matrix = remote = None
@@ -186,16 +213,36 @@ class Translation:
         message = None if row.message.startswith("~") else MessageId(row.message)
         return MessageRef(message, row.event, remote_sender=remote, matrix_sender=matrix, timestamp=row.timestamp)
 
+    async def _named(self, room: RoomId, users: Sequence[UserId]) -> tuple[Mention, ...]:
+        """The people that a message is to notify, ghosts as who they are on the network."""
+        found = []
+        for user in users[:_MOST_MENTIONS]:
+            ghost = await self._ghosts.by_user(user) if self._names.is_ours(user) else None
+            if ghost is not None:
+                found.append(Mention(ghost.name or ghost.remote, ghost.remote, user))
+            elif not self._names.is_ours(user):
+                known = self._members.known(room, user)
+                found.append(Mention(known.name if known else user[1:].partition(":")[0], None, user))
+        return tuple(found)
+
     async def _with_people(self, content: Content) -> Content:
         if len(content.text) == 1 and isinstance(content.text[0], Plain):
             return content
-        people: dict[UserId, RemoteUserId] = {}
-        for mention in _mentions(content.text):
-            if mention.matrix is not None and self._names.is_ours(mention.matrix):
+        people: dict[UserId | None, RemoteUserId] = {}
+        for mention in nodes_of(content.text):
+            if isinstance(mention, Mention) and mention.matrix is not None and self._names.is_ours(mention.matrix):
                 ghost = await self._ghosts.by_user(mention.matrix)
                 if ghost is not None:
                     people[mention.matrix] = ghost.remote
-        return replace(content, text=_renamed(content.text, people)) if people else content
+        if not people:
+            return content
+
+        def known(node: Node) -> RichText | None:
+            if not isinstance(node, Mention) or node.matrix not in people:
+                return None
+            return (replace(node, remote=people[node.matrix]),)
+
+        return replace(content, text=changed(content.text, known))
 
 
 def redacted_by(event: Mapping[str, Any]) -> EventId | None:
@@ -205,39 +252,6 @@ def redacted_by(event: Mapping[str, Any]) -> EventId | None:
 
 
 def timestamp_of(event: Mapping[str, Any]) -> int:
+    """When its homeserver says that it was sent, in milliseconds; 0 when it does not say."""
     value = event.get("origin_server_ts")
     return value if isinstance(value, int) else 0
-
-
-def _mentions(nodes: RichText) -> list[Mention]:
-    found: list[Mention] = []
-    stack: list[Any] = list(nodes)
-    while stack:
-        node = stack.pop()
-        if isinstance(node, Mention):
-            found.append(node)
-        elif isinstance(node, tuple):
-            stack.extend(node)
-        elif is_dataclass(node):
-            stack.extend(value for field in fields(node) if isinstance(value := getattr(node, field.name), tuple))
-    return found
-
-
-def _renamed(nodes: RichText, people: Mapping[UserId, RemoteUserId]) -> RichText:
-    # The tree is at most `Limits.depth` deep: it was made by the content parser.
-    return tuple(_rename(node, people) for node in nodes)
-
-
-def _rename(node: Node, people: Mapping[UserId, RemoteUserId]) -> Node:
-    if isinstance(node, Mention):
-        return replace(node, remote=people[node.matrix]) if node.matrix is not None and node.matrix in people else node
-    changed: dict[str, Any] = {}
-    for field in fields(node):
-        value = getattr(node, field.name)
-        if isinstance(value, tuple):
-            changed[field.name] = _nested(value, people)
-    return replace(node, **changed) if changed else node
-
-
-def _nested(value: tuple[Any, ...], people: Mapping[UserId, RemoteUserId]) -> tuple[Any, ...]:
-    return tuple(_nested(item, people) if isinstance(item, tuple) else _rename(item, people) for item in value)

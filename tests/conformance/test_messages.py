@@ -1,21 +1,49 @@
 """What messages may hold, both ways: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
+import re
 import shutil
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from bridge_core.api.ids import MessageId
+from bridge_core.api.content import (
+    Content,
+    Location,
+    MediaKind,
+    Mention,
+    Picture,
+    Plain,
+    Poll,
+    PollAnswer,
+    Profile,
+)
+from bridge_core.api.events import (
+    RemoteEvent,
+    RemoteMessage,
+    RemotePollEnd,
+    RemoteReaction,
+    RemoteSender,
+    RemoteVote,
+)
+from bridge_core.api.ids import ChatId, EventId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixOutgoing
 from bridge_core.api.network import Attempt, Capabilities, Level, Sent
+from bridge_core.content.plain import to_plain
 from bridge_core.testing.homeserver import FakeProfile
 from tests.able import AbleScript
-from tests.conformance.bridged import Bridged
-from tests.conformance.homeservers import Homeserver, fake, synapse
+from tests.conformance.bridged import BOT, Bridged
+from tests.conformance.homeservers import SERVER, Event, Homeserver, fake, synapse
+
+UNSTABLE = "org.matrix.msc3381.poll."
+TEA = (PollAnswer("y", "Yes"), PollAnswer("n", "No"))
+ANNA, BOB = RemoteSender(RemoteUserId("anna"), "Anna"), RemoteSender(RemoteUserId("bob"), "Bob")
+ANNA_GHOST, BOB_GHOST = f"@_net_anna:{SERVER}", f"@_net_bob:{SERVER}"
+PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256))
+HTML = "org.matrix.custom.html"
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -60,6 +88,42 @@ async def sent(at: Bridged, number: int) -> Any:
     """The message with this number of those that the network was sent in this test."""
     await at.bridge.until(lambda: len(at.script.sent) > number, timeout=20)
     return at.script.sent[number][1]
+
+
+async def entered(at: Bridged) -> tuple[str, ChatId]:
+    """A chat of the scripted network that the human has entered: its room and itself."""
+    chat = at.chat()
+    return await at.enter("net", chat), ChatId(chat)
+
+
+async def hear(at: Bridged, *events: RemoteEvent) -> None:
+    """The network says it."""
+    assert at.script.inbox is not None
+    await at.script.inbox.receive(events)
+
+
+def said(chat: ChatId, content: Content, identity: MessageId | None = None, **more: Any) -> RemoteMessage:
+    """A message of Anna's."""
+    return RemoteMessage(chat, ANNA, content, identity, **more)
+
+
+def by(sender: str, msgtype: str | None = None) -> Callable[[Event], bool]:
+    """Whether an event is a message of somebody, of some kind."""
+    return lambda event: (
+        event["sender"] == sender
+        and event["type"] == "m.room.message"
+        and (msgtype is None or event["content"].get("msgtype") == msgtype)
+    )
+
+
+async def chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+async def remote_id(at: Bridged, room: str, event: str) -> MessageId:
+    """What the network calls an event."""
+    rows = await at.bridge.running.database.messages.by_event(RoomId(room), EventId(event))
+    return rows[0].message
 
 
 async def test_what_the_chat_does_not_have_is_refused_in_words(at: Bridged) -> None:
@@ -107,3 +171,199 @@ async def test_a_person_puts_only_so_many_reactions_on_a_message(at: Bridged) ->
     assert (await sent(at, 4)).key == "🍋"
     kinds = [type(message).__name__ for _, message in at.script.sent]
     assert kinds == ["MatrixMessage", "MatrixReaction", "MatrixReaction", "MatrixRedaction", "MatrixReaction"]
+
+
+async def test_polls_of_matrix_cross_with_votes_and_end(at: Bridged) -> None:
+    """A poll is one on the network, in both forms that clients write; so are votes, taken back too, and its end."""
+    room = await at.enter("net")
+    unstable = {
+        "question": {"org.matrix.msc1767.text": "Tea?"},
+        "answers": [{"id": "y", "org.matrix.msc1767.text": "Yes"}, {"id": "n", "org.matrix.msc1767.text": "No"}],
+        "kind": "org.matrix.msc3381.poll.undisclosed",
+        "max_selections": 1,
+    }
+    stable = {
+        "question": {"m.text": [{"body": "Tea?"}]},
+        "answers": [{"m.id": "y", "m.text": [{"body": "Yes"}]}, {"m.id": "n", "m.text": [{"body": "No"}]}],
+        "kind": "m.undisclosed",
+        "max_selections": 1,
+    }
+    begun = UNSTABLE + "start"
+    poll = await at.human.send_event(room, {begun: unstable}, begun)
+    await at.human.send_event(room, {"m.poll": stable, "m.text": [{"body": "Tea?"}]}, "m.poll.start")
+    relation = {"m.relates_to": {"rel_type": "m.reference", "event_id": poll}}
+    vote = {**relation, UNSTABLE + "response": {"answers": ["y", "y"]}}
+    await at.human.send_event(room, vote, UNSTABLE + "response")
+    await at.human.send_event(room, {**relation, "m.selections": []}, "m.poll.response")
+    end = {**relation, UNSTABLE + "end": {}, "org.matrix.msc1767.text": "Yes won"}
+    await at.human.send_event(room, end, UNSTABLE + "end")
+    first, second = (await sent(at, 0)), (await sent(at, 1))
+    assert first.content.poll == second.content.poll == Poll("Tea?", TEA, 1, False)
+    assert to_plain(first.content.text) == "Tea?\n1. Yes\n2. No"
+    votes = [await sent(at, 2), await sent(at, 3)]
+    assert [vote.answers for vote in votes] == [("y",), ()]
+    ended = await sent(at, 4)
+    assert (type(ended).__name__, ended.text) == ("MatrixPollEnd", "Yes won")
+    assert {about.target.event_id for about in (*votes, ended)} == {poll}
+
+
+async def test_polls_of_the_network_cross_with_votes_and_end(at: Bridged) -> None:
+    """What clients see is a poll of the ghost, a vote of the ghost that votes, and an end by who may end it."""
+    room, chat = await entered(at)
+    await hear(at, said(chat, Content(poll=Poll("Tea?", TEA)), MessageId("p1")))
+    poll = await at.human.sees(room, lambda e: e["type"] == UNSTABLE + "start")
+    assert poll["sender"] == ANNA_GHOST
+    start = poll["content"][UNSTABLE + "start"]
+    assert [answer["id"] for answer in start["answers"]] == ["y", "n"]
+    assert (start["question"]["org.matrix.msc1767.text"], start["max_selections"]) == ("Tea?", 1)
+    assert poll["content"]["org.matrix.msc1767.text"] == "Tea?\n1. Yes\n2. No"
+    assert poll["content"]["m.poll"]["answers"][1] == {"m.id": "n", "m.text": [{"body": "No"}]}
+    await hear(at, RemoteVote(chat, BOB, MessageId("p1"), ("n",)), RemotePollEnd(chat, BOB, MessageId("p1"), "No won"))
+    vote = await at.human.sees(room, lambda e: e["type"] == UNSTABLE + "response")
+    assert (vote["sender"], vote["content"][UNSTABLE + "response"]) == (BOB_GHOST, {"answers": ["n"]})
+    end = await at.human.sees(room, lambda e: e["type"] == UNSTABLE + "end")
+    assert end["sender"] == BOT, "only who began it, or who may redact, can end a poll"
+    for event in (vote, end):
+        assert event["content"]["m.relates_to"] == {"rel_type": "m.reference", "event_id": poll["event_id"]}
+    relation = {"m.relates_to": {"rel_type": "m.reference", "event_id": poll["event_id"]}}
+    await at.human.send_event(room, {**relation, UNSTABLE + "response": {"answers": ["y"]}}, UNSTABLE + "response")
+    mine = await sent(at, 0)
+    assert (mine.target.id, mine.answers) == ("p1", ("y",))
+
+
+async def test_polls_are_text_where_there_are_none(at: Bridged) -> None:
+    """A network without polls is sent the question and the answers as text."""
+    room = await at.enter("net")
+    at.script.capabilities = Capabilities({"poll": Level.FALLBACK}, default=Level.FULL)
+    answers = [{"id": "y", "org.matrix.msc1767.text": "Yes"}]
+    begun = UNSTABLE + "start"
+    poll = {"question": {"org.matrix.msc1767.text": "Tea?"}, "answers": answers}
+    await at.human.send_event(room, {begun: poll}, begun)
+    message = await sent(at, 0)
+    assert (message.content.poll, to_plain(message.content.text)) == (None, "Tea?\n1. Yes")
+
+
+async def test_places_cross(at: Bridged) -> None:
+    """A place is one on both sides, with its words."""
+    room, chat = await entered(at)
+    await at.human.send(room, "Here", "m.location", geo_uri="geo:48.85828,2.29449;u=12")
+    message = await sent(at, 0)
+    assert message.content.location == Location(48.85828, 2.29449, 12.0)
+    assert to_plain(message.content.text) == "Here\ngeo:48.85828,2.29449;u=12"
+    await hear(at, said(chat, Content(location=Location(-33.8568, 151.2153, description="Opera"))))
+    content = (await at.human.sees(room, by(ANNA_GHOST)))["content"]
+    assert (content["msgtype"], content["geo_uri"]) == ("m.location", "geo:-33.8568,151.2153")
+    assert content["org.matrix.msc3488.location"] == {"uri": "geo:-33.8568,151.2153", "description": "Opera"}
+    assert content["body"] == "Opera\ngeo:-33.8568,151.2153"
+
+
+async def test_stickers_voice_and_hidden_files_cross(at: Bridged) -> None:
+    """A sticker stays a sticker, a voice message one with its loudness, and what is hidden stays hidden."""
+    room, chat = await entered(at)
+    mxc = await at.human.upload(PNG, "image/png", "cat.png")
+    await at.human.send_event(room, {"body": "cat", "url": mxc, "info": {}}, "m.sticker")
+    voice = {"org.matrix.msc3245.voice": {}, "org.matrix.msc1767.audio": {"waveform": [0, 512, 9999]}}
+    await at.human.send(room, "v.ogg", "m.audio", url=mxc, **voice)
+    hidden = {"page.codeberg.everypizza.msc4193.spoiler": True}
+    await at.human.send(
+        room, "plot.png", "m.image", url=mxc, **hidden, **{"page.codeberg.everypizza.msc4193.spoiler.reason": "plot"}
+    )
+    sticker, spoken, plot = [(await sent(at, number)).content.attachments[0] for number in range(3)]
+    assert (sticker.kind, sticker.name) == (MediaKind.STICKER, "cat")
+    assert (spoken.kind, spoken.waveform) == (MediaKind.VOICE, (0, 512, 1024))
+    assert (plot.kind, plot.spoiler) == (MediaKind.IMAGE, "plot")
+    for number, attachment in enumerate((sticker, spoken, plot)):
+        await hear(at, said(chat, Content(attachments=(attachment,)), MessageId(f"f{number}")))
+    seen = await at.human.sees(room, lambda e: e["type"] == "m.sticker" and e["sender"] == ANNA_GHOST)
+    assert (seen["content"]["body"], seen["content"]["url"], "msgtype" in seen["content"]) == ("cat", mxc, False)
+    content = (await at.human.sees(room, by(ANNA_GHOST, "m.audio")))["content"]
+    assert content["org.matrix.msc1767.audio"] == {"waveform": [0, 512, 1024]}
+    content = (await at.human.sees(room, by(ANNA_GHOST, "m.image")))["content"]
+    assert content["page.codeberg.everypizza.msc4193.spoiler"] is True
+    assert content["page.codeberg.everypizza.msc4193.spoiler.reason"] == "plot"
+
+
+async def test_custom_emoji_cross(at: Bridged) -> None:
+    """A picture in a text or as a reaction is one on both sides; the network's own are uploaded once."""
+    room, chat = await entered(at)
+    mxc = await at.human.upload(PNG, "image/png", "cat.png")
+    html = f'look <img data-mx-emoticon src="{mxc}" alt=":cat:" height="32">'
+    event = await at.human.send(room, "look :cat:", format=HTML, formatted_body=html)
+    relation = {"rel_type": "m.annotation", "event_id": event, "key": mxc}
+    await at.human.send_event(room, {"m.relates_to": relation, "shortcode": ":cat:"}, "m.reaction")
+    assert (await sent(at, 0)).content.text[-1] == Picture(":cat:", mxc)
+    reaction = await sent(at, 1)
+    assert (reaction.key, reaction.picture) == (mxc, Picture(":cat:", mxc))
+    assert at.script.host is not None
+    blob = await at.script.host.blobs.put(chunks(PNG), len(PNG))
+    own = Picture(":dog:", blob)
+    await hear(at, said(chat, Content((Plain("see "), own, own)), MessageId("e1")))
+    content = (await at.human.sees(room, by(ANNA_GHOST)))["content"]
+    sources = set(re.findall(r'src="(mxc://[^"]+)" alt=":dog:"', content["formatted_body"]))
+    assert len(sources) == 1 and content["body"] == "see :dog::dog:"
+    assert await at.human.download(sources.pop()) == PNG
+    blob = await at.script.host.blobs.put(chunks(PNG), len(PNG))
+    await hear(at, RemoteReaction(chat, BOB, MessageId("e1"), ":dog:", picture=Picture(":dog:", blob)))
+    seen = await at.human.sees(room, lambda e: e["type"] == "m.reaction" and e["sender"] == BOB_GHOST)
+    assert seen["content"]["shortcode"] == ":dog:"
+    assert (await at.human.download(seen["content"]["m.relates_to"]["key"])) == PNG
+
+
+async def test_threads_cross_and_fall_back(at: Bridged) -> None:
+    """A thread is one on both sides; old clients see an answer to its latest message, networks one to its first."""
+    room, chat = await entered(at)
+    root = await at.human.send(room, "root")
+    first = await sent(at, 0)
+    relation = {"rel_type": "m.thread", "event_id": root, "is_falling_back": True}
+    answer = {"m.in_reply_to": {"event_id": root}}
+    inside = await at.human.send_event(
+        room, {"msgtype": "m.text", "body": "in it", "m.relates_to": {**relation, **answer}}
+    )
+    message = await sent(at, 1)
+    assert (message.thread.event_id, message.reply_to) == (root, None)
+    await at.bridge.settled()
+    identity = await remote_id(at, room, root)
+    await hear(at, said(chat, Content((Plain("one"),)), MessageId("t1"), thread=identity))
+    await hear(at, said(chat, Content((Plain("two"),)), MessageId("t2"), thread=identity))
+    one = await at.human.sees(room, lambda e: e["content"].get("body") == "one")
+    two = await at.human.sees(room, lambda e: e["content"].get("body") == "two")
+    for event, last in ((one, inside), (two, one["event_id"])):
+        assert event["content"]["m.relates_to"] == {**relation, "m.in_reply_to": {"event_id": last}}
+    at.script.capabilities = Capabilities({"thread": Level.FALLBACK}, default=Level.FULL)
+    await at.human.send_event(room, {"msgtype": "m.text", "body": "again", "m.relates_to": {**relation, **answer}})
+    message = await sent(at, 2)
+    assert (message.thread, message.reply_to.event_id) == (None, root)
+    assert first.thread is None
+
+
+async def test_mentions_cross(at: Bridged) -> None:
+    """Who is to be notified is, by intent and not by text alone, on both sides; a relay never calls everybody."""
+    room, chat = await entered(at)
+    await hear(at, said(chat, Content((Plain("hello"),)), MessageId("h1")))
+    await at.human.sees(room, by(ANNA_GHOST))
+    await at.human.send(
+        room, "psst", **{"m.mentions": {"user_ids": [ANNA_GHOST, "@z:hs.test", "no user"], "room": True}}
+    )
+    content = (await sent(at, 0)).content
+    assert [(one.remote, one.matrix) for one in content.mentions] == [("anna", ANNA_GHOST), (None, "@z:hs.test")]
+    assert not content.mentions_all
+    mine = Mention("you", None, UserId(at.human.id))
+    await hear(at, said(chat, Content((Plain("you!"),), mentions=(mine, Mention("Bob", BOB.id)), mentions_all=True)))
+    event = await at.human.sees(room, lambda e: e["content"].get("body") == "you!")
+    assert event["content"]["m.mentions"] == {"user_ids": [at.human.id, BOB_GHOST], "room": True}
+
+
+async def test_profiles_are_shown_with_a_fallback(at: Bridged) -> None:
+    """Whom a relaying person speaks for is shown as a profile of the message, and before its text for old clients."""
+    room, chat = await entered(at)
+    profile = Profile("carol@other", "Ca\u202erol\n<b>", "mxc://hs.test/face")
+    await hear(at, said(chat, Content((Plain("a < b"),)), MessageId("pr1"), profile=profile))
+    content = (await at.human.sees(room, by(ANNA_GHOST)))["content"]
+    assert content["com.beeper.per_message_profile"] == {
+        "id": "carol@other",
+        "displayname": "Carol <b>",
+        "avatar_url": "mxc://hs.test/face",
+        "has_fallback": True,
+    }
+    assert content["body"] == "Carol <b>: a < b"
+    assert content["formatted_body"] == "<strong data-mx-profile-fallback>Carol &lt;b&gt;: </strong>a &lt; b"
