@@ -1,7 +1,7 @@
 """Builds the engine from its parts: both directions, their lanes, and what they share."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import structlog
@@ -13,8 +13,10 @@ from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.app.members import Memberships
 from bridge_core.content.limits import Limits
+from bridge_core.engine import avatars
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
+from bridge_core.engine.avatars import Avatars
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.general import GeneralCommands
@@ -32,6 +34,7 @@ from bridge_core.engine.lanes import Lanes, LaneSettings
 from bridge_core.engine.links import LinkLedger, Revocations
 from bridge_core.engine.livesignals import RemoteSignals
 from bridge_core.engine.logins import LoggedInOnly, Logins
+from bridge_core.engine.looks import GhostLooks
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
@@ -99,7 +102,11 @@ class Engine:
         self.names = names
         self.portals = PortalIndex(stores.portals)
         wishes = Wishes(stores.wishes)
-        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, tasks, faults)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, faults)
+        small = replace(sources, limit=min(sources.limit, avatars.LARGEST))
+        self.avatars = Avatars(matrix, MediaCarrier(matrix, blobs, small, faults))
+        put_off = metrics.counter("profiles_put_off", "Ghosts whose profile was not looked after, since many waited.")
+        self.ghosts.attach(GhostLooks(matrix, self.avatars, self.ghosts, networks.person, clock, tasks, put_off))
         self.members = Members(matrix, names)
         self.networks = networks
         self.rooms = RoomMaker(
@@ -127,7 +134,7 @@ class Engine:
             stores.messages,
             self.rooms,
             matrix,
-            Rendering(names, MediaCarrier(matrix, blobs, sources), limits),
+            Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits),
             gate,
             threads,
         )

@@ -3,6 +3,7 @@
 from collections import OrderedDict
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
+from typing import Protocol
 
 import structlog
 
@@ -14,9 +15,15 @@ from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
 from bridge_core.engine.store_ports import GhostRow, Ghosts, Memberships, MemberWish
 from bridge_core.engine.wishes import Wishes
-from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
+
+
+class Looks(Protocol):
+    """Who makes ghosts look as they should: `looks.GhostLooks`."""
+
+    def want(self, row: GhostRow, source: str | None, drifted: bool = False) -> None:
+        """Wish for the picture at `source` (None: what the network knows). `drifted`: the profile may have changed."""
 
 
 class GhostPool:
@@ -29,7 +36,6 @@ class GhostPool:
         memberships: Memberships,
         wishes: Wishes,
         matrix: MatrixSide,
-        tasks: TaskOwner,
         faults: FaultPoints,
         cache: int = 20_000,
     ) -> None:
@@ -38,18 +44,36 @@ class GhostPool:
         self._memberships = memberships
         self._wishes = wishes
         self._matrix = matrix
-        self._tasks = tasks
         self._faults = faults
         self._size = cache
+        self._looks: Looks
         self._known: OrderedDict[tuple[str, str], GhostRow] = OrderedDict()
         self._joined: OrderedDict[tuple[str, str], None] = OrderedDict()
 
     def ready(self, network: NetworkId, sender: RemoteSender) -> GhostRow | None:
         """The ghost if it is in memory under its present name. Does not block: the hot path."""
         row = self._known.get((network, sender.id))
-        if row is not None and (sender.name is None or sender.name == row.name):
-            return row
-        return None
+        if row is None or (sender.name is not None and sender.name != row.name):
+            return None
+        if sender.avatar is not None and sender.avatar != row.avatar_source:
+            self._looks.want(row, sender.avatar)
+        return row
+
+    def attach(self, looks: "Looks") -> None:
+        """Who makes ghosts look as they should. Before the first ghost."""
+        self._looks = looks
+
+    def in_memory(self, network: NetworkId, remote: RemoteUserId) -> GhostRow | None:
+        """The ghost if it is in memory. Does not block."""
+        return self._known.get((network, remote))
+
+    async def change(self, row: GhostRow, **changes: str | None) -> GhostRow:
+        """The ghost with these columns changed. Those who change others at the same time lose nothing."""
+        key = (row.network, row.remote)
+        row = replace(self._known.get(key, row), **changes)  # type: ignore[arg-type]
+        self._remember(key, row)
+        await self._store.save(row)
+        return row
 
     async def ensure(self, network: NetworkId, sender: RemoteSender) -> GhostRow:
         """The ghost of a person, registered, with its device and its present name.
@@ -58,7 +82,7 @@ class GhostPool:
         """
         key = (network, sender.id)
         row = self._known.get(key) or await self._store.get(network, sender.id)
-        fresh = key not in self._known
+        fresh, made = key not in self._known, False
         if row is None:
             user = self._names.ghost(network, sender.id)
             self._faults.hit("ghost.before_register")
@@ -66,7 +90,7 @@ class GhostPool:
             self._faults.hit("ghost.after_register")
             row = GhostRow(network, sender.id, user, device)
             await self._store.save(row)
-            fresh = False
+            made = True
         name = sender.name or (sender.id if row.name is None else row.name)
         if name != row.name:
             try:
@@ -74,11 +98,11 @@ class GhostPool:
             except BridgeError as error:
                 log.warning("ghost_name_not_set", ghost=row.user, error=str(error))
             else:
-                row = replace(row, name=name)
-                await self._store.save(row)
-        elif fresh:
-            self._tasks.start(self._repair(row), "ghost-profile")
+                row = await self.change(row, name=name)
+        row = self._known.get(key, row)  # its picture may have come meanwhile
         self._remember(key, row)
+        if fresh or (sender.avatar is not None and sender.avatar != row.avatar_source):
+            self._looks.want(row, sender.avatar, drifted=fresh and not made)
         return row
 
     async def existing(self, network: NetworkId, remote: RemoteUserId) -> GhostRow | None:
@@ -138,13 +162,3 @@ class GhostPool:
         self._known.move_to_end(key)
         if len(self._known) > self._size:
             self._known.popitem(last=False)
-
-    async def _repair(self, row: GhostRow) -> None:
-        """Profiles drift (servers restored, admins editing): once per ghost and start, set what is wrong."""
-        try:
-            profile = await self._matrix.profile(row.user)
-            if profile.name != row.name:
-                log.info("ghost_profile_repaired", ghost=row.user)
-                await self._matrix.set_profile(row.user, row.name, None)
-        except BridgeError as error:
-            log.info("ghost_profile_not_checked", ghost=row.user, error=str(error))

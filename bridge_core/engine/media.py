@@ -6,10 +6,11 @@ from dataclasses import dataclass, field, replace
 import structlog
 
 from bridge_core.api.content import Attachment, MediaKind
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Blobs
 from bridge_core.api.ids import UserId
 from bridge_core.engine import filetypes, imagesizes
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.sources import Sources, beginning
 
@@ -23,33 +24,39 @@ class MediaCarrier:
     matrix: MatrixSide
     blobs: Blobs
     sources: Sources
+    faults: FaultPoints
 
-    async def to_matrix(self, attachment: Attachment, user: UserId, key: str) -> Attachment:
+    async def to_matrix(
+        self, attachment: Attachment, user: UserId, key: str, *, images_only: bool = False
+    ) -> Attachment:
         """The attachment as a file on Matrix, uploaded once per `key`. What claims to be an image must look like one.
 
         Type and kind are those of the bytes, and the sizes that an image does not say are filled in. What is on Matrix
-        already stays where it is, with its keys when it is encrypted.
+        already stays where it is, with its keys when it is encrypted. `images_only` refuses what is no image.
         Raises TooLargeError, RejectedError for what is gone or refused, TransientError, RateLimitedError.
         """
         if attachment.source.startswith("mxc://"):
             return attachment
         if attachment.source.startswith("blob:") and attachment.keys is None:
-            return await self._upload(attachment, attachment.source, user, key)
+            return await self._upload(attachment, attachment.source, user, key, images_only)
         # The homeserver wants to know the length first: what comes from elsewhere goes through the sealed spool.
         limit = self.sources.limit
         blob = await self.blobs.put(self.sources.open_attachment(attachment), limit)
         try:
-            return await self._upload(replace(attachment, keys=None, size=None), blob, user, key)
+            return await self._upload(replace(attachment, keys=None, size=None), blob, user, key, images_only)
         finally:
             await self._erase(blob)
 
-    async def _upload(self, attachment: Attachment, blob: str, user: UserId, key: str) -> Attachment:
+    async def _upload(self, attachment: Attachment, blob: str, user: UserId, key: str, images_only: bool) -> Attachment:
         chunks = self.sources.open_attachment(replace(attachment, source=blob))
         image = attachment.kind in (MediaKind.IMAGE, MediaKind.STICKER)
         unsized = image and (attachment.width is None or attachment.height is None)
         head, chunks = await beginning(chunks, imagesizes.HEAD if unsized else filetypes.HEAD)
         mime = filetypes.true_type(head, attachment.mime)
+        if images_only and not mime.startswith("image/"):
+            raise RejectedError("it is no image")
         counted = _Counted(chunks)
+        self.faults.hit("media.before_upload")
         mxc = await self.matrix.upload(
             user,
             counted.read(),
@@ -58,6 +65,7 @@ class MediaCarrier:
             size=attachment.size,
             key=f"{attachment.source}:{key}",
         )
+        self.faults.hit("media.after_upload")
         size = imagesizes.image_size(head) if unsized else None
         return replace(
             attachment,

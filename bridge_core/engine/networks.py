@@ -8,8 +8,9 @@ from typing import Final, cast
 
 import structlog
 
-from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
+from bridge_core.api.errors import NotConnectedError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.info import UserInfo
 from bridge_core.api.matrix import MatrixSender
 from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus, NetworkMeta
 from bridge_core.api.optional import ProvidesLogins, Puppets
@@ -302,6 +303,19 @@ class Networks:
     def get(self, network: NetworkId) -> Network | None:
         """The network of this name."""
         return self._networks.get(network)
+
+    async def person(self, network: NetworkId, remote: RemoteUserId) -> UserInfo | None:
+        """What a network knows of a person. Raises TransientError or RateLimitedError when it cannot tell now."""
+        found = self._networks.get(network)
+        if found is None or found.main is None:
+            return None
+        try:
+            return await found.main.user_info(remote)
+        except (TransientError, RateLimitedError):
+            raise
+        except Exception as error:
+            log.warning("person_not_described", network=network, person=remote, error=str(error) or repr(error))
+            return None
 
     def chat(self, network: NetworkId, text: str) -> ChatId:
         """The chat named by `text`. Raises RejectedError in words for whoever named it."""

@@ -78,7 +78,10 @@ class Portals(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class GhostRow:
-    """A ghost as far as it exists on the homeserver. `name` and `avatar` are what was set there last."""
+    """A ghost as far as it exists on the homeserver. `name` and `avatar` are what was set there last.
+
+    `avatar_source` is where the picture came from, which may have been refused.
+    """
 
     network: NetworkId
     remote: RemoteUserId
@@ -86,6 +89,7 @@ class GhostRow:
     device: str | None = None
     name: str | None = None
     avatar: str | None = None
+    avatar_source: str | None = None
 
 
 class Ghosts(Protocol):

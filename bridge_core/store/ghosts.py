@@ -56,7 +56,8 @@ class GhostStore:
     async def save(self, row: GhostRow) -> None:
         """Insert or replace; return when committed."""
         work = Work()
-        work.add("ghost_put", (row.network, row.remote, row.user, row.device, row.name, row.avatar))
+        values = (row.network, row.remote, row.user, row.device, row.name, row.avatar, row.avatar_source)
+        work.add("ghost_put", values)
         await self._writer.commit(work)
         self._by_remote.put((row.network, row.remote), row)
         self._by_user.put(row.user, row)
@@ -66,12 +67,7 @@ class GhostStore:
 
 
 def _one(connection: Connection, which: ColumnElement[bool]) -> GhostRow | None:
-    columns = ghost.c
-    row: Any = connection.execute(
-        select(columns.network, columns.remote, columns.user_id, columns.device, columns.name, columns.avatar).where(
-            which
-        )
-    ).first()
+    row: Any = connection.execute(select(*ghost.columns).where(which)).first()
     if row is None:
         return None
-    return GhostRow(NetworkId(row[0]), RemoteUserId(row[1]), UserId(row[2]), row[3], row[4], row[5])
+    return GhostRow(NetworkId(row[0]), RemoteUserId(row[1]), UserId(row[2]), *row[3:])

@@ -174,6 +174,7 @@ ghost = Table(
     _text("device", null=True),
     _text("name", null=True),
     _text("avatar", null=True),
+    _text("avatar_source", null=True),
     sqlite_with_rowid=False,
 )
 Index("ghost_user", ghost.c.user_id)

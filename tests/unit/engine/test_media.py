@@ -12,6 +12,7 @@ from bridge_core.api.content import Attachment, MediaKind
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.ids import UserId
 from bridge_core.engine.encrypted_files import DamagedFileError, EncryptingStream
+from bridge_core.engine.faults import NoFaults
 from bridge_core.engine.matrix_ports import TooLargeError
 from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.sources import Sources
@@ -70,7 +71,7 @@ class Place:
         self.folder = folder
         self.blobs = BlobSpool(folder, b"s" * 32, 10 * LIMIT)
         self.sources = Sources(cast(Any, self.matrix), self.blobs, self.web, LIMIT)
-        self.carrier = MediaCarrier(cast(Any, self.matrix), self.blobs, self.sources)
+        self.carrier = MediaCarrier(cast(Any, self.matrix), self.blobs, self.sources, NoFaults())
 
     def spooled(self) -> int:
         """How many files are in the spool."""

@@ -12,6 +12,7 @@ depends_on = None
 def upgrade() -> None:
     """Add the tables and columns."""
     _members()
+    op.add_column("ghost", sa.Column("avatar_source", sa.Text(), nullable=True))
 
 
 def _members() -> None:
