@@ -12,7 +12,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep, ShowAndWait
-from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing, MatrixSignal
+from bridge_core.api.matrix import MatrixMember, MatrixMessage, MatrixOutgoing, MatrixPower, MatrixSignal
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
@@ -52,6 +52,11 @@ class Script:
         self.connected: list[str] = []
         self.logged_out: list[str] = []
         self.scanned = asyncio.Event()
+        self.moderates = False
+        """Whether its clients have the optional parts Moderates and EntersChats."""
+        self.admits = True
+        self.moved: list[tuple[str | None, str, ChatId]] = []
+        """Logins that entered and left chats: (login, `enter` or `leave`, chat)."""
         self.waiting: list[asyncio.Future[Sent]] = []
         self.capabilities = Capabilities(default=Level.FULL)
 
@@ -100,6 +105,8 @@ class ScriptedConnector:
 
     def client(self, login: Login | None, inbox: Inbox) -> "ScriptedClient":
         puppet = login is not None and self._script.puppets
+        if self._script.moderates:
+            return (ModeratingPuppet if puppet else ModeratingClient)(self._script, login, inbox)
         return PuppetClient(self._script, login, inbox) if puppet else ScriptedClient(self._script, login, inbox)
 
     def chat(self, text: str) -> ChatId:
@@ -207,3 +214,22 @@ class PuppetClient(ScriptedClient):
 
     async def prepare(self, chat: ChatId) -> None:
         pass
+
+
+class ModeratingClient(ScriptedClient):
+    """A client with members that come, go, and are thrown out."""
+
+    async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
+        return self._take(act, attempt)
+
+    async def enter(self, chat: ChatId) -> None:
+        if not self._script.admits:
+            raise RejectedError("members only")
+        self._script.moved.append((self._login.id if self._login else None, "enter", chat))
+
+    async def leave(self, chat: ChatId, reason: str | None) -> None:
+        self._script.moved.append((self._login.id if self._login else None, "leave", chat))
+
+
+class ModeratingPuppet(ModeratingClient, PuppetClient):
+    """The same for a login."""

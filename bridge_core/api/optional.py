@@ -59,7 +59,11 @@ class Moderates(Protocol):
     """A client that can change who is in a chat, and what power they have there."""
 
     async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
-        """As `Client.send`. What the network refuses is taken back on Matrix where that is possible."""
+        """As `Client.send`. What the network refuses is taken back on Matrix where that is possible.
+
+        Members: KICK, BAN, UNBAN and INVITE of people; BAN and UNBAN of users with a login. With `relayed` somebody
+        asks who has no connection of their own: refuse it unless that is configured.
+        """
 
 
 @runtime_checkable

@@ -179,6 +179,7 @@ class Engine:
             private,
             self.status,
             lambda event: self.translation.kind(event) is not None,
+            lambda room, user: self.memberships.matrix.decides(room, user),
         )
         outgoing = Outgoing(
             journal,
@@ -255,6 +256,9 @@ class Engine:
             metrics,
             faults,
             settings.membership_rate,
+            permissions,
+            self.translation,
+            self.room_events,
         )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))

@@ -8,15 +8,19 @@ from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.matrix_members import MatrixMemberships
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
+from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.reconciler import MemberReconciler
 from bridge_core.engine.remote_members import RemoteMemberships
+from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.status import Status
+from bridge_core.engine.translation import Translation
 from bridge_core.engine.wishes import Wishes
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
@@ -44,9 +48,16 @@ class Memberships:
         metrics: Metrics,
         faults: FaultPoints,
         rate: float,
+        permissions: Permissions,
+        translation: Translation,
+        room_events: RoomEvents,
     ) -> None:
         self.remote = RemoteMemberships(names, networks, portals, ghosts, members, rooms, matrix, wishes, gate, status)
         self.remote.add_to(conversion, acts)
+        self.matrix = MatrixMemberships(
+            names, networks, portals, ghosts, members, matrix, wishes, gate, permissions, status, clock
+        )
+        self.matrix.add_to(translation, room_events)
         worked = metrics.counter("memberships", "Memberships of ghosts brought about beside the lanes.", ["end"])
         self._reconciler = MemberReconciler(wishes, portals, ghosts, matrix, gate, clock, faults, worked, rate)
         self._tasks = tasks

@@ -98,7 +98,7 @@ class Outgoing:
                 entry.event = orjson.loads(entry.payload)
             reason = self._room_events.not_bridged(entry.event)
             portals = self._wanting(entry) if not reason else ()
-            if not portals and not reason and self._portals.unfinished():
+            if not portals and not reason and self._maybe_portal(RoomId(entry.lane)):
                 if plan:
                     break
                 raise TransientError("it may be a room that is just being made")
@@ -110,13 +110,21 @@ class Outgoing:
             await self._journal.attempt(again)
         return plan
 
+    def _maybe_portal(self, room: RoomId) -> bool:
+        return bool(self._portals.unfinished()) and not self._portals.in_room(room)
+
     def _wanting(self, entry: Entry) -> Sequence[PortalRow]:
         """The portals of the room to whose networks the event goes."""
         portals = self._portals.in_room(RoomId(entry.lane))
         kind = self._translation.kind(entry.event)
         if kind is None or kind.wants is None:
             return portals
-        return [portal for portal in portals if self._takes(portal, kind.wants)]
+        reaches, event = kind.reaches, entry.event
+        return [
+            portal
+            for portal in portals
+            if self._takes(portal, kind.wants) and (reaches is None or reaches(event, portal))
+        ]
 
     def _takes(self, portal: PortalRow, event_class: type) -> bool:
         network = self._networks.get(portal.network)
@@ -166,6 +174,7 @@ class Outgoing:
             except UnknownOutcomeError as error:
                 await self._unknown(entry, delivery, str(error))
             except UnsupportedError as error:
+                await self._undo(entry, delivery)
                 await self._status.once(RoomId(entry.lane), _event_id(entry), delivery.network, str(error))
                 self._settle(entry, delivery, Outcome.REJECTED, str(error))
             except RejectedError as error:
@@ -309,9 +318,17 @@ class Outgoing:
         await self._unattempted([item for entry in entries for item in entry.deliveries if item.request is not None])
 
     async def _rejected(self, entry: Entry, delivery: Delivery, reason: str) -> None:
+        await self._undo(entry, delivery)
         log.info("delivery_rejected", network=delivery.network, entry=entry.id, reason=reason)
         await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason)
         self._settle(entry, delivery, Outcome.REJECTED, reason)
+
+    async def _undo(self, entry: Entry, delivery: Delivery) -> None:
+        """What the network refused is put back on Matrix, where that is possible."""
+        kind = self._translation.kind(entry.event)
+        portal = self._portals.by_id(int(delivery.target))
+        if kind is not None and kind.undo is not None and portal is not None:
+            await kind.undo(entry.event, portal)
 
     async def _unattempted(self, deliveries: Sequence[Delivery]) -> None:
         """These were not written: whoever finds them after a crash may try them without a doubt."""

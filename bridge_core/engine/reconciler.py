@@ -130,6 +130,8 @@ class MemberReconciler:
         elif wish.wish is Wish.BAN:
             await self._matrix.ban(room, user)
             await self._ghosts.left(room, user)
+        elif wish.wish is Wish.UNBAN:
+            await self._matrix.unban(room, user)
         else:
             sender = RemoteSender(wish.remote, wish.name)
             self._gate.incoming(portal, sender)

@@ -126,8 +126,9 @@ class RemoteMemberships:
     async def _came(self, entry: Entry, portal: PortalRow, member: RemoteSender, ghost: UserId) -> list[Prepared]:
         asked = 0
         for room in portal.rooms:
-            self._wishes.stays(room, ghost)
-            if self.eager(portal) and not await self._ghosts.knows(room, ghost):
+            # Who was invited from Matrix is about to be taken out again, and comes instead.
+            awaited = self._wishes.stays(room, ghost)
+            if (awaited or self.eager(portal)) and not await self._ghosts.knows(room, ghost):
                 self._wishes.put(self._wish(portal, room, member, ghost, Wish.JOIN, entry.received_at))
                 asked += 1
         raise NothingToDo("joins beside the messages" if asked else "nothing to show before they speak")

@@ -45,6 +45,7 @@ class RoomEvents:
         private: PrivateChats,
         status: Status,
         crosses: Callable[[Mapping[str, Any]], bool],
+        decides: Callable[[RoomId, UserId], bool],
     ) -> None:
         self._names = names
         self._matrix = matrix
@@ -57,6 +58,7 @@ class RoomEvents:
         self._private = private
         self._status = status
         self._crosses = crosses
+        self._decides = decides
         self._handlers: dict[str, list[Handler]] = {"m.room.member": [self._membership]}
 
     def on(self, event_type: str, handler: Handler) -> None:
@@ -117,6 +119,8 @@ class RoomEvents:
             return
         try:
             if target != self._matrix.bot:
+                if self._decides(room, target):
+                    return  # the network is asked whether they may come
                 await self._private.invited(room, inviter, target)
                 return
             await self._matrix.join(room, target)

@@ -124,6 +124,7 @@ class Wish(IntEnum):
     RETURN = 3
     """As JOIN, and a ban is lifted first."""
     BAN = 4
+    UNBAN = 5
 
 
 @dataclass(frozen=True, slots=True)

@@ -38,16 +38,26 @@ Raises RejectedError in words for the sender.
 """
 
 
+Undo = Callable[[Mapping[str, Any], PortalRow], Awaitable[None]]
+"""Makes what an event did undone, since the network of the portal will not have it. Returns when that is sure to happen
+some time; twice does no harm."""
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """One type of events that cross. `state`: as state only; `wants`: it goes to clients with a method for that class.
 
-    Without `wants` it goes to every network, and where a client has no method for it the sender is told.
+    Without `wants` it goes to every network, and where a client has no method for it the sender is told. `concerns`
+    says whether an event of the type crosses at all, `reaches` whether it goes to a portal's network; neither blocks.
+    `undo` is called when the network has refused it.
     """
 
     translate: Translator
     state: bool = False
     wants: type | None = None
+    concerns: Callable[[Mapping[str, Any]], bool] | None = None
+    reaches: Callable[[Mapping[str, Any], PortalRow], bool] | None = None
+    undo: Undo | None = None
 
 
 class Translation:
@@ -88,7 +98,9 @@ class Translation:
     def kind(self, event: Mapping[str, Any]) -> Kind | None:
         """How an event crosses; None when it does not. Does not block."""
         kind = self._kinds.get(event["type"])
-        return kind if kind is not None and kind.state == ("state_key" in event) else None
+        if kind is None or kind.state != ("state_key" in event):
+            return None
+        return kind if kind.concerns is None or kind.concerns(event) else None
 
     async def sender(self, event: Mapping[str, Any]) -> MatrixSender:
         """Who sent the event, under their name in its room."""

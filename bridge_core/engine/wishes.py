@@ -48,11 +48,15 @@ class Wishes:
         """Nothing is to become of it any more. Does not block."""
         self.put(replace(wish, wish=Wish.NONE))
 
-    def stays(self, room: RoomId, user: UserId) -> None:
-        """The ghost is there after all: it does not leave. Does not block, and costs nothing when it was not to."""
+    def stays(self, room: RoomId, user: UserId) -> bool:
+        """The ghost is there after all: it does not leave; whether it was to.
+
+        Does not block, and costs nothing when it was not to.
+        """
         wish = self._leaving.get((room, user))
         if wish is not None:
             self.cancel(wish)
+        return wish is not None
 
     async def of_room(self, room: RoomId) -> dict[UserId, MemberWish]:
         """All wishes for a room. Raises TransientError."""

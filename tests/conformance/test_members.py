@@ -1,5 +1,6 @@
 """Who comes and goes, on both sides: the same tests on a real Synapse and on FakeHomeserver."""
 
+import asyncio
 import secrets
 import shutil
 import tempfile
@@ -12,8 +13,11 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteMembers, RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.api.ids import ChatId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.matrix import MatrixMember, MatrixOutgoing
+from bridge_core.api.network import Attempt, Sent
 from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.homeservers import SERVER, Event, Homeserver, Human, fake, synapse
 from tests.harness import InProcess
@@ -27,7 +31,8 @@ CHATS = tuple(f"hall{number}" for number in range(40))
 
 @dataclass
 class Setting:
-    """A bridge with three networks: `lazy`, `slow` (lazy, with grace), and `eager`; a human; one script for each."""
+    """A bridge with four networks: `lazy`, `slow` (lazy, with grace), `eager`, and `strict`, which moderates and has
+    logins; a human; one script for each."""
 
     bridge: InProcess
     scripts: dict[str, Script]
@@ -99,12 +104,14 @@ async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Setting]:
     """One bridge on it for all tests of this file."""
-    scripts = {name: Script() for name in ("lazy", "slow", "eager")}
+    scripts = {name: Script() for name in ("lazy", "slow", "eager", "strict")}
+    scripts["strict"].moderates = scripts["strict"].provided = True
     human = await homeserver.human()
     further: dict[str, dict[str, Any]] = {
         "lazy": {"leave_grace": 0},
         "slow": {"leave_grace": 3600},
         "eager": {"leave_grace": 0, "members": "eager"},
+        "strict": {"leave_grace": 0},
     }
     bridge = InProcess(
         tmp_path_factory.mktemp("bridge"),
@@ -119,6 +126,11 @@ async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -
     await bridge.start_bridge()
     yield Setting(bridge, scripts, human, homeserver)
     await bridge.stop_bridge()
+
+
+def refuse(message: MatrixOutgoing, attempt: Attempt) -> Sent:
+    """An answer: the network will not do it."""
+    raise RejectedError("you are no operator")
 
 
 def joins(chat: str, *people: RemoteSender, by: RemoteSender | None = None) -> Sequence[RemoteMember]:
@@ -226,3 +238,156 @@ async def test_knocks_from_the_network_are_shown(at: Setting) -> None:
     await at.says("lazy", RemoteMember(ChatId(chat), who, Membership.KNOCK, reason="please"))
     knocked = await at.becomes(room, ghost("lazy", who), "knock")
     assert knocked["content"]["reason"] == "please"
+
+
+async def _moderated(at: Setting, room: str, action: str, user: str, reason: str = "") -> None:
+    """The human does it, with power from the bot."""
+    body = {"user_id": user, **({"reason": reason} if reason else {})}
+    answer = await at.human.call("POST", f"rooms/{room}/{action}", body)
+    assert "errcode" not in answer, answer
+
+
+async def _empowered(at: Setting, room: str) -> None:
+    """The human may kick and ban."""
+    matrix = at.bridge.running.matrix
+    levels = await matrix.state(room, "m.room.power_levels") or {}  # type: ignore[arg-type]
+    levels["users"] = {**levels["users"], at.human.id: 90}
+    await matrix.set_state(room, "m.room.power_levels", "", levels, matrix.bot)  # type: ignore[arg-type]
+
+
+async def _asked(at: Setting, count: int = 1) -> list[tuple[Membership, str | None, str | None]]:
+    """What the network was asked to do, once it is this much; and forget it."""
+    script = at.scripts["strict"]
+    found = await at.bridge.until(
+        lambda: len(acts := [act for _, act in script.sent if isinstance(act, MatrixMember)]) >= count and acts
+    )
+    script.sent.clear()
+    return [(act.membership, act.remote, act.reason) for act in found]
+
+
+async def test_moderation_on_matrix_reaches_the_network(at: Setting) -> None:
+    """Kicks, bans, lifted bans and invitations of people go to the network, by the login of who does it."""
+    chat, who, script = at.chat(), person(), at.scripts["strict"]
+    room = await at.enter("strict", chat)
+    user = ghost("strict", who)
+    await at.talks("strict", chat, who)
+    await _empowered(at, room)
+    script.sent.clear()
+    await _moderated(at, room, "kick", user, "rude")
+    await at.bridge.until(lambda: script.sent)
+    assert {login for login, _ in script.sent} == {at.human.id}
+    assert await _asked(at) == [(Membership.KICK, who.id, "rude")]
+    await _moderated(at, room, "invite", user)
+    assert await _asked(at) == [(Membership.INVITE, who.id, None)]
+    assert (await at.member(room, user))["membership"] == "invite"
+    await at.says("strict", *joins(chat, who))
+    await at.becomes(room, user, "join")
+    await _moderated(at, room, "ban", user)
+    await _moderated(at, room, "unban", user)
+    assert await _asked(at, 2) == [(Membership.BAN, who.id, None), (Membership.UNBAN, who.id, None)]
+
+
+@pytest.mark.parametrize(
+    ("action", "before"), [("kick", "join"), ("ban", "join"), ("unban", "ban"), ("invite", "leave")]
+)
+async def test_what_the_network_refuses_is_put_back(at: Setting, action: str, before: str) -> None:
+    """A kick, ban, lifted ban or invitation that the network refuses is undone, and the user told why."""
+    chat, who, script = at.chat(), person(), at.scripts["strict"]
+    room = await at.enter("strict", chat)
+    user = ghost("strict", who)
+    await at.talks("strict", chat, who)
+    await _empowered(at, room)
+    if before != "join":
+        kind = Membership.BAN if before == "ban" else Membership.KICK
+        await at.says("strict", RemoteMember(ChatId(chat), who, kind))
+    assert (await at.member(room, user))["membership"] == before
+    script.answer = refuse
+    await _moderated(at, room, action, user)
+    told = await at.human.sees(room, lambda e: e["sender"] == BOT and "you are no operator" in str(e["content"]))
+    changed = await at.human.sees(room, lambda e: e.get("state_key") == user and e["sender"] == at.human.id)
+    assert told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == changed["event_id"]
+    script.answer = lambda message, attempt: Sent()
+    seen: list[str] = []
+
+    def back(event: Event) -> bool:
+        """The last one is what it was, after the change."""
+        if event.get("state_key") == user:
+            seen.append(event["event_id"])
+        after = changed["event_id"] in seen and event["event_id"] != changed["event_id"]
+        return after and event.get("state_key") == user and event["content"]["membership"] == before
+
+    await at.human.sees(room, back)
+
+
+async def test_a_login_follows_its_user_into_chats(at: Setting) -> None:
+    """The client of a user enters the chat when they join its room, leaves when they leave, and changed names are no
+    news; who may not enter is told."""
+    chat, script = at.chat(), at.scripts["strict"]
+    room = await at.enter("strict", chat)
+    script.sent.clear()
+    await at.human.send(room, "hello")  # makes the login
+    await at.bridge.until(lambda: script.sent)
+    script.moved.clear()
+    await at.human.call("POST", f"rooms/{room}/leave", {})
+    await at.bridge.until(lambda: script.moved)
+    await at.enter("strict", chat)
+    await at.bridge.until(lambda: len(script.moved) == 2)
+    assert script.moved == [(at.human.id, "leave", chat), (at.human.id, "enter", chat)]
+    await at.human.call("PUT", f"profile/{at.human.id}/displayname", {"displayname": "Somebody"})
+    await at.human.send(room, "afterwards")
+    await at.bridge.until(lambda: len(script.sent) == 2)
+    assert len(script.moved) == 2
+    script.admits = False
+    await at.human.call("POST", f"rooms/{room}/leave", {})
+    await at.enter("strict", chat)
+    await at.human.sees(room, lambda e: e["sender"] == BOT and "members only" in str(e["content"].get("body")))
+    script.admits = True
+
+
+async def test_a_knock_asks_the_network(at: Setting) -> None:
+    """Who knocks enters the chat by their login and is invited when the network has let them in; a refusal is told."""
+    chat, script = at.chat(), at.scripts["strict"]
+    room = await at.enter("strict", chat)
+    script.sent.clear()
+    await at.human.send(room, "hello")
+    await at.bridge.until(lambda: script.sent)
+    matrix = at.bridge.running.matrix
+    await matrix.set_state(room, "m.room.join_rules", "", {"join_rule": "knock"}, matrix.bot)  # type: ignore[arg-type]
+    script.moved.clear()
+    await at.human.call("POST", f"rooms/{room}/leave", {})
+    assert "errcode" not in await at.human.call("POST", f"knock/{room}", {})
+    await at.bridge.until(lambda: (at.human.id, "enter", chat) in script.moved)
+    await at.says("strict", RemoteMember(ChatId(chat), _own(at), Membership.JOIN))
+    assert await at.human.join(room) == room
+    script.admits = False
+    await at.human.call("POST", f"rooms/{room}/leave", {})
+    assert "errcode" not in await at.human.call("POST", f"knock/{room}", {})
+
+    async def refused() -> bool:
+        state = await matrix.state(room, "m.room.member", at.human.id)  # type: ignore[arg-type]
+        return state is not None and (state["membership"], state.get("reason")) == ("leave", "members only")
+
+    async with asyncio.timeout(20):
+        while not await refused():
+            await asyncio.sleep(0.03)
+    script.admits = True
+
+
+def _own(at: Setting) -> RemoteSender:
+    """The human, as the network knows them."""
+    network = at.bridge.running.networks.get(NetworkId("strict"))
+    assert network is not None
+    return RemoteSender(RemoteUserId("me"), "Me", network.logins(UserId(at.human.id))[0].id)
+
+
+async def test_what_happens_to_ones_own_login_is_told(at: Setting) -> None:
+    """A user whose own connection is thrown out of a chat stays in its room, which is told who did it and why."""
+    chat, by, script = at.chat(), person(), at.scripts["strict"]
+    room = await at.enter("strict", chat)
+    script.sent.clear()
+    await at.human.send(room, "hello")
+    await at.bridge.until(lambda: script.sent)
+    await at.says("strict", RemoteMember(ChatId(chat), _own(at), Membership.KICK, by, "enough"))
+    told = await at.human.sees(room, lambda e: e["sender"] == BOT and "kicked" in str(e["content"].get("body")))
+    assert at.human.id in told["content"]["body"] and f"{by.name}: enough" in told["content"]["body"]
+    assert (await at.member(room, at.human.id))["membership"] == "join"
