@@ -1,6 +1,6 @@
 """Builds the engine from its parts: both directions, their lanes, and what they share."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -120,6 +120,10 @@ class Engine:
             lambda: self.to_network.wake(),
             settings.join_rules,
         )
+        self.on_redaction: list[Callable[[RoomId], None]] = []
+        """Told of each redaction in any room as soon as it is stored. Must not block."""
+        self.on_meeting: list[Callable[[], None]] = []
+        """Told when the homeserver is met. Must not block."""
         self.confirmations = Confirmations()
         self.status = Status(journal, clock)
         self._tasks = tasks
@@ -288,6 +292,8 @@ class Engine:
                 self.members.changed(RoomId(event["room_id"]), user, event["content"], timestamp_of(event))
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self._ledger.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
+            for told in self.on_redaction:
+                told(RoomId(event["room_id"]))
 
     async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:
         """What the network knows of a chat. It is only for show: what cannot be learned keeps no room from being."""
@@ -306,6 +312,8 @@ class Engine:
     def met(self) -> None:
         """The homeserver is there: begin with what works beside the lanes."""
         self.memberships.start()
+        for begin in self.on_meeting:
+            begin()
 
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""

@@ -117,6 +117,9 @@ class MatrixSide(Protocol):
     async def state(self, room: RoomId, event_type: str, key: str = "") -> dict[str, Any] | None:
         """One state event's content, None when it is not set."""
 
+    async def all_state(self, room: RoomId) -> list[dict[str, Any]]:
+        """All state events of a room that the bot is in, as the homeserver gives them."""
+
     async def set_state(
         self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
     ) -> None:
@@ -124,6 +127,9 @@ class MatrixSide(Protocol):
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state (in room version 12 its creators always have)."""
+
+    async def room_of(self, alias: str) -> RoomId:
+        """The room an alias leads to. Raises MatrixRejectedError when there is none."""
 
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
         """All joined members, as the bot or another user of ours sees them."""

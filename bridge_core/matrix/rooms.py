@@ -60,6 +60,10 @@ class Rooms:
                 return None
             raise
 
+    async def all_state(self, room: RoomId) -> list[dict[str, Any]]:
+        """All state events of a room that the bot is in."""
+        return [event for event in await self._hs.get_list("rooms", room, "state") if isinstance(event, dict)]
+
     async def set_state(
         self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
     ) -> None:

@@ -135,6 +135,10 @@ class AppserviceSide:
         """One state event's content, None when it is not set."""
         return await self._rooms.state(room, event_type, key)
 
+    async def all_state(self, room: RoomId) -> list[dict[str, Any]]:
+        """All state events of a room that the bot is in."""
+        return await self._rooms.all_state(room)
+
     async def set_state(
         self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
     ) -> None:
