@@ -12,6 +12,7 @@ from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.app.members import Memberships
+from bridge_core.app.rooms import RoomFeatures
 from bridge_core.content.limits import Limits
 from bridge_core.engine import avatars
 from bridge_core.engine.acts import Acts
@@ -29,6 +30,7 @@ from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.incoming import Incoming
+from bridge_core.engine.injection import Injection
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
 from bridge_core.engine.links import LinkLedger, Revocations
@@ -228,6 +230,11 @@ class Engine:
         )
         self.live = RemoteSignals(self.portals, self.ghosts, gate, matrix, clock, tasks, signals, settings.presence)
         Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status).add_to(conversion, acts)
+        injection = Injection(journal, clock, lambda: self.to_matrix)
+        self.room_features = RoomFeatures(
+            self.portals, matrix, self.avatars, acts, injection, self._describe, settings.join_rules
+        )
+        self.room_features.add_to(conversion, self.translation)
         self.intake = TransactionIntake(
             journal,
             stores.transactions,

@@ -143,7 +143,7 @@ class Conversion:
 
     async def _portal(self, entry: Entry, chat: ChatId, receiver: LoginId | None) -> PortalRow:
         key = PortalKey(NetworkId(entry.network), chat, receiver)
-        portal = self._portals.get(key)
+        portal = self._portals.meant(key, entry.id)
         if portal is None:
             if receiver is None:
                 raise NothingToDo("no portal for this chat")
@@ -151,7 +151,7 @@ class Conversion:
             portal = await self._portals.ensure(key.network, chat, receiver)
         if not portal.rooms:
             await self._rooms.ensure(portal)
-            portal = self._portals.get(key) or portal
+            portal = self._portals.by_id(portal.id) or portal
         return portal
 
     async def _ghost(self, portal: PortalRow, sender: RemoteSender) -> tuple[GhostRow, dict[RoomId, str]]:

@@ -354,6 +354,10 @@ class Outgoing:
             for part, message in enumerate(ids)
         ) + self._carrying.writes(portal, entry.event, entry.received_at)
         self._settle(entry, delivery, Outcome.DELIVERED, "", writes)
+        if "state_key" in entry.event:
+            kind = self._translation.kind(entry.event)
+            if kind is not None and kind.taken is not None:
+                self._tasks.start(kind.taken(entry.event, portal), "taken-by-the-network")
 
     def _settle(
         self, entry: Entry, delivery: Delivery, outcome: Outcome, reason: str, writes: tuple[Write, ...] = ()

@@ -1,6 +1,6 @@
 """Which room is which chat: all portals, held in memory, written through to the store."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from typing import Any, Final
 
@@ -9,6 +9,26 @@ from bridge_core.engine.store_ports import PortalRow, Portals
 
 _MAKING: Final = "making_room"
 """Option of a portal whose room may exist on the homeserver already, though it is not written down here."""
+_PLUMBED: Final = "plumbed"
+"""Option: the rooms that were there before the bridge came, each with whoever had it bridged."""
+_MOVED: Final = "moved"
+"""Option: the chat's earlier keys, each with the journal's entry that moved it."""
+_MOST_MOVES: Final = 8
+
+Watcher = Callable[[PortalRow, PortalRow | None], None]
+"""Told of what a portal was and is; None when it is no more. Must not block."""
+
+
+def plumbed_by(row: PortalRow, room: RoomId) -> str | None:
+    """Who had a room bridged that was there before (empty: the configuration); None for rooms that the bridge made."""
+    by = row.options.get(_PLUMBED, {}).get(room)
+    return by if isinstance(by, str) else None
+
+
+def own_rooms(row: PortalRow) -> tuple[RoomId, ...]:
+    """The rooms that the bridge made for the chat."""
+    plumbed = row.options.get(_PLUMBED)
+    return tuple(room for room in row.rooms if room not in plumbed) if plumbed else row.rooms
 
 
 class PortalIndex:
@@ -20,6 +40,12 @@ class PortalIndex:
         self._by_room: dict[RoomId, tuple[PortalRow, ...]] = {}
         self._by_id: dict[int, PortalRow] = {}
         self._making: set[int] = set()
+        self._moved: dict[PortalKey, tuple[int, int]] = {}
+        self._watchers: tuple[Watcher, ...] = ()
+
+    def watch(self, watcher: Watcher) -> None:
+        """Tell this one of every portal that changes from now on; not of those that are loaded."""
+        self._watchers = (*self._watchers, watcher)
 
     async def load(self) -> None:
         """Read all portals once, at start."""
@@ -37,6 +63,18 @@ class PortalIndex:
     def in_room(self, room: RoomId) -> tuple[PortalRow, ...]:
         """The portals of a room; usually one."""
         return self._by_room.get(room, ())
+
+    def meant(self, key: PortalKey, entry: int) -> PortalRow | None:
+        """The portal that a journal's entry for a chat is about: the chat may have moved since it was accepted."""
+        if self._moved:
+            moved = self._moved.get(key)
+            if moved is not None and entry < moved[1] and moved[0] in self._by_id:
+                return self._by_id[moved[0]]
+        return self._by_key.get(key)
+
+    def all(self) -> Iterable[PortalRow]:
+        """All portals."""
+        return list(self._by_key.values())
 
     def of_network(self, network: NetworkId) -> Iterable[PortalRow]:
         """All portals of a network."""
@@ -86,17 +124,50 @@ class PortalIndex:
         current = self._by_id.get(row.id, row)
         return await self._save(replace(current, options=_made(current))) if current.id in self._making else current
 
-    async def add_room(self, row: PortalRow, room: RoomId) -> PortalRow:
-        """The chat is in this room too."""
+    async def add_room(self, row: PortalRow, room: RoomId, *, plumbed: str | None = None) -> PortalRow:
+        """The chat is in this room too. `plumbed`: it was there before, and who had it bridged."""
         current = self._by_id.get(row.id, row)
         if room in current.rooms:
             return current
-        return await self._save(replace(current, rooms=(*current.rooms, room), options=_made(current)))
+        options = _made(current)
+        if plumbed is not None:
+            options[_PLUMBED] = {**options.get(_PLUMBED, {}), room: plumbed}
+        return await self._save(replace(current, rooms=(*current.rooms, room), options=options))
 
     async def remove_room(self, row: PortalRow, room: RoomId) -> PortalRow:
         """The chat is not in this room any more."""
         current = self._by_id.get(row.id, row)
-        return await self._save(replace(current, rooms=tuple(other for other in current.rooms if other != room)))
+        if room not in current.rooms:
+            return current
+        options = _without(current, room)
+        rooms = tuple(other for other in current.rooms if other != room)
+        return await self._save(replace(current, rooms=rooms, options=options))
+
+    async def replace_room(self, row: PortalRow, old: RoomId, new: RoomId) -> PortalRow:
+        """The room went on as another one."""
+        current = self._by_id.get(row.id, row)
+        if old not in current.rooms:
+            return current
+        by = plumbed_by(current, old)
+        options = _without(current, old)
+        if by is not None:
+            options[_PLUMBED] = {**options.get(_PLUMBED, {}), new: by}
+        rooms = dict.fromkeys(new if room == old else room for room in current.rooms)
+        return await self._save(replace(current, rooms=tuple(rooms), options=options))
+
+    async def move(self, row: PortalRow, chat: ChatId, entry: int) -> PortalRow:
+        """The chat is called `chat` from the journal's entry on; its number, rooms and messages stay."""
+        current = self._by_id.get(row.id, row)
+        moves = [*current.options.get(_MOVED, ()), [current.chat, entry]][-_MOST_MOVES:]
+        return await self._save(replace(current, chat=chat, options={**current.options, _MOVED: moves}))
+
+    async def set_option(self, row: PortalRow, name: str, value: Any) -> PortalRow:
+        """Keep something with the portal; None removes it."""
+        current = self._by_id.get(row.id, row)
+        options = {key: old for key, old in current.options.items() if key != name}
+        if value is not None:
+            options[name] = value
+        return current if options == current.options else await self._save(replace(current, options=options))
 
     async def update(self, row: PortalRow, *, name: str | None = None, topic: str | None = None) -> PortalRow:
         """The chat has a new name or topic."""
@@ -110,13 +181,19 @@ class PortalIndex:
 
     async def delete(self, row: PortalRow) -> None:
         """The chat is bridged no more."""
-        await self._store.delete(row.id)
-        self._drop(row)
+        current = self._by_id.get(row.id, row)
+        await self._store.delete(current.id)
+        self._drop(current)
+        for watcher in self._watchers:
+            watcher(current, None)
 
     async def _save(self, row: PortalRow) -> PortalRow:
         stored = await self._store.save(row)
-        self._drop(self._by_id.get(row.id, row))
+        before = self._by_id.get(row.id, row)
+        self._drop(before)
         self._put(stored)
+        for watcher in self._watchers:
+            watcher(before, stored)
         return stored
 
     def _put(self, row: PortalRow) -> None:
@@ -124,6 +201,8 @@ class PortalIndex:
         self._by_id[row.id] = row
         if row.options.get(_MAKING):
             self._making.add(row.id)
+        for chat, entry in row.options.get(_MOVED, ()):
+            self._moved[PortalKey(row.network, chat, row.receiver)] = (row.id, entry)
         for room in row.rooms:
             self._by_room[room] = (*(other for other in self._by_room.get(room, ()) if other.id != row.id), row)
 
@@ -141,3 +220,10 @@ class PortalIndex:
 
 def _made(row: PortalRow) -> dict[str, Any]:
     return {key: value for key, value in row.options.items() if key != _MAKING}
+
+
+def _without(row: PortalRow, room: RoomId) -> dict[str, Any]:
+    """The options, without what they say of a room."""
+    plumbed = {other: by for other, by in row.options.get(_PLUMBED, {}).items() if other != room}
+    options = {key: value for key, value in row.options.items() if key != _PLUMBED}
+    return {**options, _PLUMBED: plumbed} if plumbed else options

@@ -12,7 +12,9 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
+from bridge_core.engine.bridgestate import BRIDGE_STATE, bridge_content, bridge_key
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.labels import NAME, TOPIC, label, lines
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
@@ -20,9 +22,6 @@ from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
-
-BRIDGE_STATE: Final = ("m.bridge", "uk.half-shot.bridge")
-"""State types that tell clients what a room is bridged to (MSC2346, unmerged: both are in use)."""
 
 Describe = Callable[[PortalRow], Awaitable[tuple[NetworkMeta, ChatInfo | None, UserId | None]]]
 """What the network says of a portal's chat, and the owner of the receiving login in a private chat.
@@ -161,13 +160,13 @@ class RoomMaker:
     async def _spec(self, portal: PortalRow) -> RoomSpec:
         meta, info, owner = await self._describe(portal)
         name = (info.name if info else None) or portal.name or portal.chat
-        topic = (info.topic if info else None) or portal.topic
+        topic = lines((info.topic if info else None) or portal.topic, TOPIC)
         invite = tuple(UserId(user) for user in portal.options.get("invite", ()))
         if owner is not None and owner not in invite:
             invite = (*invite, owner)
         return RoomSpec(
             alias_localpart=self.alias(portal),
-            name=name,
+            name=label(name, NAME) or "?",
             topic=topic,
             invite=invite,
             public=False,
@@ -193,25 +192,21 @@ class RoomMaker:
     def _bridge_state(
         self, portal: PortalRow, meta: NetworkMeta, name: str
     ) -> tuple[tuple[str, str, dict[str, Any]], ...]:
-        content = {
-            "bridgebot": self._matrix.bot,
-            "protocol": {"id": meta.protocol, "displayname": meta.name},
-            "network": {"id": portal.network, "displayname": meta.name},
-            "channel": {"id": portal.chat, "displayname": name},
-            "dev.matrix_bridge.plaintext": meta.plaintext.value,
-        }
-        key = f"dev.matrix_bridge://{portal.network}/{portal.chat}"
-        return tuple((kind, key, content) for kind in BRIDGE_STATE)
+        content = bridge_content(self._matrix.bot, portal, meta, name)
+        key = bridge_key(portal.network, portal.chat)
+        return tuple((kind, key, dict(content)) for kind in BRIDGE_STATE)
 
-    async def adopt(self, portal: PortalRow, room: RoomId, *, joined: bool = False) -> PortalRow:
+    async def adopt(self, portal: PortalRow, room: RoomId, *, by: str = "", joined: bool = False) -> PortalRow:
         """Plumb an existing room to the chat: the bot joins it and tells what it is bridged to.
+
+        `by` is who had it done, empty for the configuration.
 
         Raises MatrixRejectedError when the bot may not join. State that it may not set is left out: a plumbed room
         belongs to its admins.
         """
         if not joined:
             await self._matrix.join(room, self._matrix.bot)
-        row = await self._portals.add_room(portal, room)
+        row = await self._portals.add_room(portal, room, plumbed=by)
         meta, _, _ = await self._describe(row)
         for kind, key, content in self._bridge_state(row, meta, row.name or row.chat):
             try:

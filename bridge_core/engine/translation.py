@@ -1,6 +1,6 @@
 """Matrix events to the neutral messages that adapters send."""
 
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -42,6 +42,9 @@ Undo = Callable[[Mapping[str, Any], PortalRow], Awaitable[None]]
 """Makes what an event did undone, since the network of the portal will not have it. Returns when that is sure to happen
 some time; twice does no harm."""
 
+Taken = Callable[[Mapping[str, Any], PortalRow], Coroutine[Any, Any, None]]
+"""What follows of a state event that the network of the portal has taken. After a crash it may not be called."""
+
 
 @dataclass(frozen=True, slots=True)
 class Kind:
@@ -49,7 +52,7 @@ class Kind:
 
     Without `wants` it goes to every network, and where a client has no method for it the sender is told. `concerns`
     says whether an event of the type crosses at all, `reaches` whether it goes to a portal's network; neither blocks.
-    `undo` is called when the network has refused it.
+    `undo` is called when the network has refused it, `taken` some time after it has taken it.
     """
 
     translate: Translator
@@ -58,6 +61,7 @@ class Kind:
     concerns: Callable[[Mapping[str, Any]], bool] | None = None
     reaches: Callable[[Mapping[str, Any], PortalRow], bool] | None = None
     undo: Undo | None = None
+    taken: Taken | None = None
 
 
 class Translation:

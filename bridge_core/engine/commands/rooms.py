@@ -49,7 +49,7 @@ class RoomCommands:
         room = call.here()
         await self._may_change(call)
         row = await self._ensure(call)
-        await self._rooms.adopt(row, room)
+        await self._rooms.adopt(row, room, by=call.sender)
         return Answer(f"This room is now bridged to {row.chat} on {row.network}.", {"chat": row.chat, "room": room})
 
     async def _unbridge(self, call: Call) -> Answer:
