@@ -129,7 +129,7 @@ class Engine:
         self.confirmations = Confirmations()
         self.status = Status(journal, clock)
         self._tasks = tasks
-        self._ledger = LinkLedger(stores.kv, revocations, clock)
+        self.links = LinkLedger(stores.kv, revocations, clock)
         self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
         threads = Threads()
@@ -197,7 +197,7 @@ class Engine:
             Attempts(names, journal),
             self.status,
             self.room_events,
-            self._ledger,
+            self.links,
             gate,
             Carrying(stores.messages, self.status, clock),
             clock,
@@ -298,7 +298,7 @@ class Engine:
             if not self.names.is_ours(user):
                 self.members.changed(RoomId(event["room_id"]), user, event["content"], timestamp_of(event))
         elif (redacted := redacted_by(event)) is not None:
-            self._tasks.start(self._ledger.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
+            self._tasks.start(self.links.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
             for told in self.on_redaction:
                 told(RoomId(event["room_id"]))
 

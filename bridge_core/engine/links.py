@@ -3,11 +3,16 @@
 from typing import Final, Protocol
 
 import orjson
+import structlog
 
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing
+from bridge_core.content.addresses import is_mxc
 from bridge_core.engine.store_ports import KeyValues
+
+log = structlog.get_logger(__name__)
 
 NAMESPACE: Final = "links"
 """Of the rows, which are forgotten once the links have expired: see `remembered_at`."""
@@ -31,16 +36,44 @@ class LinkLedger:
 
     async def remember(self, message: MatrixOutgoing) -> None:
         """Return when it is committed which files go out with a message: before it is sent, whatever becomes of it."""
-        if isinstance(message, MatrixMessage | MatrixEdit) and message.content.attachments:
-            sources = [attachment.source for attachment in message.content.attachments]
-            value = self._clock.now_ms().to_bytes(_AT, "big") + orjson.dumps(sources)
-            await self._kv.put(NAMESPACE, _key(message.room, message.event_id), value)
+        if not isinstance(message, MatrixMessage | MatrixEdit) or not message.content.attachments:
+            return
+        sources = [attachment.source for attachment in message.content.attachments]
+        events = [message.event_id]
+        if isinstance(message, MatrixEdit):
+            # Whoever takes the message back takes back what it was changed into.
+            events.append(message.target.event_id)
+        for event in events:
+            known = await self._of(message.room, event) if isinstance(message, MatrixEdit) else []
+            every = list(dict.fromkeys([*known, *sources]))
+            value = self._clock.now_ms().to_bytes(_AT, "big") + orjson.dumps(every)
+            await self._kv.put(NAMESPACE, _key(message.room, event), value)
 
     async def revoke(self, room: RoomId, event: EventId) -> None:
         """End the links of a message that was taken back. Whoever redacted it: the room has allowed that."""
-        stored = await self._kv.get(NAMESPACE, _key(room, event))
-        for source in orjson.loads(stored[_AT:]) if stored else ():
+        for source in await self._of(room, event):
             await self._revocations.revoke(source, self._clock.now_ms())
+
+    async def revoke_file(self, mxc: str) -> None:
+        """End all links to a file, for an admin: those there are, and those that will be made. Return when committed.
+
+        Raises RejectedError for what is no address of a file.
+        """
+        if not is_mxc(mxc):
+            raise RejectedError(f"{mxc[:100]} is no mxc:// address of a file")
+        log.warning("media_links_revoked", file=mxc)
+        await self._revocations.revoke(mxc, self._clock.now_ms())
+
+    async def revoke_event(self, room: RoomId, event: EventId) -> int:
+        """As `revoke`, for an admin: how many files it was."""
+        files = await self._of(room, event)
+        for source in files:
+            await self.revoke_file(source)
+        return len(files)
+
+    async def _of(self, room: RoomId, event: EventId) -> list[str]:
+        stored = await self._kv.get(NAMESPACE, _key(room, event))
+        return list(orjson.loads(stored[_AT:])) if stored else []
 
 
 def remembered_at(value: bytes) -> int:

@@ -1,0 +1,80 @@
+"""Links end with the message they went out with, and when an admin says so."""
+
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import pytest
+
+from bridge_core.api.content import Attachment, Content, MediaKind
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.ids import ChatId, EventId, MessageId, RoomId, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixSender, MessageRef
+from bridge_core.engine.clock import SystemClock
+from bridge_core.engine.links import LinkLedger
+
+ROOM = RoomId("!room:hs.test")
+ALICE = MatrixSender(UserId("@alice:hs.test"), "Alice")
+
+
+@dataclass
+class Kept:
+    """Values and revocations in memory."""
+
+    values: dict[tuple[str, str], bytes] = field(default_factory=dict)
+    revoked: set[str] = field(default_factory=set)
+
+    async def get(self, namespace: str, key: str) -> bytes | None:
+        return self.values.get((namespace, key))
+
+    async def put(self, namespace: str, key: str, value: bytes) -> None:
+        self.values[namespace, key] = value
+
+    async def revoke(self, link: str, at: int) -> None:
+        self.revoked.add(link)
+
+
+@pytest.fixture
+def kept() -> Kept:
+    """What is kept."""
+    return Kept()
+
+
+@pytest.fixture
+def ledger(kept: Kept) -> LinkLedger:
+    """A ledger over it."""
+    return LinkLedger(cast(Any, kept), kept, SystemClock())
+
+
+def _files(*names: str) -> Content:
+    return Content(attachments=tuple(Attachment(MediaKind.FILE, name, f"mxc://hs.test/{name}") for name in names))
+
+
+def _message(event: str, *names: str) -> MatrixMessage:
+    return MatrixMessage(ROOM, EventId(event), ChatId("c"), ALICE, _files(*names), 0)
+
+
+def _edit(event: str, target: str, *names: str) -> MatrixEdit:
+    ref = MessageRef(MessageId("m"), EventId(target))
+    return MatrixEdit(ROOM, EventId(event), ChatId("c"), ALICE, ref, _files(*names), 0)
+
+
+async def test_a_message_takes_what_it_was_changed_into_along(kept: Kept, ledger: LinkLedger) -> None:
+    """Redacting the message ends the links of its edits too; redacting an edit ends that edit's."""
+    await ledger.remember(_message("$first", "a", "b"))
+    await ledger.remember(_edit("$second", "$first", "c"))
+    await ledger.remember(_edit("$third", "$first", "d"))
+    await ledger.revoke(ROOM, EventId("$third"))
+    assert kept.revoked == {"mxc://hs.test/d"}
+    await ledger.revoke(ROOM, EventId("$first"))
+    assert kept.revoked == {f"mxc://hs.test/{name}" for name in "abcd"}
+
+
+async def test_an_admin_ends_links(kept: Kept, ledger: LinkLedger) -> None:
+    """By the file's address, or by the event; what is no address is refused in words."""
+    await ledger.remember(_message("$first", "a"))
+    assert await ledger.revoke_event(ROOM, EventId("$first")) == 1
+    assert await ledger.revoke_event(ROOM, EventId("$unknown")) == 0
+    await ledger.revoke_file("mxc://hs.test/z")
+    assert kept.revoked == {"mxc://hs.test/a", "mxc://hs.test/z"}
+    with pytest.raises(RejectedError, match="no mxc"):
+        await ledger.revoke_file("https://hs.test/z")
