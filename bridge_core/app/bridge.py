@@ -20,6 +20,7 @@ from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
 from bridge_core.content.limits import Limits as ContentLimits
+from bridge_core.engine.checkpoints import CheckpointPush
 from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
@@ -27,6 +28,7 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
 from bridge_core.engine.ports import Direction
 from bridge_core.engine.sources import Sources
+from bridge_core.engine.status import Checkpoints, OnFailure, OnSuccess, StatusSettings
 from bridge_core.journal.journal import DurableJournal, JournalSettings
 from bridge_core.matrix.adapter_routes import AdapterRoutes
 from bridge_core.matrix.guarded import GuardedFetch
@@ -34,6 +36,7 @@ from bridge_core.matrix.http import AppserviceHttp
 from bridge_core.matrix.leftovers import Leftovers
 from bridge_core.matrix.links import MediaLinks
 from bridge_core.matrix.listener import Listener
+from bridge_core.matrix.pushes import HttpPush
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.observe.health import Health, HealthServer
 from bridge_core.observe.metrics import Metrics
@@ -106,6 +109,8 @@ class Bridge:
         keep = config.journal.retry_window + 86_400
         self._blobs = BlobSpool(loaded.spool_path, self._secret, 20 * config.media.max_size, keep=keep)
         self._fetch = GuardedFetch()
+        token = config.status.token
+        self._push = HttpPush(token.get_secret_value() if token is not None else None)
         self._sources = Sources(self.matrix, self._blobs, self._fetch, config.media.max_size)
         self._routes = AdapterRoutes()
         names = Names(
@@ -139,10 +144,16 @@ class Bridge:
                 reference_wait=config.limits.reference_wait,
                 membership_rate=config.limits.membership_rate,
                 limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
+                status=StatusSettings(
+                    OnSuccess(config.status.success.value),
+                    OnFailure(config.status.failure.value),
+                    config.journal.keep_dead,
+                ),
                 join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
                 presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
             ),
             faults,
+            self._make_checkpoints(),
         )
         self.whomay.join(self.engine, self.matrix, self._tasks)
         self._links = self._make_links()
@@ -172,6 +183,11 @@ class Bridge:
             "journal_refused", "Entries refused since the journal was full.", lambda: self.journal.refused
         )
         self.metrics.gauge("database_outages", "How often the database was unavailable.", lambda: self.database.outages)
+
+    def _make_checkpoints(self) -> list[Checkpoints]:
+        url = self._config.status.checkpoint_url
+        dropped = self.metrics.counter("checkpoints_dropped", "Message checkpoints that could not be pushed.")
+        return [] if url is None else [CheckpointPush(url, self._push, self._clock, self._tasks, dropped)]
 
     def _make_links(self) -> MediaLinks | None:
         media = self._config.media
@@ -223,9 +239,10 @@ class Bridge:
             await self._blobs.start()
             self._sweeping = self._tasks.spawn(self._blobs.keep_swept(self._clock), "spool-sweep")
             await self._fetch.start()
+            await self._push.start()
             await self.matrix.start()
             await self.whomay.load()
-            await self.engine.portals.load()
+            await self.engine.load()
             self._leftovers.resume(await self.database.transactions.newest())
             await self._configured_portals()
             for network in self.networks:
@@ -262,6 +279,7 @@ class Bridge:
         await self._tasks.close(deadline - 1.0, grace=min(2.0, left(2.0)))
         await _quietly(self.matrix.stop(), "matrix", left(0.5))
         await _quietly(self._fetch.stop(), "fetch", left(0.5))
+        await _quietly(self._push.stop(), "push", left(0.5))
         # These two have time limits of their own: what was accepted must reach the disk.
         if self._journalling:
             await _quietly(self.journal.stop(), "journal", None)

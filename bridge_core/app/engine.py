@@ -1,6 +1,6 @@
 """Builds the engine from its parts: both directions, their lanes, and what they share."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,6 +18,7 @@ from bridge_core.engine import avatars
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.avatars import Avatars
+from bridge_core.engine.botwords import BotSpeech
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.general import GeneralCommands
@@ -54,7 +55,7 @@ from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
 from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
-from bridge_core.engine.status import Status
+from bridge_core.engine.status import Checkpoints, Status, StatusSettings
 from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.threads import Threads
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
@@ -78,6 +79,7 @@ class EngineSettings:
     membership_rate: float = 10.0
     """Ghosts per second that come and go without having spoken."""
     presence: frozenset[NetworkId] = frozenset()
+    status: StatusSettings = field(default_factory=StatusSettings)
 
 
 class Engine:
@@ -99,6 +101,7 @@ class Engine:
         metrics: Metrics,
         settings: EngineSettings,
         faults: FaultPoints,
+        checkpoints: Sequence[Checkpoints] = (),
     ) -> None:
         limits = settings.limits
         self.names = names
@@ -127,7 +130,7 @@ class Engine:
         self.on_meeting: list[Callable[[], None]] = []
         """Told when the homeserver is met. Must not block."""
         self.confirmations = Confirmations()
-        self.status = Status(journal, clock)
+        self.status = Status(journal, stores.kv, clock, tasks, settings.status, checkpoints)
         self._tasks = tasks
         self.links = LinkLedger(stores.kv, revocations, clock)
         self.gate = gate = Gate(self.portals)
@@ -144,7 +147,10 @@ class Engine:
             gate,
             threads,
         )
-        incoming = Incoming(journal, matrix, self.ghosts, stores.messages, conversion, acts, threads, clock, faults)
+        BotSpeech(names, matrix, stores.kv, conversion)
+        incoming = Incoming(
+            journal, matrix, self.ghosts, stores.messages, conversion, acts, threads, stores.kv, clock, faults
+        )
         self.to_matrix = Lanes(
             Direction.TO_MATRIX,
             journal,
@@ -282,6 +288,11 @@ class Engine:
                 room, f"{portal.receiver} was logged out of {portal.network}: this chat is bridged no more."
             )
         await self.portals.delete(portal)
+
+    async def load(self) -> None:
+        """Read what must be known before anything is handled."""
+        await self.portals.load()
+        await self.status.load()
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)

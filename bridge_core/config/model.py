@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import Field, ValidationInfo, field_validator
 
+from bridge_core.config.control import Api, Status
 from bridge_core.config.describe import section_of
 from bridge_core.config.homeserver import Appservice, Homeserver
 from bridge_core.config.masks import Mask, names_everybody
@@ -40,6 +41,8 @@ class Config(Section):
     )
     relay: Relay = Relay()
     media: Media = Media()
+    status: Status = Status()
+    api: Api = Api()
     health: Health = Health()
     logging: Logging = Logging()
     limits: Limits = Limits()

@@ -25,7 +25,7 @@ from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.names import Names
-from bridge_core.engine.payload import BotNotice, PayloadError, decode
+from bridge_core.engine.payload import BotNotice, BotWords, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.rendering import Place, Rendering
@@ -108,7 +108,7 @@ class Conversion:
         if refers:
             self._referring.add(kind)
 
-    def looks_back(self, event: RemoteEvent | BotNotice) -> bool:
+    def looks_back(self, event: RemoteEvent | BotWords) -> bool:
         """Whether the event needs to know what became of earlier ones of its lane."""
         if isinstance(event, RemoteMessage):
             return event.reply_to is not None or event.thread is not None
@@ -124,7 +124,7 @@ class Conversion:
         return await converter(entry, entry.event)
 
     async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
-        return [await self._notice(entry, event.room, event.text, event.about)]
+        return [replace(await self._notice(entry, event.room, event.text, event.about), noted=event.key)]
 
     async def _rename(self, entry: Entry, event: RemoteRename) -> list[Prepared]:
         await self._ghosts.ensure(NetworkId(entry.network), event.new)

@@ -7,7 +7,7 @@ import structlog
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, RoomId
-from bridge_core.engine import requests
+from bridge_core.engine import botwords, requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.faults import FaultPoints
@@ -16,7 +16,7 @@ from bridge_core.engine.lanes import Planned
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
-from bridge_core.engine.store_ports import Messages
+from bridge_core.engine.store_ports import KeyValues, Messages
 from bridge_core.engine.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -34,6 +34,7 @@ class Incoming:
         conversion: Conversion,
         acts: Acts,
         threads: Threads,
+        kv: KeyValues,
         clock: Clock,
         faults: FaultPoints,
     ) -> None:
@@ -44,6 +45,7 @@ class Incoming:
         self._conversion = conversion
         self._acts = acts
         self._threads = threads
+        self._kv = kv
         self._clock = clock
         self._faults = faults
 
@@ -128,6 +130,8 @@ class Incoming:
                             item.timestamp,
                         ),
                     )
+                if item.noted and event is not None:
+                    writes += (botwords.noted(self._kv, item.noted, request.room, event, self._clock.now_ms()),)
             entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
             entry.unsettled -= 1
             self._journal.settle(

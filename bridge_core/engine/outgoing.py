@@ -171,6 +171,9 @@ class Outgoing:
         for delivery in list(entry.deliveries):
             try:
                 await self._one(entry, delivery)
+            except (TransientError, RateLimitedError) as error:
+                self._status.waiting(entry.event, delivery.network, str(error), delivery.attempts)
+                raise
             except UnknownOutcomeError as error:
                 await self._unknown(entry, delivery, str(error))
             except UnsupportedError as error:
@@ -364,6 +367,7 @@ class Outgoing:
     ) -> None:
         entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
         entry.unsettled -= 1
+        self._status.ended(entry.event, delivery.network, outcome, reason, delivery.attempts)
         self._journal.settle(
             Settlement(
                 entry.id,
@@ -380,7 +384,7 @@ class Outgoing:
     async def abandon(self, entry: Entry, reason: str) -> None:
         """Keep what is left of the entry as dead letters, and tell the sender."""
         if isinstance(entry.event, Mapping) and entry.deliveries:
-            await self._status.failed(RoomId(entry.lane), _event_id(entry), entry.network, reason)
+            await self._status.abandoned(RoomId(entry.lane), _event_id(entry), entry.network, reason)
         if not entry.deliveries:
             self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.DEAD, reason=reason))
         for delivery in list(entry.deliveries):

@@ -24,11 +24,39 @@ class PayloadError(BridgeError):
 
 @dataclass(frozen=True, slots=True)
 class BotNotice:
-    """The bot says something in a room: a status, a command's answer. `about` is the event it answers."""
+    """The bot says something in a room: a status, a command's answer. `about` is the event it answers.
+
+    With `key` it is remembered which event it became, so that a BotCorrection can replace it.
+    """
 
     room: RoomId
     text: str
     about: EventId | None = None
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BotEvent:
+    """The bot sends an event that is no message. `content` is JSON; `key` as of BotNotice."""
+
+    room: RoomId
+    type: str
+    content: str
+    key: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class BotCorrection:
+    """What the bot said under `key` about an event is so no more: `text` takes its place."""
+
+    room: RoomId
+    text: str
+    about: EventId
+    key: str
+
+
+BotWords = BotNotice | BotEvent | BotCorrection
+"""What the bot itself has to say."""
 
 
 _TAGS: Final[dict[str, type[Any]]] = {
@@ -78,6 +106,8 @@ _TAGS: Final[dict[str, type[Any]]] = {
     "mov": events.RemoteChatMoved,
     "gone": events.RemoteChatGone,
     "bot": BotNotice,
+    "bev": BotEvent,
+    "cor": BotCorrection,
 }
 _TAG_OF: Final[dict[type[Any], str]] = {cls: tag for tag, cls in _TAGS.items()}
 _FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {cls: tuple(f.name for f in fields(cls)) for cls in _TAG_OF}
@@ -94,7 +124,7 @@ _ENUMS: Final[dict[tuple[type[Any], str], type[StrEnum]]] = {
 }
 
 
-_EVENTS: Final = (*get_args(RemoteEvent), BotNotice)
+_EVENTS: Final = (*get_args(RemoteEvent), *get_args(BotWords))
 
 
 def _pack(value: Any) -> Any:
@@ -129,7 +159,7 @@ def _unpack(value: Any) -> Any:
     return cls(*values)
 
 
-def encode(event: "RemoteEvent | BotNotice") -> bytes:
+def encode(event: "RemoteEvent | BotWords") -> bytes:
     """The payload of an event. Raises PayloadError for what is no event of the contract."""
     if isinstance(event, events.RemoteMessage) and len(event.content.text) == 1 and not event.content.attachments:
         # Nearly every event: the same result as below, for a third of the time.
@@ -156,7 +186,7 @@ def _mended(value: Any) -> Any:
     return [_mended(item) for item in value] if value.__class__ is list else value
 
 
-def decode(payload: bytes, version: int) -> "RemoteEvent | BotNotice":
+def decode(payload: bytes, version: int) -> "RemoteEvent | BotWords":
     """The event of a payload. Raises PayloadError when it cannot be read."""
     if version != VERSION:
         raise PayloadError(f"this payload has version {version}, and this program reads version {VERSION}")
@@ -166,4 +196,4 @@ def decode(payload: bytes, version: int) -> "RemoteEvent | BotNotice":
         raise PayloadError(f"this payload is damaged: {type(error).__name__}") from error
     if not isinstance(event, _EVENTS):
         raise PayloadError("this payload is no event")
-    return cast("RemoteEvent | BotNotice", event)
+    return cast("RemoteEvent | BotWords", event)

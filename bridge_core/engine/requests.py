@@ -19,7 +19,8 @@ class Prepared:
     """A final request, and which message it will be once it is sent (`message` None: nothing to remember).
 
     With `refused` it is not to be sent at all: it ends as rejected, for that reason. With `act` it is not an event but
-    something to bring about (see `acts`): the request's `type` and `body` say what.
+    something to bring about (see `acts`): the request's `type` and `body` say what. With
+    `noted` the event that it becomes is remembered under that name (see `botwords`).
     """
 
     request: SendRequest
@@ -32,6 +33,7 @@ class Prepared:
     act: str = ""
     thread: str = ""
     """The root of the thread that it is said in."""
+    noted: str = ""
 
 
 def refused(room: RoomId, reason: str) -> Prepared:
@@ -80,6 +82,7 @@ def encode(prepared: Prepared) -> bytes:
         prepared.refused,
         prepared.act,
         prepared.thread,
+        prepared.noted,
     ]
     return orjson.dumps(head) + b"\n" + request.body
 

@@ -40,7 +40,7 @@ async def test_every_metric_is_explained(tmp_path: Path) -> None:
 def test_users_are_told_in_these_words() -> None:
     """Each notice and reason that is quoted to admins is in the code, word by word."""
     code = "\n".join(text for _, text in sources("bridge_core/engine"))
-    code = code.replace("\\u26a0", "⚠")
+    code = code.replace("\\u26a0", "⚠").replace("\\u2713", "✓")
     missing = []
     for cells in rows(PAGE, "What users are told"):
         for quoted in code_of(cells[0]):

@@ -10,7 +10,16 @@ from hypothesis import strategies as st
 
 from bridge_core.api import content, events
 from bridge_core.engine import payload
-from bridge_core.engine.payload import VERSION, BotNotice, PayloadError, decode, encode
+from bridge_core.engine.payload import (
+    VERSION,
+    BotCorrection,
+    BotEvent,
+    BotNotice,
+    BotWords,
+    PayloadError,
+    decode,
+    encode,
+)
 
 _texts = st.text(max_size=20)
 _leaves: st.SearchStrategy[Any] = st.one_of(
@@ -78,6 +87,8 @@ def _examples() -> Iterator[Any]:
     yield events.RemoteGap(chat, 1, 2, "away")
     yield events.RemoteMessage(chat, sender, content.Content((content.Plain("x"),)))
     yield BotNotice(chat, "text", None)
+    yield BotEvent(chat, "m.reaction", "{}", "key")
+    yield BotCorrection(chat, "text", target, "key")
 
 
 @pytest.mark.parametrize("event", list(_examples()), ids=lambda event: type(event).__name__)
@@ -88,7 +99,7 @@ def test_every_kind_of_event_survives(event: Any) -> None:
 
 def test_every_event_of_the_contract_is_among_the_examples() -> None:
     """No event of the contract is left out of the test above."""
-    assert {type(event) for event in _examples()} - {BotNotice} == set(get_args(events.RemoteEvent))
+    assert {type(event) for event in _examples()} - set(get_args(BotWords)) == set(get_args(events.RemoteEvent))
 
 
 def test_a_payload_of_version_1_is_still_read() -> None:
