@@ -8,6 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import MemberPower, RemoteSender
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
@@ -54,6 +55,8 @@ class Script:
         self.scanned = asyncio.Event()
         self.moderates = False
         """Whether its clients have the optional parts Moderates and EntersChats."""
+        self.members: dict[ChatId, tuple[RemoteSender, ...]] = {}
+        self.powers: tuple[MemberPower, ...] = ()
         self.admits = True
         self.moved: list[tuple[str | None, str, ChatId]] = []
         """Logins that entered and left chats: (login, `enter` or `leave`, chat)."""
@@ -194,7 +197,7 @@ class ScriptedClient:
         return sent
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
-        return ChatInfo(name=f"The {chat}")
+        return ChatInfo(name=f"The {chat}", members=self._script.members.get(chat), powers=self._script.powers)
 
     async def user_info(self, user: RemoteUserId) -> UserInfo:
         return UserInfo(name=user)

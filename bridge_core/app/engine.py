@@ -276,6 +276,7 @@ class Engine:
             permissions,
             self.translation,
             self.room_events,
+            stores.kv,
         )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))

@@ -88,6 +88,7 @@ def make_networks(
             eager=common.members is MembersShown.EAGER,
             leave_grace=common.leave_grace,
             follow_removals=common.follow_removals,
+            power_cap=common.power_cap,
             provided_for=provided,
         )
         identifier = NetworkId(name)

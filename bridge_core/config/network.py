@@ -83,6 +83,13 @@ class NetworkCommon(Section):
         description="Whether a Matrix user whose own connection is thrown out of a chat (kicked, banned, or left "
         "elsewhere) is removed from its rooms too. Otherwise the room is told.",
     )
+    power_cap: int = Field(
+        default=50,
+        ge=0,
+        le=99,
+        description="Highest power level that the bridge gives people in rooms, whatever they may do on the network. "
+        "50 can kick, ban and set the topic; nobody is ever given what the bridge itself has.",
+    )
     provided_logins: list[ExactMask] = Field(
         default=["local"],
         description="Matrix users who get a connection of their own without logging in, on networks that "

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.powerlevels import RoomPower
 
 
 class MatrixRejectedError(RejectedError):
@@ -130,6 +131,9 @@ class MatrixSide(Protocol):
 
     async def room_of(self, alias: str) -> RoomId:
         """The room an alias leads to. Raises MatrixRejectedError when there is none."""
+
+    async def power(self, room: RoomId) -> RoomPower:
+        """Who has what power in the room, asked of its present state. The bot must be in it."""
 
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
         """All joined members, as the bot or another user of ours sees them."""

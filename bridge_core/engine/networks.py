@@ -53,6 +53,8 @@ class NetworkOptions:
     """Seconds that a ghost stays in a room when its person has left the chat."""
     follow_removals: bool = False
     """Whether who is thrown out of a chat on the network is thrown out of its rooms too."""
+    power_cap: int = 50
+    """Highest power level that people of the network get in rooms."""
     provided_for: frozenset[str] = frozenset()
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
 

@@ -8,6 +8,7 @@ import structlog
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.matrix_ports import MatrixRejectedError, RoomSpec
+from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.membership import Membership
 from bridge_core.matrix.power import creator_is_listed, full_levels, merged_levels
@@ -87,6 +88,23 @@ class Rooms:
         if not isinstance(room, str):
             raise TransientError(f"the homeserver names no room for {alias}")
         return RoomId(room)
+
+    async def power(self, room: RoomId) -> RoomPower:
+        """Who has what power, from two state events: a room's whole state grows with its members."""
+        levels = await self.state(room, "m.room.power_levels", "")
+        create = await self._hs.get("rooms", room, "state", "m.room.create", query={"format": "event"})
+        if "sender" not in create:  # a server that gives the content only
+            state, creator, version = await self._read(room, room)
+            content = state.get(("m.room.create", ""), {})
+        else:
+            creator, inner = create["sender"], create.get("content")
+            content = inner if isinstance(inner, dict) else {}
+            version = content.get("room_version", "1")
+        endless: set[str] = set()
+        if not creator_is_listed(version):
+            others = content.get("additional_creators")
+            endless = {str(user) for user in (creator, *(others if isinstance(others, list) else ())) if user}
+        return RoomPower(levels, frozenset(endless))
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state, asked of the room's present state."""

@@ -6,6 +6,7 @@ from typing import Any
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.matrix_ports import MemberProfile, RoomSpec, SendRequest
+from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.media import Media, MediaKeys
@@ -144,6 +145,10 @@ class AppserviceSide:
     ) -> None:
         """Set one state event unless it already is so."""
         await self._rooms.set_state(room, event_type, key, content, sender)
+
+    async def power(self, room: RoomId) -> RoomPower:
+        """Who has what power in the room, asked of its present state. The bot must be in it."""
+        return await self._rooms.power(room)
 
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
         """All joined members, as the bot or another user of ours sees them."""

@@ -566,6 +566,23 @@ async def test_joined_members_have_their_times(at: Setting) -> None:
     assert joins[BOT] <= joins[ghost] <= joins[UserId(human.id)]
 
 
+async def test_powers_of_a_room(at: Setting) -> None:
+    """The levels, and who is above them all: the creator since room version 12, who is listed until then."""
+    room = await at.room(power_levels={"users": {"@somebody:elsewhere": 25}})
+    power = await at.side.power(room)
+    assert power.levels is not None
+    assert power.levels["users"].get("@somebody:elsewhere") == 25
+    assert (power.levels["users"].get(BOT) == 100) != (BOT in power.endless)
+    human = await at.homeserver.human()
+    created = await human.call("POST", "createRoom", {"preset": "public_chat", "room_version": "12"})
+    await at.side.join(RoomId(created["room_id"]), BOT)
+    assert (await at.side.power(RoomId(created["room_id"]))).endless == {human.id}
+    older = await human.call("POST", "createRoom", {"preset": "public_chat", "room_version": "10"})
+    await at.side.join(RoomId(older["room_id"]), BOT)
+    listed = await at.side.power(RoomId(older["room_id"]))
+    assert (listed.endless, (listed.levels or {})["users"]) == (frozenset(), {human.id: 100})
+
+
 async def test_typing_and_receipts_are_taken(at: Setting) -> None:
     """Typing on and off, and a read receipt."""
     room = await at.room()

@@ -4,7 +4,7 @@ import asyncio
 import secrets
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,9 +14,18 @@ import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteMembers, RemoteMessage, RemoteSender
+from bridge_core.api.events import (
+    MemberPower,
+    Membership,
+    RemoteEvent,
+    RemoteMember,
+    RemoteMembers,
+    RemoteMessage,
+    RemotePower,
+    RemoteSender,
+)
 from bridge_core.api.ids import ChatId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.matrix import MatrixMember, MatrixOutgoing
+from bridge_core.api.matrix import MatrixMember, MatrixOutgoing, MatrixPower
 from bridge_core.api.network import Attempt, Sent
 from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.homeservers import SERVER, Event, Homeserver, Human, fake, synapse
@@ -391,3 +400,74 @@ async def test_what_happens_to_ones_own_login_is_told(at: Setting) -> None:
     told = await at.human.sees(room, lambda e: e["sender"] == BOT and "kicked" in str(e["content"].get("body")))
     assert at.human.id in told["content"]["body"] and f"{by.name}: enough" in told["content"]["body"]
     assert (await at.member(room, at.human.id))["membership"] == "join"
+
+
+async def _levels(at: Setting, room: str, reached: Callable[[dict[str, Any]], bool]) -> dict[str, Any]:
+    """The users' levels in the room, once they are so."""
+    async with asyncio.timeout(20):
+        while True:
+            content = await at.human.call("GET", f"rooms/{room}/state/m.room.power_levels")
+            users: dict[str, Any] = content["users"]
+            if reached(users):
+                return users
+            await asyncio.sleep(0.03)
+
+
+async def test_powers_of_people_are_shown(at: Setting) -> None:
+    """Who may moderate there gets as much power as the cap allows, many changes in one event; a complete list takes
+    it from everybody else."""
+    chat, op, voiced = at.chat(), person(), person()
+    room = await at.enter("lazy", chat)
+    before = await _levels(at, room, lambda users: True)
+    powers = [MemberPower(op, 100), MemberPower(voiced, 10)]
+    await at.says("lazy", *(RemotePower(ChatId(chat), (power,)) for power in powers))
+    users = await _levels(at, room, lambda users: len(users) >= len(before) + 2)
+    assert users == {**before, ghost("lazy", op): 50, ghost("lazy", voiced): 10}
+    await at.says("lazy", RemotePower(ChatId(chat), (MemberPower(voiced, 20),), complete=True))
+    users = await _levels(at, room, lambda users: ghost("lazy", op) not in users)
+    assert users == {**before, ghost("lazy", voiced): 20}
+    events = [e for e in await at.human.timeline(room) if e["type"] == "m.room.power_levels"]
+    assert len(events) <= 3  # that of the room itself, and two for three changes
+
+
+async def test_powers_given_on_matrix_reach_the_network(at: Setting) -> None:
+    """A level given to a person goes to the network; when it refuses, they have the one that they had."""
+    chat, who, script = at.chat(), person(), at.scripts["strict"]
+    room = await at.enter("strict", chat)
+    user = ghost("strict", who)
+    await _empowered(at, room)
+    script.sent.clear()
+
+    async def give(level: int) -> None:
+        path = f"rooms/{room}/state/m.room.power_levels"
+        levels = await at.human.call("GET", path)
+        levels["users"][user] = level
+        levels["events"]["m.room.power_levels"] = 90
+        assert "errcode" not in await at.human.call("PUT", path, levels)
+
+    matrix = at.bridge.running.matrix
+    levels = await matrix.state(room, "m.room.power_levels") or {}  # type: ignore[arg-type]
+    levels["events"]["m.room.power_levels"] = 90
+    await matrix.set_state(room, "m.room.power_levels", "", levels, matrix.bot)  # type: ignore[arg-type]
+    await at.talks("strict", chat, who)
+    await give(40)
+    await at.bridge.until(lambda: any(isinstance(act, MatrixPower) for _, act in script.sent))
+    (given,) = [act for _, act in script.sent if isinstance(act, MatrixPower)]
+    assert (given.remote, given.users, given.sender.id) == (((who.id, 40),), (), at.human.id)
+    script.answer = refuse
+    await give(45)
+    await at.human.sees(room, lambda e: e["sender"] == BOT and "you are no operator" in str(e["content"]))
+    assert (await _levels(at, room, lambda users: users.get(user) != 45))[user] == 40
+    script.answer = lambda message, attempt: Sent()
+
+
+async def test_a_new_room_is_filled(at: Setting) -> None:
+    """The room of a chat that has people already has them in it, with their powers, where the network tells of them."""
+    chat, op, other, script = at.chat(), person(), person(), at.scripts["eager"]
+    script.members[ChatId(chat)] = (op, other)
+    script.powers = (MemberPower(op, 50),)
+    room = await at.enter("eager", chat)
+    await at.becomes(room, ghost("eager", op), "join")
+    await at.becomes(room, ghost("eager", other), "join")
+    assert (await _levels(at, room, lambda users: ghost("eager", op) in users))[ghost("eager", op)] == 50
+    script.powers = ()

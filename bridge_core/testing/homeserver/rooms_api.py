@@ -149,6 +149,8 @@ class RoomsApi:
         content = room.content(request.match_info["type"], request.match_info.get("key", ""))
         if content is None:
             raise not_found("Event not found.")
+        if request.query.get("format") == "event":
+            return room.current[request.match_info["type"], request.match_info.get("key", "")]
         return content
 
     async def put_state(self, request: web.Request) -> dict[str, Any]:
