@@ -14,7 +14,7 @@ from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.engine import Engine, EngineSettings
 from bridge_core.app.meeting import Meeting
-from bridge_core.app.networks import load_networks, make_networks
+from bridge_core.app.networks import load_networks, make_networks, puppet_servers
 from bridge_core.app.queries import EngineQueries
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
@@ -104,6 +104,7 @@ class Bridge:
             devices={Profile.AUTO: None, Profile.FULL: True, Profile.BASIC: False}[config.homeserver.profile],
             timeout=config.homeserver.request_timeout,
             connections=config.homeserver.max_connections,
+            puppets=puppet_servers(config),
         )
         # A file is needed as long as its message may be tried, and a day more for whoever replays it at once.
         keep = config.journal.retry_window + 86_400
@@ -149,6 +150,7 @@ class Bridge:
                     OnFailure(config.status.failure.value),
                     config.journal.keep_dead,
                 ),
+                manual_puppets=config.double_puppet.manual,
                 join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
                 presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
             ),

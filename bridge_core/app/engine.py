@@ -23,6 +23,7 @@ from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.general import GeneralCommands
 from bridge_core.engine.commands.logins import LoginCommands
+from bridge_core.engine.commands.puppets import PuppetCommands
 from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
@@ -49,6 +50,7 @@ from bridge_core.engine.polls import Polls
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
@@ -76,6 +78,7 @@ class EngineSettings:
     reference_wait: float
     limits: Limits
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
+    manual_puppets: bool = True
     membership_rate: float = 10.0
     """Ghosts per second that come and go without having spoken."""
     presence: frozenset[NetworkId] = frozenset()
@@ -136,6 +139,18 @@ class Engine:
         self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
         threads = Threads()
+        self.puppets = DoublePuppets(
+            names,
+            networks,
+            permissions,
+            self.members,
+            matrix,
+            stores.kv,
+            stores.users,
+            self.status,
+            clock,
+            settings.manual_puppets,
+        )
         self.conversion = conversion = Conversion(
             names,
             self.portals,
@@ -146,11 +161,22 @@ class Engine:
             Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits),
             gate,
             threads,
+            self.puppets,
+        )
+        incoming = Incoming(
+            journal,
+            matrix,
+            self.ghosts,
+            stores.messages,
+            conversion,
+            acts,
+            threads,
+            stores.kv,
+            self.puppets,
+            clock,
+            faults,
         )
         BotSpeech(names, matrix, stores.kv, conversion)
-        incoming = Incoming(
-            journal, matrix, self.ghosts, stores.messages, conversion, acts, threads, stores.kv, clock, faults
-        )
         self.to_matrix = Lanes(
             Direction.TO_MATRIX,
             journal,
@@ -167,6 +193,7 @@ class Engine:
         RoomCommands(commands, self.networks, self.portals, self.rooms, private, matrix)
         self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
         gate.add(LoggedInOnly(networks))
+        PuppetCommands(commands, self.puppets, Erasing(names, matrix))
         LoginCommands(commands, self.dialogues, self.logins, networks, Erasing(names, matrix), self.status, tasks)
         self.translation = Translation(
             names,
@@ -252,6 +279,7 @@ class Engine:
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
             self._seen,
             self.signals,
+            self.puppets,
             tasks,
             faults,
         )
@@ -294,6 +322,7 @@ class Engine:
         """Read what must be known before anything is handled."""
         await self.portals.load()
         await self.status.load()
+        await self.puppets.load()
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)

@@ -13,6 +13,7 @@ from bridge_core.config.network import MembersShown
 from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.store_ports import Users
+from bridge_core.matrix.puppets import PuppetServer
 
 GROUP: Final = "matrix_bridge.networks"
 
@@ -65,6 +66,16 @@ def _bad_chats(
             except ValueError as error:
                 (place,) = loaded.sources.places([("networks", name, "portals", number)])
                 yield Problem(place, f"networks.{name}.portals.{number}", f"{portal.chat!r} is no chat: {error}")
+
+
+def puppet_servers(config: Config) -> dict[str, PuppetServer]:
+    """Homeservers where the bridge may act as users: the own one always, by tokens that they give."""
+    servers = {config.homeserver.domain: PuppetServer(str(config.homeserver.address))}
+    for name, server in config.double_puppet.servers.items():
+        address = server.address or (config.homeserver.address if name == config.homeserver.domain else None)
+        token = server.as_token.get_secret_value() if server.as_token is not None else None
+        servers[name] = PuppetServer(str(address), token)
+    return servers
 
 
 def make_networks(

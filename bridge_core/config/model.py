@@ -13,7 +13,7 @@ from bridge_core.config.homeserver import Appservice, Homeserver
 from bridge_core.config.masks import Mask, names_everybody
 from bridge_core.config.network import NetworkName
 from bridge_core.config.observing import Health, Logging
-from bridge_core.config.policy import Limits, Media, Permission, Relay
+from bridge_core.config.policy import DoublePuppet, Limits, Media, Permission, Relay
 from bridge_core.config.rules import Rules
 from bridge_core.config.section import Section
 from bridge_core.config.storage import Database, Journal
@@ -40,6 +40,7 @@ class Config(Section):
         "user (may log in and make portals), admin. Who is not named is blocked.",
     )
     relay: Relay = Relay()
+    double_puppet: DoublePuppet = DoublePuppet()
     media: Media = Media()
     status: Status = Status()
     api: Api = Api()
@@ -85,6 +86,11 @@ class Config(Section):
         if self.media.enabled:
             listeners["media.listen"] = self.media.listen
         return [
+            *(
+                (f"double_puppet.servers.{name}.address", "is missing: it is another homeserver than the bridge's own")
+                for name, server in self.double_puppet.servers.items()
+                if server.address is None and name != self.homeserver.domain
+            ),
             *(
                 (f"media.{key}", "is missing, and media.enabled is true")
                 for key in media

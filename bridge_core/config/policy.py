@@ -7,7 +7,7 @@ from enum import StrEnum
 from pydantic import Field
 
 from bridge_core.config.section import Section
-from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, Size
+from bridge_core.config.types import Duration, HttpUrl, Listen, ListenOn, Secret, ServerName, Size
 
 
 class Permission(StrEnum):
@@ -23,6 +23,35 @@ class Relay(Section):
     """Speaking for Matrix users who have no login of their own."""
 
     enabled: bool = Field(default=True, description="Whether the bridge's own login speaks for them.")
+
+
+class PuppetServer(Section):
+    """A homeserver where the bridge may act as users who have a login."""
+
+    as_token: Secret | None = Field(
+        default=None,
+        description="Token of an appservice that may act as that server's users: a second registration there, without "
+        "`url`, whose user namespace has `exclusive: false`. Without it users may still give tokens of their own.",
+    )
+    address: HttpUrl | None = Field(
+        default=None, description="Where its client API is; for the bridge's own homeserver, null is its address."
+    )
+
+
+class DoublePuppet(Section):
+    """Showing what a user does on a network from elsewhere (their phone, say) as done by their own Matrix account.
+
+    Otherwise it appears under a ghost of theirs. Only in rooms where the user is already.
+    """
+
+    servers: dict[ServerName, PuppetServer] = Field(
+        default={}, description="Homeservers by name. Whoever holds such a token can act as every user there."
+    )
+    manual: bool = Field(
+        default=True,
+        description="Whether users may give the bridge an access token of theirs (`login-matrix`), on the bridge's "
+        "own homeserver and those of `servers`.",
+    )
 
 
 class Media(Section):

@@ -13,6 +13,7 @@ from bridge_core.config.environment import PREFIX
 from bridge_core.config.example import scalar
 from bridge_core.config.model import Config
 from bridge_core.config.network import NetworkCommon, PortalEntry
+from bridge_core.config.policy import PuppetServer
 
 _HEAD = """# Configuration
 
@@ -35,6 +36,8 @@ def render_reference() -> str:
     lines += _table(NetworkCommon, "networks.NAME")
     lines += ["", "### Keys of a portal", "", inspect.getdoc(PortalEntry) or ""]
     lines += _table(PortalEntry, "networks.NAME.portals.N")
+    lines += ["", "### Keys of a server for double puppets", "", inspect.getdoc(PuppetServer) or ""]
+    lines += _table(PuppetServer, "double_puppet.servers.NAME")
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,7 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.payload import BotNotice, BotWords, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.rendering import Place, Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
@@ -78,6 +79,7 @@ class Conversion:
         rendering: Rendering,
         gate: Gate,
         threads: Threads,
+        puppets: DoublePuppets,
     ) -> None:
         self._names = names
         self._portals = portals
@@ -88,6 +90,7 @@ class Conversion:
         self._rendering = rendering
         self._gate = gate
         self._threads = threads
+        self._puppets = puppets
         self._converters: dict[type, Converter] = {
             RemoteMessage: self._message,
             BotNotice: self._said,
@@ -121,7 +124,7 @@ class Conversion:
             raise NothingToDo(f"{type(entry.event).__name__} is not mirrored")
         if type(entry.event) not in _BY_GHOSTS:
             self._gate.event(NetworkId(entry.network), entry.event)
-        return await converter(entry, entry.event)
+        return self._puppets.marked(await converter(entry, entry.event), entry.event)
 
     async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
         return [replace(await self._notice(entry, event.room, event.text, event.about), noted=event.key)]
@@ -155,8 +158,14 @@ class Conversion:
         return portal
 
     async def _ghost(self, portal: PortalRow, sender: RemoteSender) -> tuple[GhostRow, dict[RoomId, str]]:
-        """The ghost, and the rooms that will not have it, with the reason (banned there, say)."""
+        """The ghost, and the rooms that will not have it, with the reason (banned there, say).
+
+        For one of our own logins it is the Matrix user, where the bridge may act as them.
+        """
         self._gate.incoming(portal, sender)
+        if sender.login is not None and (user := await self._puppets.of(portal, sender)) is not None:
+            shut = {room: why for room in portal.rooms if (why := self._gate.room(room))}
+            return GhostRow(portal.network, sender.id, user), shut
         ghost = self._ghosts.ready(portal.network, sender)
         if ghost is None:
             ghost = await self._ghosts.ensure(portal.network, sender)
@@ -182,6 +191,9 @@ class Conversion:
 
     async def _message(self, entry: Entry, event: RemoteMessage) -> list[Prepared]:
         portal = await self._portal(entry, event.chat, event.receiver)
+        said = event.id if event.sender.login is not None else None
+        if said is not None and await self._messages.by_message(portal.id, said):
+            raise NothingToDo("it was said from here")
         ghost, refused = await self._ghost(portal, event.sender)
         identity = self._identity(entry, event.id)
         timestamp = event.timestamp or entry.received_at

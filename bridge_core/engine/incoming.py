@@ -1,25 +1,32 @@
 """Network -> Matrix: what a remote event becomes in the rooms of its portal."""
 
 from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
 
 import structlog
 
 from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import RemoteSender
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import EventId, MessageId, RoomId
+from bridge_core.api.ids import EventId, MessageId, NetworkId, RemoteUserId, RoomId
 from bridge_core.engine import botwords, requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, PuppetGoneError, SendRequest
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.store_ports import KeyValues, Messages
 from bridge_core.engine.threads import Threads
 
 log = structlog.get_logger(__name__)
+
+_NOT_AS_USER: Final = frozenset({"M_FORBIDDEN", "M_EXCLUSIVE", "M_USER_DEACTIVATED", "M_USER_LOCKED"})
+"""Refusals that say something of the Matrix user and not of what is sent."""
 
 
 class Incoming:
@@ -35,6 +42,7 @@ class Incoming:
         acts: Acts,
         threads: Threads,
         kv: KeyValues,
+        puppets: DoublePuppets,
         clock: Clock,
         faults: FaultPoints,
     ) -> None:
@@ -46,6 +54,7 @@ class Incoming:
         self._acts = acts
         self._threads = threads
         self._kv = kv
+        self._puppets = puppets
         self._clock = clock
         self._faults = faults
 
@@ -111,7 +120,7 @@ class Incoming:
             try:
                 if item.refused:
                     raise RejectedError(item.refused)
-                event = await self._do(item, delivery.first_attempt_at if planned.stored else 0)
+                event = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
@@ -148,16 +157,34 @@ class Incoming:
             )
         await self._conversion.finished(entry)
 
-    async def _do(self, item: requests.Prepared, first_attempt_at: int) -> EventId | None:
+    async def _do(self, item: requests.Prepared, network: str, first_attempt_at: int) -> EventId | None:
         if item.act:
             self._faults.hit(f"act.{item.act}.before")
             await self._acts.perform(item.act, item.request)
             self._faults.hit(f"act.{item.act}.after")
             return None
         self._faults.hit("matrix.before_send")
-        event = await self._send(item.request, first_attempt_at)
+        if item.instead:
+            event = await self._as_user(item, NetworkId(network), first_attempt_at)
+        else:
+            event = await self._send(item.request, first_attempt_at)
         self._faults.hit("matrix.after_send")
         return event
+
+    async def _as_user(self, item: requests.Prepared, network: NetworkId, first_attempt_at: int) -> EventId:
+        """Send as the Matrix user, or, where the bridge cannot, as the ghost of the same person."""
+        request = item.request
+        try:
+            return await self._matrix.send(request, first_attempt_at)
+        except PuppetGoneError as error:
+            await self._puppets.gone(request.sender, error)
+        except MatrixRejectedError as error:
+            if error.errcode not in _NOT_AS_USER:
+                raise
+            log.info("double_puppet_could_not_send", user=request.sender, room=request.room, error=str(error))
+        ghost = await self._ghosts.ensure(network, RemoteSender(RemoteUserId(item.instead), item.instead_name))
+        await self._ghosts.join(request.room, ghost.user)
+        return await self._send(replace(request, sender=ghost.user, device=ghost.device), first_attempt_at)
 
     async def _send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         try:

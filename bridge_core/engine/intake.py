@@ -19,6 +19,7 @@ from bridge_core.engine.names import Names, joined
 from bridge_core.engine.payload import encode, mended
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal, NewEntry, Write
+from bridge_core.engine.puppets import PUPPET_KEY, DoublePuppets
 from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.status import CORE
 from bridge_core.engine.store_ports import KeyValues, Transactions
@@ -94,6 +95,7 @@ class TransactionIntake:
         echoes: Counter,
         seen: Callable[[Mapping[str, Any]], None],
         signals: MatrixSignals,
+        puppets: DoublePuppets,
         tasks: TaskOwner,
         faults: FaultPoints,
     ) -> None:
@@ -107,6 +109,7 @@ class TransactionIntake:
         self._echoes = echoes
         self._seen = seen
         self._signals = signals
+        self._puppets = puppets
         self._passed = signals.positions.passed
         self._tasks = tasks
         self._faults = faults
@@ -114,9 +117,9 @@ class TransactionIntake:
     async def accept(self, txn: ReceivedTransaction) -> None:
         """Return when everything in the transaction is committed.
 
-        Events of our own ghosts are echoes and end here. Each other event is known by its id, so that a repeated one
-        is stored once; a repeated transaction id proves nothing, since Synapse on SQLite counts from 1 again after a
-        restart. Raises BackpressureError or TransientError: nothing was stored then.
+        Events of our own ghosts, and those sent as Matrix users, are echoes and end here. Each other event is known by
+        its id, so that a repeated one is stored once; a repeated transaction id proves nothing, since Synapse on SQLite
+        counts from 1 again after a restart. Raises BackpressureError or TransientError: nothing was stored then.
         """
         self._others.wake()  # the homeserver is there: what waits for it need not wait longer
         if await self._transactions.seen(txn.id, txn.digest):
@@ -124,6 +127,7 @@ class TransactionIntake:
         now = self._clock.now_ms()
         entries: list[NewEntry] = []
         events: list[dict[str, Any]] = []
+        echoes: list[Write] = []
         for event in txn.events:
             sender: str = event["sender"]
             room = RoomId(event["room_id"])
@@ -131,12 +135,16 @@ class TransactionIntake:
             if self._names.is_ours(sender):
                 self._echoes.inc()
                 continue
+            if PUPPET_KEY in event["content"] and (write := await self._puppets.echo(event)) is not None:
+                self._echoes.inc()
+                echoes.append(write)
+                continue
             portals = self._portals.in_room(room)
             network = portals[0].network if portals else CORE
             key = blake2b(b"event\x1f" + event["event_id"].encode("utf-8", "replace"), digest_size=16).digest()
             entries.append(NewEntry(Direction.TO_NETWORK, network, room, _payload(event), now, key))
             events.append(event)
-        writes = (self._transactions.write(txn.id, txn.digest, now),)
+        writes = (self._transactions.write(txn.id, txn.digest, now), *echoes)
         self._faults.hit("intake.before_append")
         await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
         self._faults.hit("intake.after_append")

@@ -22,6 +22,10 @@ class TooLargeError(RejectedError):
     """A file is larger than is carried."""
 
 
+class PuppetGoneError(RejectedError):
+    """What the bridge has to act as a Matrix user is not accepted by their homeserver any more."""
+
+
 @dataclass(frozen=True, slots=True)
 class SendRequest:
     """One event to send, final: it is journalled before the first try and sent verbatim each time.
@@ -78,6 +82,21 @@ class MatrixSide(Protocol):
     @property
     def server_name(self) -> str:
         """The homeserver's name, the part of our user ids after the colon."""
+
+    def may_puppet(self, user: UserId) -> bool:
+        """Whether the configuration lets the bridge act as the users of this one's homeserver. Does not block."""
+
+    async def verify_puppet(self, user: UserId, token: str | None) -> None:
+        """Ask the user's homeserver whether the token (None: the configured one) can act as them.
+
+        Raises PuppetGoneError when it cannot, MatrixRejectedError when that homeserver is not configured.
+        """
+
+    def add_puppet(self, user: UserId, token: str | None) -> None:
+        """From now on requests of this user, who is not ours, are made with that token. Raises as `verify_puppet`."""
+
+    def remove_puppet(self, user: UserId) -> None:
+        """Act as this user no more."""
 
     async def ensure_registered(self, user: UserId) -> str | None:
         """Register a ghost (idempotent) and give it its plain device; return the device id, None without them."""

@@ -19,8 +19,9 @@ class Prepared:
     """A final request, and which message it will be once it is sent (`message` None: nothing to remember).
 
     With `refused` it is not to be sent at all: it ends as rejected, for that reason. With `act` it is not an event but
-    something to bring about (see `acts`): the request's `type` and `body` say what. With
-    `noted` the event that it becomes is remembered under that name (see `botwords`).
+    something to bring about (see `acts`): the request's `type` and `body` say what. With `noted` the event that it
+    becomes is remembered under that name (see `botwords`). With `instead` a Matrix user is to send it; where they
+    cannot, the ghost of that remote user (named `instead_name`) does.
     """
 
     request: SendRequest
@@ -34,6 +35,8 @@ class Prepared:
     thread: str = ""
     """The root of the thread that it is said in."""
     noted: str = ""
+    instead: str = ""
+    instead_name: str | None = None
 
 
 def refused(room: RoomId, reason: str) -> Prepared:
@@ -84,6 +87,8 @@ def encode(prepared: Prepared) -> bytes:
         prepared.thread,
         prepared.noted,
     ]
+    if prepared.instead:
+        head += [prepared.instead, prepared.instead_name]
     return orjson.dumps(head) + b"\n" + request.body
 
 

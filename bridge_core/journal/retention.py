@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy import Connection, delete, func, select
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.engine import links
+from bridge_core.engine import links, puppets
 from bridge_core.journal import admin
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store import media, transactions
@@ -117,6 +117,8 @@ class Retention:
     async def _links(self, now: int) -> int:
         """Which links went out and were taken back, until all have expired; and addresses of files that were sent."""
         before = now - int(self._keep_links * 1000)
+        echoes = now - int(self._keep_keys * 1000)
+        await self._database.kv.expire(puppets.ECHOES, lambda value: puppets.came_back_at(value) < echoes)
         total = await self._database.kv.expire(links.NAMESPACE, lambda value: links.remembered_at(value) < before)
         # Needed while their message may be sent again; then only so that an equal file is not put there twice.
         addresses = now - int(max(self._keep_keys, self._keep_done) * 1000)

@@ -6,7 +6,9 @@ from typing import Any
 import orjson
 
 from bridge_core.api.ids import UserId
+from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.matrix.addresses import Addresses
+from bridge_core.matrix.puppets import Puppets
 from bridge_core.matrix.requests import Requests
 
 __all__ = ["Homeserver"]
@@ -29,8 +31,10 @@ class Homeserver:
         *,
         device: str = "MATRIXBRIDGE",
         devices: bool | None = None,
+        puppets: Puppets | None = None,
     ) -> None:
         self.requests = requests
+        self.puppets = puppets or Puppets(requests, {})
         self.addresses = Addresses(address)
         self.bot = bot
         self.server_name = bot.partition(":")[2]
@@ -39,7 +43,7 @@ class Homeserver:
 
     async def get(self, *path: str, user: str | None = None, query: Mapping[str, str] | None = None) -> dict[str, Any]:
         """GET /_matrix/client/v3/`path`, an object, as `user` (None: the bot)."""
-        return await self.requests.json("GET", self.addresses.of(*_V3, *path, user=user or self.bot, query=query))
+        return await self._json("GET", path, user, query=query)
 
     async def get_list(self, *path: str, user: str | None = None) -> list[Any]:
         """GET /_matrix/client/v3/`path`, a list; empty when it is something else."""
@@ -48,12 +52,33 @@ class Homeserver:
 
     async def put(self, *path: str, content: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
         """PUT /_matrix/client/v3/`path`."""
-        url = self.addresses.of(*_V3, *path, user=user or self.bot)
-        return await self.requests.json("PUT", url, orjson.dumps(content))
+        return await self._json("PUT", path, user, orjson.dumps(content))
 
     async def post(
         self, *path: str, content: Mapping[str, Any] | None = None, user: str | None = None
     ) -> dict[str, Any]:
         """POST /_matrix/client/v3/`path`."""
-        url = self.addresses.of(*_V3, *path, user=user or self.bot)
-        return await self.requests.json("POST", url, orjson.dumps(content or {}))
+        return await self._json("POST", path, user, orjson.dumps(content or {}))
+
+    async def send(self, request: SendRequest) -> dict[str, Any]:
+        """Send an event as its sender. The hot path."""
+        way = self.puppets.of(request.sender)
+        if way is None:
+            return await self.requests.json("PUT", self.addresses.send(request), request.body)
+        url = way.addresses.send(request) if way.user is not None else way.addresses.send_plain(request)
+        return await self.puppets.call("PUT", url, request.body, way)
+
+    async def _json(
+        self,
+        method: str,
+        path: tuple[str, ...],
+        user: str | None,
+        body: bytes | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
+        way = self.puppets.of(user) if user is not None else None
+        if way is None:
+            return await self.requests.json(
+                method, self.addresses.of(*_V3, *path, user=user or self.bot, query=query), body
+            )
+        return await self.puppets.call(method, way.addresses.of(*_V3, *path, user=way.user, query=query), body, way)

@@ -60,6 +60,8 @@ class Media:
         the put means that an earlier try had succeeded. Homeservers without them get one plain upload. Raises
         TooLargeError for a file over the homeserver's limit.
         """
+        if self._hs.puppets.of(user) is not None:
+            user = self._hs.bot  # files are ours to put, whoever shows them
         limit = await self._upload_limit()
         if size is not None and size > limit:
             raise TooLargeError(f"the file is larger than the homeserver takes ({limit // 1024} KiB)")

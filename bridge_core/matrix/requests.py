@@ -65,28 +65,31 @@ class Requests:
             await self._session.close()
             self._session = None
 
-    async def json(self, method: str, url: URL, body: bytes | None = None) -> dict[str, Any]:
+    async def json(
+        self, method: str, url: URL, body: bytes | None = None, *, token: str | None = None
+    ) -> dict[str, Any]:
         """Sends a JSON body (`{}` where there is none and the method wants one) and returns the answer's object.
+
+        `token` stands in for the appservice's own.
 
         Raises RateLimitedError, TransientError (also when no answer came: it may have been acted on) or
         MatrixRejectedError.
         """
-        value = await self.value(method, url, body)
+        value = await self.value(method, url, body, token=token)
         if not isinstance(value, dict):
             raise TransientError("the homeserver answered with something other than a JSON object")
         return value
 
-    async def value(self, method: str, url: URL, body: bytes | None = None) -> Any:
+    async def value(self, method: str, url: URL, body: bytes | None = None, *, token: str | None = None) -> Any:
         """As `json`, for answers of any JSON type."""
         session = self._session
         if session is None:
             raise NotConnectedError("the requests to the homeserver are stopped")
         if body is None and method != "GET":
             body = _NO_BODY
+        sent = self._headers if token is None else {**self._headers, "Authorization": f"Bearer {token}"}
         try:
-            async with session.request(
-                method, url, data=body, headers=self._headers, allow_redirects=False
-            ) as response:
+            async with session.request(method, url, data=body, headers=sent, allow_redirects=False) as response:
                 length = response.content_length
                 if length is not None and length <= _LARGEST_ANSWER:
                     answer = await response.read()

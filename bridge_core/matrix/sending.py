@@ -55,7 +55,7 @@ class Sender:
         return await self._put(request)
 
     async def _put(self, request: SendRequest) -> EventId:
-        answer = await self._hs.requests.json("PUT", self._hs.addresses.send(request), request.body)
+        answer = await self._hs.send(request)
         event = answer.get("event_id")
         if not isinstance(event, str):
             raise TransientError("the homeserver took the event without naming it")

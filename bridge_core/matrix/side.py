@@ -11,6 +11,7 @@ from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.media import Media, MediaKeys
 from bridge_core.matrix.membership import Membership
+from bridge_core.matrix.puppets import Puppets, PuppetServer
 from bridge_core.matrix.requests import Requests
 from bridge_core.matrix.rooms import Rooms
 from bridge_core.matrix.sending import Sender
@@ -22,7 +23,8 @@ __all__ = ["AppserviceSide"]
 class AppserviceSide:
     """Acts as the bot and the ghosts. `start`, then `check` before anything else; `stop` at the end.
 
-    `devices`: whether ghosts send from plain devices of theirs (None: found out by `check`).
+    `devices`: whether ghosts send from plain devices of theirs (None: found out by `check`). `puppets`: homeservers,
+    by name, where it may act as users who are not ours.
     """
 
     def __init__(
@@ -37,9 +39,13 @@ class AppserviceSide:
         device: str = "MATRIXBRIDGE",
         timeout: float = 60,
         connections: int = 32,
+        puppets: Mapping[str, PuppetServer] | None = None,
     ) -> None:
         self._requests = Requests(as_token, timeout=timeout, connections=connections)
-        self._homeserver = Homeserver(self._requests, address, bot, device=device, devices=devices)
+        self._puppets = Puppets(self._requests, puppets or {})
+        self._homeserver = Homeserver(
+            self._requests, address, bot, device=device, devices=devices, puppets=self._puppets
+        )
         self._accounts = Accounts(self._homeserver)
         self._membership = Membership(self._homeserver)
         self._rooms = Rooms(self._homeserver, self._membership)
@@ -75,6 +81,22 @@ class AppserviceSide:
     def server_name(self) -> str:
         """The homeserver's name."""
         return self._homeserver.server_name
+
+    def may_puppet(self, user: UserId) -> bool:
+        """Whether the configuration lets the bridge act as the users of this one's homeserver. Does not block."""
+        return self._puppets.possible(user)
+
+    async def verify_puppet(self, user: UserId, token: str | None) -> None:
+        """Ask the user's homeserver whether the token (None: the configured one) can act as them."""
+        await self._puppets.verify(user, token)
+
+    def add_puppet(self, user: UserId, token: str | None) -> None:
+        """From now on requests of this user, who is not ours, are made with that token."""
+        self._puppets.add(user, token)
+
+    def remove_puppet(self, user: UserId) -> None:
+        """Act as this user no more."""
+        self._puppets.remove(user)
 
     async def ensure_registered(self, user: UserId) -> str | None:
         """Register a ghost (idempotent) and give it its plain device; return the device id, None without them."""

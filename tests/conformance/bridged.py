@@ -26,9 +26,12 @@ class Bridged:
 
     @classmethod
     async def start(
-        cls, homeserver: Homeserver, folder: Path, *, script: Script | None = None, **options: Any
+        cls, homeserver: Homeserver, folder: Path, *, script: Script | None = None, sections: Any = None, **options: Any
     ) -> "Bridged":
-        """Starts the bridge on a new database, with `echo` and the scripted network `net`, which has these options."""
+        """Starts the bridge on a new database, with `echo` and the scripted network `net`, which has these options.
+
+        `sections` are further sections of the configuration.
+        """
         script, human = script or Script(), await homeserver.human()
         networks = {
             "echo": {"type": "echo", "portals": list(ENTRANCES)},
@@ -42,6 +45,7 @@ class Bridged:
             tokens=(homeserver.as_token, homeserver.hs_token),
             adapters={"scripted": script},
             permissions={human.id: "admin"},
+            **(sections or {}),
         )
         await bridge.start_bridge()
         return cls(homeserver, bridge, script, human)

@@ -18,6 +18,7 @@ from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver, FakeP
 
 ID = "matrix-bridge"
 SERVER = "hs.test"
+PUPPET_TOKEN = "puppet-" + secrets.token_hex(16)
 
 Event = dict[str, Any]
 
@@ -28,6 +29,8 @@ class Homeserver(Protocol):
     url: str
     as_token: str
     hs_token: str
+    puppet_token: str
+    """Of an appservice that may act as every human."""
     port: int
     """Where the appservice has to listen."""
 
@@ -49,6 +52,7 @@ class Human:
 
     def __init__(self, session: aiohttp.ClientSession, url: str, user_id: str, token: str) -> None:
         self.id = user_id
+        self.token = token
         self._session = session
         self._url = url
         self._headers = {"Authorization": f"Bearer {token}"}
@@ -161,6 +165,7 @@ class _OnFake:
         self.url = fake.url
         self.as_token = fake.appservice.as_token
         self.hs_token = fake.appservice.hs_token
+        self.puppet_token = PUPPET_TOKEN
         self.port = port
         self._fake = fake
         self._session = session
@@ -185,6 +190,7 @@ class _OnSynapse:
     def __init__(self, synapse: Synapse, session: aiohttp.ClientSession, tokens: tuple[str, str], port: int) -> None:
         self.url = synapse.url
         self.as_token, self.hs_token = tokens
+        self.puppet_token = PUPPET_TOKEN
         self.port = port
         self._synapse = synapse
         self._session = session
@@ -216,7 +222,7 @@ async def fake(profile: FakeProfile) -> AsyncIterator[Homeserver]:
     port = free_port()
     service = FakeAppservice(id=ID, url=f"http://127.0.0.1:{port}")
     async with (
-        FakeHomeserver(server_name=SERVER, profile=profile, appservice=service) as server,
+        FakeHomeserver(server_name=SERVER, profile=profile, appservice=service, puppet_token=PUPPET_TOKEN) as server,
         aiohttp.ClientSession() as session,
     ):
         yield _OnFake(server, session, port)
@@ -244,7 +250,21 @@ async def synapse(folder: Path) -> AsyncIterator[Homeserver]:
     }
     file = folder / "registration.yaml"
     file.write_text(json.dumps(registration))
-    server = Synapse(folder / "synapse", server_name=SERVER, registrations=[file])
+    puppets = folder / "puppets.yaml"
+    puppets.write_text(
+        json.dumps(
+            {
+                "id": "puppets",
+                "url": None,
+                "as_token": PUPPET_TOKEN,
+                "hs_token": secrets.token_hex(16),
+                "sender_localpart": "puppeteer",
+                "rate_limited": False,
+                "namespaces": {"users": [{"exclusive": False, "regex": "@human.*:hs\\.test"}]},
+            }
+        )
+    )
+    server = Synapse(folder / "synapse", server_name=SERVER, registrations=[file, puppets])
     await server.start()
     try:
         async with aiohttp.ClientSession() as session:

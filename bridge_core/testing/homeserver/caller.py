@@ -17,10 +17,11 @@ class Caller:
     user: str
     device: str | None
     appservice: bool
+    service: str = "appservice"
 
     def txn_key(self, request: web.Request) -> tuple[str, ...]:
         """Synapse's key of a transaction in memory: for an appservice the user does not count."""
-        return (request.method, request.path, "appservice" if self.appservice else self.user)
+        return (request.method, request.path, self.service if self.appservice else self.user)
 
 
 def token_of(request: web.Request) -> str:
@@ -34,6 +35,8 @@ def token_of(request: web.Request) -> str:
 def identify(world: World, request: web.Request) -> Caller:
     """Returns who calls. Raises M_UNKNOWN_TOKEN, M_FORBIDDEN or M_UNKNOWN_DEVICE."""
     token = token_of(request)
+    if token == world.puppet_token:
+        return _puppet(world, request)
     if token != world.appservice.as_token:
         account = world.by_token(token)
         if account is None:
@@ -49,3 +52,14 @@ def identify(world: World, request: web.Request) -> Caller:
     if device is not None and (user not in world.accounts or device not in world.accounts[user].devices):
         raise MatrixError(400, "M_UNKNOWN_DEVICE", "Application service specified an unknown device")
     return Caller(user, device, True)
+
+
+def _puppet(world: World, request: web.Request) -> Caller:
+    """A second appservice, which may act as every user of its namespace (all that are no ghosts)."""
+    user = request.query.get("user_id", "")
+    if user not in world.accounts:
+        raise forbidden("Application service has not registered this user")
+    device = request.query.get("device_id") if world.profile.masquerading else None
+    if device is not None and device not in world.accounts[user].devices:
+        raise MatrixError(400, "M_UNKNOWN_DEVICE", "Application service specified an unknown device")
+    return Caller(user, device, True, "puppets")

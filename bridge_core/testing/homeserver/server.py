@@ -29,6 +29,7 @@ class FakeHomeserver:
 
     It behaves as Synapse does where bridges notice (measured; the same tests run on both), pushes transactions to
     `appservice.url` as soon as that is set, and fails as `faults` is told to. No federation, no encryption, no /sync.
+    `puppet_token` is that of a second appservice, which may act as every user.
     """
 
     def __init__(
@@ -38,6 +39,7 @@ class FakeHomeserver:
         profile: FakeProfile | None = None,
         appservice: FakeAppservice | None = None,
         port: int = 0,
+        puppet_token: str | None = None,
     ) -> None:
         self.server_name = server_name
         self.appservice = appservice or FakeAppservice()
@@ -45,6 +47,7 @@ class FakeHomeserver:
         self.requests: list[str] = []
         """`METHOD path` of every request, in order, those that failed included."""
         self._world = World(server_name, profile or FakeProfile(), self.appservice)
+        self._world.puppet_token = puppet_token
         self._pusher = Pusher(self._world)
         self._port = port
         self._runner: web.AppRunner | None = None

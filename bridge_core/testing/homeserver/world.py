@@ -46,6 +46,7 @@ class World:
         self.server_name = server_name
         self.profile = profile
         self.appservice = appservice
+        self.puppet_token: str | None = None
         self.accounts: dict[str, Account] = {}
         self.rooms: dict[str, FakeRoom] = {}
         self.aliases: dict[str, str] = {}

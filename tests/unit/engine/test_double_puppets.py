@@ -1,0 +1,115 @@
+"""Acting as users: tokens given and taken back, and what happens when one dies."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+
+from bridge_core.api.content import Content, Plain
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import RemoteMessage, RemoteSender
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.network import Login
+from bridge_core.testing.homeserver import FakeUser
+from tests.harness import Harness
+from tests.scripted import Script
+
+NET = NetworkId("net")
+GHOST = "@_net_me:hs.test"
+
+
+@pytest.fixture(name="script")
+def _script() -> Script:
+    return Script()
+
+
+@pytest.fixture(name="bridge")
+async def _bridge(tmp_path: Path, script: Script) -> AsyncIterator[Harness]:
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}) as harness:
+        network = harness.running.networks.get(NET)
+        assert network is not None
+        await network.add(Login(LoginId("me"), UserId(harness.alice.id), "Me"))
+        yield harness
+
+
+async def _says(bridge: Harness, script: Script, room: str, text: str) -> str:
+    """Who says on Matrix what alice says elsewhere."""
+    sender = RemoteSender(RemoteUserId("me"), "Me", LoginId("me"))
+    assert script.inbox is not None
+    await script.inbox.receive(
+        [RemoteMessage(ChatId("lobby"), sender, Content((Plain(text),)), MessageId(text), timestamp=1)]
+    )
+    event = await bridge.homeserver.wait_event(room, lambda e: e["content"].get("body") == text)
+    return str(event["sender"])
+
+
+async def _management(bridge: Harness, user: FakeUser) -> str:
+    room = user.create_room(invite=[bridge.homeserver.bot], preset="trusted_private_chat")
+    await bridge.homeserver.wait_event(room, lambda e: "management room" in str(e["content"].get("body")))
+    return room
+
+
+async def test_a_token_is_given_and_taken_back(bridge: Harness, script: Script) -> None:
+    """`login-matrix` takes a token, erases it, and keeps it over a restart; `logout-matrix` forgets it."""
+    alice = bridge.alice
+    room = await bridge.portal_room("net", "lobby")
+    management = await _management(bridge, alice)
+    assert await _says(bridge, script, room, "before") == GHOST
+    given = alice.send(management, f"login-matrix {alice.token}")
+    await bridge.homeserver.wait_event(management, lambda e: "I act as you" in str(e["content"].get("body")))
+    assert "body" not in next(e for e in alice.sees(management) if e["event_id"] == given)["content"]
+    assert await _says(bridge, script, room, "as alice") == alice.id
+    await bridge.stop_bridge()
+    await bridge.start_bridge()
+    assert await _says(bridge, script, room, "still alice") == alice.id
+    alice.send(management, "logout-matrix")
+    await bridge.homeserver.wait_event(management, lambda e: "as you no more" in str(e["content"].get("body")))
+    assert await _says(bridge, script, room, "after") == GHOST
+    assert not await bridge.running.database.kv.items("double_puppet", "")
+
+
+@pytest.mark.parametrize("token", ["nonsense", "", "two\nlines", "x" * 5000, "umläut"])
+async def test_a_token_that_does_not_work_is_refused(bridge: Harness, token: str) -> None:
+    """What is no token of the user is refused, and nothing is kept of it."""
+    with pytest.raises(RejectedError):
+        await bridge.running.engine.puppets.log_in(UserId(bridge.alice.id), token)
+    assert not bridge.running.engine.puppets.works(UserId(bridge.alice.id))
+    assert not await bridge.running.database.kv.items("double_puppet", "")
+
+
+async def test_somebody_elses_token_is_refused(bridge: Harness) -> None:
+    """A token stands for its own user only; users of servers that are not set up cannot give one."""
+    puppets = bridge.running.engine.puppets
+    with pytest.raises(RejectedError, match="somebody else's"):
+        await puppets.log_in(UserId(bridge.homeserver.user("mallory").id), bridge.alice.token)
+    with pytest.raises(RejectedError, match="elsewhere is not set up"):
+        await puppets.log_in(UserId("@alice:elsewhere"), bridge.alice.token)
+
+
+async def test_a_dead_token_loses_nothing(bridge: Harness, script: Script) -> None:
+    """When the token is accepted no more the ghost says it, once, and the user is told what to do."""
+    alice = bridge.alice
+    room = await bridge.portal_room("net", "lobby")
+    management = await _management(bridge, alice)
+    await bridge.running.engine.puppets.log_in(UserId(alice.id), alice.token)
+    assert await _says(bridge, script, room, "as alice") == alice.id
+    bridge.homeserver._world.accounts[alice.id].token = "another"
+    assert await _says(bridge, script, room, "as her ghost") == GHOST
+    assert await _says(bridge, script, room, "again") == GHOST
+    await bridge.homeserver.wait_event(management, lambda e: "I cannot act as you" in str(e["content"].get("body")))
+    await bridge.settled()
+    said = [body for _, body in bridge.homeserver.messages(room)]
+    assert [said.count(text) for text in ("as alice", "as her ghost", "again")] == [1, 1, 1]
+    audit = await bridge.running.journal.audit()
+    assert audit.holds and audit.balances["net", 1].rejected == 0
+
+
+async def test_a_user_who_may_not_use_the_bridge_is_no_puppet(bridge: Harness, script: Script) -> None:
+    """Whose permission was taken is not acted for any more, whatever token there is."""
+    room = await bridge.portal_room("net", "lobby")
+    await bridge.running.engine.puppets.log_in(UserId(bridge.alice.id), bridge.alice.token)
+    await bridge.stop_bridge()
+    bridge.sections["permissions"] = {"@alice:hs.test": "relay"}
+    await bridge.start_bridge()
+    assert await _says(bridge, script, room, "demoted") == GHOST
