@@ -147,7 +147,7 @@ class Engine:
             matrix,
             stores.kv,
             stores.users,
-            self.status,
+            self.status.say,
             clock,
             settings.manual_puppets,
         )

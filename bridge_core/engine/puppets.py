@@ -5,7 +5,7 @@ homeserver hands it back: nobody can make one, and a copy of it (a message forwa
 """
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import replace
 from typing import Any, Final
 
@@ -23,7 +23,6 @@ from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.ports import Write
 from bridge_core.engine.requests import ID_KEY, Prepared
-from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import KeyValues, PortalRow, UserRow, Users
 
 log = structlog.get_logger(__name__)
@@ -54,7 +53,7 @@ class DoublePuppets:
         matrix: MatrixSide,
         kv: KeyValues,
         users: Users,
-        status: Status,
+        say: Callable[[RoomId, str], Awaitable[None]],
         clock: Clock,
         manual: bool = True,
     ) -> None:
@@ -65,7 +64,7 @@ class DoublePuppets:
         self._matrix = matrix
         self._kv = kv
         self._users = users
-        self._status = status
+        self._say = say
         self._clock = clock
         self._manual = manual
         self._working: dict[UserId, bool] = {}
@@ -232,7 +231,7 @@ class DoublePuppets:
                     "I cannot act as you any more: your homeserver does not accept the access token that you gave me. "
                     "What you do elsewhere on networks appears under a ghost's name. Say login-matrix to change that."
                 )
-                await self._status.say(row.management_room, text)
+                await self._say(row.management_room, text)
         except BridgeError as failure:
             log.warning("double_puppet_end_not_told", user=user, error=str(failure))
 
