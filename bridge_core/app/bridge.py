@@ -157,7 +157,7 @@ class Bridge:
             faults,
             self._make_checkpoints(),
         )
-        self.whomay.join(self.engine, self.matrix, self._tasks)
+        self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
         self._show_journal()
         self._listeners = self._make_listeners(hs_token)
@@ -344,6 +344,7 @@ class Bridge:
                 self._tasks,
                 lambda state: self._reported(network, state),
                 self.engine.live,
+                self.whomay.consents.refused,
             )
 
         await network.connector.start(host, inbox(None))

@@ -186,11 +186,11 @@ class Engine:
             LaneSettings(batch=settings.prepared_batch, retry_window=settings.retry_window),
         )
         self.status.attach(self.to_matrix)
-        private = PrivateChats(self.networks, self.portals, self.ghosts, self.rooms, matrix)
+        private = PrivateChats(self.networks, self.portals, self.ghosts, self.rooms, matrix, gate)
         self.dialogues = Dialogues(clock)
         self.commands = commands = Commands(permissions, self.status, self.dialogues)
         GeneralCommands(commands, self.networks, self.portals)
-        RoomCommands(commands, self.networks, self.portals, self.rooms, private, matrix)
+        RoomCommands(commands, self.networks, self.portals, self.rooms, private, matrix, gate)
         self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
         gate.add(LoggedInOnly(networks))
         PuppetCommands(commands, self.puppets, Erasing(names, matrix))

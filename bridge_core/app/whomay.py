@@ -1,24 +1,32 @@
 """Puts together who may do what: permissions, bans, and the checks at the gate."""
 
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
+from bridge_core.api.events import RemoteConsent, RemoteJoinRequest
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import RemoteUserId, UserId
+from bridge_core.api.ids import NetworkId, RemoteUserId, UserId
 from bridge_core.app.engine import Engine
 from bridge_core.config import Config, Rules
 from bridge_core.config.masks import Masks
 from bridge_core.engine.bans import Bans
 from bridge_core.engine.commands.denying import DenyingCommands
+from bridge_core.engine.commands.people import PeopleCommands
 from bridge_core.engine.commands.policies import PolicyCommands
+from bridge_core.engine.consents import Consents
 from bridge_core.engine.denied import DeniedPeople
+from bridge_core.engine.joinrequests import JoinRequests
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
+from bridge_core.engine.networks import Networks
+from bridge_core.engine.optouts import OptOuts
 from bridge_core.engine.permissions import Permission, RuledPermissions
 from bridge_core.engine.policies import Policies
 from bridge_core.engine.policyrules import RULE_TYPES, TooBroad
+from bridge_core.engine.quotas import Quotas
 from bridge_core.engine.stops import Stops
 from bridge_core.engine.store_ports import KeyValues
+from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 
 
@@ -43,11 +51,12 @@ class WhoMay:
         self.bans = Bans(kv, clock, config.homeserver.domain, self._spared, self.permissions.changed)
         self.permissions.add(self.bans)
         self._people = DeniedPeople(self.permissions, names)
+        self._config = config
         self._names = names
         self._kv = kv
         self._clock = clock
 
-    def join(self, engine: Engine, matrix: MatrixSide, tasks: TaskOwner) -> None:
+    def join(self, engine: Engine, matrix: MatrixSide, tasks: TaskOwner, metrics: Metrics) -> None:
         """Take part in the engine: the checks at its gate, and the commands that decide."""
         self.stops = Stops(self._kv, engine.portals, engine.status, self._clock, tasks)
         self.policies = Policies(
@@ -66,13 +75,42 @@ class WhoMay:
         engine.on_redaction.append(lambda room: tasks.start(self.policies.reread(room), "policy-list"))
         engine.on_meeting.append(lambda: tasks.start(self.policies.refresh(), "policy-lists"))
         PolicyCommands(engine.commands, self.policies, matrix)
-        for check in (self._people, self.stops, self.policies):
+        self.optouts = OptOuts(self._kv, engine.networks, self._leave(engine.networks))
+        self.consents = Consents(engine.portals, self.optouts, engine.status, self._clock)
+        engine.conversion.add(RemoteConsent, self.consents.said)
+        engine.conversion.add(RemoteJoinRequest, JoinRequests(engine.portals, engine.ghosts, engine.status).asked)
+        self.quotas = Quotas(
+            self._config.quotas.model_dump(),
+            self._config.media.max_size,
+            self._kv,
+            self.permissions,
+            engine.networks,
+            engine.portals,
+            metrics.counter("quota_exceeded", "What was refused since its user's quota was used up.", ("quota",)),
+        )
+        engine.logins.check(lambda user, network: self.quotas.new_login(user))
+        PeopleCommands(engine.commands, self.optouts, self.quotas, engine.networks)
+        metrics.gauge("policy_rules", "Rules of moderation policy lists in force.", self.policies.rules)
+        metrics.gauge("bans", "Bans in force.", lambda: len(self.bans.all()))
+        metrics.gauge("stops", "Networks and rooms that are stopped.", lambda: len(self.stops.all()))
+        for check in (self._people, self.stops, self.policies, self.optouts, self.consents, self.quotas):
             engine.gate.add(check)
         DenyingCommands(engine.commands, self.bans, self.stops, engine.networks, engine.portals, matrix)
 
     def _ghosts_called(self, engine: Engine) -> Callable[[str], list[UserId]]:
         """The ghosts that a person of this name would have, one for each network."""
         return lambda name: [self._names.ghost(network.id, RemoteUserId(name)) for network in engine.networks]
+
+    def _leave(self, networks: Networks) -> Callable[[NetworkId, UserId], Awaitable[None]]:
+        """Ends a user's provided logins on a network: they are provided again when the user takes part again."""
+
+        async def leave(name: NetworkId, user: UserId) -> None:
+            network = networks.get(name)
+            for login in network.logins(user) if network is not None else ():
+                if login.provided and network is not None:
+                    await network.remove(login.id)
+
+        return leave
 
     def _spared(self, masks: Masks) -> str:
         """Whom the masks name of those who must never be banned; empty for none."""
@@ -83,3 +121,5 @@ class WhoMay:
         await self.bans.load()
         await self.stops.load()
         await self.policies.load()
+        await self.optouts.load()
+        await self.quotas.load()

@@ -14,6 +14,7 @@ from bridge_core.config.masks import Mask, names_everybody
 from bridge_core.config.network import NetworkName
 from bridge_core.config.observing import Health, Logging
 from bridge_core.config.policy import DoublePuppet, Limits, Media, Permission, Relay
+from bridge_core.config.quotas import Quotas
 from bridge_core.config.rules import Rules
 from bridge_core.config.section import Section
 from bridge_core.config.storage import Database, Journal
@@ -39,6 +40,7 @@ class Config(Section):
         "which beats all others. Values: blocked (nothing crosses), relay (spoken for by the bridge's own login), "
         "user (may log in and make portals), admin. Who is not named is blocked.",
     )
+    quotas: Quotas = Quotas()
     relay: Relay = Relay()
     double_puppet: DoublePuppet = DoublePuppet()
     media: Media = Media()

@@ -1,7 +1,7 @@
 """Who may say what where: every check that a message passes on its way, in both directions."""
 
-from collections.abc import Callable
-from typing import Final
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import (
@@ -13,8 +13,8 @@ from bridge_core.api.events import (
     RemotePower,
     RemoteSender,
 )
-from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId
-from bridge_core.api.matrix import MatrixSender
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId, UserId
+from bridge_core.api.matrix import MatrixOutgoing, MatrixSender
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.store_ports import PortalRow
 
@@ -42,6 +42,15 @@ class Check:
         """Why nothing may cross from and to this room; empty when it may."""
         return ""
 
+    def new_portal(self, user: UserId, network: NetworkId, chat: ChatId) -> None:
+        """Whether a user may have a portal made for a chat. Raises RejectedError in words for them."""
+
+    def spend(self, sender: MatrixSender, event: Mapping[str, Any], received_at: int) -> None:
+        """Count an event of Matrix that may cross, once however often it is tried. Raises as `outgoing`."""
+
+    async def carry(self, message: MatrixOutgoing, received_at: int) -> None:
+        """Count the files of a message that may cross, as `spend`. Only called where there are any."""
+
 
 class Gate:
     """All checks in order: the first that objects counts."""
@@ -51,9 +60,13 @@ class Gate:
         self._outgoing: tuple[Callable[[PortalRow, MatrixSender], None], ...] = ()
         self._incoming: tuple[Callable[[PortalRow, RemoteSender | None], None], ...] = ()
         self._rooms: tuple[Callable[[RoomId], str], ...] = ()
+        self._checks: tuple[Check, ...] = ()
+        self._spend: tuple[Callable[[MatrixSender, Mapping[str, Any], int], None], ...] = ()
+        self._carry: tuple[Callable[[MatrixOutgoing, int], Awaitable[None]], ...] = ()
 
     def add(self, check: Check) -> None:
         """Ask this one too. Only what it decides costs anything."""
+        self._checks = (*self._checks, check)
         kind = type(check)
         if kind.outgoing is not Check.outgoing:
             self._outgoing = (*self._outgoing, check.outgoing)
@@ -61,6 +74,10 @@ class Gate:
             self._incoming = (*self._incoming, check.incoming)
         if kind.room is not Check.room:
             self._rooms = (*self._rooms, check.room)
+        if kind.spend is not Check.spend:
+            self._spend = (*self._spend, check.spend)
+        if kind.carry is not Check.carry:
+            self._carry = (*self._carry, check.carry)
 
     def outgoing(self, portal: PortalRow, sender: MatrixSender, room: RoomId) -> None:
         """As `Check.outgoing`, for all of them, and for the room in which it was said."""
@@ -73,6 +90,21 @@ class Gate:
         """As `Check.incoming`, for all of them. Rooms are asked for one by one: a chat may have several."""
         for check in self._incoming:
             check(portal, sender)
+
+    def new_portal(self, user: UserId, network: NetworkId, chat: ChatId) -> None:
+        """As `Check.new_portal`, for all of them."""
+        for check in self._checks:
+            check.new_portal(user, network, chat)
+
+    def spend(self, sender: MatrixSender, event: Mapping[str, Any], received_at: int) -> None:
+        """As `Check.spend`, for all of them."""
+        for count in self._spend:
+            count(sender, event, received_at)
+
+    async def carry(self, message: MatrixOutgoing, received_at: int) -> None:
+        """As `Check.carry`, for all of them."""
+        for count in self._carry:
+            await count(message, received_at)
 
     def room(self, room: RoomId) -> str:
         """As `Check.room`: the first reason there is."""

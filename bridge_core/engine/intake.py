@@ -1,14 +1,14 @@
 """Where transactions and remote events enter: into the journal first, then into their lanes."""
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
 import orjson
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.events import RemoteEvent, RemoteMember, RemotePresence, RemoteRename
+from bridge_core.api.events import RemoteConsent, RemoteEvent, RemoteMember, RemotePresence, RemoteRename
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
@@ -185,6 +185,7 @@ class NetworkInbox:
         tasks: TaskOwner,
         report: "StateSink",
         live: RemoteSignals,
+        refused: "Refused",
     ) -> None:
         self._network = network
         self._login = login
@@ -195,6 +196,7 @@ class NetworkInbox:
         self._tasks = tasks
         self._report = report
         self._live = live
+        self._refused = refused
 
     async def receive(
         self,
@@ -223,6 +225,9 @@ class NetworkInbox:
             writes.append(self._kv.write(f"network:{self._network}", name, value))
         accepted = await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
         self._live.said(self._network, events)
+        for event, one in zip(events, accepted, strict=True):
+            if event.__class__ is RemoteConsent and not event.granted and not one.duplicate:
+                await self._refused(self._network, event, one.entry)
         return accepted
 
     async def _receive_live(
@@ -266,3 +271,9 @@ class StateSink(Protocol):
     """Takes the states that clients report. Must not block."""
 
     def __call__(self, state: LoginState) -> None: ...
+
+
+class Refused(Protocol):
+    """Told of each consent that is taken back, ahead of its lane. Raises nothing."""
+
+    def __call__(self, network: NetworkId, event: RemoteConsent, entry: int) -> Awaitable[None]: ...

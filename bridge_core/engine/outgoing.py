@@ -19,7 +19,7 @@ from bridge_core.api.errors import (
 )
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, NetworkId, RoomId
-from bridge_core.api.matrix import MatrixOutgoing
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing
 from bridge_core.api.network import Sent
 from bridge_core.api.optional import ResolvesOutcomes
 from bridge_core.engine.attempts import Attempts
@@ -190,6 +190,7 @@ class Outgoing:
             raise RejectedError("this room is not bridged any more")
         sender = await self._translation.sender(entry.event)
         self._gate.outgoing(portal, sender, RoomId(entry.lane))
+        self._gate.spend(sender, entry.event, entry.received_at)
         redacted = redacted_by(entry.event)
         if redacted is not None:
             await self._links.revoke(RoomId(entry.lane), redacted)
@@ -208,6 +209,8 @@ class Outgoing:
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
         message = await self._carrying.fitted(portal, speaker, message)
+        if isinstance(message, MatrixMessage | MatrixEdit) and message.content.attachments:
+            await self._gate.carry(message, entry.received_at)
         room = RoomId(entry.lane)
         if not speaker.relayed:
             relayed = self._confirmations.relayed_by(room, sender.id)

@@ -7,6 +7,8 @@ from typing import Any, Final
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.engine.store_ports import PortalRow, Portals
 
+MADE_BY: Final = "by"
+"""Option: the user for whom the portal was made, where there is one."""
 _MAKING: Final = "making_room"
 """Option of a portal whose room may exist on the homeserver already, though it is not written down here."""
 _PLUMBED: Final = "plumbed"

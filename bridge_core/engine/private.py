@@ -4,14 +4,15 @@ import structlog
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteSender
-from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.ids import NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixSender
 from bridge_core.api.network import Login
 from bridge_core.api.optional import NamesPeople, OpensDirectChats
+from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.networks import Network, Networks
-from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.portals import MADE_BY, PortalIndex
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.store_ports import PortalRow
 
@@ -22,13 +23,20 @@ class PrivateChats:
     """Opens private chats from Matrix. Those begun on the network are made by the incoming side."""
 
     def __init__(
-        self, networks: Networks, portals: PortalIndex, ghosts: GhostPool, rooms: RoomMaker, matrix: MatrixSide
+        self,
+        networks: Networks,
+        portals: PortalIndex,
+        ghosts: GhostPool,
+        rooms: RoomMaker,
+        matrix: MatrixSide,
+        gate: Gate,
     ) -> None:
         self._networks = networks
         self._portals = portals
         self._ghosts = ghosts
         self._rooms = rooms
         self._matrix = matrix
+        self._gate = gate
 
     async def open(self, network: NetworkId, user: UserId, name: str, person: str) -> RoomId:
         """The room of a user's private chat with a person; made when there is none. Raises RejectedError."""
@@ -72,7 +80,9 @@ class PrivateChats:
         if not isinstance(network.connector, OpensDirectChats):
             raise RejectedError("private chats cannot be opened from Matrix there")
         chat = network.connector.direct_chat(remote)
-        return await self._portals.ensure(network.id, chat, login.id, name=remote)
+        if self._portals.get(PortalKey(network.id, chat, login.id)) is None:
+            self._gate.new_portal(user, network.id, chat)
+        return await self._portals.ensure(network.id, chat, login.id, name=remote, options={MADE_BY: user})
 
     async def _login(self, network: Network, user: UserId, name: str) -> Login:
         login = await network.login_for(MatrixSender(user, name))

@@ -1,14 +1,15 @@
 """Commands about rooms: what they are bridged to."""
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import NetworkId, PortalKey
 from bridge_core.api.optional import WatchesChats
 from bridge_core.engine.commands.command import Answer, Call, Command
 from bridge_core.engine.commands.registry import Commands
+from bridge_core.engine.gate import Gate
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission
-from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.portals import MADE_BY, PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.store_ports import PortalRow
@@ -25,12 +26,14 @@ class RoomCommands:
         rooms: RoomMaker,
         private: PrivateChats,
         matrix: MatrixSide,
+        gate: Gate,
     ) -> None:
         self._networks = networks
         self._portals = portals
         self._rooms = rooms
         self._private = private
         self._matrix = matrix
+        self._gate = gate
         user, admin, topic = Permission.USER, Permission.ADMIN, "Rooms"
         commands.add(
             Command("portal", "NETWORK CHAT...", "make a room for a chat and invite you", admin, self._portal, topic),
@@ -76,7 +79,9 @@ class RoomCommands:
     async def _ensure(self, call: Call) -> PortalRow:
         name, text = NetworkId(call["network"]), call["chat"]
         chat = self._networks.chat(name, text)
-        row = await self._portals.ensure(name, chat, name=text)
+        if self._portals.get(PortalKey(name, chat)) is None:
+            self._gate.new_portal(call.sender, name, chat)
+        row = await self._portals.ensure(name, chat, name=text, options={MADE_BY: call.sender})
         network = self._networks.get(row.network)
         if network is not None and isinstance(network.connector, WatchesChats):
             await network.connector.chat_added(row.chat)
