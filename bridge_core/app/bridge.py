@@ -364,6 +364,8 @@ class Bridge:
         )
         if state.status is LoginStatus.CONNECTED:
             self.engine.to_network.wake()
+            if state.login is None:
+                self.engine.showing.connected(network.id)
 
     def _link(self, attachment: Attachment) -> str | None:
         # The keys of an encrypted file must not leave: such links are for the encryption's own rules to allow.

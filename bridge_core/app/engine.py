@@ -55,6 +55,7 @@ from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
+from bridge_core.engine.showing import Showing
 from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Checkpoints, Status, StatusSettings
@@ -135,7 +136,12 @@ class Engine:
         self.confirmations = Confirmations()
         self.status = Status(journal, stores.kv, clock, tasks, settings.status, checkpoints)
         self._tasks = tasks
+<<<<<<< HEAD
         self.links = LinkLedger(stores.kv, revocations, clock)
+=======
+        self.showing = Showing(networks, self.portals, matrix, stores.kv, clock, tasks)
+        self._ledger = LinkLedger(stores.kv, revocations, clock)
+>>>>>>> 92f7ce8 (engine: what a chat can carry is shown in its rooms)
         self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
         threads = Threads()
@@ -232,7 +238,7 @@ class Engine:
             self.room_events,
             self.links,
             gate,
-            Carrying(stores.messages, self.status, clock),
+            Carrying(stores.messages, self.status, clock, self.showing.can),
             clock,
             tasks,
             faults,
@@ -367,5 +373,6 @@ class Engine:
         """Begin nothing new; entries not handled yet are taken up at the next start."""
         self.memberships.stop()
         self.signals.stop()
+        self.showing.stop()
         self.to_matrix.stop()
         self.to_network.stop()

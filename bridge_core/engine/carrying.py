@@ -1,5 +1,6 @@
 """Fits what goes to a network to what its chat can carry, and tells the sender what was left out."""
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, Final
 from zlib import crc32
@@ -22,12 +23,18 @@ _TAKEN: Final = "~taken"
 
 
 class Carrying:
-    """Asks each client what its chats can carry, for every message anew: that may change at any time."""
+    """Asks each client what its chats can carry, for every message anew: that may change at any time.
 
-    def __init__(self, messages: Messages, status: Status, clock: Clock) -> None:
+    `asked` is told of each answer of whoever stands for the chat. It must not block.
+    """
+
+    def __init__(
+        self, messages: Messages, status: Status, clock: Clock, asked: Callable[[PortalRow, Capabilities], None]
+    ) -> None:
         self._messages = messages
         self._status = status
         self._clock = clock
+        self._asked = asked
         self._limited: set[int] = set()
         """Portals whose chats limit reactions."""
 
@@ -37,6 +44,8 @@ class Carrying:
         Raises RejectedError and UnsupportedError in words for the sender.
         """
         can = speaker.client.capabilities(portal.chat)
+        if speaker.relayed or portal.receiver is not None:
+            self._asked(portal, can)
         if speaker.relayed and isinstance(message, MatrixMessage) and message.content.mentions_all:
             # The relay may be allowed there what its users are not: to call everybody.
             message = replace(message, content=replace(message.content, mentions_all=False))

@@ -1,5 +1,6 @@
 """What messages may hold, both ways: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
+import asyncio
 import re
 import shutil
 import tempfile
@@ -367,3 +368,41 @@ async def test_profiles_are_shown_with_a_fallback(at: Bridged) -> None:
     }
     assert content["body"] == "Carol <b>: a < b"
     assert content["formatted_body"] == "<strong data-mx-profile-fallback>Carol &lt;b&gt;: </strong>a &lt; b"
+
+
+async def test_a_room_shows_what_its_chat_can_carry(at: Bridged) -> None:
+    """The bot publishes it as room state, anew when it changes, and only then; other bridges' clients can read it."""
+    room, chat = await entered(at)
+    path = f"rooms/{room}/state/com.beeper.room_features/dev.matrix_bridge:%2F%2Fnet%2F{chat}"
+
+    async def shown(match: Callable[[Event], bool]) -> Event:
+        async with asyncio.timeout(20):
+            while not match(found := await at.human.call("GET", path)):
+                await asyncio.sleep(0.05)
+        return dict(found)
+
+    full = await shown(lambda content: "reply" in content)
+    assert (full["reply"], full["poll"], full["file"]["m.image"]["mime_types"]) == (2, 2, {"*/*": 2})
+    assert full["state"]["m.room.topic"] == {"level": 2} and full["formatting"]["spoiler"] == 2
+    assert full["member_actions"] == {"ban": -2, "kick": -2, "invite": -2}, "its client has no such method"
+    assert "max_text_length" not in full and full["dev.matrix_bridge.features"]["vote"] == 2
+    at.script.capabilities = Capabilities(
+        {"poll": Level.REJECTED, "image": Level.FALLBACK},
+        default=Level.FULL,
+        max_text=400,
+        max_file=9,
+        mimes={"image": ("image/png",)},
+        edit_age=60,
+        reactions=("👍",),
+        max_reactions=1,
+    )
+    await at.human.send(room, "one")
+    less = await shown(lambda content: content.get("poll") == -2)
+    assert less["file"]["m.image"] == {"mime_types": {"image/png": 0}, "caption": 2, "max_size": 9}
+    limits = ("max_text_length", "edit_max_age", "reaction_count", "allowed_reactions")
+    assert [less[limit] for limit in limits] == [400, 60, 1, ["👍"]]
+    assert less["id"] != full["id"]
+    await at.human.send(room, "two")
+    await at.bridge.settled()
+    events = [e for e in await at.human.timeline(room) if e["type"] == "com.beeper.room_features"]
+    assert [event["sender"] for event in events] == [BOT, BOT]
