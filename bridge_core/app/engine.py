@@ -136,12 +136,9 @@ class Engine:
         self.confirmations = Confirmations()
         self.status = Status(journal, stores.kv, clock, tasks, settings.status, checkpoints)
         self._tasks = tasks
-<<<<<<< HEAD
-        self.links = LinkLedger(stores.kv, revocations, clock)
-=======
         self.showing = Showing(networks, self.portals, matrix, stores.kv, clock, tasks)
-        self._ledger = LinkLedger(stores.kv, revocations, clock)
->>>>>>> 92f7ce8 (engine: what a chat can carry is shown in its rooms)
+        self.rooms.begin_with(self.showing.beginning)
+        self.links = LinkLedger(stores.kv, revocations, clock)
         self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
         threads = Threads()

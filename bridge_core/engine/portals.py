@@ -32,9 +32,6 @@ def own_rooms(row: PortalRow) -> tuple[RoomId, ...]:
     plumbed = row.options.get(_PLUMBED)
     return tuple(room for room in row.rooms if room not in plumbed) if plumbed else row.rooms
 
-Watcher = Callable[[PortalRow, PortalRow | None], None]
-"""Told of what a portal was and is; None when it is no more. Must not block."""
-
 
 class PortalIndex:
     """All portals by key and by room. One chat may have several rooms, and one room several chats."""
@@ -45,10 +42,7 @@ class PortalIndex:
         self._by_room: dict[RoomId, tuple[PortalRow, ...]] = {}
         self._by_id: dict[int, PortalRow] = {}
         self._making: set[int] = set()
-<<<<<<< HEAD
         self._moved: dict[PortalKey, tuple[int, int]] = {}
-=======
->>>>>>> 92f7ce8 (engine: what a chat can carry is shown in its rooms)
         self._watchers: tuple[Watcher, ...] = ()
 
     def watch(self, watcher: Watcher) -> None:
@@ -168,14 +162,6 @@ class PortalIndex:
         current = self._by_id.get(row.id, row)
         moves = [*current.options.get(_MOVED, ()), [current.chat, entry]][-_MOST_MOVES:]
         return await self._save(replace(current, chat=chat, options={**current.options, _MOVED: moves}))
-
-    async def set_option(self, row: PortalRow, name: str, value: Any) -> PortalRow:
-        """Keep something with the portal; None removes it."""
-        current = self._by_id.get(row.id, row)
-        options = {key: old for key, old in current.options.items() if key != name}
-        if value is not None:
-            options[name] = value
-        return current if options == current.options else await self._save(replace(current, options=options))
 
     async def set_option(self, row: PortalRow, name: str, value: Any) -> PortalRow:
         """Keep something with the portal; None removes it."""

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -28,6 +28,9 @@ Describe = Callable[[PortalRow], Awaitable[tuple[NetworkMeta, ChatInfo | None, U
 
 Raises UnknownNetworkError when the network is not configured any more.
 """
+
+FurtherState = Callable[[PortalRow, ChatInfo | None], Sequence[tuple[str, str, Mapping[str, Any]]]]
+"""Further state of a portal's new room: (type, key, content) each. Must not block, and raises nothing."""
 
 _RETRY: Final = (0.5, 15.0)
 """Seconds between tries to finish rooms: first and longest."""
@@ -65,8 +68,13 @@ class RoomMaker:
         self._tasks = tasks
         self._finished = finished
         self._join_rules = join_rules
+        self._further: tuple[FurtherState, ...] = ()
         self._locks: dict[int, asyncio.Lock] = {}
         self._finishing: asyncio.Task[None] | None = None
+
+    def begin_with(self, further: FurtherState) -> None:
+        """Let new rooms begin with this state as well: saying it later would be one event more in each."""
+        self._further = (*self._further, further)
 
     async def ensure(self, portal: PortalRow) -> RoomId:
         """The portal's first room, made when it has none.
@@ -173,7 +181,10 @@ class RoomMaker:
             join_rule="invite" if portal.receiver else self._join_rules.get(portal.network, "public"),
             history_visibility="joined" if not portal.receiver else "invited",
             power_levels=self._power_levels(),
-            state=self._bridge_state(portal, meta, name),
+            state=(
+                *self._bridge_state(portal, meta, name),
+                *(state for further in self._further for state in further(portal, info)),
+            ),
         )
 
     def _power_levels(self) -> dict[str, Any]:

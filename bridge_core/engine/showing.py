@@ -1,7 +1,7 @@
 """Shows in each portal's rooms what its chat can carry: as room state, one room at a time, only when it has changed."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Final
 
@@ -11,6 +11,7 @@ import structlog
 from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId
+from bridge_core.api.info import ChatInfo
 from bridge_core.api.matrix import MatrixEdit, MatrixInfo, MatrixMember, MatrixReaction, MatrixRedaction, MatrixVote
 from bridge_core.api.network import Capabilities, Client
 from bridge_core.engine.features import EVENT, digest, document
@@ -62,9 +63,12 @@ class Showing:
         self._seen: dict[int, Capabilities] = {}
         self._waiting: dict[int, PortalRow] = {}
         """Portals to look at, the oldest first: at most all there are."""
+        self._left: dict[int, set[RoomId]] = {}
+        """Rooms that were a portal's until now."""
         self._shown: dict[int, dict[str, Any]] | None = None
+        self._busy = False
         self._working: asyncio.Task[None] | None = None
-        portals.watch(lambda before, now: self.touch(now or replace(before, rooms=())))
+        portals.watch(self._changed)
 
     def can(self, portal: PortalRow, can: Capabilities) -> None:
         """What a chat can carry was asked just now. Does not block, and costs nothing while it stays the same."""
@@ -72,6 +76,15 @@ class Showing:
         if known is not can and known != can:
             self.touch(portal)
         self._seen[portal.id] = can
+
+    def beginning(self, portal: PortalRow, info: ChatInfo | None) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
+        """What a portal's new room shows from the start. Does not block, raises nothing."""
+        client = self._client(portal)
+        try:
+            return () if client is None else ((EVENT, _key(portal), self._document(portal, client)),)
+        except Exception:
+            log.exception("features_not_shown", portal=portal.id)
+            return ()  # the room is worth more than this
 
     def connected(self, network: NetworkId) -> None:
         """A network is there (again): its chats may be able to carry something else now. Does not block."""
@@ -90,7 +103,7 @@ class Showing:
     @property
     def idle(self) -> bool:
         """Whether all rooms show what they should, as far as can be told."""
-        return not self._waiting
+        return not self._waiting and not self._busy
 
     def stop(self) -> None:
         """End the work: what is left is done at the next start."""
@@ -98,13 +111,24 @@ class Showing:
         if self._working is not None:
             self._working.cancel()
 
+    def _changed(self, before: PortalRow, now: PortalRow | None) -> None:
+        now = now or replace(before, rooms=())
+        if left := set(before.rooms) - set(now.rooms):
+            self._left.setdefault(now.id, set()).update(left)
+        self.touch(now)
+
     async def _work(self) -> None:
         while self._waiting:
             number = next(iter(self._waiting))
-            row = self._portals.by_id(number) or self._waiting[number]
+            # Taken out first: what changes meanwhile must be looked at once more.
+            waiting, left = self._waiting.pop(number), self._left.pop(number, set())
+            row = self._portals.by_id(number) or waiting
+            self._busy = True
             try:
-                changed = await self._show(row)
+                changed = await self._show(row, left)
             except (TransientError, RateLimitedError) as error:
+                self._waiting.setdefault(number, waiting)
+                self._left.setdefault(number, set()).update(left)
                 delay = min(error.retry_after, _RETRY) if isinstance(error, RateLimitedError) else _RETRY
                 await self._clock.sleep(delay)
                 continue
@@ -112,24 +136,25 @@ class Showing:
                 # Whatever is the matter with one portal, the others are looked at.
                 log.exception("features_not_shown", portal=number)
                 changed = True
-            self._waiting.pop(number, None)
+            finally:
+                self._busy = False
             await self._clock.sleep(_PAUSE if changed else 0)
 
-    async def _show(self, portal: PortalRow) -> bool:
+    async def _show(self, portal: PortalRow, left: set[RoomId]) -> bool:
         """Bring a portal's rooms to show what its chat can carry; whether there was something to do."""
         if self._shown is None:
             stored = await self._kv.items(NAMESPACE, "")
             self._shown = {int(key): orjson.loads(value) for key, value in stored.items()}
         before = self._shown.get(portal.id, {"digest": "", "rooms": []})
-        client = self._client(portal)
-        gone = [RoomId(room) for room in before["rooms"] if room not in portal.rooms]
+        client = self._client(portal) if portal.rooms else None
+        gone = ({RoomId(room) for room in before["rooms"]} | left) - set(portal.rooms)
         if client is None and not gone:
             return False
-        content = document(client.capabilities(portal.chat), self._missing(client)) if client is not None else {}
+        content = self._document(portal, client) if client is not None else {}
         now = {"digest": digest(content) if client is not None else before["digest"], "rooms": list(portal.rooms)}
-        if now == before or not (portal.rooms or gone):
+        if (now == before and not gone) or not (portal.rooms or gone):
             return False
-        for room in gone:
+        for room in sorted(gone):
             await self._set(room, portal, {})
         if client is not None:
             for room in portal.rooms:
@@ -152,10 +177,14 @@ class Showing:
     def _client(self, portal: PortalRow) -> Client | None:
         """Whose word counts: the receiving login's, else the network-wide client's."""
         network = self._networks.get(portal.network)
-        if network is None or not portal.rooms:
+        if network is None:
             return None
         login = network.login_of(portal.receiver) if portal.receiver is not None else None
         return (network.client_of(login.user) if login is not None else None) or network.main
+
+    def _document(self, portal: PortalRow, client: Client) -> dict[str, Any]:
+        can = self._seen[portal.id] = client.capabilities(portal.chat)
+        return document(can, self._missing(client))
 
     def _missing(self, client: Client) -> frozenset[str]:
         lacking = [names for kind, names in _PARTS.items() if not self._hand_over.takes(client, kind)]

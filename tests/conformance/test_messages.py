@@ -405,4 +405,4 @@ async def test_a_room_shows_what_its_chat_can_carry(at: Bridged) -> None:
     await at.human.send(room, "two")
     await at.bridge.settled()
     events = [e for e in await at.human.timeline(room) if e["type"] == "com.beeper.room_features"]
-    assert [event["sender"] for event in events] == [BOT, BOT]
+    assert [event["sender"] for event in events] == [BOT, BOT], "one from the room's beginning, one when it changed"
