@@ -38,6 +38,7 @@ class BridgeSetup:
     health_port: int
     ca: Path | None = None
     database: str = "sqlite:///bridge.db"
+    members: str = "lazy"
 
     @property
     def ready_url(self) -> str:
@@ -55,6 +56,7 @@ class BridgeSetup:
             "rate": 0,
             "connect_rate": 0,
             "portals": self.channels,
+            "members": self.members,
             "provided_logins": ["local"],
         }
         if self.ca is not None:
@@ -71,6 +73,7 @@ class BridgeSetup:
             "journal": {"secret": JOURNAL_KEY},
             "permissions": {"local": "user"},
             "media": {"enabled": False},
+            "limits": {"membership_rate": 1000},
             "health": {"listen": f"127.0.0.1:{self.health_port}"},
             "logging": {"level": "warning", "format": "json"},
             "networks": {"irc": irc},

@@ -12,6 +12,8 @@ class Options:
     count: int = 20_000
     puppets: int = 200
     portals: tuple[int, ...] = (1_000, 10_000)
+    members: tuple[int, ...] = (10, 1_000, 10_000)
+    synced: int = 5_000
     latency_rate: float = 50.0
     latency_seconds: float = 20.0
     postgres: str | None = None

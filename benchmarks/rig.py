@@ -46,6 +46,7 @@ class Rig:
     relay: Child | None = None
     bridge: BridgeSetup | None = None
     ready_s: float = 0.0
+    shown: str = "lazy"
     rooms: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -89,6 +90,7 @@ class Rig:
                 health_port=free_port(),
                 ca=self.ca,
                 database=database,
+                members=self.shown,
             )
         url = f"http://127.0.0.1:{self.bridge.port}"
         await self.matrix.ask("appservice", url=url, hs_token=HS_TOKEN)
@@ -156,11 +158,17 @@ class Rig:
 
 
 @asynccontextmanager
-async def rig(layout: Layout, *, tls: bool = False, irc_caps: str = "") -> AsyncIterator[Rig]:
-    """Start both stubs in a temporary folder; everything is stopped at the end."""
+async def rig(
+    layout: Layout, *, tls: bool = False, irc_caps: str = "", irc_members: int = 0, shown: str = "lazy"
+) -> AsyncIterator[Rig]:
+    """Start both stubs in a temporary folder; everything is stopped at the end.
+
+    ``irc_members`` nicks are listed in every channel; ``shown`` is the bridge's ``members``.
+    """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bridge-bench-")))
         options: list[str] = ["--caps", irc_caps] if irc_caps else []
+        options += ["--members", str(irc_members)] if irc_members else []
         ca: Path | None = None
         if tls:
             ca, cert, key = certificate(folder)
@@ -183,6 +191,7 @@ async def rig(layout: Layout, *, tls: bool = False, irc_caps: str = "") -> Async
             StubIrcLink(irc, ports["port"], reader, writer),
             layout,
             ca,
+            shown=shown,
         )
         stack.push_async_callback(made.stop_relay)
         yield made

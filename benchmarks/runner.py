@@ -18,11 +18,22 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.scenarios.backlog import growth, i2m, m2i
 from benchmarks.scenarios.footprint import puppets, start
 from benchmarks.scenarios.latency import latency
+from benchmarks.scenarios.members import growth as members_growth
+from benchmarks.scenarios.members import sync
 
 Scenario = Callable[[Options], Awaitable[dict[str, Any]]]
 
 SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
-    {"i2m": i2m, "m2i": m2i, "latency": latency, "start": start, "puppets": puppets, "growth": growth}
+    {
+        "i2m": i2m,
+        "m2i": m2i,
+        "latency": latency,
+        "start": start,
+        "puppets": puppets,
+        "growth": growth,
+        "members": members_growth,
+        "sync": sync,
+    }
 )
 
 #: Scenario, key, whether more is better, target. What a result is judged by.
@@ -40,6 +51,8 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("puppets", "kib_per_puppet", False, 64),
     ("puppets", "kib_per_puppet_burst", False, 96),
     ("growth", "ratio", False, 1.1),
+    ("members", "members_ratio", False, 1.1),
+    ("sync", "lazy_ghosts", False, 0),
 )
 
 
@@ -96,6 +109,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--count", type=int, default=defaults.count, help="messages per measurement")
     parser.add_argument("--puppets", type=int, default=defaults.puppets, help="TLS connections")
     parser.add_argument("--portals", type=int, nargs="+", default=list(defaults.portals))
+    parser.add_argument("--members", type=int, nargs="+", default=list(defaults.members), help="ghosts in one room")
+    parser.add_argument("--synced", type=int, default=defaults.synced, help="members of the chat that is mirrored")
     parser.add_argument("--latency-seconds", type=float, default=defaults.latency_seconds)
     parser.add_argument("--postgres", metavar="URL", help="an empty database to measure i2m on as well")
     parser.add_argument("--bare-only", action="store_true", help="measure the bare relay only")
@@ -104,6 +119,8 @@ def main(argv: list[str] | None = None) -> int:
         count=args.count,
         puppets=args.puppets,
         portals=tuple(args.portals),
+        members=tuple(args.members),
+        synced=args.synced,
         latency_seconds=args.latency_seconds,
         postgres=args.postgres,
         bare_only=args.bare_only,

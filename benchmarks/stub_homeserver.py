@@ -254,6 +254,8 @@ class StubHomeserver:
             return ok({"reached": await self.tally.wait(data["count"], data["seconds"])})
         elif name == "rooms":
             return ok(state.aliases)
+        elif name == "joined":
+            return ok({"joined": len(state.rooms[data["room"]].members())})
         elif name == "members":
             for room_id, user in data["members"]:
                 state.set_member(room_id, user, data.get("membership", "join"))

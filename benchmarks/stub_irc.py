@@ -21,6 +21,9 @@ from benchmarks.tally import Tally
 
 CAPS = ("echo-message", "labeled-response", "batch", "message-tags", "server-time")
 
+#: Nicks in one line of a list of members.
+_NAMES = 40
+
 
 class Connection(asyncio.Protocol):
     """One client: registers it, lets it join, counts what it says."""
@@ -90,7 +93,7 @@ class StubIrc:
     def __init__(self, caps: tuple[str, ...], relay: bool, members: int) -> None:
         self.caps = caps
         self.relay = relay
-        self.fake_members = b" ".join(b"n%d" % number for number in range(members))
+        self.fake_members = [b"n%d" % number for number in range(members)]
         self.connections: set[Connection] = set()
         self.members: dict[bytes, dict[Connection, None]] = {}
         self.tally = Tally()
@@ -193,11 +196,11 @@ class StubIrc:
                 member.write(note)
         members[client] = None
         client.channels.add(channel)
-        names = b" ".join([client.nick, self.fake_members]).strip()
+        names = [client.nick, *self.fake_members]
         lines = [note]
-        for start in range(0, len(names), 400):
-            # Names are cut at the limit like any list; a cut name is a member like another for a load.
-            lines.append(b":stub 353 %s = %s :%s\r\n" % (client.nick, channel, names[start : start + 400]))
+        for start in range(0, len(names), _NAMES):
+            shown = b" ".join(names[start : start + _NAMES])
+            lines.append(b":stub 353 %s = %s :%s\r\n" % (client.nick, channel, shown))
         lines.append(b":stub 366 %s %s :End\r\n" % (client.nick, channel))
         client.write(b"".join(lines))
         self.joins += 1

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.events import RemoteEvent, RemoteGap
+from bridge_core.api.events import RemoteEvent, RemoteGap, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.network import Inbox, LoginState, LoginStatus
@@ -96,7 +96,17 @@ class Observer(Voice):
         place = await self._places.wait(chat, self._state.config.join_timeout)
         if place is None or place.stage is not Stage.JOINED:
             return None
-        return ChatInfo(name=place.name, topic=place.topic, members=self._state.roster.members(chat))
+        return ChatInfo(name=place.name, topic=place.topic, members=self._people(chat))
+
+    def _people(self, chat: ChatId) -> tuple[RemoteSender, ...]:
+        """Everyone in a channel but our own connections: those are the bridge and its users."""
+        people = self._state.roster.people(chat)
+        own = self._session.nick if self._session is not None else ""
+        return tuple(
+            person.sender
+            for person in people
+            if person.nick != own and self._state.own(person.nick.encode("utf-8", "surrogateescape")) is None
+        )
 
     async def user_info(self, user: RemoteUserId) -> UserInfo:
         """The nick of a person."""

@@ -89,10 +89,6 @@ class Roster:
             if not person.channels:
                 del self._people[folded]
 
-    def members(self, chat: ChatId) -> tuple[RemoteSender, ...]:
-        """Everyone in a channel."""
-        return tuple(person.sender for person in self.people(chat))
-
     def people(self, chat: ChatId) -> list[Person]:
         """Everyone in a channel, as persons."""
         return [person for person in self._people.values() if chat in person.channels]
