@@ -1,0 +1,199 @@
+"""Memberships and powers beside the messages: through failures, restarts, and without keeping anybody waiting."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import pytest_asyncio
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import MemberPower, Membership, RemoteMember, RemoteMembers, RemotePower, RemoteSender
+from bridge_core.api.ids import ChatId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import MatrixMember, MatrixOutgoing
+from bridge_core.api.network import Attempt, Sent
+from tests.harness import Harness
+from tests.invariants.scenes import Recorder, say
+from tests.scripted import Script
+
+pytestmark = pytest.mark.asyncio
+
+LOBBY = ChatId("lobby")
+
+
+@pytest.fixture
+def script() -> Script:
+    """The network's script."""
+    made = Script()
+    made.moderates = True
+    return made
+
+
+@pytest_asyncio.fixture
+async def bridge(tmp_path: Path, script: Script) -> AsyncIterator[Harness]:
+    """A bridge with one eager network, as fast as it can be."""
+    networks = {"net": {"type": "scripted", "portals": ["lobby"], "members": "eager", "leave_grace": 0}}
+    sections: dict[str, Any] = {"limits": {"membership_rate": 1000}}
+    async with Harness(tmp_path, networks, adapters={"scripted": script}, **sections) as harness:
+        yield harness
+
+
+def crowd(count: int) -> tuple[RemoteSender, ...]:
+    """So many people."""
+    return tuple(RemoteSender(RemoteUserId(f"p{number}"), f"P{number}") for number in range(count))
+
+
+def ghosts(people: tuple[RemoteSender, ...]) -> set[str]:
+    """Their ghosts."""
+    return {f"@_net_{who.id}:hs.test" for who in people}
+
+
+def inside(bridge: Harness, room: str) -> set[str]:
+    """The ghosts in a room."""
+    return {user for user in bridge.homeserver.room(room).members() if user.startswith("@_net_")}
+
+
+async def tell(script: Script, *events: Any) -> None:
+    """The network tells of these."""
+    assert script.inbox is not None
+    await script.inbox.receive(events)
+
+
+async def test_a_list_is_worked_off_after_a_restart(bridge: Harness, script: Script) -> None:
+    """What was still to be done when the bridge stopped is done by the next one, and nobody is lost."""
+    room = await bridge.portal_room("net", "lobby")
+    people = crowd(12)
+    gate = bridge.homeserver.faults.hold(match="POST .*/join$")
+    await tell(script, RemoteMembers(LOBBY, people))
+    await bridge.until(lambda: bridge.homeserver.faults.hits)
+    await bridge.stop_bridge()
+    gate.set()
+    assert len(inside(bridge, room)) < len(people)
+    await bridge.start_bridge()
+    await bridge.until(lambda: inside(bridge, room) == ghosts(people))
+    assert await bridge.running.database.wishes.count() == 0 or await _emptied(bridge)
+
+
+async def _emptied(bridge: Harness) -> bool:
+    async with asyncio.timeout(10):
+        while await bridge.running.database.wishes.count():
+            await asyncio.sleep(0.01)
+    return True
+
+
+async def test_messages_do_not_wait_for_a_crowd(bridge: Harness, script: Script) -> None:
+    """While hundreds are still to join, what is said arrives, also from one of those who are still to come."""
+    room = await bridge.portal_room("net", "lobby")
+    await tell(script, say("first"))
+    await bridge.homeserver.wait_message(room, "first")
+    gate = bridge.homeserver.faults.hold(match="p0%3A|p0:", times=1)
+    people = crowd(300)
+    await tell(script, *(RemoteMember(LOBBY, who, Membership.JOIN) for who in people), say("second"))
+    await bridge.homeserver.wait_message(room, "second")
+    await tell(script, say("me too", people[-1]))
+    await bridge.homeserver.wait_message(room, "me too")
+    assert len(inside(bridge, room)) < 100
+    gate.set()
+    await bridge.until(lambda: inside(bridge, room) >= ghosts(people), 30)
+
+
+async def test_who_is_banned_on_matrix_stays_out(bridge: Harness, script: Script) -> None:
+    """A ghost that the room will not have is asked for once, counted, and keeps nobody waiting."""
+    room = await bridge.portal_room("net", "lobby")
+    banned, other = crowd(2)
+    await tell(script, say("hello", banned))
+    await bridge.homeserver.wait_message(room, "hello")
+    await bridge.settled()
+    (user,) = ghosts((banned,))
+    bot = bridge.homeserver.bot
+    await bridge.running.matrix.ban(RoomId(room), UserId(user))
+    await bridge.running.engine.ghosts.left(RoomId(room), UserId(user))
+    await tell(script, RemoteMembers(LOBBY, (banned, other)))
+    await bridge.until(lambda: ghosts((other,)) <= inside(bridge, room))
+    await bridge.until(lambda: bridge.running.metrics.snapshot()["memberships"].get(("refused",)))
+    assert bridge.homeserver.room(room).membership(user) == "ban"
+    assert bot in bridge.homeserver.room(room).members()
+    assert await _emptied(bridge)
+
+
+async def test_a_list_costs_a_lazy_room_nothing(bridge: Harness, script: Script) -> None:
+    """A portal that is set to lazy gets nobody from a list, and no request is made for it."""
+    room = await bridge.portal_room("net", "lobby")
+    engine = bridge.running.engine
+    row = engine.portals.in_room(RoomId(room))[0]
+    await engine.portals.set_option(row, "members", "lazy")
+    await bridge.settled()
+    recorder = Recorder(bridge)
+    await tell(script, RemoteMembers(LOBBY, crowd(2000)))
+    await bridge.settled()
+    assert recorder.seen == []
+    assert await bridge.running.database.wishes.count() == 0
+
+
+def _levels(bridge: Harness, room: str) -> dict[str, int]:
+    found: dict[str, int] = (bridge.homeserver.room(room).content("m.room.power_levels") or {})["users"]
+    return found
+
+
+async def test_powers_survive_a_failed_send(bridge: Harness, script: Script) -> None:
+    """What could not be set is tried again until it is so."""
+    room = await bridge.portal_room("net", "lobby")
+    await bridge.settled()
+    bridge.homeserver.faults.answer(502, times=1, match="PUT .*m.room.power_levels")
+    (op,) = crowd(1)
+    await tell(script, RemotePower(LOBBY, (MemberPower(op, 50),)))
+    (user,) = ghosts((op,))
+    await bridge.until(lambda: _levels(bridge, room).get(user) == 50)
+    assert bridge.homeserver.faults.hits == 1
+
+
+async def test_powers_survive_a_restart(bridge: Harness, script: Script) -> None:
+    """What was not set when the bridge stopped is set by the next one."""
+    room = await bridge.portal_room("net", "lobby")
+    await bridge.settled()
+    bridge.homeserver.faults.answer(502, times=99, match="PUT .*m.room.power_levels")
+    (op,) = crowd(1)
+    await tell(script, RemotePower(LOBBY, (MemberPower(op, 50),)))
+    await bridge.until(lambda: bridge.homeserver.faults.hits)
+    await bridge.stop_bridge()
+    bridge.homeserver.faults.clear()
+    (user,) = ghosts((op,))
+    assert user not in _levels(bridge, room)
+    await bridge.start_bridge()
+    await bridge.until(lambda: _levels(bridge, room).get(user) == 50)
+
+
+async def test_too_many_powers_are_counted(bridge: Harness, script: Script) -> None:
+    """A network with more people in power than an event holds changes nothing, and that is counted."""
+    room = await bridge.portal_room("net", "lobby")
+    await bridge.settled()
+    before = _levels(bridge, room)
+    people = crowd(4000)
+    await tell(script, RemotePower(LOBBY, tuple(MemberPower(who, 50) for who in people), complete=True))
+    await bridge.until(lambda: bridge.running.metrics.snapshot()["power_changes"].get(("too_large",)))
+    assert _levels(bridge, room) == before
+
+
+async def test_a_refused_kick_is_undone(bridge: Harness, script: Script) -> None:
+    """Who is kicked on Matrix against the network's will is back, and the network was asked once."""
+    room = await bridge.portal_room("net", "lobby")
+    (who,) = crowd(1)
+    await tell(script, say("hello", who))
+    await bridge.homeserver.wait_message(room, "hello")
+    (user,) = ghosts((who,))
+    levels = dict(bridge.homeserver.room(room).content("m.room.power_levels") or {})
+    levels["users"] = {**levels["users"], bridge.alice.id: 90}
+    matrix = bridge.running.matrix
+    await matrix.set_state(RoomId(room), "m.room.power_levels", "", levels, matrix.bot)
+    asked: list[MatrixOutgoing] = []
+
+    def refuse(message: MatrixOutgoing, attempt: Attempt) -> Sent:
+        asked.append(message)
+        raise RejectedError("no")
+
+    script.answer = refuse
+    bridge.alice.kick(room, user)
+    await bridge.until(lambda: asked)
+    await bridge.until(lambda: bridge.homeserver.room(room).membership(user) == "join")
+    assert [type(one) for one in asked] == [MatrixMember]
