@@ -12,6 +12,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, UserId
 from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
+from bridge_core.app.control import Control
 from bridge_core.app.engine import Engine, EngineSettings
 from bridge_core.app.meeting import Meeting
 from bridge_core.app.networks import load_networks, make_networks, puppet_servers
@@ -159,6 +160,7 @@ class Bridge:
         )
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
+        self.control = Control(config, self.engine, self.whomay.permissions, self._clock)
         self._show_journal()
         self._listeners = self._make_listeners(hs_token)
         self._health_server = (
@@ -218,6 +220,7 @@ class Bridge:
             limit=config.appservice.max_body,
         ).application()
         self._routes.add_to(app)
+        self.control.add_to(app)
         listen = config.appservice.listen
         listeners = [Listener(app, host=listen.host, port=listen.port, path=listen.path)]
         if self._links is not None:
@@ -242,6 +245,7 @@ class Bridge:
             self._sweeping = self._tasks.spawn(self._blobs.keep_swept(self._clock), "spool-sweep")
             await self._fetch.start()
             await self._push.start()
+            await self.control.start()
             await self.matrix.start()
             await self.whomay.load()
             await self.engine.load()
@@ -282,6 +286,7 @@ class Bridge:
         await _quietly(self.matrix.stop(), "matrix", left(0.5))
         await _quietly(self._fetch.stop(), "fetch", left(0.5))
         await _quietly(self._push.stop(), "push", left(0.5))
+        await _quietly(self.control.stop(), "control", left(0.5))
         # These two have time limits of their own: what was accepted must reach the disk.
         if self._journalling:
             await _quietly(self.journal.stop(), "journal", None)

@@ -41,7 +41,7 @@ def write_config(
                 "type": "http",
                 "tls": False,
                 "x_forwarded": False,
-                "resources": [{"names": ["client", "media"], "compress": False}],
+                "resources": [{"names": ["client", "media", "openid"], "compress": False}],
             }
         ],
         "database": {

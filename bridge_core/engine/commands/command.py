@@ -1,5 +1,6 @@
 """One command: how it is written, who may give it, and what a call of it holds."""
 
+import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
@@ -140,6 +141,8 @@ class Command:
             left = [] if argument.rest else left[1:]
         if left:
             raise UsageError(f"write it as: {self.usage}")
+        for key, value in bound.items():
+            _readable(key, value)
         return bound
 
     def check(self, arguments: Mapping[str, str]) -> dict[str, str]:
@@ -153,8 +156,17 @@ class Command:
         missing = [key for key, argument in known.items() if not argument.optional and not arguments.get(key)]
         if missing:
             raise UsageError(f"{missing[0]} is missing; write it as: {self.usage}")
-        # What cannot be said in a room cannot be given by a program either: one line, and nothing unprintable.
-        return {key: " ".join(value.split()) for key, value in arguments.items() if value.strip()}
+        # What is one line in a room is one line from a program too.
+        lines = {key: " ".join(value.split()) for key, value in arguments.items() if value.strip()}
+        for key, value in lines.items():
+            _readable(key, value)
+        return lines
+
+
+def _readable(key: str, value: str) -> None:
+    """Refuse control characters, separators of lines and half surrogate pairs: wires and terminals obey some."""
+    if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in value):
+        raise UsageError(f"{key} holds characters that cannot be written there")
 
 
 LONGEST: Final = 4096

@@ -14,6 +14,7 @@ from bridge_core.testing.homeserver.events_api import EventsApi
 from bridge_core.testing.homeserver.failure import MatrixError
 from bridge_core.testing.homeserver.faults import Faults
 from bridge_core.testing.homeserver.media_api import MediaApi
+from bridge_core.testing.homeserver.openid_api import OpenIdApi
 from bridge_core.testing.homeserver.profile import FakeAppservice, FakeProfile
 from bridge_core.testing.homeserver.push import Pusher
 from bridge_core.testing.homeserver.room import Event, FakeRoom
@@ -179,6 +180,7 @@ class FakeHomeserver:
         app = web.Application(client_max_size=self._world.profile.max_upload + 1024, middlewares=[self._middleware])
         for api in (
             AccountsApi(self._world),
+            OpenIdApi(self._world),
             RoomsApi(self._world, self._pusher),
             EventsApi(self._world, self._pusher),
             MediaApi(self._world),
