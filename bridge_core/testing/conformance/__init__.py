@@ -1,0 +1,39 @@
+"""AdapterConformance: the tests that every adapter inherits, for adapters of others too.
+
+    class TestMine(AdapterConformance, ReplyTests, EditTests):
+        subject = MySubject
+
+A `Subject` plays the network's people and tells what they saw; `Bench` is the bridge before a homeserver. See
+`docs/guides/adapter.md`, and `tests/conformance/test_adapters.py` for echo and IRC.
+"""
+
+from bridge_core.testing.conformance.basics import AdapterConformance, FeatureTests
+from bridge_core.testing.conformance.bench import Bench, Event, Human, Place, Running
+from bridge_core.testing.conformance.messages import (
+    EditTests,
+    FileTests,
+    PollTests,
+    ReactionTests,
+    RedactionTests,
+    ReplyTests,
+)
+from bridge_core.testing.conformance.subject import Feature, Heard, Subject
+
+__all__ = [
+    "AdapterConformance",
+    "Bench",
+    "EditTests",
+    "Event",
+    "Feature",
+    "FeatureTests",
+    "FileTests",
+    "Heard",
+    "Human",
+    "Place",
+    "PollTests",
+    "ReactionTests",
+    "RedactionTests",
+    "ReplyTests",
+    "Running",
+    "Subject",
+]

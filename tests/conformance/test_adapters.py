@@ -1,0 +1,101 @@
+"""The conformance kit on the adapters of this distribution: the same tests on FakeHomeserver and on a real Synapse."""
+
+import secrets
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bridge_core.demo.process import free_port
+from bridge_core.testing.conformance import (
+    AdapterConformance,
+    Bench,
+    EditTests,
+    FileTests,
+    ReactionTests,
+    RedactionTests,
+    ReplyTests,
+)
+from bridge_core.testing.homeserver import FakeProfile
+from tests.conformance.echo_subject import EchoSubject
+from tests.conformance.homeservers import SERVER, Homeserver, fake, synapse
+from tests.conformance.irc_subject import DemoSubject, InspircdSubject, NgircdSubject
+from tests.harness import InProcess
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
+)
+async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
+    """One homeserver of each kind for all tests of this file."""
+    if request.param == "synapse":
+        folder = Path(tempfile.mkdtemp(prefix="mb-"))
+        async with synapse(folder) as server:
+            yield server
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        async with fake(FakeProfile()) as server:
+            yield server
+
+
+@pytest_asyncio.fixture(scope="class", loop_scope="module")
+async def bench(
+    homeserver: Homeserver, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Bench]:
+    """A bridge with the subject's network for all tests of a class."""
+    subject = request.cls.subject()
+    place = Path(tempfile.mkdtemp(prefix="mb-"))
+    place.chmod(0o755)  # servers that drop their rights read their configuration there
+    await subject.open(place)
+    human = await homeserver.human()
+    chats = subject.chats(60)
+    port = free_port()
+    media = {"enabled": True, "listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"}
+    bridge = InProcess(
+        tmp_path_factory.mktemp("bridge"),
+        {subject.network: subject.section(chats)},
+        address=homeserver.url,
+        port=homeserver.port,
+        tokens=(homeserver.as_token, homeserver.hs_token),
+        adapters=subject.adapters,
+        permissions={human.id: "admin"},
+        media={**media, "secret": secrets.token_hex(32)},
+    )
+    try:
+        await bridge.start_bridge()
+        yield Bench(bridge, human, subject, SERVER, list(reversed(chats)))
+    finally:
+        await bridge.stop_bridge()
+        await subject.close()
+        shutil.rmtree(place, ignore_errors=True)
+
+
+class TestEcho(AdapterConformance, ReplyTests, EditTests, RedactionTests, ReactionTests, FileTests):
+    """The network that has everything."""
+
+    subject = EchoSubject
+
+
+class TestIrcDemo(AdapterConformance, ReplyTests, ReactionTests, FileTests):
+    """IRC with message tags, on the server of the demo."""
+
+    subject = DemoSubject
+
+
+@pytest.mark.server
+class TestNgircd(AdapterConformance, FileTests):
+    """Plain IRC."""
+
+    subject = NgircdSubject
+
+
+@pytest.mark.server
+class TestInspircd(AdapterConformance, ReplyTests, ReactionTests, FileTests):
+    """IRC with message tags."""
+
+    subject = InspircdSubject
