@@ -2,7 +2,7 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain
@@ -28,7 +28,12 @@ _REMOVED = "~removed"
 class EchoSubject(Subject):
     """Echo repeats everything besides, as itself: what `ann` and `bob` do comes through the inbox."""
 
-    features = frozenset({Feature.REPLIES, Feature.EDITS, Feature.REDACTIONS, Feature.REACTIONS, Feature.FILES})
+    features = frozenset(
+        {
+            *(Feature.REPLIES, Feature.EDITS, Feature.REDACTIONS, Feature.FILES),
+            *(Feature.REACTIONS, Feature.REACTION_REMOVALS),
+        }
+    )
 
     def __init__(self) -> None:
         self.adapters = {"watched": self._factory()}
@@ -38,8 +43,8 @@ class EchoSubject(Subject):
         self._arrived = asyncio.Condition()
         self._numbers = itertools.count(1)
 
-    def section(self, chats: Sequence[str]) -> dict[str, Any]:
-        return {"type": "watched", "portals": list(chats)}
+    def section(self) -> dict[str, Any]:
+        return {"type": "watched", "members": "eager", "leave_grace": "0s"}
 
     def chats(self, count: int) -> list[str]:
         return [f"hall{number}" for number in range(count)]

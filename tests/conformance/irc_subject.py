@@ -3,7 +3,6 @@
 import asyncio
 import itertools
 import re
-from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
@@ -31,7 +30,9 @@ class Ircd(Protocol):
 class IrcSubject(Subject):
     """People are raw clients with the nicks `annN` and `bobN`."""
 
-    features: ClassVar[frozenset[Feature]] = frozenset({Feature.FILES})
+    features: ClassVar[frozenset[Feature]] = frozenset(
+        {Feature.FILES, Feature.MEMBERS, Feature.MODERATION, Feature.INFO}
+    )
 
     def __init__(self) -> None:
         self._server: Ircd | None = None
@@ -54,17 +55,21 @@ class IrcSubject(Subject):
         if self._server is not None:
             await self._end(self._server)
 
-    def section(self, chats: Sequence[str]) -> dict[str, Any]:
+    def section(self) -> dict[str, Any]:
         assert self._server is not None
         fast = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5, "kick_pause": 0}
         server = {"server": "127.0.0.1", "port": self._server.port, "tls": False, "nick": _BOT}
-        return {"type": "irc", **server, **fast, "typing": True, "portals": list(chats)}
+        shown = {"members": "eager", "leave_grace": "0s", "typing": True}
+        return {"type": "irc", **server, **fast, **shown}
 
     def chats(self, count: int) -> list[str]:
         return [f"#k{self._number}-{number}" for number in range(count)]
 
     def person(self, who: str) -> RemoteUserId:
         return RemoteUserId(f"{who}{self._number}")
+
+    async def prepare(self, chat: ChatId) -> None:
+        await self.client("ann", chat)  # the first one there is its operator
 
     async def enter(self, chat: ChatId) -> None:
         ann = await self.client("ann", chat)
@@ -115,6 +120,55 @@ class IrcSubject(Subject):
             assert response.status == 200
             return await response.read()
 
+    async def join(self, who: str, chat: ChatId) -> None:
+        await self.client(who, chat)
+
+    async def leave(self, who: str, chat: ChatId) -> None:
+        person = await self.client(who, chat)
+        person.part(chat)
+        self._inside[who].discard(chat)
+        await person.sync()
+
+    async def kick(self, who: str, chat: ChatId, by: str) -> None:
+        (await self.client(by, chat)).raw(f"KICK {chat} {self.person(who)} :enough")
+        self._inside[who].discard(chat)
+
+    async def trust(self, chat: ChatId, name: str) -> None:
+        ann = await self.client("ann", chat)
+        ann.raw(f"MODE {chat} +o {name}")
+        await ann.wait_for(lambda line: line.command == "MODE" and line.params[-1] == name and line.params[0] == chat)
+
+    async def present(self, chat: ChatId, who: str, *, absent: bool = False) -> None:
+        ann = await self.client("ann", chat)
+        async with asyncio.timeout(10):
+            while (self.person(who) in await _names(ann, chat)) is absent:
+                await asyncio.sleep(0.05)
+        if absent:
+            self._inside[who].discard(chat)
+
+    async def set_topic(self, who: str, chat: ChatId, topic: str) -> None:
+        (await self.client(who, chat)).raw(f"TOPIC {chat} :{topic}")
+
+    async def has_topic(self, chat: ChatId, topic: str) -> None:
+        ann = await self.client("ann", chat)
+        await ann.wait_for(
+            lambda line: line.command == "TOPIC" and line.params[0].lower() == chat.lower() and line.text == topic
+        )
+
+    async def type(self, who: str, chat: ChatId, typing: bool) -> None:
+        (await self.client(who, chat)).raw(f"@+typing={'active' if typing else 'done'} TAGMSG {chat}")
+
+    async def types(self, chat: ChatId) -> None:
+        ann = await self.client("ann", chat)
+        await ann.wait_for(
+            lambda line: (
+                line.command == "TAGMSG"
+                and line.params[0].lower() == chat.lower()
+                and line.tags.get("+typing") == "active"
+                and not self._is_person(line.nick)
+            )
+        )
+
     # Behind
 
     async def client(self, who: str, chat: ChatId) -> Witness:
@@ -125,10 +179,9 @@ class IrcSubject(Subject):
             person = await Witness.connect("127.0.0.1", int(self._server.port), self.person(who), caps=_CAPS)
             self._people[who] = person
             self._inside[who] = set()
-        if not any(
-            line.command == "JOIN" and line.nick == person.nick and line.params[0] == chat for line in person.lines
-        ):
+        if chat not in self._inside.setdefault(who, set()):
             await person.join(chat)
+            self._inside[who].add(chat)
         return person
 
     def _is_person(self, nick: str) -> bool:
@@ -138,7 +191,7 @@ class IrcSubject(Subject):
 class DemoSubject(IrcSubject):
     """The small server of the demo: message tags, and ids of messages."""
 
-    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS}
+    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.TYPING}
 
     async def _serve(self, folder: Path) -> Ircd:
         server = DemoIrcServer()
@@ -164,7 +217,7 @@ class NgircdSubject(IrcSubject):
 class InspircdSubject(IrcSubject):
     """InspIRCd: message tags, labelled answers, ids of messages."""
 
-    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS}
+    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.TYPING}
 
     async def _serve(self, folder: Path) -> Ircd:
         server = InspIRCd(folder)

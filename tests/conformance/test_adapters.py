@@ -15,13 +15,18 @@ from bridge_core.testing.conformance import (
     Bench,
     EditTests,
     FileTests,
+    InfoTests,
+    MemberTests,
+    ModerationTests,
+    ReactionRemovalTests,
     ReactionTests,
     RedactionTests,
     ReplyTests,
+    TypingTests,
 )
 from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.echo_subject import EchoSubject
-from tests.conformance.homeservers import SERVER, Homeserver, fake, synapse
+from tests.conformance.homeservers import Homeserver, fake, synapse
 from tests.conformance.irc_subject import DemoSubject, InspircdSubject, NgircdSubject
 from tests.harness import InProcess
 
@@ -53,12 +58,11 @@ async def bench(
     place.chmod(0o755)  # servers that drop their rights read their configuration there
     await subject.open(place)
     human = await homeserver.human()
-    chats = subject.chats(60)
     port = free_port()
     media = {"enabled": True, "listen": f"127.0.0.1:{port}", "public_url": f"http://127.0.0.1:{port}"}
     bridge = InProcess(
         tmp_path_factory.mktemp("bridge"),
-        {subject.network: subject.section(chats)},
+        {subject.network: subject.section()},
         address=homeserver.url,
         port=homeserver.port,
         tokens=(homeserver.as_token, homeserver.hs_token),
@@ -68,34 +72,40 @@ async def bench(
     )
     try:
         await bridge.start_bridge()
-        yield Bench(bridge, human, subject, SERVER, list(reversed(chats)))
+        yield Bench(bridge, human, subject, homeserver)
     finally:
         await bridge.stop_bridge()
         await subject.close()
         shutil.rmtree(place, ignore_errors=True)
 
 
-class TestEcho(AdapterConformance, ReplyTests, EditTests, RedactionTests, ReactionTests, FileTests):
+class TestEcho(
+    AdapterConformance, ReplyTests, EditTests, RedactionTests, ReactionTests, ReactionRemovalTests, FileTests
+):
     """The network that has everything."""
 
     subject = EchoSubject
 
 
-class TestIrcDemo(AdapterConformance, ReplyTests, ReactionTests, FileTests):
+class TestIrcDemo(
+    AdapterConformance, ReplyTests, ReactionTests, FileTests, MemberTests, ModerationTests, InfoTests, TypingTests
+):
     """IRC with message tags, on the server of the demo."""
 
     subject = DemoSubject
 
 
 @pytest.mark.server
-class TestNgircd(AdapterConformance, FileTests):
+class TestNgircd(AdapterConformance, FileTests, MemberTests, ModerationTests, InfoTests):
     """Plain IRC."""
 
     subject = NgircdSubject
 
 
 @pytest.mark.server
-class TestInspircd(AdapterConformance, ReplyTests, ReactionTests, FileTests):
+class TestInspircd(
+    AdapterConformance, ReplyTests, ReactionTests, FileTests, MemberTests, ModerationTests, InfoTests, TypingTests
+):
     """IRC with message tags."""
 
     subject = InspircdSubject

@@ -8,15 +8,17 @@ A `Subject` plays the network's people and tells what they saw; `Bench` is the b
 """
 
 from bridge_core.testing.conformance.basics import AdapterConformance, FeatureTests
-from bridge_core.testing.conformance.bench import Bench, Event, Human, Place, Running
+from bridge_core.testing.conformance.bench import Bench, Event, Human, Place, Running, Server
 from bridge_core.testing.conformance.messages import (
     EditTests,
     FileTests,
     PollTests,
+    ReactionRemovalTests,
     ReactionTests,
     RedactionTests,
     ReplyTests,
 )
+from bridge_core.testing.conformance.people import InfoTests, MemberTests, ModerationTests, ReceiptTests, TypingTests
 from bridge_core.testing.conformance.subject import Feature, Heard, Subject
 
 __all__ = [
@@ -29,11 +31,18 @@ __all__ = [
     "FileTests",
     "Heard",
     "Human",
+    "InfoTests",
+    "MemberTests",
+    "ModerationTests",
     "Place",
     "PollTests",
+    "ReactionRemovalTests",
     "ReactionTests",
+    "ReceiptTests",
     "RedactionTests",
     "ReplyTests",
     "Running",
+    "Server",
     "Subject",
+    "TypingTests",
 ]

@@ -1,13 +1,25 @@
 """What a test of an adapter stands on: a running bridge before a homeserver, a human there, the network behind it."""
 
-from collections.abc import Callable
+import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
+from urllib.parse import quote
 
-from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
+from bridge_core.api.optional import Puppets, WatchesChats
 from bridge_core.testing.conformance.subject import Subject
 
 Event = dict[str, Any]
+
+
+async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
+    """Wait until it is so. Raises TimeoutError after 20 s."""
+    async with asyncio.timeout(20):
+        while True:
+            if await look():
+                return
+            await asyncio.sleep(0.03)
 
 
 class Human(Protocol):
@@ -48,6 +60,22 @@ class Human(Protocol):
     async def timeline(self, room: str) -> list[Event]:
         """The last hundred events, oldest first."""
 
+    async def type(self, room: str, milliseconds: int = 30_000) -> None:
+        """Begin to type, or (0) end."""
+
+    async def read(self, room: str, event: str) -> None:
+        """Have read everything up to an event."""
+
+
+class Server(Protocol):
+    """What a homeserver shows of what is not kept in rooms."""
+
+    async def readers(self, human: Any, room: str) -> dict[str, str]:
+        """Up to which event each user has read, as the human sees it."""
+
+    async def typists(self, human: Any, room: str) -> set[str]:
+        """Who types, as the human sees it."""
+
 
 class Running(Protocol):
     """A bridge in this process that can be stopped and started again on the same database."""
@@ -76,7 +104,7 @@ class Bench:
     bridge: Running
     human: Human
     subject: Subject
-    server: str
+    homeserver: Server
     free: list[str] = field(default_factory=list)
 
     @property
@@ -91,12 +119,47 @@ class Bench:
 
     async def place(self) -> "Place":
         """A chat that nobody used, the human in its room, and people of the network in the chat."""
-        name = self.free.pop()
-        chat: ChatId = self.bridge.running.networks.chat(self.network, name)
-        alias = self.bridge.running.engine.names.alias(self.network, chat)
-        room = await self.human.join(f"#{alias}:{self.server}")
+        if not self.free:
+            self.free.extend(reversed(self.subject.chats(200)))
+        return await self.bridged(self.free.pop())
+
+    async def bridged(self, name: str) -> "Place":
+        """A chat of this name, as `place`."""
+        bridge = self.bridge.running
+        chat: ChatId = bridge.networks.chat(self.network, name)
+        await self.subject.prepare(chat)
+        await bridge.engine.portals.ensure(self.network, chat, name=name)
+        connector = bridge.networks.get(self.network).connector
+        if isinstance(connector, WatchesChats):
+            await connector.chat_added(chat)
+        alias = bridge.engine.names.alias(self.network, chat)
+        room = await self.human.join(f"#{alias}:{bridge.matrix.server_name}")
         await self.subject.enter(chat)
         return Place(self, chat, room)
+
+    async def introduce(self, place: "Place") -> str:
+        """The human says something, and waits until their own connection would speak, where the network gives one.
+
+        What they are called on the network then.
+        """
+        network = self.bridge.running.networks.get(self.network)
+        await self.human.send(place.room, "good day to you all")
+        heard = await self.subject.heard(place.chat, "good day to you all")
+        client = network.client_of(UserId(self.human.id))
+        if isinstance(client, Puppets):
+            puppet = client
+            await self.bridge.until(lambda: puppet.ready(place.chat))
+            await self.human.send(place.room, "good day again")
+            heard = await self.subject.heard(place.chat, "good day again")
+        await self.bridge.settled()
+        return heard.by
+
+    async def empower(self, place: "Place") -> None:
+        """The human may moderate the room."""
+        matrix, room = self.bridge.running.matrix, RoomId(place.room)
+        levels = await matrix.state(room, "m.room.power_levels")
+        users = {**levels.get("users", {}), self.human.id: 50}
+        await matrix.set_state(room, "m.room.power_levels", "", {**levels, "users": users}, matrix.bot)
 
     def ghost(self, who: str) -> UserId:
         """Somebody's ghost."""
@@ -144,6 +207,30 @@ class Place:
             for event in await self.bench.human.timeline(self.room)
             if event["sender"] == ghost and event["type"] == "m.room.message" and "body" in event["content"]
         ]
+
+    async def member(self, who: str, membership: str) -> Event:
+        """Wait until somebody's ghost is this in the room: the event that made it so."""
+        ghost = self.bench.ghost(who)
+        state = f"rooms/{self.room}/state/m.room.member/{quote(ghost)}"
+
+        async def is_so() -> bool:
+            return bool((await self.bench.human.call("GET", state)).get("membership") == membership)
+
+        await eventually(is_so)
+
+        def fits(event: Event) -> bool:
+            return event.get("state_key") == ghost and event["content"].get("membership") == membership
+
+        return [event for event in await self.bench.human.timeline(self.room) if fits(event)][-1]
+
+    async def has_state(self, event_type: str, key: str, value: object) -> None:
+        """Wait until a key of the room's state is this."""
+
+        async def is_so() -> bool:
+            content = await self.bench.human.call("GET", f"rooms/{self.room}/state/{event_type}")
+            return bool(content.get(key) == value)
+
+        await eventually(is_so)
 
     async def told(self, text: str) -> Event:
         """The bot's notice that holds `text`."""

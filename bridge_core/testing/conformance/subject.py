@@ -20,6 +20,7 @@ class Feature(StrEnum):
     EDITS = "edits"
     REDACTIONS = "redactions"
     REACTIONS = "reactions"
+    REACTION_REMOVALS = "reaction_removals"
     FILES = "files"
     POLLS = "polls"
     MEMBERS = "members"
@@ -58,8 +59,8 @@ class Subject(ABC):
     """Adapters by type beside the installed ones, where the adapter has no entry point yet."""
 
     @abstractmethod
-    def section(self, chats: Sequence[str]) -> dict[str, Any]:
-        """The network's section of the configuration, with portals for these chats."""
+    def section(self) -> dict[str, Any]:
+        """The network's section of the configuration."""
 
     @abstractmethod
     def chats(self, count: int) -> list[str]:
@@ -70,6 +71,9 @@ class Subject(ABC):
 
     async def close(self) -> None:  # noqa: B027 - not every network needs it
         """End it. After the bridge."""
+
+    async def prepare(self, chat: ChatId) -> None:  # noqa: B027 - not every network needs it
+        """Make a chat on the network, before it is bridged."""
 
     async def enter(self, chat: ChatId) -> None:  # noqa: B027 - not every network needs it
         """Get `ann` into a chat, and wait until the bridge is there as well: after each start of the bridge too."""
@@ -147,6 +151,13 @@ class Subject(ABC):
     async def leave(self, who: str, chat: ChatId) -> None:
         """MEMBERS: somebody leaves."""
         raise NotImplementedError
+
+    async def kick(self, who: str, chat: ChatId, by: str) -> None:
+        """MEMBERS: somebody is thrown out by somebody."""
+        raise NotImplementedError
+
+    async def trust(self, chat: ChatId, name: str) -> None:  # noqa: B027 - not every network needs it
+        """MODERATION, INFO: let a Matrix user, who is called so there, moderate a chat."""
 
     async def present(self, chat: ChatId, who: str, *, absent: bool = False) -> None:
         """MODERATION: wait until somebody is in a chat of the network, or is not."""

@@ -81,6 +81,8 @@ class FakeRoom:
             raise forbidden(f"User {sender} not in room {self.id}")
         if len(str(content)) > _MAX_EVENT:
             raise MatrixError(413, "M_TOO_LARGE", "event too large")
+        if event_type == "m.reaction" and self._reacted(sender, content):
+            raise MatrixError(400, "M_DUPLICATE_ANNOTATION", "Can't send same reaction twice")
         levels = self.content("m.room.power_levels")
         if levels is not None:
             default = levels.get("events_default", 0) if state_key is None else levels.get("state_default", 50)
@@ -97,6 +99,15 @@ class FakeRoom:
             and state_key != sender
         ):
             raise forbidden("You are not allowed to set others state")
+
+    def _reacted(self, sender: str, content: dict[str, Any]) -> bool:
+        relation = content.get("m.relates_to")
+        return relation is not None and any(
+            event["type"] == "m.reaction"
+            and event["sender"] == sender
+            and event["content"].get("m.relates_to") == relation
+            for event in self.timeline
+        )
 
     def check_redact(self, sender: str, event_id: str) -> None:
         """Raises MatrixError when `sender` may not redact that event."""
