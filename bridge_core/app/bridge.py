@@ -15,7 +15,7 @@ from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.control import Control
 from bridge_core.app.engine import Engine, EngineSettings
 from bridge_core.app.meeting import Meeting
-from bridge_core.app.networks import load_networks, make_networks, puppet_servers
+from bridge_core.app.networks import load_networks, make_networks, puppet_servers, room_settings
 from bridge_core.app.queries import EngineQueries
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
@@ -152,7 +152,7 @@ class Bridge:
                     config.journal.keep_dead,
                 ),
                 manual_puppets=config.double_puppet.manual,
-                join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in self._configs.items()},
+                rooms=room_settings(config, self._configs),
                 presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
             ),
             faults,

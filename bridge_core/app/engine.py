@@ -12,7 +12,7 @@ from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.app.members import Memberships
-from bridge_core.app.rooms import RoomFeatures
+from bridge_core.app.rooms import RoomFeatures, RoomSettings
 from bridge_core.content.limits import Limits
 from bridge_core.engine import avatars
 from bridge_core.engine.acts import Acts
@@ -24,7 +24,6 @@ from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.general import GeneralCommands
 from bridge_core.engine.commands.logins import LoginCommands
 from bridge_core.engine.commands.puppets import PuppetCommands
-from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.erasing import Erasing
@@ -78,8 +77,8 @@ class EngineSettings:
     prepared_batch: int
     reference_wait: float
     limits: Limits
-    join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
     manual_puppets: bool = True
+    rooms: RoomSettings = field(default_factory=RoomSettings)
     membership_rate: float = 10.0
     """Ghosts per second that come and go without having spoken."""
     presence: frozenset[NetworkId] = frozenset()
@@ -127,7 +126,7 @@ class Engine:
             clock,
             tasks,
             lambda: self.to_network.wake(),
-            settings.join_rules,
+            settings.rooms.join_rules,
         )
         self.on_redaction: list[Callable[[RoomId], None]] = []
         """Told of each redaction in any room as soon as it is stored. Must not block."""
@@ -193,7 +192,6 @@ class Engine:
         self.dialogues = Dialogues(clock)
         self.commands = commands = Commands(permissions, self.status, self.dialogues)
         GeneralCommands(commands, self.networks, self.portals)
-        RoomCommands(commands, self.networks, self.portals, self.rooms, private, matrix, gate)
         self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
         gate.add(LoggedInOnly(networks))
         PuppetCommands(commands, self.puppets, Erasing(names, matrix))
@@ -268,9 +266,25 @@ class Engine:
         Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status).add_to(conversion, acts)
         injection = Injection(journal, clock, lambda: self.to_matrix)
         self.room_features = RoomFeatures(
-            self.portals, matrix, self.avatars, acts, injection, self._describe, settings.join_rules
+            names,
+            stores,
+            self.portals,
+            networks,
+            self.ghosts,
+            self.rooms,
+            matrix,
+            self.avatars,
+            acts,
+            self.status,
+            injection,
+            self._describe,
+            clock,
+            tasks,
+            gate,
+            settings.rooms,
         )
-        self.room_features.add_to(conversion, self.translation)
+        self.room_features.add_to(conversion, incoming, self.translation, self.room_events)
+        self.room_features.add_commands(commands, private)
         self.intake = TransactionIntake(
             journal,
             stores.transactions,
@@ -363,12 +377,14 @@ class Engine:
     def met(self) -> None:
         """The homeserver is there: begin with what works beside the lanes."""
         self.memberships.start()
+        self.room_features.start()
         for begin in self.on_meeting:
             begin()
 
     def stop(self) -> None:
         """Begin nothing new; entries not handled yet are taken up at the next start."""
         self.memberships.stop()
+        self.room_features.stop()
         self.signals.stop()
         self.showing.stop()
         self.to_matrix.stop()

@@ -5,8 +5,9 @@ from importlib.metadata import entry_points
 from typing import Any, Final
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import NetworkId, UserId
 from bridge_core.api.network import Connector
+from bridge_core.app.rooms import RoomSettings
 from bridge_core.config import Config, ConfigError, LoadedConfig, Problem, UnknownOutcome
 from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.network import MembersShown
@@ -105,3 +106,12 @@ def make_networks(
         identifier = NetworkId(name)
         networks[identifier] = Network(identifier, connectors[name], options, permissions, users)
     return Networks(networks)
+
+
+def room_settings(config: Config, configs: Mapping[str, NetworkConfig]) -> RoomSettings:
+    """What the configuration says of rooms."""
+    return RoomSettings(
+        join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in configs.items()},
+        admins=tuple(UserId(user) for user in config.rules().admins()),
+        rate=config.limits.membership_rate,
+    )

@@ -1,36 +1,127 @@
 """Puts together what keeps rooms right: what they are called, whether they are bridged, and where they went."""
 
+import asyncio
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import NetworkId, UserId
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.avatars import Avatars
+from bridge_core.engine.commands import Commands
+from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.conversion import Conversion
+from bridge_core.engine.departures import Departures
 from bridge_core.engine.description import Descriptions
+from bridge_core.engine.gate import Gate
+from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.injection import Injection
+from bridge_core.engine.lost_rooms import LostRooms
 from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.names import Names
+from bridge_core.engine.networks import Networks
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.rooms import Describe
+from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.roomevents import RoomEvents
+from bridge_core.engine.rooms import Describe, RoomMaker
 from bridge_core.engine.roomstates import RoomStates
+from bridge_core.engine.status import Status
+from bridge_core.engine.store_ports import Stores
 from bridge_core.engine.translation import Translation
+from bridge_core.engine.unbridging import Unbridging
+from bridge_core.engine.upgrades import Upgrades
+from bridge_core.observe.tasks import TaskOwner
+
+
+@dataclass(frozen=True, slots=True)
+class RoomSettings:
+    """What is read of the configuration. `join_rules`: the widest of each network's rooms. `admins` are users by name.
+
+    `rate`: memberships per second beside the messages.
+    """
+
+    join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
+    admins: tuple[UserId, ...] = ()
+    rate: float = 10.0
 
 
 class RoomFeatures:
-    """All of it."""
+    """All of it. `start` when the homeserver is there, `stop` before the tasks' owner is closed."""
 
     def __init__(
         self,
+        names: Names,
+        stores: Stores,
         portals: PortalIndex,
+        networks: Networks,
+        ghosts: GhostPool,
+        rooms: RoomMaker,
         matrix: MatrixSide,
         avatars: Avatars,
         acts: Acts,
+        status: Status,
         injection: Injection,
         describe: Describe,
-        join_rules: Mapping[NetworkId, str],
+        clock: Clock,
+        tasks: TaskOwner,
+        gate: Gate,
+        settings: RoomSettings,
     ) -> None:
-        self.states = RoomStates(matrix, acts)
-        self.descriptions = Descriptions(portals, matrix, avatars, self.states, injection, describe, join_rules)
+        self._portals, self._networks, self._rooms, self._matrix = portals, networks, rooms, matrix
+        self._acts, self._status, self._tasks = acts, status, tasks
+        self._gate = gate
+        states = RoomStates(matrix, acts)
+        self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)
+        self.departures = Departures(stores.kv, portals, ghosts, matrix, names.is_ours, clock, settings.rate)
+        self.unbridging = Unbridging(portals, rooms, networks, matrix, self.departures, injection)
+        self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv)
+        self.lost = LostRooms(
+            portals,
+            rooms,
+            networks,
+            matrix,
+            stores.users,
+            status,
+            self.unbridging,
+            self.upgrades,
+            self.departures,
+            settings.admins,
+        )
+        self._running: list[asyncio.Task[None]] = []
 
-    def add_to(self, conversion: Conversion, translation: Translation) -> None:
+    def add_to(
+        self, conversion: Conversion, incoming: Incoming, translation: Translation, room_events: RoomEvents
+    ) -> None:
         """Take part in both directions."""
         self.descriptions.add_to(conversion, translation)
+        self.unbridging.add_to(conversion, self._acts)
+        conversion.look(self.lost.elsewhere)
+        incoming.look(self.lost.elsewhere)
+        room_events.on("m.room.power_levels", self._rooms.powers)
+        room_events.on("m.room.tombstone", self.upgrades.tombstoned)
+        room_events.on("m.room.member", self.upgrades.membership)
+        room_events.on("m.room.member", self.lost.membership)
+
+    def add_commands(self, commands: Commands, private: PrivateChats) -> None:
+        """What users can tell the bridge to do."""
+        RoomCommands(
+            commands,
+            self._networks,
+            self._portals,
+            self._rooms,
+            private,
+            self._matrix,
+            self._gate,
+            self.unbridging,
+            self._status,
+        )
+
+    def start(self) -> None:
+        """Begin with what is still to be done."""
+        self._running.append(self._tasks.spawn(self.departures.run(), "departures"))
+
+    def stop(self) -> None:
+        """End it: it never ends by itself, and what is left is done at the next start."""
+        for task in self._running:
+            task.cancel()

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from typing import Any, Final, get_args
 
 from bridge_core.api.content import Content
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.events import (
     RemoteEdit,
     RemoteEvent,
@@ -46,6 +46,9 @@ _BY_GHOSTS: Final = frozenset({RemoteMessage, RemoteEdit, RemoteRedaction, Remot
 
 Converter = Callable[[Entry, Any], Awaitable[list[Prepared]]]
 """Makes the final requests of one event of one class. Raises NothingToDo, and what the Matrix side raises."""
+
+Elsewhere = Callable[[RoomId], Awaitable[RoomId | None]]
+"""Where what a portal's room refuses is to be said instead; None: nowhere. RejectedError when the room is gone."""
 
 
 class NothingToDo(BridgeError):  # noqa: N818 - not a failure: the event ends here, counted with this reason
@@ -102,6 +105,11 @@ class Conversion:
         }
         self._referring: set[type] = set(get_args(Referring))
         self._bot_device: str | None = None
+        self._elsewhere: Elsewhere | None = None
+
+    def look(self, elsewhere: Elsewhere) -> None:
+        """Ask this where a chat is whose room refuses a ghost."""
+        self._elsewhere = elsewhere
 
     def add(self, kind: type, converter: Converter, *, refers: bool = False) -> None:
         """Convert events of a class so. `refers`: only once it is known what became of earlier ones of their lane."""
@@ -127,7 +135,7 @@ class Conversion:
         return self._puppets.marked(await converter(entry, entry.event), entry.event)
 
     async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
-        return [replace(await self._notice(entry, event.room, event.text, event.about), noted=event.key)]
+        return [replace(await self.notice(entry, event.room, event.text, event.about), noted=event.key)]
 
     async def _rename(self, entry: Entry, event: RemoteRename) -> list[Prepared]:
         await self._ghosts.ensure(NetworkId(entry.network), event.new)
@@ -177,8 +185,18 @@ class Conversion:
                 try:
                     await self._ghosts.join(room, ghost.user)
                 except MatrixRejectedError as error:
-                    refused[room] = str(error)
+                    refused[room] = await self._why(room, error)
         return ghost, refused
+
+    async def _why(self, room: RoomId, error: MatrixRejectedError) -> str:
+        """Why a room will not have a ghost. Raises TransientError when the chat is in another room now instead."""
+        try:
+            moved = await self._elsewhere(room) if self._elsewhere is not None else None
+        except RejectedError as gone:
+            return str(gone)
+        if moved is not None:
+            raise TransientError("the chat has another room now")
+        return str(error)
 
     def _identity(self, entry: Entry, message: MessageId | None) -> str:
         # An entry id alone may come again when a database was restored from an older backup.
@@ -351,9 +369,10 @@ class Conversion:
             for ms in (event.since, event.until)
         )
         text = f"Messages between {since} and {until} UTC may be missing here: {event.reason}"
-        return [await self._notice(entry, room, text, None) for room in portal.rooms]
+        return [await self.notice(entry, room, text, None) for room in portal.rooms]
 
-    async def _notice(self, entry: Entry, room: RoomId, text: str, about: EventId | None) -> Prepared:
+    async def notice(self, entry: Entry, room: RoomId, text: str, about: EventId | None) -> Prepared:
+        """The bot says something in a room, once for each entry."""
         content: dict[str, Any] = {"msgtype": "m.notice", "body": text, "m.mentions": {}}
         if about is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": about}}

@@ -12,7 +12,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, NetworkId, RemoteUserId, RoomId
 from bridge_core.engine import botwords, requests
 from bridge_core.engine.acts import Acts
-from bridge_core.engine.conversion import Conversion, NothingToDo
+from bridge_core.engine.conversion import Conversion, Elsewhere, NothingToDo
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
@@ -57,6 +57,7 @@ class Incoming:
         self._puppets = puppets
         self._clock = clock
         self._faults = faults
+        self._elsewhere: Elsewhere | None = None
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
         """Turn a prefix of the entries into final requests; one that refers to an earlier entry starts a new prefix."""
@@ -120,27 +121,27 @@ class Incoming:
             try:
                 if item.refused:
                     raise RejectedError(item.refused)
-                event = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
+                event, room = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
             else:
                 if item.thread and event is not None:
-                    self._threads.said(request.room, EventId(item.thread), event)
+                    self._threads.said(room, EventId(item.thread), event)
                 if item.message is not None and event is not None:
                     writes = (
                         self._messages.write(
                             item.portal,
                             MessageId(item.message),
                             item.part,
-                            request.room,
+                            room,
                             event,
                             item.remote_sender,
                             item.timestamp,
                         ),
                     )
                 if item.noted and event is not None:
-                    writes += (botwords.noted(self._kv, item.noted, request.room, event, self._clock.now_ms()),)
+                    writes += (botwords.noted(self._kv, item.noted, room, event, self._clock.now_ms()),)
             entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
             entry.unsettled -= 1
             self._journal.settle(
@@ -157,19 +158,40 @@ class Incoming:
             )
         await self._conversion.finished(entry)
 
-    async def _do(self, item: requests.Prepared, network: str, first_attempt_at: int) -> EventId | None:
+    def look(self, elsewhere: Elsewhere) -> None:
+        """Ask this where events go that their room refuses."""
+        self._elsewhere = elsewhere
+
+    async def _do(self, item: requests.Prepared, network: str, first_attempt_at: int) -> tuple[EventId | None, RoomId]:
+        """Do it; the event it became, if any, and the room it is in."""
         if item.act:
             self._faults.hit(f"act.{item.act}.before")
             await self._acts.perform(item.act, item.request)
             self._faults.hit(f"act.{item.act}.after")
-            return None
+            return None, item.request.room
         self._faults.hit("matrix.before_send")
-        if item.instead:
-            event = await self._as_user(item, NetworkId(network), first_attempt_at)
-        else:
-            event = await self._send(item.request, first_attempt_at)
+        request = item.request
+        try:
+            if item.instead:
+                event = await self._as_user(item, NetworkId(network), first_attempt_at)
+            else:
+                event = await self._send(request, first_attempt_at)
+        except MatrixRejectedError as error:
+            if self._elsewhere is None or error.status not in (403, 404):
+                raise
+            room = await self._elsewhere(request.room)
+            if room is None:
+                raise
+            # It was refused in the old room, and carries its id into the new one: said there, it is said once.
+            request = replace(request, room=room)
+            if item.instead:
+                sender = RemoteSender(RemoteUserId(item.instead), item.instead_name)
+                ghost = await self._ghosts.ensure(NetworkId(network), sender)
+                request = replace(request, sender=ghost.user, device=ghost.device)
+            await self._ghosts.join(room, request.sender)
+            event = await self._matrix.send(request, first_attempt_at)
         self._faults.hit("matrix.after_send")
-        return event
+        return event, request.room
 
     async def _as_user(self, item: requests.Prepared, network: NetworkId, first_attempt_at: int) -> EventId:
         """Send as the Matrix user, or, where the bridge cannot, as the ghost of the same person."""

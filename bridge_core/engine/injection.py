@@ -4,10 +4,11 @@ from collections.abc import Callable
 
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import NetworkId, PortalKey
+from bridge_core.api.ids import NetworkId, PortalKey, RoomId
 from bridge_core.engine.lanes import Lanes
-from bridge_core.engine.payload import encode
+from bridge_core.engine.payload import Departure, encode
 from bridge_core.engine.ports import Direction, Journal, NewEntry
+from bridge_core.engine.status import CORE
 
 
 class Injection:
@@ -22,5 +23,11 @@ class Injection:
         """Return when it is stored. Raises TransientError when the database cannot be written now."""
         lane = PortalKey(network, event.chat, event.receiver).lane()  # type: ignore[union-attr]
         entry = NewEntry(Direction.TO_MATRIX, network, lane, encode(event), self._clock.now_ms(), dedupe)
+        accepted = await self._journal.append([entry], urgent=True)
+        self._lanes().offer([entry], accepted, [event])
+
+    async def core(self, room: RoomId, event: Departure) -> None:
+        """Append something of the bridge's own, behind what it has said in a room so far. As `put`."""
+        entry = NewEntry(Direction.TO_MATRIX, CORE, f"{CORE}\x1f{room}", encode(event), self._clock.now_ms(), None)
         accepted = await self._journal.append([entry], urgent=True)
         self._lanes().offer([entry], accepted, [event])

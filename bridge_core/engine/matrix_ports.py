@@ -58,6 +58,17 @@ class RoomSpec:
     power_levels: Mapping[str, Any] = field(default_factory=dict)
     state: tuple[tuple[str, str, Mapping[str, Any]], ...] = ()
     """Further state: (type, state key, content)."""
+    kind: str = ""
+    """The room's type, such as `m.space`; empty for an ordinary room."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tombstone:
+    """A room's present tombstone: where the room goes on, who says so, and whether they may change the room."""
+
+    replacement: RoomId
+    sender: UserId
+    powerful: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +155,18 @@ class MatrixSide(Protocol):
         self, room: RoomId, event_type: str, key: str, content: Mapping[str, Any], sender: UserId
     ) -> None:
         """Set one state event unless it already is so."""
+
+    async def enter(self, room: RoomId, via: str) -> None:
+        """Join a room as the bot, by a server that is in it. Idempotent. MatrixRejectedError where it is not let in."""
+
+    async def tombstone(self, room: RoomId) -> Tombstone | None:
+        """Where the room goes on, by its present state; None when it does not."""
+
+    async def point_alias(self, localpart: str, room: RoomId) -> None:
+        """Let one of our aliases lead to the room, wherever it led before."""
+
+    async def drop_alias(self, localpart: str) -> None:
+        """One of our aliases leads nowhere any more. Idempotent."""
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state (in room version 12 its creators always have)."""

@@ -55,7 +55,14 @@ class BotCorrection:
     key: str
 
 
-BotWords = BotNotice | BotEvent | BotCorrection
+@dataclass(frozen=True, slots=True)
+class Departure:
+    """Our users are to leave a room, after all that the bot said there before."""
+
+    room: RoomId
+
+
+BotWords = BotNotice | BotEvent | BotCorrection | Departure
 """What the bot itself has to say."""
 
 
@@ -106,6 +113,7 @@ _TAGS: Final[dict[str, type[Any]]] = {
     "mov": events.RemoteChatMoved,
     "gone": events.RemoteChatGone,
     "bot": BotNotice,
+    "bye": Departure,
     "bev": BotEvent,
     "cor": BotCorrection,
 }

@@ -218,6 +218,11 @@ class RoomMaker:
         if not joined:
             await self._matrix.join(room, self._matrix.bot)
         row = await self._portals.add_room(portal, room, plumbed=by)
+        await self.tell(row, room)
+        return row
+
+    async def tell(self, row: PortalRow, room: RoomId) -> None:
+        """The room tells clients what it is bridged to, as far as the bot may say so there. Idempotent."""
         meta, _, _ = await self._describe(row)
         for kind, key, content in self._bridge_state(row, meta, row.name or row.chat):
             try:
@@ -225,4 +230,9 @@ class RoomMaker:
             except BridgeError as error:
                 log.info("bridge_state_not_set", room=room, error=str(error))
                 break
-        return row
+
+    async def powers(self, event: Mapping[str, Any]) -> None:
+        """A handler of room events: with a new power the bot may say what it could not before."""
+        room = RoomId(event["room_id"])
+        for portal in self._portals.in_room(room):
+            await self.tell(portal, room)

@@ -55,10 +55,14 @@ class Homeserver:
         return await self._json("PUT", path, user, orjson.dumps(content))
 
     async def post(
-        self, *path: str, content: Mapping[str, Any] | None = None, user: str | None = None
+        self,
+        *path: str,
+        content: Mapping[str, Any] | None = None,
+        user: str | None = None,
+        query: Mapping[str, str] | None = None,
     ) -> dict[str, Any]:
         """POST /_matrix/client/v3/`path`."""
-        return await self._json("POST", path, user, orjson.dumps(content or {}))
+        return await self._json("POST", path, user, orjson.dumps(content or {}), query)
 
     async def send(self, request: SendRequest) -> dict[str, Any]:
         """Send an event as its sender. The hot path."""
@@ -82,3 +86,7 @@ class Homeserver:
                 method, self.addresses.of(*_V3, *path, user=user or self.bot, query=query), body
             )
         return await self.puppets.call(method, way.addresses.of(*_V3, *path, user=way.user, query=query), body, way)
+
+    async def delete(self, *path: str) -> dict[str, Any]:
+        """DELETE /_matrix/client/v3/`path`, as the bot."""
+        return await self._json("DELETE", path, None)

@@ -1,13 +1,14 @@
 """Rooms: made under a reserved alias so that making one twice gives the same room, and state as it is wished for."""
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import structlog
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.matrix_ports import MatrixRejectedError, RoomSpec
+from bridge_core.engine.matrix_ports import MatrixRejectedError, RoomSpec, Tombstone
 from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.membership import Membership
@@ -94,8 +95,9 @@ class Rooms:
         levels = await self.state(room, "m.room.power_levels", "")
         create = await self._hs.get("rooms", room, "state", "m.room.create", query={"format": "event"})
         if "sender" not in create:  # a server that gives the content only
-            state, creator, version = await self._read(room, room)
-            content = state.get(("m.room.create", ""), {})
+            there = await self._read(room, room)
+            creator, version = there.creator, there.version
+            content = there.state.get(("m.room.create", ""), {})
         else:
             creator, inner = create["sender"], create.get("content")
             content = inner if isinstance(inner, dict) else {}
@@ -108,21 +110,41 @@ class Rooms:
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state, asked of the room's present state."""
-        state, creator, version = await self._read(room, room)
-        create = state.get(("m.room.create", ""), {})
-        if not creator_is_listed(version):
-            others = create.get("additional_creators")
-            if user == creator or (isinstance(others, list) and user in others):
-                return True
-        levels = state.get(("m.room.power_levels", ""))
-        if levels is None:
-            return user == creator
-        users = levels.get("users")
-        own = users.get(user) if isinstance(users, dict) else None
-        if not isinstance(own, int):
-            own = levels.get("users_default", 0)
-        needed = levels.get("state_default", 50)
-        return isinstance(own, int) and isinstance(needed, int) and own >= needed
+        return _powerful(await self._read(room, room), user)
+
+    async def tombstone(self, room: RoomId) -> Tombstone | None:
+        """Where the room goes on, by its present state; None when it does not."""
+        there = await self._read(room, room)
+        sender = there.senders.get(("m.room.tombstone", ""))
+        replacement = there.state.get(("m.room.tombstone", ""), {}).get("replacement_room")
+        if sender is None or not isinstance(replacement, str) or not replacement.startswith("!"):
+            return None
+        return Tombstone(RoomId(replacement), UserId(sender), _powerful(there, UserId(sender)))
+
+    async def enter(self, room: RoomId, via: str) -> None:
+        """Joins as the bot, by a server that is in the room; being in it is fine."""
+        await self._hs.post("join", room, query={"via": via, "server_name": via})
+
+    async def point_alias(self, localpart: str, room: RoomId) -> None:
+        """Lets one of our aliases lead to the room, wherever it led before."""
+        alias = f"#{localpart}:{self._hs.server_name}"
+        try:
+            if await self.room_of(alias) == room:
+                return
+        except MatrixRejectedError as error:
+            if error.status != 404:
+                raise
+        else:
+            await self.drop_alias(localpart)
+        await self._hs.put("directory", "room", alias, content={"room_id": room})
+
+    async def drop_alias(self, localpart: str) -> None:
+        """One of our aliases leads nowhere any more; that it does not is fine."""
+        try:
+            await self._hs.delete("directory", "room", f"#{localpart}:{self._hs.server_name}")
+        except MatrixRejectedError as error:
+            if error.status != 404:
+                raise
 
     async def default_version(self) -> str | None:
         """The version new rooms get, asked for once; None when the homeserver does not say."""
@@ -150,6 +172,8 @@ class Rooms:
         }
         if version is not None:
             body["room_version"] = version
+        if spec.kind:
+            body["creation_content"] = {"type": spec.kind}
         if spec.name:
             body["name"] = spec.name
         if spec.topic:
@@ -169,15 +193,15 @@ class Rooms:
                 raise TransientError(f"{alias} is in use and cannot be found") from error
             raise
         room = RoomId(str(answer.get("room_id")))
-        state, creator, version = await self._read(room, alias)
-        if creator != self._hs.bot:
-            raise MatrixRejectedError("M_ROOM_IN_USE", f"{alias} leads to a room that {creator} made", 400)
-        _log.info("room_found_by_alias", room=room, alias=alias, state=len(state))
-        await self._bring_up(room, alias, spec, state, version)
+        there = await self._read(room, alias)
+        if there.creator != self._hs.bot:
+            raise MatrixRejectedError("M_ROOM_IN_USE", f"{alias} leads to a room that {there.creator} made", 400)
+        _log.info("room_found_by_alias", room=room, alias=alias, state=len(there.state))
+        await self._bring_up(room, alias, spec, there.state, there.version)
         return room
 
-    async def _read(self, room: RoomId, alias: str) -> tuple[State, str | None, str | None]:
-        """All state, who made the room, and its version."""
+    async def _read(self, room: RoomId, alias: str) -> "_Read":
+        """All state, who set it, who made the room, and its version."""
         try:
             events = await self._hs.get_list("rooms", room, "state")
         except MatrixRejectedError as error:
@@ -190,14 +214,16 @@ class Rooms:
                 raise MatrixRejectedError("M_ROOM_IN_USE", text, 400) from refused
             events = await self._hs.get_list("rooms", room, "state")
         state: State = {}
-        creator = version = None
+        senders: dict[tuple[str, str], str] = {}
+        version = None
         for event in events:
             if isinstance(event, dict) and isinstance(event.get("content"), dict):
-                state[str(event.get("type")), str(event.get("state_key", ""))] = event["content"]
-                if event.get("type") == "m.room.create":
-                    creator = event.get("sender")
+                key = str(event.get("type")), str(event.get("state_key", ""))
+                state[key] = event["content"]
+                senders[key] = str(event.get("sender"))
+                if key[0] == "m.room.create":
                     version = event["content"].get("room_version", "1")
-        return state, creator, version
+        return _Read(state, senders, senders.get(("m.room.create", "")), version)
 
     async def _bring_up(self, room: RoomId, alias: str, spec: RoomSpec, state: State, version: str | None) -> None:
         there = state.get(("m.room.power_levels", ""))
@@ -219,6 +245,34 @@ class Rooms:
     ) -> None:
         path = ("rooms", room, "state", event_type, *((key,) if key else ()))
         await self._hs.put(*path, user=sender, content=content)
+
+
+@dataclass(frozen=True, slots=True)
+class _Read:
+    """All state of a room, with who set it."""
+
+    state: State
+    senders: Mapping[tuple[str, str], str]
+    creator: str | None
+    version: str | None
+
+
+def _powerful(there: _Read, user: UserId) -> bool:
+    """Whether a user has the power to change the room's state."""
+    create = there.state.get(("m.room.create", ""), {})
+    if not creator_is_listed(there.version):
+        others = create.get("additional_creators")
+        if user == there.creator or (isinstance(others, list) and user in others):
+            return True
+    levels = there.state.get(("m.room.power_levels", ""))
+    if levels is None:
+        return user == there.creator
+    users = levels.get("users")
+    own = users.get(user) if isinstance(users, dict) else None
+    if not isinstance(own, int):
+        own = levels.get("users_default", 0)
+    needed = levels.get("state_default", 50)
+    return isinstance(own, int) and isinstance(needed, int) and own >= needed
 
 
 def _wished(spec: RoomSpec) -> State:

@@ -5,7 +5,7 @@ from typing import Any
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.matrix_ports import MemberProfile, RoomSpec, SendRequest
+from bridge_core.engine.matrix_ports import MemberProfile, RoomSpec, SendRequest, Tombstone
 from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.homeserver import Homeserver
@@ -141,6 +141,22 @@ class AppserviceSide:
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
         """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
         return await self._rooms.ensure_room(spec)
+
+    async def enter(self, room: RoomId, via: str) -> None:
+        """Join a room as the bot, by a server that is in it. Idempotent."""
+        await self._rooms.enter(room, via)
+
+    async def tombstone(self, room: RoomId) -> Tombstone | None:
+        """Where the room goes on, by its present state; None when it does not."""
+        return await self._rooms.tombstone(room)
+
+    async def point_alias(self, localpart: str, room: RoomId) -> None:
+        """Let one of our aliases lead to the room, wherever it led before."""
+        await self._rooms.point_alias(localpart, room)
+
+    async def drop_alias(self, localpart: str) -> None:
+        """One of our aliases leads nowhere any more. Idempotent."""
+        await self._rooms.drop_alias(localpart)
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state."""

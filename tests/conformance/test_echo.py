@@ -199,7 +199,10 @@ async def test_a_private_room_is_bridged(at: Bridged) -> None:
     await at.echoed(room, "psst")
     await at.human.send(room, "!bridge unbridge")
     await at.told(room, "bridged no more")
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"]["membership"] == "leave")
     await at.human.send(room, "is anybody there?")
+    await at.human.call("POST", f"rooms/{room}/invite", {"user_id": BOT})
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"]["membership"] == "join")
     await at.human.send(room, "!bridge status")
     await at.told(room, "echo (Echo): connected")
     assert [event["content"]["body"] for event in await at.by_echo(room)] == ["psst"]

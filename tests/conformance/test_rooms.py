@@ -9,15 +9,16 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
+from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import RemoteEvent, RemoteInfo, RemoteSender
-from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.api.events import RemoteChatGone, RemoteEvent, RemoteInfo, RemoteMessage, RemoteSender
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId
 from bridge_core.api.matrix import MatrixInfo
 from bridge_core.api.network import Sent
 from bridge_core.testing.homeserver import FakeProfile
 from tests.able import AbleScript
 from tests.conformance.bridged import BOT, Bridged
-from tests.conformance.homeservers import Homeserver, fake, synapse
+from tests.conformance.homeservers import SERVER, Homeserver, fake, synapse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -150,3 +151,164 @@ async def test_a_plumbed_room_keeps_its_own_description(at: Bridged) -> None:
     await at.bridge.until(lambda: "and?" in at.script.texts())
     assert infos(at) == []
     assert (await state(at, room, "m.room.name"))["name"] == "Ours"
+
+
+def said(at: Bridged, text: str, chat: str, **more: Any) -> RemoteMessage:
+    """A remote message."""
+    return RemoteMessage(ChatId(chat), DORA, Content((Plain(text),)), **more)
+
+
+async def plumbed(at: Bridged, chat: str) -> str:
+    """A room of the human that is bridged to a chat."""
+    guest = await at.homeserver.human()
+    room = await at.private_room(guest.id)
+    await guest.join(room)
+    await at.human.call("POST", f"rooms/{room}/invite", {"user_id": BOT})
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"]["membership"] == "join")
+    levels = await state(at, room, "m.room.power_levels")
+    levels["users"] = {**levels.get("users", {}), BOT: 50}
+    await at.human.call("PUT", f"rooms/{room}/state/m.room.power_levels", levels)
+    await at.human.send(room, f"!bridge bridge net {chat}")
+    await at.told(room, f"now bridged to {chat} on net")
+    return room
+
+
+async def test_a_room_upgrade_is_followed(at: Bridged) -> None:
+    """The bot goes with the people: both ways cross in the new room, which has the alias, and nothing is lost."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    await hears(at, said(at, "in the old room", chat))
+    await empower(at, room, 100)
+    new = (await at.human.call("POST", f"rooms/{room}/upgrade", {"new_version": "11"}))["replacement_room"]
+    await hears(at, said(at, "while it moves", chat))
+    engine = at.bridge.running.engine
+    await at.bridge.until(lambda: engine.portals.in_room(new))
+    await at.human.sees(new, lambda e: e["content"].get("body") == "while it moves")
+    await at.human.send(new, "in the new room")
+    await at.bridge.until(lambda: "in the new room" in at.script.texts())
+    assert await at.human.join(f"#_net_{chat}:{SERVER}") == new
+    # Creators of version 12 are in no list of powers that an upgrade could copy.
+    levels = await state(at, new, "m.room.power_levels")
+    levels["users"] = {**levels.get("users", {}), BOT: 50}
+    await at.human.call("PUT", f"rooms/{new}/state/m.room.power_levels", levels)
+    key = f"dev.matrix_bridge:%2F%2Fnet%2F{chat}"
+    await at.human.sees(new, lambda e: e["type"] == "m.bridge")
+    assert (await state(at, new, "m.bridge", key))["channel"]["id"] == chat
+    assert await state(at, room, "m.bridge", f"dev.matrix_bridge:%2F%2Fnet%2F{chat}") == {}
+    assert not engine.portals.in_room(room)
+    audit = await at.bridge.running.journal.audit()
+    assert audit.holds and audit.balances["net", 1].rejected == 0
+
+
+async def test_an_upgrade_is_followed_once_the_bot_is_invited(at: Bridged) -> None:
+    """Where the new room lets in the invited only, the bot says so in the old one, and follows its invitation."""
+    chat = at.chat()
+    room = await plumbed(at, chat)
+    new = (await at.human.call("POST", f"rooms/{room}/upgrade", {"new_version": "11"}))["replacement_room"]
+    portals = at.bridge.running.engine.portals
+    if not portals.in_room(new):
+        await at.told(room, "invite me")
+        assert not portals.in_room(new)
+        await at.human.call("POST", f"rooms/{new}/invite", {"user_id": BOT})
+    await at.bridge.until(lambda: portals.in_room(new))
+    await at.human.send(new, "moved")
+    await at.bridge.until(lambda: "moved" in at.script.texts())
+
+
+async def test_a_hijacked_upgrade_is_not_followed(at: Bridged) -> None:
+    """A tombstone that leads to a room which does not say that it replaces this one moves nothing."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    await empower(at, room, 100)
+    elsewhere = {"preset": "public_chat", "creation_content": {"predecessor": {"room_id": "!other:hs.test"}}}
+    evil = (await at.human.call("POST", "createRoom", elsewhere))["room_id"]
+    await at.human.call("PUT", f"rooms/{room}/state/m.room.tombstone", {"body": "", "replacement_room": evil})
+    await at.human.send(room, "still here")
+    await at.bridge.until(lambda: "still here" in at.script.texts())
+    await at.bridge.settled()
+    portals = at.bridge.running.engine.portals
+    assert portals.in_room(room) and not portals.in_room(evil)  # type: ignore[arg-type]
+    members = (await at.human.call("GET", f"rooms/{evil}/joined_members"))["joined"]
+    assert BOT not in members
+
+
+async def test_who_cannot_change_a_room_does_not_move_it(at: Bridged) -> None:
+    """Where everybody may send a tombstone, one by somebody without power over the room is not followed."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    levels = await at.bridge.running.matrix.state(room, "m.room.power_levels")  # type: ignore[arg-type]
+    assert levels is not None
+    levels["events"] = {**levels["events"], "m.room.tombstone": 0}
+    await at.bridge.running.matrix.set_state(room, "m.room.power_levels", "", levels, BOT)  # type: ignore[arg-type]
+    theirs = {"preset": "public_chat", "creation_content": {"predecessor": {"room_id": room}}}
+    evil = (await at.human.call("POST", "createRoom", theirs))["room_id"]
+    await at.human.call("PUT", f"rooms/{room}/state/m.room.tombstone", {"body": "", "replacement_room": evil})
+    await at.human.send(room, "still here")
+    await at.bridge.until(lambda: "still here" in at.script.texts())
+    await at.bridge.settled()
+    assert not at.bridge.running.engine.portals.in_room(evil)
+
+
+async def test_an_unbridged_room_is_left(at: Bridged) -> None:
+    """After `unbridge` the room tells nothing of a bridge, and ghosts and bot leave it when that has been said."""
+    chat = at.chat()
+    room = await plumbed(at, chat)
+    await hears(at, said(at, "hello", chat))
+    key = f"dev.matrix_bridge:%2F%2Fnet%2F{chat}"
+    assert (await state(at, room, "m.bridge", key))["channel"]["id"] == chat
+    await at.human.send(room, "!bridge unbridge")
+    await at.told(room, "bridged no more")
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"].get("membership") == "leave")
+    members = (await at.human.call("GET", f"rooms/{room}/joined_members"))["joined"]
+    assert at.human.id in members and not [user for user in members if user.startswith("@_") or user == BOT]
+    assert await state(at, room, "m.bridge", key) == {}
+
+
+async def test_a_chat_that_is_gone_ends_its_room(at: Bridged) -> None:
+    """When the network says that a chat is gone, its rooms are told and left; the alias is free."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    await hears(at, said(at, "the last words", chat), RemoteChatGone(ChatId(chat), "closed by its owner"))
+    await at.told(room, "closed by its owner")
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"].get("membership") == "leave")
+    members = (await at.human.call("GET", f"rooms/{room}/joined_members"))["joined"]
+    assert set(members) == {at.human.id}
+    engine = at.bridge.running.engine
+    assert engine.portals.get(PortalKey(NetworkId("net"), ChatId(chat))) is None
+    refused = await at.human.call("POST", f"join/%23_net_{chat}:{SERVER}")
+    assert (refused["status"], refused["errcode"]) == (404, "M_NOT_FOUND")
+
+
+async def test_a_room_that_throws_the_bot_out_is_unbridged(at: Bridged) -> None:
+    """Who bridged the room is told in their management room; another room can be bridged to the chat."""
+    management = await at.private_room(BOT)
+    await at.told(management, "This is your management room")
+    chat = at.chat()
+    room = await plumbed(at, chat)
+    await at.human.call("POST", f"rooms/{room}/kick", {"user_id": BOT})
+    await at.told(management, f"{chat} on net is not bridged to {room} any more")
+    assert not at.bridge.running.engine.portals.in_room(room)  # type: ignore[arg-type]
+    again = await plumbed(at, chat)
+    await at.human.send(again, "second try")
+    await at.bridge.until(lambda: "second try" in at.script.texts())
+
+
+async def test_a_portals_room_that_is_gone_is_made_again(at: Bridged) -> None:
+    """A room that the bot is not in any more, without having been told, is found out when something is said."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    await hears(at, said(at, "hello", chat))
+    matrix, engine = at.bridge.running.matrix, at.bridge.running.engine
+    # As when an admin deletes a room: everybody of ours leaves it in their own name.
+    ghost = engine.names.ghost(NetworkId("net"), DORA.id)
+    await matrix.set_state(RoomId(room), "m.room.join_rules", "", {"join_rule": "invite"}, matrix.bot)
+    await matrix.leave(RoomId(room), ghost)
+    await matrix.leave(RoomId(room), matrix.bot)
+    await hears(at, said(at, "is anybody there?", chat))
+    assert not engine.portals.in_room(RoomId(room))
+    await hears(at, said(at, "a new room", chat))
+    new = await at.enter("net", chat)
+    assert new != room
+    await at.human.send(new, "back")
+    await at.bridge.until(lambda: "back" in at.script.texts())
+    assert (await at.bridge.running.journal.audit()).holds

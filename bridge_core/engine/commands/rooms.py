@@ -12,7 +12,9 @@ from bridge_core.engine.permissions import Permission
 from bridge_core.engine.portals import MADE_BY, PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow
+from bridge_core.engine.unbridging import Unbridging
 
 
 class RoomCommands:
@@ -27,6 +29,8 @@ class RoomCommands:
         private: PrivateChats,
         matrix: MatrixSide,
         gate: Gate,
+        unbridging: Unbridging,
+        status: Status,
     ) -> None:
         self._networks = networks
         self._portals = portals
@@ -34,6 +38,8 @@ class RoomCommands:
         self._private = private
         self._matrix = matrix
         self._gate = gate
+        self._unbridging = unbridging
+        self._status = status
         user, admin, topic = Permission.USER, Permission.ADMIN, "Rooms"
         commands.add(
             Command("portal", "NETWORK CHAT...", "make a room for a chat and invite you", admin, self._portal, topic),
@@ -62,14 +68,13 @@ class RoomCommands:
         if not rows:
             return Answer("This room is not bridged.")
         for row in rows:
-            left = await self._portals.remove_room(row, room)
-            if left.rooms:
-                continue
-            await self._portals.delete(left)
-            network = self._networks.get(row.network)
-            if network is not None and isinstance(network.connector, WatchesChats):
-                await network.connector.chat_removed(row.chat)
-        return Answer("This room is bridged no more.")
+            await self._unbridging.end(row, room)
+        answer = "This room is bridged no more."
+        if call.event is not None:
+            # Said before the bot leaves, under the key of the command's answer: it is not said again.
+            await self._status.say(room, answer, about=call.event, key=f"answer\x1f{call.event}")
+        await self._unbridging.leave(room)
+        return Answer(answer)
 
     async def _chat(self, call: Call) -> Answer:
         name = (await self._matrix.profile(call.sender)).name or call.sender

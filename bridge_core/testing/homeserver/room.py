@@ -45,6 +45,22 @@ class FakeRoom:
             if event_type == "m.room.member" and event["content"].get("membership") in wanted
         ]
 
+    def seen_by(self, user: str) -> dict[tuple[str, str], Event] | None:
+        """The state as a member sees it: who left, or was removed, as it was then; None for who was never in it."""
+        if self.membership(user) == "join":
+            return self.current
+        state: dict[tuple[str, str], Event] = {}
+        last = None
+        inside = False
+        for event in self.timeline:
+            if "state_key" in event:
+                state[event["type"], event["state_key"]] = event
+            if event["type"] == "m.room.member" and event.get("state_key") == user:
+                if inside:
+                    last = dict(state)
+                inside = event["content"].get("membership") == "join"
+        return last
+
     def append(self, event: Event) -> None:
         """Takes an event that was allowed."""
         self.timeline.append(event)

@@ -9,7 +9,7 @@ from bridge_core.testing.homeserver.accounts_api import json_of
 from bridge_core.testing.homeserver.caller import Caller, identify
 from bridge_core.testing.homeserver.failure import MatrixError, forbidden, not_found
 from bridge_core.testing.homeserver.push import Pusher
-from bridge_core.testing.homeserver.room import FakeRoom
+from bridge_core.testing.homeserver.room import Event, FakeRoom
 from bridge_core.testing.homeserver.world import World
 
 __all__ = ["RoomsApi"]
@@ -37,6 +37,7 @@ class RoomsApi:
             ("POST", f"{v3}/knock/{{room}}", self.knock),
             ("POST", f"{room}/join", self.join),
             ("POST", f"{room}/leave", self.leave),
+            ("POST", f"{room}/upgrade", self.upgrade),
             ("POST", f"{room}/invite", self.invite),
             ("POST", f"{room}/kick", self.kick),
             ("POST", f"{room}/ban", self.ban),
@@ -99,6 +100,11 @@ class RoomsApi:
         self._world.leave(room, caller.user, (await json_of(request)).get("reason"))
         return {}
 
+    async def upgrade(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._who_where(request)
+        version = str((await json_of(request)).get("new_version"))
+        return {"replacement_room": self._world.upgrade(room, caller.user, version)}
+
     async def invite(self, request: web.Request) -> dict[str, Any]:
         caller, room = self._who_where(request)
         user = str((await json_of(request)).get("user_id"))
@@ -142,15 +148,15 @@ class RoomsApi:
         return {"chunk": [event for event, is_ in shown if wanted in {None, is_} and is_ != unwanted]}
 
     async def all_state(self, request: web.Request) -> list[Any]:
-        return list(self._inside(request)[1].current.values())
+        return list(self._seen(request).values())
 
     async def state(self, request: web.Request) -> dict[str, Any]:
-        room = self._inside(request)[1]
-        content = room.content(request.match_info["type"], request.match_info.get("key", ""))
-        if content is None:
+        event = self._seen(request).get((request.match_info["type"], request.match_info.get("key", "")))
+        if event is None:
             raise not_found("Event not found.")
         if request.query.get("format") == "event":
-            return room.current[request.match_info["type"], request.match_info.get("key", "")]
+            return event
+        content: dict[str, Any] = event["content"]
         return content
 
     async def put_state(self, request: web.Request) -> dict[str, Any]:
@@ -211,6 +217,14 @@ class RoomsApi:
         body = await json_of(request)
         self._world.remove(room, caller.user, str(body.get("user_id")), membership, body.get("reason"))
         return {}
+
+    def _seen(self, request: web.Request) -> dict[tuple[str, str], Event]:
+        """The state that the caller may see: who left sees it as it was then."""
+        caller, room = self._who_where(request)
+        state = room.seen_by(caller.user)
+        if state is None:
+            raise forbidden(f"User {caller.user} not in room {room.id}")
+        return state
 
     def _who_where(self, request: web.Request) -> tuple[Caller, FakeRoom]:
         return identify(self._world, request), self._world.room(request.match_info["room"])

@@ -168,7 +168,11 @@ class World:
             self.aliases[alias] = room.id
         # Whom the creator trusts has the same power: that of a creator where these have one of their own.
         trusted = list(body.get("invite") or ()) if body.get("preset") == "trusted_private_chat" else []
-        create = {"room_version": version, **({"additional_creators": trusted} if trusted and not listed else {})}
+        create = {
+            **(body.get("creation_content") or {}),
+            "room_version": version,
+            **({"additional_creators": trusted} if trusted and not listed else {}),
+        }
         self.emit(room, creator, "m.room.create", create, state_key="")
         self.set_member(room, creator, creator, "join")
         public = body.get("preset", body.get("visibility")) in {"public_chat", "public"}
@@ -194,6 +198,35 @@ class World:
         for user in body.get("invite") or ():
             self.invite(room, creator, user)
         return room.id
+
+    def upgrade(self, room: FakeRoom, user: str, version: str) -> str:
+        """As Synapse: a new room like the old one, which is tombstoned, silenced, and gives up its aliases."""
+        room.check_send(user, "m.room.tombstone", {}, "")
+        levels = room.content("m.room.power_levels") or {}
+        users = {**levels.get("users", {}), user: 100}
+        if version.isdigit() and int(version) >= 12:
+            del users[user]
+        copied = ("m.room.join_rules", "m.room.history_visibility", "m.room.guest_access", "m.room.avatar")
+        new = self.create_room(
+            user,
+            {
+                "room_version": version,
+                "creation_content": {"predecessor": {"room_id": room.id}},
+                "power_level_content_override": {**levels, "users": users},
+                "name": (room.content("m.room.name") or {}).get("name"),
+                "topic": (room.content("m.room.topic") or {}).get("topic"),
+                "initial_state": [
+                    {"type": kind, "content": content} for kind in copied if (content := room.content(kind)) is not None
+                ],
+            },
+        )
+        self.emit(room, user, "m.room.tombstone", {"body": "replaced", "replacement_room": new}, state_key="")
+        for alias, target in list(self.aliases.items()):
+            if target == room.id:
+                self.aliases[alias] = new
+        silenced = {**levels, "events_default": max(50, levels.get("users_default", 0) + 1), "invite": 50}
+        self.emit(room, user, "m.room.power_levels", silenced, state_key="")
+        return new
 
     def join(self, room: FakeRoom, user: str) -> None:
         """Joins; idempotent."""
