@@ -322,6 +322,7 @@ class Engine:
             self.translation,
             self.room_events,
             stores.kv,
+            commands,
         )
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))

@@ -8,6 +8,8 @@ import structlog
 from bridge_core.api.events import RemotePower
 from bridge_core.api.host import Clock
 from bridge_core.engine.acts import Acts
+from bridge_core.engine.commands.members import MemberCommands
+from bridge_core.engine.commands.registry import Commands
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
@@ -60,9 +62,11 @@ class Memberships:
         translation: Translation,
         room_events: RoomEvents,
         kv: KeyValues,
+        commands: Commands,
     ) -> None:
         self.remote = RemoteMemberships(names, networks, portals, ghosts, members, rooms, matrix, wishes, gate, status)
         self.remote.add_to(conversion, acts)
+        MemberCommands(commands, portals, self.remote, self.fill)
         self.matrix = MatrixMemberships(
             names, networks, portals, ghosts, members, matrix, wishes, gate, permissions, status, clock
         )

@@ -202,6 +202,13 @@ class RemoteMemberships:
                     leaves += 1
         return joins, leaves
 
+    async def expect_nobody(self, portal: PortalRow) -> None:
+        """Who was still to come without having spoken does not come. Raises TransientError."""
+        for room in portal.rooms:
+            for wish in (await self._wishes.of_room(room)).values():
+                if wish.wish is Wish.JOIN and wish.network == portal.network:
+                    self._wishes.cancel(wish)
+
     def _shared(self, portal: PortalRow, room: RoomId) -> bool:
         """Whether another chat of the network is in the room too: who left one of them may be in the other."""
         return sum(one.network == portal.network for one in self._portals.in_room(room)) > 1

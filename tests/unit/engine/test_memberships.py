@@ -197,3 +197,28 @@ async def test_a_refused_kick_is_undone(bridge: Harness, script: Script) -> None
     await bridge.until(lambda: asked)
     await bridge.until(lambda: bridge.homeserver.room(room).membership(user) == "join")
     assert [type(one) for one in asked] == [MatrixMember]
+
+
+async def test_an_admin_chooses_who_is_in_a_room(bridge: Harness, script: Script) -> None:
+    """`members lazy` and `members eager` replace the network's setting for one room, and hold from then on."""
+    admin = bridge.homeserver.user("admin")
+    room = await bridge.portal_room("net", "lobby")
+    admin.join(room)
+    people = crowd(3)
+
+    async def say_it(text: str, answer: str) -> None:
+        before = len(bridge.homeserver.messages(room))
+        admin.send(room, f"!bridge {text}")
+        await bridge.until(
+            lambda: any(answer in str(said) for _, said in bridge.homeserver.messages(room)[before + 1 :])
+        )
+
+    await say_it("members", "everybody of the chat is here")
+    await say_it("members sometimes", "members eager or members lazy")
+    await say_it("members lazy", "who has spoken is here")
+    await tell(script, RemoteMembers(LOBBY, people))
+    await bridge.settled()
+    assert await bridge.running.database.wishes.count() == 0
+    script.members[LOBBY] = people
+    await say_it("members eager", "everybody of the chat is here")
+    await bridge.until(lambda: inside(bridge, room) == ghosts(people))
