@@ -123,7 +123,7 @@ class Bridge:
             frozenset(self._configs),
             self._secret,
         )
-        self.whomay = WhoMay(config, names, self.database.kv, self._clock)
+        self.whomay = WhoMay(config, self._configs, names, self.database.kv, self._clock)
         permissions = self.whomay.permissions
         self.networks = make_networks(config, self._configs, self._connectors, permissions, self.database.users)
         self.engine = Engine(

@@ -1,6 +1,6 @@
 """Puts together who may do what: permissions, bans, and the checks at the gate."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
 from bridge_core.api.events import RemoteConsent, RemoteJoinRequest
@@ -8,13 +8,16 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RemoteUserId, UserId
 from bridge_core.app.engine import Engine
 from bridge_core.config import Config, Rules
+from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.masks import Masks
 from bridge_core.engine.bans import Bans
 from bridge_core.engine.commands.denying import DenyingCommands
+from bridge_core.engine.commands.filters import FilterCommands
 from bridge_core.engine.commands.people import PeopleCommands
 from bridge_core.engine.commands.policies import PolicyCommands
 from bridge_core.engine.consents import Consents
 from bridge_core.engine.denied import DeniedPeople
+from bridge_core.engine.filters import Filter, Filters, Verdict
 from bridge_core.engine.joinrequests import JoinRequests
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
@@ -44,7 +47,9 @@ class Configured:
 class WhoMay:
     """All that says who may do what. `join` the engine, then `load` before anybody is asked about."""
 
-    def __init__(self, config: Config, names: Names, kv: KeyValues, clock: Clock) -> None:
+    def __init__(
+        self, config: Config, networks: Mapping[str, NetworkConfig], names: Names, kv: KeyValues, clock: Clock
+    ) -> None:
         rules = config.rules()
         self._protected = [(names.bot, "the bridge's own bot"), *((UserId(one), one) for one in rules.admins())]
         self.permissions = RuledPermissions(Configured(rules).of)
@@ -52,6 +57,12 @@ class WhoMay:
         self.permissions.add(self.bans)
         self._people = DeniedPeople(self.permissions, names)
         self._config = config
+        self._filters = [
+            Filter(NetworkId(name), verdict, pattern)
+            for name, network in networks.items()
+            for verdict in Verdict
+            for pattern in getattr(network.common.portal_filter, verdict.value)
+        ]
         self._names = names
         self._kv = kv
         self._clock = clock
@@ -89,11 +100,13 @@ class WhoMay:
             metrics.counter("quota_exceeded", "What was refused since its user's quota was used up.", ("quota",)),
         )
         engine.logins.check(lambda user, network: self.quotas.new_login(user))
+        self.filters = Filters(self._filters, self._kv)
+        FilterCommands(engine.commands, self.filters, engine.networks)
         PeopleCommands(engine.commands, self.optouts, self.quotas, engine.networks)
         metrics.gauge("policy_rules", "Rules of moderation policy lists in force.", self.policies.rules)
         metrics.gauge("bans", "Bans in force.", lambda: len(self.bans.all()))
         metrics.gauge("stops", "Networks and rooms that are stopped.", lambda: len(self.stops.all()))
-        for check in (self._people, self.stops, self.policies, self.optouts, self.consents, self.quotas):
+        for check in (self._people, self.stops, self.policies, self.optouts, self.consents, self.quotas, self.filters):
             engine.gate.add(check)
         DenyingCommands(engine.commands, self.bans, self.stops, engine.networks, engine.portals, matrix)
 
@@ -123,3 +136,4 @@ class WhoMay:
         await self.policies.load()
         await self.optouts.load()
         await self.quotas.load()
+        await self.filters.load()

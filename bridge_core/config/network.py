@@ -5,8 +5,9 @@ from __future__ import annotations
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import BaseModel, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
+from bridge_core.config.globs import Glob
 from bridge_core.config.masks import ExactMask
 from bridge_core.config.policy import Relay
 from bridge_core.config.section import Section
@@ -50,6 +51,21 @@ class PortalEntry(Section):
         return {"chat": value} if isinstance(value, str) else value
 
 
+def _pattern(value: str) -> str:
+    Glob.parse(value)
+    return value
+
+
+Pattern = Annotated[str, AfterValidator(_pattern), Words("a chat, with * and ? as wildcards")]
+
+
+class PortalFilter(Section):
+    """Which chats may have new portals, by command, by alias or by a first message. Configured ones always may."""
+
+    allow: list[Pattern] = Field(default=[], description="Where there is one, only chats that one of these names.")
+    deny: list[Pattern] = Field(default=[], description="Chats that may not, whatever `allow` says.")
+
+
 class NetworkCommon(Section):
     """What the bridge itself reads of a network's section."""
 
@@ -89,6 +105,9 @@ class NetworkCommon(Section):
         le=99,
         description="Highest power level that the bridge gives people in rooms, whatever they may do on the network. "
         "50 can kick, ban and set the topic; nobody is ever given what the bridge itself has.",
+    )
+    portal_filter: PortalFilter = Field(
+        default=PortalFilter(), description="Which chats may have new portals; admins add to it by `filter`."
     )
     provided_logins: list[ExactMask] = Field(
         default=["local"],

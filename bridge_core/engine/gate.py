@@ -42,6 +42,9 @@ class Check:
         """Why nothing may cross from and to this room; empty when it may."""
         return ""
 
+    def new_chat(self, network: NetworkId, chat: ChatId) -> None:
+        """Whether a chat may have a portal that it has not yet. Raises RejectedError in words."""
+
     def new_portal(self, user: UserId, network: NetworkId, chat: ChatId) -> None:
         """Whether a user may have a portal made for a chat. Raises RejectedError in words for them."""
 
@@ -91,8 +94,14 @@ class Gate:
         for check in self._incoming:
             check(portal, sender)
 
+    def new_chat(self, network: NetworkId, chat: ChatId) -> None:
+        """As `Check.new_chat`, for all of them."""
+        for check in self._checks:
+            check.new_chat(network, chat)
+
     def new_portal(self, user: UserId, network: NetworkId, chat: ChatId) -> None:
-        """As `Check.new_portal`, for all of them."""
+        """As `Check.new_portal` and `Check.new_chat`, for all of them."""
+        self.new_chat(network, chat)
         for check in self._checks:
             check.new_portal(user, network, chat)
 
@@ -114,7 +123,8 @@ class Gate:
         return ""
 
     def unmade(self, network: NetworkId, chat: ChatId, receiver: LoginId | None) -> None:
-        """As `incoming`, before a portal is made for a chat."""
+        """As `incoming` and `new_chat`, before a portal is made for a chat that begins on the network."""
+        self.new_chat(network, chat)
         self.incoming(PortalRow(0, network, chat, receiver, ()), None)
 
     def event(self, network: NetworkId, event: RemoteEvent) -> None:

@@ -48,18 +48,23 @@ class RuledPermissions:
         self._denials: Sequence[Denials] = ()
         self._levels: dict[UserId, Permission] = {}
         self._denied: dict[UserId, str] = {}
+        self._denying: bool | None = None
 
     def add(self, denials: Denials) -> None:
         """Ask this one too."""
         self._denials = (*self._denials, denials)
+        self._denying = None
 
     @property
     def denying(self) -> bool:
         """Whether anything is denied to anybody. Does not block."""
-        return any(one.any for one in self._denials)
+        if self._denying is None:
+            self._denying = any(one.any for one in self._denials)
+        return self._denying
 
     def changed(self) -> None:
         """What was answered before may not hold any more."""
+        self._denying = None
         self._levels.clear()
         self._denied.clear()
 

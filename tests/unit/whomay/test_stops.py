@@ -55,6 +55,9 @@ async def test_a_stopped_network_carries_nothing(bridge: Harness, script: Script
 
 async def test_a_stopped_network_makes_no_rooms(bridge: Harness, script: Script) -> None:
     """A private message that comes while the network is stopped makes neither portal nor room."""
+    script.provided = True
+    bridge.alice.send(await bridge.portal_room("net", "lobby"), "I have a login")
+    await bridge.settled()
     await bridge.running.whomay.stops.stop(NET, ADMIN)
     before = len(bridge.homeserver.rooms())
     await receive(bridge, script, say("psst", BOB, "dm-bob", receiver="@alice:hs.test"))
