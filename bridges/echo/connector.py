@@ -1,13 +1,13 @@
 """The smallest adapter: a network where one person, Echo, says everything again. Read it first, copy it.
 
 What an adapter must have: a model of its configuration, a Connector, and a Client with `connect`, `send` and what it
-knows of chats and people. The rest here (edits, reactions, redactions) is optional: leave it out, and the core tells
-users that the network has no such thing.
+knows of chats and people. The rest here (edits, reactions, redactions, and what is in `further.py`) is optional: leave
+it out, and the core tells users that the network has no such thing.
 """
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
+from bridge_core.api.events import RemoteEdit, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
@@ -23,6 +23,7 @@ from bridge_core.api.network import (
     NetworkMeta,
     Sent,
 )
+from bridges.echo.further import FurtherEcho, echo_of
 
 
 class EchoConfig(BaseModel):
@@ -59,13 +60,15 @@ class EchoConnector:
         return ChatId(text.lower())
 
 
-class EchoClient:
-    """Says again what it is sent. Its ids come from the attempt, so a second try is the same message."""
+class EchoClient(FurtherEcho):
+    """Says again what it is sent. Its ids come from the attempt, so a second try is the same message.
+
+    A client need not inherit anything: what Echo has besides is in `further.py`.
+    """
 
     def __init__(self, network: NetworkId, echo: RemoteSender, inbox: Inbox) -> None:
+        super().__init__(echo, inbox)
         self._network = network
-        self._echo = echo
-        self._inbox = inbox
 
     async def connect(self, cursor: bytes | None) -> None:
         """Connected at once."""
@@ -78,19 +81,19 @@ class EchoClient:
         """Say it again. It is sent once the echo is stored."""
         said = MessageId(attempt.key)
         reply = message.reply_to.id if message.reply_to else None
-        echo = RemoteMessage(message.chat, self._echo, message.content, _echo_of(said), reply_to=reply)
+        echo = RemoteMessage(message.chat, self._echo, message.content, echo_of(said), reply_to=reply)
         return await self._say(said, echo)
 
     async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
         """Change the echo of the message as well."""
         said = MessageId(attempt.key)
-        target = _echo_of(edit.target.id or MessageId(""))
-        return await self._say(said, RemoteEdit(edit.chat, self._echo, target, edit.content, _echo_of(said)))
+        target = echo_of(edit.target.id or MessageId(""))
+        return await self._say(said, RemoteEdit(edit.chat, self._echo, target, edit.content, echo_of(said)))
 
     async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
         """Take back the echo of the message as well."""
         said = MessageId(attempt.key)
-        target = _echo_of(redaction.target.id or MessageId(""))
+        target = echo_of(redaction.target.id or MessageId(""))
         return await self._say(said, RemoteRedaction(redaction.chat, self._echo, target, redaction.reason, said))
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
@@ -110,11 +113,3 @@ class EchoClient:
     def capabilities(self, chat: ChatId) -> Capabilities:
         """Everything comes back as it was."""
         return Capabilities(default=Level.FULL)
-
-    async def _say(self, said: MessageId, event: RemoteEvent) -> Sent:
-        await self._inbox.receive([event])
-        return Sent((said,))
-
-
-def _echo_of(message: MessageId) -> MessageId:
-    return MessageId(f"echo-{message}")

@@ -2,27 +2,43 @@
 
 import asyncio
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from bridge_core.api.content import Attachment, Content, MediaKind, Plain
+from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
 from bridge_core.api.events import (
+    Membership,
     RemoteEdit,
     RemoteEvent,
+    RemoteInfo,
+    RemoteMember,
+    RemoteMembers,
     RemoteMessage,
     RemoteReaction,
     RemoteRedaction,
     RemoteSender,
+    RemoteTyping,
+    RemoteVote,
 )
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing, MatrixReaction, MatrixRedaction
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixInfo,
+    MatrixMember,
+    MatrixMessage,
+    MatrixOutgoing,
+    MatrixPower,
+    MatrixReaction,
+    MatrixRedaction,
+    MatrixSignal,
+    MatrixTyping,
+    MatrixVote,
+)
 from bridge_core.api.network import Attempt, Inbox, Login, Sent
 from bridge_core.content import to_plain
 from bridge_core.testing.conformance import Feature, Heard, Subject
 from bridges.echo.connector import EchoClient, EchoConfig, EchoConnector
-
-_REMOVED = "~removed"
 
 
 class EchoSubject(Subject):
@@ -31,7 +47,8 @@ class EchoSubject(Subject):
     features = frozenset(
         {
             *(Feature.REPLIES, Feature.EDITS, Feature.REDACTIONS, Feature.FILES),
-            *(Feature.REACTIONS, Feature.REACTION_REMOVALS),
+            *(Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.POLLS),
+            *(Feature.MEMBERS, Feature.MODERATION, Feature.INFO, Feature.TYPING),
         }
     )
 
@@ -40,6 +57,9 @@ class EchoSubject(Subject):
         self.host: Host | None = None
         self.inbox: Inbox | None = None
         self.came: list[tuple[str, MatrixOutgoing]] = []
+        self.signals: list[MatrixSignal] = []
+        self._polls: dict[str, Poll] = {}
+        self._inside: dict[ChatId, set[str]] = {}
         self._arrived = asyncio.Condition()
         self._numbers = itertools.count(1)
 
@@ -119,7 +139,71 @@ class EchoSubject(Subject):
         assert self.host is not None and file is not None
         return b"".join([chunk async for chunk in self.host.open(file)])
 
+    async def poll(self, who: str, chat: ChatId, question: str, answers: Sequence[str]) -> str:
+        poll = Poll(question, tuple(PollAnswer(str(number), text) for number, text in enumerate(answers)))
+        return await self._say(who, chat, Content((Plain(question),), poll=poll), None)
+
+    async def vote(self, who: str, chat: ChatId, poll: str, answer: int) -> None:
+        chosen = (self._polls[poll].answers[answer].id,)
+        await self.tell(RemoteVote(chat, self.sender(who), MessageId(poll), chosen, self.new_id()))
+
+    async def polled(self, chat: ChatId, question: str) -> tuple[str, list[str]]:
+        def poll_of(message: MatrixOutgoing) -> Poll | None:
+            return message.content.poll if isinstance(message, MatrixMessage) and message.chat == chat else None
+
+        key, message = await self.wait(lambda m: (poll := poll_of(m)) is not None and poll.question == question)
+        poll = poll_of(message)
+        assert poll is not None
+        self._polls[key] = poll
+        return key, [answer.text for answer in poll.answers]
+
+    async def voted(self, chat: ChatId, poll: str, answer: int) -> None:
+        chosen = (self._polls[poll].answers[answer].id,)
+        await self.wait(lambda m: isinstance(m, MatrixVote) and m.target.id == poll and m.answers == chosen)
+
+    async def join(self, who: str, chat: ChatId) -> None:
+        self._inside.setdefault(chat, set()).add(who)
+        await self.tell(RemoteMember(chat, self.sender(who), Membership.JOIN))
+
+    async def leave(self, who: str, chat: ChatId) -> None:
+        self._inside[chat].discard(who)
+        if self.connected:
+            await self.tell(RemoteMember(chat, self.sender(who), Membership.LEAVE))
+
+    async def kick(self, who: str, chat: ChatId, by: str) -> None:
+        self._inside[chat].discard(who)
+        await self.tell(RemoteMember(chat, self.sender(who), Membership.KICK, self.sender(by), "enough"))
+
+    async def enter(self, chat: ChatId) -> None:
+        people = self._inside.setdefault(chat, set())
+        people.add("ann")
+        await self.tell(RemoteMembers(chat, tuple(self.sender(who) for who in sorted(people))))
+
+    async def present(self, chat: ChatId, who: str, *, absent: bool = False) -> None:
+        if absent:
+            await self.wait(lambda m: isinstance(m, MatrixMember) and m.chat == chat and m.remote == who)
+
+    async def set_topic(self, who: str, chat: ChatId, topic: str) -> None:
+        await self.tell(RemoteInfo(chat, self.sender(who), topic=topic))
+
+    async def has_topic(self, chat: ChatId, topic: str) -> None:
+        await self.wait(lambda m: isinstance(m, MatrixInfo) and m.chat == chat and m.topic == topic)
+
+    async def type(self, who: str, chat: ChatId, typing: bool) -> None:
+        await self.tell(RemoteTyping(chat, self.sender(who), 30 if typing else 0))
+
+    async def types(self, chat: ChatId) -> None:
+        async with asyncio.timeout(10), self._arrived:
+            await self._arrived.wait_for(
+                lambda: any(isinstance(one, MatrixTyping) and one.chat == chat and one.started for one in self.signals)
+            )
+
     # Behind
+
+    @property
+    def connected(self) -> bool:
+        """Whether the bridge runs."""
+        return self.inbox is not None
 
     def sender(self, who: str) -> RemoteSender:
         """Somebody, with a name."""
@@ -143,6 +227,12 @@ class EchoSubject(Subject):
                         return key, message
                 await self._arrived.wait()
 
+    async def notice(self, signal: MatrixSignal) -> None:
+        """The adapter has seen it."""
+        async with self._arrived:
+            self.signals.append(signal)
+            self._arrived.notify_all()
+
     async def take(self, message: MatrixOutgoing, sent: Sent) -> Sent:
         """The adapter has handed it over."""
         async with self._arrived:
@@ -165,6 +255,10 @@ class EchoSubject(Subject):
             async def start(self, host: Host, inbox: Inbox) -> None:
                 subject.host, subject.inbox = host, inbox
                 await super().start(host, inbox)
+
+            async def stop(self, deadline: float) -> None:
+                subject.inbox = None
+                await super().stop(deadline)
 
             def client(self, login: Login | None, inbox: Inbox) -> EchoClient:
                 return _Client(subject, self.meta.id, self._config, inbox)
@@ -190,3 +284,16 @@ class _Client(EchoClient):
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
         return await self._subject.take(reaction, await super().react(reaction, attempt))
+
+    async def vote(self, vote: MatrixVote, attempt: Attempt) -> Sent:
+        return await self._subject.take(vote, await super().vote(vote, attempt))
+
+    async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
+        return await self._subject.take(act, await super().moderate(act, attempt))
+
+    async def change_info(self, info: MatrixInfo, attempt: Attempt) -> Sent:
+        return await self._subject.take(info, await super().change_info(info, attempt))
+
+    async def signal(self, signal: MatrixSignal) -> None:
+        await super().signal(signal)
+        await self._subject.notice(signal)

@@ -18,6 +18,7 @@ from bridge_core.testing.conformance import (
     InfoTests,
     MemberTests,
     ModerationTests,
+    PollTests,
     ReactionRemovalTests,
     ReactionTests,
     RedactionTests,
@@ -80,7 +81,18 @@ async def bench(
 
 
 class TestEcho(
-    AdapterConformance, ReplyTests, EditTests, RedactionTests, ReactionTests, ReactionRemovalTests, FileTests
+    AdapterConformance,
+    ReplyTests,
+    EditTests,
+    RedactionTests,
+    ReactionTests,
+    ReactionRemovalTests,
+    FileTests,
+    PollTests,
+    MemberTests,
+    ModerationTests,
+    InfoTests,
+    TypingTests,
 ):
     """The network that has everything."""
 
