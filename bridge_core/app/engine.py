@@ -51,6 +51,8 @@ from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.receipts import Receipts
+from bridge_core.engine.relaying import Relaying
+from bridge_core.engine.relaynames import RelayNames
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
@@ -221,6 +223,7 @@ class Engine:
             lambda event: self.translation.kind(event) is not None,
             lambda room, user: self.memberships.matrix.decides(room, user),
         )
+        self._relay_names = RelayNames(matrix)
         outgoing = Outgoing(
             journal,
             self.networks,
@@ -234,6 +237,7 @@ class Engine:
             self.links,
             gate,
             Carrying(stores.messages, self.status, clock, self.showing.can),
+            Relaying(self._relay_names),
             clock,
             tasks,
             faults,
@@ -295,6 +299,7 @@ class Engine:
             clock,
             metrics.counter("echoes", "Events of our own ghosts that came back and were dropped."),
             self._seen,
+            self._seen_own,
             self.signals,
             self.puppets,
             tasks,
@@ -350,12 +355,18 @@ class Engine:
         login = network.login_of(portal.receiver) if portal.receiver is not None else None
         return network.meta, info, login.user if login is not None else None
 
+    def _seen_own(self, event: Mapping[str, Any]) -> None:
+        """A ghost came, went, or has a new name. Does not block: the hot path."""
+        if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
+            self._relay_names.changed(RoomId(event["room_id"]), event["state_key"], event["content"])
+
     def _seen(self, event: Mapping[str, Any]) -> None:
         """Membership and redactions count at once, however long the lane of their room has to wait."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
             user = UserId(event["state_key"])
             if not self.names.is_ours(user):
                 self.members.changed(RoomId(event["room_id"]), user, event["content"], timestamp_of(event))
+            self._relay_names.changed(RoomId(event["room_id"]), user, event["content"])
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self.links.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
             for told in self.on_redaction:

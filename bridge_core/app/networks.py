@@ -96,6 +96,8 @@ def make_networks(
         options = NetworkOptions(
             name=common.displayname,
             relay=relay.enabled,
+            relay_reactions=relay.reactions,
+            relay_polls=relay.polls,
             unknown=Unknown.RESEND if unknown is UnknownOutcome.RESEND else Unknown.REPORT,
             eager=common.members is MembersShown.EAGER,
             leave_grace=common.leave_grace,

@@ -23,6 +23,16 @@ class Relay(Section):
     """Speaking for Matrix users who have no login of their own."""
 
     enabled: bool = Field(default=True, description="Whether the bridge's own login speaks for them.")
+    reactions: bool = Field(
+        default=False,
+        description="Whether their reactions are passed on. All come from the relay's account then, and where a person "
+        "may put a reaction but once, the second one of a kind is lost.",
+    )
+    polls: bool = Field(
+        default=False,
+        description="Whether their polls and votes are passed on as such, all from the relay's account: where it has "
+        "one vote, the last one counts. When off, a poll becomes text.",
+    )
 
 
 class PuppetServer(Section):

@@ -80,7 +80,8 @@ class TransactionIntake:
     """Stores transactions. The homeserver is answered only when `accept` returns.
 
     `seen` is told of each event as soon as it is stored, ahead of its lane: for what must not wait behind messages
-    that cannot be delivered now. It must not block, and it may be told again. `signals` take what is not stored.
+    that cannot be delivered now; `seen_own` of those of our own users. Neither may block, and both may be told again.
+    `signals` take what is not stored.
     """
 
     def __init__(
@@ -94,6 +95,7 @@ class TransactionIntake:
         clock: Clock,
         echoes: Counter,
         seen: Callable[[Mapping[str, Any]], None],
+        seen_own: Callable[[Mapping[str, Any]], None],
         signals: MatrixSignals,
         puppets: DoublePuppets,
         tasks: TaskOwner,
@@ -108,6 +110,7 @@ class TransactionIntake:
         self._clock = clock
         self._echoes = echoes
         self._seen = seen
+        self._seen_own = seen_own
         self._signals = signals
         self._puppets = puppets
         self._passed = signals.positions.passed
@@ -134,6 +137,7 @@ class TransactionIntake:
             self._passed(event)
             if self._names.is_ours(sender):
                 self._echoes.inc()
+                self._seen_own(event)
                 continue
             if PUPPET_KEY in event["content"] and (write := await self._puppets.echo(event)) is not None:
                 self._echoes.inc()

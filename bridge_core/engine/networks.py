@@ -46,6 +46,8 @@ class NetworkOptions:
     name: str | None = None
     """What the network is called; None for what its connector calls it."""
     relay: bool = True
+    relay_reactions: bool = False
+    relay_polls: bool = False
     unknown: Unknown = Unknown.REPORT
     eager: bool = False
     """Whether everybody of a chat is in its rooms, and not only who speaks."""

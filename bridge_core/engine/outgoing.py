@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -33,6 +32,7 @@ from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.networks import Network, Networks, Unknown
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
+from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Messages, PortalRow
@@ -59,6 +59,7 @@ class Outgoing:
         links: LinkLedger,
         gate: Gate,
         carrying: Carrying,
+        relaying: Relaying,
         clock: Clock,
         tasks: TaskOwner,
         faults: FaultPoints,
@@ -75,6 +76,7 @@ class Outgoing:
         self._links = links
         self._gate = gate
         self._carrying = carrying
+        self._relaying = relaying
         self._hand_over = HandOver()
         self._clock = clock
         self._tasks = tasks
@@ -208,6 +210,8 @@ class Outgoing:
                 raise NotConnectedError(f"{network.id} is not connected")
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
+        if speaker.relayed:
+            message = await self._relaying.spoken(network.options, entry.event, message)
         message = await self._carrying.fitted(portal, speaker, message)
         if isinstance(message, MatrixMessage | MatrixEdit) and message.content.attachments:
             await self._gate.carry(message, entry.received_at)
@@ -222,8 +226,6 @@ class Outgoing:
         self._faults.hit("network.before_send")
         delivery.request = None  # in doubt from here on, until the client says what became of it
         try:
-            if speaker.relayed:
-                message = replace(message, relayed=True)
             sent = await self._hand_over.perform(speaker.client, message, self._attempts.make(delivery))
         except (TransientError, RateLimitedError):
             delivery.request = int(delivery.target)

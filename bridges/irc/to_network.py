@@ -15,7 +15,9 @@ from bridges.irc.formatting.codes import CONTROLS
 from bridges.irc.splitting import split
 from bridges.irc.state import NetworkState
 
-_NAME_AT_MOST: Final = 32
+_NAME_AT_MOST: Final = 160
+"""Characters of a relayed sender's name: the core bounds it, and what stands at its end tells look-alikes apart."""
+_FILE_NAME_AT_MOST: Final = 128
 _BREAKS: Final = re.compile(r"[<>\s\u2028\u2029\u0085]+")
 _PING_BREAKER: Final = "\u200b"
 _KIB: Final = 1024
@@ -125,7 +127,7 @@ class Writer:
     def _file(self, attachment: Attachment) -> str:
         """`name (12 KiB) <url>`. Raises RejectedError when there is no url."""
         name = CONTROLS.sub("", _BREAKS.sub(" ", attachment.name)).strip() or attachment.kind.value
-        parts = [name[: _NAME_AT_MOST * 4]]
+        parts = [name[:_FILE_NAME_AT_MOST]]
         if attachment.size is not None:
             parts.append(f"({_size(attachment.size)})")
         url = self._media_url(attachment)
@@ -138,7 +140,7 @@ class Writer:
 
 
 def clean_name(name: str) -> str:
-    """A display name as one may stand in a line: visible characters, one space between words, at most 32."""
+    """A display name as one may stand in a line: visible characters, one space between words, at most 160."""
     visible = "".join(
         character for character in _BREAKS.sub(" ", name) if unicodedata.category(character) not in ("Cc", "Cf", "Cs")
     )

@@ -45,7 +45,7 @@ class Bridged:
             tokens=(homeserver.as_token, homeserver.hs_token),
             adapters={"scripted": script},
             permissions={human.id: "admin"},
-            **(sections or {}),
+            **{"relay": {"reactions": True, "polls": True}, **(sections or {})},
         )
         await bridge.start_bridge()
         return cls(homeserver, bridge, script, human)

@@ -49,7 +49,7 @@ def gates(monkeypatch: pytest.MonkeyPatch) -> Gates:
 @pytest.fixture
 def sections() -> dict[str, Any]:
     """Sections of the configuration; a test module overrides it."""
-    return {}
+    return {"relay": {"reactions": True, "polls": True}}
 
 
 @pytest.fixture

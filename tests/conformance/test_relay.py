@@ -1,0 +1,76 @@
+"""What the relay passes on for people without a login, and under which names; on a real Synapse and on the fake."""
+
+import shutil
+import tempfile
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bridge_core.api.ids import MessageId
+from bridge_core.api.matrix import MatrixReaction
+from bridge_core.api.network import Sent
+from bridge_core.testing.homeserver import FakeProfile
+from tests.conformance.bridged import BOT, Bridged
+from tests.conformance.homeservers import Homeserver, fake, synapse
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+
+
+@pytest_asyncio.fixture(
+    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
+)
+async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
+    """One homeserver of each kind for all tests of this file."""
+    if request.param == "synapse":
+        folder = Path(tempfile.mkdtemp(prefix="mb-"))
+        async with synapse(folder) as server:
+            yield server
+        shutil.rmtree(folder, ignore_errors=True)
+    else:
+        async with fake(FakeProfile()) as server:
+            yield server
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
+    """A bridge whose relay was not opted into anything."""
+    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"), sections={"relay": {}})
+    yield bridged
+    await bridged.bridge.stop_bridge()
+
+
+async def test_relayed_reactions_are_opted_into(at: Bridged) -> None:
+    """Without `relay.reactions` a reaction is not passed on, and the sender is told so once."""
+    room = await at.enter("net")
+    at.script.answer = lambda message, attempt: Sent((MessageId(attempt.key),))
+    event = await at.human.send(room, "first")
+    await at.bridge.until(lambda: "first" in at.script.texts())
+    await at.human.react(room, event, "👍")
+    await at.told(room, "reactions are passed on for people with a login of their own only")
+    await at.human.react(room, event, "👎")
+    await at.human.send(room, "last")
+    await at.bridge.until(lambda: "last" in at.script.texts())
+    notices = [body for sender, body in await at.human.bodies(room) if sender == BOT and "reactions are" in body]
+    assert len(notices) == 1
+    assert not [message for _, message in at.script.sent if isinstance(message, MatrixReaction)]
+
+
+async def test_names_of_the_relay(at: Bridged) -> None:
+    """Two people with one name are told apart by their ids as soon as the second one is there."""
+    room = await at.enter("net")
+    await at.human.call("PUT", f"profile/{at.human.id}/displayname", {"displayname": "Sam"})
+    await at.human.send(room, "alone")
+    await at.bridge.until(lambda: "alone" in at.script.texts())
+    assert at.script.sent[at.script.texts().index("alone")][1].sender.name == "Sam"
+    other = await at.homeserver.human()
+    await other.call("PUT", f"profile/{other.id}/displayname", {"displayname": "5\u0430m"})
+    await other.join(room)
+    await other.call("PUT", f"profile/{other.id}/displayname", {"displayname": "S\u0430m"})
+    await other.send(room, "me as well")
+    await at.bridge.until(lambda: "me as well" in at.script.texts())
+    assert at.script.sent[at.script.texts().index("me as well")][1].sender.name == f"S\u0430m ({other.id})"
+    await at.human.send(room, "I was first")
+    await at.bridge.until(lambda: "I was first" in at.script.texts())
+    assert at.script.sent[at.script.texts().index("I was first")][1].sender.name == f"Sam ({at.human.id})"
