@@ -8,7 +8,7 @@ from typing import Any
 from pydantic import BaseModel
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import MemberPower, RemoteSender
+from bridge_core.api.events import MemberPower, RemoteEvent, RemoteMessage, RemoteSender
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
@@ -17,6 +17,7 @@ from bridge_core.api.matrix import MatrixMember, MatrixMessage, MatrixOutgoing, 
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
+    History,
     Inbox,
     Level,
     Login,
@@ -29,6 +30,9 @@ from bridge_core.api.network import (
 Answer = Callable[[MatrixOutgoing, Attempt], Sent]
 
 
+Tell = Callable[[ChatId, bytes | None, int], History]
+
+
 class ScriptedConfig(BaseModel):
     """Nothing to configure."""
 
@@ -39,6 +43,9 @@ class Script:
     config_model = ScriptedConfig
 
     def __init__(self) -> None:
+        self.tell: Tell | None = None
+        """What the network-wide client tells of a chat's history; None: it cannot."""
+        self.asked: list[tuple[ChatId, bytes | None, int]] = []
         self.signals: list[tuple[str | None, MatrixSignal]] = []
         self.sent: list[tuple[str | None, MatrixOutgoing]] = []
         self.attempts: list[tuple[str, int]] = []
@@ -110,6 +117,8 @@ class ScriptedConnector:
         puppet = login is not None and self._script.puppets
         if self._script.moderates:
             return (ModeratingPuppet if puppet else ModeratingClient)(self._script, login, inbox)
+        if login is None and self._script.tell is not None:
+            return TellingClient(self._script, login, inbox)
         return PuppetClient(self._script, login, inbox) if puppet else ScriptedClient(self._script, login, inbox)
 
     def chat(self, text: str) -> ChatId:
@@ -207,6 +216,18 @@ class ScriptedClient:
 
     async def signal(self, signal: MatrixSignal) -> None:
         self._script.signals.append((self._login.id if self._login else None, signal))
+
+
+class TellingClient(ScriptedClient):
+    """A network-wide client that can tell what was said earlier. Its cursor is the id of a message."""
+
+    async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
+        assert self._script.tell is not None
+        self._script.asked.append((chat, after, limit))
+        return self._script.tell(chat, after, limit)
+
+    def reached(self, event: RemoteEvent) -> bytes | None:
+        return event.id.encode() if isinstance(event, RemoteMessage) and event.id is not None else None
 
 
 class PuppetClient(ScriptedClient):

@@ -2,6 +2,7 @@
 
 from typing import Protocol, runtime_checkable
 
+from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.login import LoginProcess
 from bridge_core.api.matrix import (
@@ -104,10 +105,14 @@ class Backfills(Protocol):
     """A client that can ask for what was said earlier."""
 
     async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
-        """What was said after a cursor that an earlier History gave; for None the latest `limit` events.
+        """What was said after a cursor that an earlier History or `reached` gave; for None the latest `limit` events.
 
-        Raises the errors of `bridge_core.api.errors`.
+        Events that came live meanwhile may be among them: they are known by their ids. Raises the errors of
+        `bridge_core.api.errors`; RejectedError when it cannot be had.
         """
+
+    def reached(self, event: RemoteEvent) -> bytes | None:
+        """The cursor behind an event that came live; None when it has none. Does not block."""
 
 
 @runtime_checkable

@@ -20,9 +20,11 @@ from bridge_core.app.queries import EngineQueries
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
+from bridge_core.config.network import Backfill as ConfigBackfill
 from bridge_core.content.limits import Limits as ContentLimits
 from bridge_core.engine.checkpoints import CheckpointPush
 from bridge_core.engine.clock import SystemClock
+from bridge_core.engine.filling import BackfillOptions
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
 from bridge_core.engine.names import Names
@@ -153,6 +155,7 @@ class Bridge:
                 ),
                 manual_puppets=config.double_puppet.manual,
                 rooms=room_settings(config, self._configs),
+                backfill={NetworkId(name): _backfill(one.common.backfill) for name, one in self._configs.items()},
                 presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
             ),
             faults,
@@ -255,6 +258,7 @@ class Bridge:
                 await self._start_network(network)
             for key, listener in zip(("appservice.listen", "media.listen"), self._listeners, strict=False):
                 await _listening(listener.start(), key)
+            await self.engine.backfill.start()
             await self.engine.to_network.start()
             self._tasks.start(self._meeting.meet(), "homeserver")
             for network in self.networks:
@@ -276,6 +280,8 @@ class Bridge:
 
         for listener in reversed(self._listeners):
             await _quietly(listener.stop(), "listener", left(4.0))
+        if self._journalling:
+            await _quietly(self.engine.backfill.note(), "backfill", left(4.0))
         self.engine.stop()
         await _quietly(self.engine.logins.stop(), "logins", left(4.0))
         if self._sweeping is not None:
@@ -350,6 +356,7 @@ class Bridge:
                 lambda state: self._reported(network, state),
                 self.engine.live,
                 self.whomay.consents.refused,
+                self.engine.backfill.received,
             )
 
         await network.connector.start(host, inbox(None))
@@ -371,6 +378,7 @@ class Bridge:
             self.engine.to_network.wake()
             if state.login is None:
                 self.engine.showing.connected(network.id)
+        self.engine.backfill.reported(network, state)
 
     def _link(self, attachment: Attachment) -> str | None:
         # The keys of an encrypted file must not leave: such links are for the encryption's own rules to allow.
@@ -380,6 +388,10 @@ class Bridge:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()
+
+
+def _backfill(config: ConfigBackfill) -> BackfillOptions:
+    return BackfillOptions(config.initial, config.catch_up, config.max_age, config.rate)
 
 
 def _trouble(network: Network) -> str | None:

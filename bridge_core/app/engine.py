@@ -11,6 +11,7 @@ from bridge_core.api.host import Blobs, Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
+from bridge_core.app.backfill import add_backfill
 from bridge_core.app.members import Memberships
 from bridge_core.app.rooms import RoomFeatures, RoomSettings
 from bridge_core.content.limits import Limits
@@ -28,6 +29,7 @@ from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.filling import BackfillOptions
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.incoming import Incoming
@@ -85,6 +87,7 @@ class EngineSettings:
     """Ghosts per second that come and go without having spoken."""
     presence: frozenset[NetworkId] = frozenset()
     status: StatusSettings = field(default_factory=StatusSettings)
+    backfill: Mapping[NetworkId, BackfillOptions] = field(default_factory=dict)
 
 
 class Engine:
@@ -329,6 +332,7 @@ class Engine:
             stores.kv,
             commands,
         )
+        self.backfill = add_backfill(self, journal, stores, clock, tasks, metrics, settings.backfill, faults)
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))
         metrics.gauge("portals", "Portals.", lambda: len(self.portals))
@@ -399,5 +403,6 @@ class Engine:
         self.room_features.stop()
         self.signals.stop()
         self.showing.stop()
+        self.backfill.stop()
         self.to_matrix.stop()
         self.to_network.stop()

@@ -66,6 +66,28 @@ class PortalFilter(Section):
     deny: list[Pattern] = Field(default=[], description="Chats that may not, whatever `allow` says.")
 
 
+class Backfill(Section):
+    """What is fetched of chats on networks that keep their history."""
+
+    initial: int = Field(
+        default=0,
+        ge=0,
+        le=10_000,
+        description="How many of a chat's latest messages are shown when its room is first entered.",
+    )
+    catch_up: int = Field(
+        default=500,
+        ge=0,
+        le=10_000,
+        description="How many messages of a chat are fetched at most after the connection was away. What is beyond "
+        "appears as a notice.",
+    )
+    max_age: Duration = Field(default=7 * 86400, description="What is older is left out.")
+    rate: Annotated[float, Field(gt=0, le=1000)] = Field(
+        default=10, description="Requests for history per second at most, for all chats together."
+    )
+
+
 class NetworkCommon(Section):
     """What the bridge itself reads of a network's section."""
 
@@ -115,6 +137,11 @@ class NetworkCommon(Section):
         "offer it. Each connection costs the network something, so federated users are named on purpose.",
     )
     relay: Relay | None = Field(default=None, description="Replaces the section `relay` for this network.")
+    backfill: Backfill = Field(
+        default=Backfill(),
+        description="What was said before or meanwhile. Nobody is shown what was said before they came, unless the "
+        "network says that everybody there may read it.",
+    )
     presence: bool = Field(
         default=False,
         description="Whether it is shown who is there, both ways. It costs the homeserver much; Synapse has to have "

@@ -28,6 +28,7 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.payload import BotNotice, BotWords, PayloadError, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
+from bridge_core.engine.precedence import is_past
 from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.rendering import Place, Rendering
 from bridge_core.engine.requests import Prepared
@@ -104,6 +105,7 @@ class Conversion:
             RemoteRename: self._rename,
         }
         self._referring: set[type] = set(get_args(Referring))
+        self._past: Callable[[Entry, Any], Awaitable[None]] | None = None
         self._bot_device: str | None = None
         self._elsewhere: Elsewhere | None = None
 
@@ -119,6 +121,10 @@ class Conversion:
         if refers:
             self._referring.add(kind)
 
+    def guard_past(self, check: Callable[[Entry, Any], Awaitable[None]]) -> None:
+        """Ask this for each event of a chat's past: it raises NothingToDo for what may not be shown."""
+        self._past = check
+
     def looks_back(self, event: RemoteEvent | BotWords) -> bool:
         """Whether the event needs to know what became of earlier ones of its lane."""
         if isinstance(event, RemoteMessage):
@@ -130,6 +136,8 @@ class Conversion:
         converter = self._converters.get(type(entry.event))
         if converter is None:
             raise NothingToDo(f"{type(entry.event).__name__} is not mirrored")
+        if self._past is not None and is_past(entry.lane):
+            await self._past(entry, entry.event)
         if type(entry.event) not in _BY_GHOSTS:
             self._gate.event(NetworkId(entry.network), entry.event)
         return self._puppets.marked(await converter(entry, entry.event), entry.event)

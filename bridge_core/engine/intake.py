@@ -190,6 +190,7 @@ class NetworkInbox:
         report: "StateSink",
         live: RemoteSignals,
         refused: "Refused",
+        received: "LiveSink | None" = None,
     ) -> None:
         self._network = network
         self._login = login
@@ -201,6 +202,7 @@ class NetworkInbox:
         self._report = report
         self._live = live
         self._refused = refused
+        self._received = received
 
     async def receive(
         self,
@@ -212,16 +214,7 @@ class NetworkInbox:
         """As `Inbox.receive`."""
         if any(event.__class__ in LIVE for event in events):
             return await self._receive_live(events, cursor, state)
-        now = self._clock.now_ms()
-        try:
-            payloads = [encode(event) for event in events]
-        except orjson.JSONEncodeError:
-            events = [mended(event) for event in events]
-            payloads = [encode(event) for event in events]
-        entries = [
-            NewEntry(Direction.TO_MATRIX, self._network, self._lane(event), payload, now, self._key(event))
-            for event, payload in zip(events, payloads, strict=True)
-        ]
+        entries, events = self._packed(events, "")
         writes: list[Write] = []
         if cursor is not None:
             writes.append(self._kv.write(CURSORS, cursor_name(self._network, self._login), cursor))
@@ -232,7 +225,27 @@ class NetworkInbox:
         for event, one in zip(events, accepted, strict=True):
             if event.__class__ is RemoteConsent and not event.granted and not one.duplicate:
                 await self._refused(self._network, event, one.entry)
+        if self._received is not None:
+            self._received(self._network, self._login, events)
         return accepted
+
+    async def receive_past(self, events: Sequence[RemoteEvent], behind: str, writes: Sequence[Write]) -> list[Accepted]:
+        """Store what was said earlier in lanes of its own, whose names end in `behind`. Otherwise as `receive`."""
+        entries, events = self._packed(events, behind)
+        return await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
+
+    def _packed(self, events: Sequence[RemoteEvent], behind: str) -> tuple[list[NewEntry], Sequence[RemoteEvent]]:
+        now = self._clock.now_ms()
+        try:
+            payloads = [encode(event) for event in events]
+        except orjson.JSONEncodeError:
+            events = [mended(event) for event in events]
+            payloads = [encode(event) for event in events]
+        entries = [
+            NewEntry(Direction.TO_MATRIX, self._network, self._lane(event) + behind, payload, now, self._key(event))
+            for event, payload in zip(events, payloads, strict=True)
+        ]
+        return entries, events
 
     async def _receive_live(
         self, events: Sequence[RemoteEvent], cursor: bytes | None, state: Mapping[str, bytes] | None
@@ -269,6 +282,12 @@ class NetworkInbox:
         sender = event.member if isinstance(event, RemoteMember) else event.sender  # type: ignore[union-attr]
         parts = (self._lane(event), sender.id, type(event).__name__, message)
         return blake2b(joined(parts), digest_size=16).digest()
+
+
+class LiveSink(Protocol):
+    """Told what a client received live, once it is stored. Must not block."""
+
+    def __call__(self, network: NetworkId, login: LoginId | None, events: Sequence[RemoteEvent]) -> None: ...
 
 
 class StateSink(Protocol):

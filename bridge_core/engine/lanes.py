@@ -17,6 +17,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.network import Accepted
 from bridge_core.engine.payload import VERSION
 from bridge_core.engine.ports import Delivery, Direction, Entry, Journal, NewEntry
+from bridge_core.engine.precedence import Precedence, is_past, later_of
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
@@ -116,12 +117,13 @@ class Lanes:
         self._waking: asyncio.TimerHandle | None = None
         self._woken = 0.0
         self._held = 0
+        self._precedence = Precedence()
 
     async def start(self) -> None:
         """Take up what the journal holds. What is offered before waits for this."""
         for found in await self._journal.open_lanes(self._direction):
             # What was offered already is in the journal too, after what was there before.
-            self._lanes[found.lane] = Lane(found.lane, on_disk=True)
+            self._open(found.lane, found=True).on_disk = True
         self._started = True
         for lane in self._lanes.values():
             self._run(lane)
@@ -133,7 +135,7 @@ class Lanes:
                 continue
             lane = self._lanes.get(new.lane)
             if lane is None:
-                lane = self._lanes[new.lane] = Lane(new.lane)
+                lane = self._open(new.lane)
             entry = result.entry
             if entry in lane.loaded:
                 continue  # it was committed, and read back, before this came to be called
@@ -157,7 +159,8 @@ class Lanes:
         """Handle an entry once more, before all later ones of its lane: what it was handed to did not take it."""
         lane = self._lanes.get(entry.lane)
         if lane is None:
-            lane = self._lanes[entry.lane] = Lane(entry.lane, last=entry.id, highest=entry.id)
+            lane = self._open(entry.lane)
+            lane.last = lane.highest = entry.id
         lane.again.append((entry, error))
         if not lane.running:
             self._run(lane)
@@ -192,15 +195,48 @@ class Lanes:
         """How many lanes have work."""
         return len(self._lanes)
 
+    def keep(self, name: str, after: int | None = None) -> None:
+        """Begin nothing more of a lane behind an entry (None: what is stored by now) until `release`.
+
+        What was said in its chat before that is being fetched, and goes first.
+        """
+        self._precedence.keep(name, self._journal.last_entry() if after is None else after)
+
+    def release(self, name: str) -> None:
+        """Go on with a lane, as soon as its past (see `precedence`) has no more work."""
+        self._precedence.release(name)
+        self._resume(name)
+
+    def _resume(self, name: str) -> None:
+        lane = self._lanes.get(name)
+        if lane is not None and not lane.running:
+            self._run(lane)
+
+    def _may_go(self, lane: Lane) -> bool:
+        """Whether what is next in a lane may be handled now."""
+        limit = self._precedence.limit(lane.name)
+        if limit is not None and not lane.again:
+            return lane.queue[0].id <= limit if lane.queue else lane.on_disk and lane.last < limit
+        if is_past(lane.name):
+            later = self._lanes.get(later_of(lane.name))
+            return later is None or not self._may_go(later)
+        return True
+
+    def _open(self, name: str, *, found: bool = False) -> Lane:
+        if name not in self._lanes:
+            self._precedence.opened(name, found=found)
+        lane = self._lanes[name] = Lane(name)
+        return lane
+
     def _run(self, lane: Lane) -> None:
-        if not self._started or self._stopping:
+        if not self._started or self._stopping or not self._may_go(lane):
             return
         lane.running = True
         self._tasks.start(self._work(lane), f"lane:{self._direction.name.lower()}")
 
     async def _work(self, lane: Lane) -> None:
         try:
-            while not self._stopping:
+            while not self._stopping and self._may_go(lane):
                 if lane.again:
                     await self._take_again(lane)
                 elif lane.queue:
@@ -211,8 +247,12 @@ class Lanes:
                     break
         finally:
             lane.running = False
+            neighbours = self._precedence.neighbours(lane.name)
             if not (lane.queue or lane.on_disk or lane.again):
                 self._lanes.pop(lane.name, None)
+                self._precedence.ended(lane.name)
+            for other in neighbours:
+                self._resume(other)
 
     async def _take_again(self, lane: Lane) -> None:
         again, lane.again = lane.again, []
@@ -254,6 +294,8 @@ class Lanes:
 
     async def _step(self, lane: Lane) -> None:
         batch = [lane.queue[index] for index in range(min(len(lane.queue), self._settings.batch))]
+        if (limit := self._precedence.limit(lane.name)) is not None:
+            batch = [entry for entry in batch if entry.id <= limit]
         head = batch[0]
         try:
             plan = await self._handler.plan(batch)

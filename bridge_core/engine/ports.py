@@ -135,6 +135,9 @@ class Journal(Protocol):
         it is stored also when the journal is full, since these endings are what makes room.
         """
 
+    def last_entry(self) -> int:
+        """No entry accepted so far has a higher id than this. Does not block."""
+
     def new_delivery_id(self) -> int:
         """The next delivery id. Does not block."""
 

@@ -26,6 +26,10 @@ class Ids:
         self._next = number + 1
         return number
 
+    def last(self) -> int:
+        """No id given out so far is higher."""
+        return self._next - 1
+
     def store(self, work: Work) -> None:
         """Store with this work how far ids may have grown, if that is not known yet.
 

@@ -61,6 +61,8 @@ class DurableJournal:
         self._delivery_ids = Ids("delivery_ids")
         self.new_delivery_id: Callable[[], int] = self._delivery_ids.next
         """The next delivery id."""
+        self.last_entry: Callable[[], int] = self._entry_ids.last
+        """No entry accepted so far has a higher id."""
         self._dead: set[int] = set()
         """Pending entries that have a dead delivery."""
         self.pending = 0
