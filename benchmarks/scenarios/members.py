@@ -30,9 +30,10 @@ async def growth(options: Options) -> Result:
                 await run.start_bare()
             else:
                 await run.start_bridge(SQLITE)
-            # Each of them says one thing, and is there from then on.
-            await run.irc.ask("say", channels=layout.channels, nicks=ghosts, count=ghosts)
-            await run.matrix.wait(ghosts, PATIENCE)
+            # Each of them says something, and is there from then on. As much is said in every room: it is the ghosts
+            # that are compared, not the messages that were stored before.
+            await run.irc.ask("say", channels=layout.channels, nicks=ghosts, count=options.members[-1])
+            await run.matrix.wait(options.members[-1], PATIENCE)
             result[f"cpu_ms_per_msg_{ghosts}_ghosts"] = await _spoken(run, layout, count)
     few, many = (result[f"cpu_ms_per_msg_{ghosts}_ghosts"] for ghosts in (options.members[0], options.members[-1]))
     return result | {"members_ratio": many / few if few else 0.0}

@@ -147,11 +147,11 @@ class MatrixMemberships:
         ghost = await self._ghosts.by_user(target)
         if ghost is None or change is None:
             return  # of Matrix users Matrix decides
-        room, now = RoomId(event["room_id"]), self._clock.now_ms()
-        wish = _BACK[change]
+        room, wish = RoomId(event["room_id"]), _BACK[change]
         if change is Membership.BAN and _before(event) not in _IN:
             wish = Wish.UNBAN  # it was not there before either
-        self._wishes.put(MemberWish(room, target, wish, now, portal.network, ghost.remote, ghost.name))
+        # Due for ever: somebody looks at it, so it goes before whatever crowd is on its way.
+        self._wishes.put(MemberWish(room, target, wish, 0, portal.network, ghost.remote, ghost.name))
 
     async def _comes_and_goes(self, event: Mapping[str, Any]) -> None:
         """A user's client follows them into chats and out of them."""

@@ -109,7 +109,9 @@ class Powers:
             self._worked.inc("too_large")
             log.warning("power_levels_too_large", network=portal.network, chat=portal.chat, users=len(event.powers))
         for room in portal.rooms:
-            await self._wish(portal.network, room, users, complete=event.complete)
+            # Who is not on the list of one chat may be on that of another in the same room.
+            alone = sum(one.network == portal.network for one in self._portals.in_room(room)) == 1
+            await self._wish(portal.network, room, users, complete=event.complete and alone)
 
     async def _wish(self, network: NetworkId, room: RoomId, users: Mapping[str, int], *, complete: bool) -> None:
         key = (network, room)

@@ -20,6 +20,8 @@ from bridge_core.observe.metrics import Counter
 log = structlog.get_logger(__name__)
 
 _BATCH: Final = 100
+_STOPPED: Final = 300_000
+"""Milliseconds until a room where nothing may cross is looked at again."""
 _LONGEST: Final = 60.0
 """Seconds: longest pause while the homeserver or the database is away, and when a wish that failed is tried again."""
 
@@ -94,6 +96,10 @@ class MemberReconciler:
     async def _one(self, wish: MemberWish) -> None:
         await self._in_time()
         if not self._wishes.holds(wish):
+            return
+        if wish.wish in (Wish.JOIN, Wish.RETURN) and self._gate.room(wish.room):
+            # Stopped for now: nobody comes in meanwhile, and nobody else waits for that.
+            self._wishes.later(wish, self._clock.now_ms() + _STOPPED)
             return
         self._faults.hit("members.before")
         try:

@@ -52,6 +52,7 @@ class Rig:
         faulty: bool = False,
         server: str = "inspircd",
         busy_timeout: str = "10s",
+        members: str = "lazy",
     ) -> None:
         number = next(site.numbers)
         self.site = site
@@ -59,6 +60,7 @@ class Rig:
         self.folder.mkdir()
         self.network = network
         self.unknown = unknown
+        self.members = members
         self.channel = f"#c{number}" if network == "irc" else f"c{number}"
         self.nick = f"talker{number}"
         self.ircd: Ircd = site.ngircd if server == "ngircd" else site.ircd
@@ -92,7 +94,8 @@ class Rig:
                 "reconnect_min": 0.3,
                 "reconnect_max": 1,
             }
-        network = {"type": self.network, "portals": [self.channel], "unknown": self.unknown, **irc}
+        common = {"portals": [self.channel], "unknown": self.unknown, "members": self.members}
+        network = {"type": self.network, **common, **irc}
         path = write_config(
             self.folder,
             self.proxy.url if self.proxy else self.site.synapse.url,

@@ -10,9 +10,10 @@ import pytest_asyncio
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import MemberPower, Membership, RemoteMember, RemoteMembers, RemotePower, RemoteSender
-from bridge_core.api.ids import ChatId, RemoteUserId, RoomId, UserId
+from bridge_core.api.ids import ChatId, LoginId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMember, MatrixOutgoing
 from bridge_core.api.network import Attempt, Sent
+from bridge_core.engine.gate import Check
 from tests.harness import Harness
 from tests.invariants.scenes import Recorder, say
 from tests.scripted import Script
@@ -222,3 +223,82 @@ async def test_an_admin_chooses_who_is_in_a_room(bridge: Harness, script: Script
     script.members[LOBBY] = people
     await say_it("members eager", "everybody of the chat is here")
     await bridge.until(lambda: inside(bridge, room) == ghosts(people))
+
+
+async def test_removals_are_followed_where_that_is_configured(tmp_path: Path, script: Script) -> None:
+    """With `follow_removals` a user whose own connection is thrown out of a chat is thrown out of its room, and let
+    back when the chat lets them."""
+    script.provided = True
+    networks = {"net": {"type": "scripted", "portals": ["lobby"], "follow_removals": True}}
+    async with Harness(tmp_path, networks, adapters={"scripted": script}) as bridge:
+        room = await bridge.portal_room("net", "lobby")
+        bridge.alice.send(room, "hello")
+        await bridge.until(lambda: script.sent)
+        network = bridge.running.networks.get(script.network)
+        assert network is not None
+        own = RemoteSender(RemoteUserId("me"), "Alice", network.logins(UserId(bridge.alice.id))[0].id)
+        by = RemoteSender(RemoteUserId("op"), "Op")
+        for membership, now in (
+            (Membership.KICK, "leave"),
+            (Membership.BAN, "ban"),
+            (Membership.UNBAN, "leave"),
+            (Membership.JOIN, "invite"),
+        ):
+            await tell(script, RemoteMember(LOBBY, own, membership, by, "rules"))
+            await bridge.settled()
+            member = bridge.homeserver.room(room).current["m.room.member", bridge.alice.id]
+            assert (member["content"]["membership"], member["sender"]) == (now, bridge.homeserver.bot)
+
+
+async def test_a_login_that_is_not_known_removes_nobody(tmp_path: Path, script: Script) -> None:
+    """What a network says of a login that it has not made touches no Matrix user."""
+    networks = {"net": {"type": "scripted", "portals": ["lobby"], "follow_removals": True}}
+    async with Harness(tmp_path, networks, adapters={"scripted": script}) as bridge:
+        room = await bridge.portal_room("net", "lobby")
+        forged = RemoteSender(RemoteUserId("me"), "Alice", LoginId(bridge.alice.id))
+        await tell(script, RemoteMember(LOBBY, forged, Membership.BAN))
+        await bridge.settled()
+        assert bridge.homeserver.room(room).membership(bridge.alice.id) == "join"
+
+
+async def test_chats_that_share_a_room_take_nobody_out_of_it(bridge: Harness, script: Script) -> None:
+    """Who is not in one chat of a room may be in the other: a list takes neither them nor their power away."""
+    room = await bridge.portal_room("net", "lobby")
+    engine = bridge.running.engine
+    second = await engine.portals.ensure(script.network, ChatId("garden"))
+    await engine.portals.add_room(second, RoomId(room))
+    here, there = crowd(2)
+    await tell(script, RemoteMembers(LOBBY, (here,)), RemotePower(LOBBY, (MemberPower(here, 50),), complete=True))
+    await bridge.until(lambda: ghosts((here,)) <= inside(bridge, room))
+    await bridge.until(lambda: _levels(bridge, room).get(*ghosts((here,))) == 50)
+    garden = ChatId("garden")
+    await tell(script, RemoteMembers(garden, (there,)), RemotePower(garden, (MemberPower(there, 50),), complete=True))
+    await bridge.until(lambda: _levels(bridge, room).get(*ghosts((there,))) == 50)
+    await bridge.until(lambda: ghosts((here, there)) <= inside(bridge, room))
+    assert await _emptied(bridge)
+    assert _levels(bridge, room).get(*ghosts((here,))) == 50
+    assert inside(bridge, room) == ghosts((here, there))
+
+
+async def test_nobody_comes_into_a_room_that_is_stopped(bridge: Harness, script: Script) -> None:
+    """While nothing may cross, nobody is brought in; it is not forgotten, and other rooms do not wait for it."""
+    room = await bridge.portal_room("net", "lobby")
+    stopped = [room]
+
+    class Stop(Check):
+        def room(self, room: RoomId) -> str:
+            return "stopped" if room in stopped else ""
+
+    bridge.running.engine.gate.add(Stop())
+    await tell(script, RemoteMembers(LOBBY, crowd(2)))
+    await bridge.settled()
+
+    async def put_off() -> bool:
+        due = await bridge.running.database.wishes.next_due()
+        return due is not None and due > bridge.running._clock.now_ms() + 100_000
+
+    async with asyncio.timeout(10):
+        while not await put_off():
+            await asyncio.sleep(0.01)
+    assert inside(bridge, room) == set()
+    assert await bridge.running.database.wishes.count() == 2
