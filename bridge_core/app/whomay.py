@@ -1,5 +1,6 @@
 """Puts together who may do what: permissions, bans, and the checks at the gate."""
 
+import contextlib
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 
@@ -55,7 +56,6 @@ class WhoMay:
         self.permissions = RuledPermissions(Configured(rules).of)
         self.bans = Bans(kv, clock, config.homeserver.domain, self._spared, self.permissions.changed)
         self.permissions.add(self.bans)
-        self._people = DeniedPeople(self.permissions, names)
         self._config = config
         self._filters = [
             Filter(NetworkId(name), verdict, pattern)
@@ -64,6 +64,7 @@ class WhoMay:
             for pattern in getattr(network.common.portal_filter, verdict.value)
         ]
         self._names = names
+        self._letting_go = False
         self._kv = kv
         self._clock = clock
 
@@ -83,7 +84,9 @@ class WhoMay:
         self.permissions.add(self.policies)
         for event_type in RULE_TYPES:
             engine.room_events.on(event_type, self.policies.changed)
-        engine.on_redaction.append(lambda room: tasks.start(self.policies.reread(room), "policy-list"))
+        engine.on_redaction.append(
+            lambda room: tasks.start(self.policies.reread(room), "policy-list") if self.policies.follows(room) else None
+        )
         engine.on_meeting.append(lambda: tasks.start(self.policies.refresh(), "policy-lists"))
         PolicyCommands(engine.commands, self.policies, matrix)
         self.optouts = OptOuts(self._kv, engine.networks, self._leave(engine.networks))
@@ -106,7 +109,12 @@ class WhoMay:
         metrics.gauge("policy_rules", "Rules of moderation policy lists in force.", self.policies.rules)
         metrics.gauge("bans", "Bans in force.", lambda: len(self.bans.all()))
         metrics.gauge("stops", "Networks and rooms that are stopped.", lambda: len(self.stops.all()))
-        for check in (self._people, self.stops, self.policies, self.optouts, self.consents, self.quotas, self.filters):
+        engine.translation.hides = lambda user, portal: (
+            (row := engine.portals.by_id(portal)) is not None and self.optouts.is_out(user, row.network)
+        )
+        self.permissions.on_change(lambda: self._let_go_later(engine.networks, tasks))
+        people = DeniedPeople(self.permissions, self._names, engine.networks)
+        for check in (people, self.stops, self.policies, self.optouts, self.consents, self.quotas, self.filters):
             engine.gate.add(check)
         DenyingCommands(engine.commands, self.bans, self.stops, engine.networks, engine.portals, matrix)
 
@@ -124,6 +132,22 @@ class WhoMay:
                     await network.remove(login.id)
 
         return leave
+
+    def _let_go_later(self, networks: Networks, tasks: TaskOwner) -> None:
+        if not self._letting_go:
+            self._letting_go = True
+            with contextlib.suppress(RuntimeError):  # the bridge stops
+                tasks.start(self._let_go(networks), "denied-logins")
+
+    async def _let_go(self, networks: Networks) -> None:
+        """End the provided logins of everybody who is denied everything; one task however many rules change at once."""
+        await self._clock.sleep(0)
+        self._letting_go = False
+        leave = self._leave(networks)
+        for network in networks:
+            for user in {login.user for login in network.logins() if login.provided}:
+                if self.permissions.denied(user):
+                    await leave(network.id, user)
 
     def _spared(self, masks: Masks) -> str:
         """Whom the masks name of those who must never be banned; empty for none."""

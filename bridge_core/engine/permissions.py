@@ -49,6 +49,7 @@ class RuledPermissions:
         self._levels: dict[UserId, Permission] = {}
         self._denied: dict[UserId, str] = {}
         self._denying: bool | None = None
+        self._told: tuple[Callable[[], None], ...] = ()
 
     def add(self, denials: Denials) -> None:
         """Ask this one too."""
@@ -67,6 +68,12 @@ class RuledPermissions:
         self._denying = None
         self._levels.clear()
         self._denied.clear()
+        for told in self._told:
+            told()
+
+    def on_change(self, told: Callable[[], None]) -> None:
+        """Call this at each change. It must not block."""
+        self._told = (*self._told, told)
 
     def of(self, user: UserId) -> Permission:
         """As `Permissions.of`."""

@@ -59,6 +59,7 @@ class Policies(Check):
         self._books: dict[RoomId, RuleBook] = {}
         self._locks: dict[RoomId, asyncio.Lock] = {}
         self._rooms: dict[RoomId, str] = {}
+        self._waiting: set[RoomId] = set()
 
     async def load(self) -> None:
         """Read all lists as they were last known, before anybody is let in."""
@@ -136,13 +137,21 @@ class Policies(Check):
 
     async def reread(self, room: RoomId) -> None:
         """Read one list anew, if it is one: at a start, and when an event in it was redacted. Raises nothing."""
-        if room not in self._lists:
-            return
+        if room not in self._lists or room in self._waiting:
+            return  # whoever waits for the lock reads what is there by then
+        self._waiting.add(room)
         try:
             async with self._lock(room):
+                self._waiting.discard(room)
                 await self._replace(room, await self._matrix.all_state(room))
         except BridgeError as error:
             log.warning("policy_list_not_read", room=room, error=str(error))
+        finally:
+            self._waiting.discard(room)
+
+    def follows(self, room: RoomId) -> bool:
+        """Whether a room is a list that is followed. Does not block."""
+        return room in self._lists
 
     async def changed(self, event: Mapping[str, Any]) -> None:
         """A rule of some room's state changed. A handler of `RoomEvents`: state events only, in the room's order."""

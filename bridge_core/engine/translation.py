@@ -78,6 +78,8 @@ class Translation:
         limits: Limits,
         reference_wait: float,
     ) -> None:
+        self.hides: Callable[[UserId, int], bool] = lambda user, portal: False
+        """Whether a user is not to be named to a portal's network: they opted out. From memory."""
         self._names = names
         self._ghosts = ghosts
         self._messages = messages
@@ -223,7 +225,8 @@ class Translation:
         # CVE-2024-39691), and a quote that leaks cannot be taken back.
         matrix = remote = None
         if row.sender.startswith("@"):
-            matrix = await self._members.sender(row.room, UserId(row.sender))
+            if not self.hides(UserId(row.sender), row.portal):
+                matrix = await self._members.sender(row.room, UserId(row.sender))
         else:
             remote = RemoteUserId(row.sender)
         message = None if row.message.startswith("~") else MessageId(row.message)

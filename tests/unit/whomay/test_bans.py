@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import UserId
+from bridge_core.api.ids import LoginId, NetworkId, UserId
+from bridge_core.api.network import Login
 from bridge_core.engine.permissions import Permission
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, CAROL, balances, notices, receive, said, say
@@ -84,3 +85,24 @@ async def test_a_ban_beats_what_the_configuration_allows(bridge: Harness) -> Non
     with pytest.raises(RejectedError, match="no ban"):
         await bans.remove("@a:chat.friend.org", ADMIN)
     assert permissions.of(UserId("@a:other.friend.org")) is Permission.USER
+
+
+async def test_a_ban_ends_what_the_bridge_keeps_for_a_user(bridge: Harness, script: Script) -> None:
+    """A banned user's provided login is closed, and what comes for them on the network makes no room."""
+    script.provided = True
+    room = await bridge.portal_room("net", "lobby")
+    bridge.alice.send(room, "one")
+    await bridge.settled()
+    network = bridge.running.networks.get(NetworkId("net"))
+    assert network is not None and len(network.logins()) == 1
+    await network.add(Login(LoginId("own"), UserId("@carl:hs.test"), "Carl"))
+    await bridge.running.whomay.bans.add("@alice:hs.test", ADMIN)
+    await bridge.running.whomay.bans.add("@carl:hs.test", ADMIN)
+    await bridge.until(lambda: [login.id for login in network.logins()] == ["own"])
+    before = len(bridge.homeserver.rooms())
+    await receive(bridge, script, say("psst", BOB, "dm-bob", receiver="own"))
+    assert len(bridge.homeserver.rooms()) == before
+    assert (await balances(bridge))["net", 1].rejected == 1
+    await bridge.running.whomay.bans.remove("@carl:hs.test", ADMIN)
+    await receive(bridge, script, say("psst", BOB, "dm-bob", receiver="own"))
+    assert len(bridge.homeserver.rooms()) == before + 1

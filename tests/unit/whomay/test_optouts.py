@@ -4,6 +4,7 @@ from typing import Any
 
 from bridge_core.api.events import RemoteConsent
 from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.matrix import MatrixMessage
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, CAROL, balances, notices, receive, said, say
 from tests.scripted import Script
@@ -105,3 +106,19 @@ async def test_who_opted_out_has_no_portals_made(bridge: Harness, script: Script
     await bridge.running.whomay.optouts.opt_out(UserId(admin.id), NET)
     assert "you opted out" in await _ask(bridge, admin, room, "portal net attic")
     assert not any(row.chat == "attic" for row in bridge.running.engine.portals.all())
+
+
+async def test_who_opted_out_is_not_named_to_the_network(bridge: Harness, script: Script) -> None:
+    """A reply to what they said before they opted out goes without their name."""
+    room = await bridge.portal_room("net", "lobby")
+    other = bridge.homeserver.user("other")
+    other.join(room)
+    first = bridge.alice.send(room, "before")
+    await bridge.settled()
+    other.reply(room, first, "named")
+    await bridge.settled()
+    await bridge.running.whomay.optouts.opt_out(ALICE)
+    other.reply(room, first, "not named")
+    await bridge.settled()
+    replies = [message.reply_to for _, message in script.sent[1:] if isinstance(message, MatrixMessage)]
+    assert [ref.matrix_sender.id if ref and ref.matrix_sender else None for ref in replies] == [ALICE, None]
