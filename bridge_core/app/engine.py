@@ -28,6 +28,7 @@ from bridge_core.engine.commands.puppets import PuppetCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.erasing import Erasing
+from bridge_core.engine.expiry import TIMER_EVENT, Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.filling import BackfillOptions
 from bridge_core.engine.gate import Gate
@@ -66,6 +67,7 @@ from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.threads import Threads
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
 from bridge_core.engine.wishes import Wishes
+from bridge_core.engine.withdrawn import Withdrawn
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 
@@ -158,6 +160,10 @@ class Engine:
             clock,
             settings.manual_puppets,
         )
+        self.expiry = Expiry(names, self.portals, stores.expiring, matrix, clock, tasks, faults)
+        self.rooms.begin_with(self.expiry.beginning)
+        self.on_meeting.append(self.expiry.start)
+        self.withdrawn = Withdrawn(stores.kv, journal)
         self.conversion = conversion = Conversion(
             names,
             self.portals,
@@ -168,6 +174,7 @@ class Engine:
             Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits),
             gate,
             threads,
+            self.expiry,
             self.puppets,
         )
         incoming = Incoming(
@@ -178,6 +185,7 @@ class Engine:
             conversion,
             acts,
             threads,
+            self.expiry,
             stores.kv,
             self.puppets,
             clock,
@@ -241,6 +249,8 @@ class Engine:
             gate,
             Carrying(stores.messages, self.status, clock, self.showing.can),
             Relaying(self._relay_names),
+            self.withdrawn,
+            self.expiry,
             clock,
             tasks,
             faults,
@@ -292,6 +302,9 @@ class Engine:
         )
         self.room_features.add_to(conversion, incoming, self.translation, self.room_events)
         self.room_features.add_commands(commands, private)
+        self.room_features.descriptions.also(self.expiry.changed)
+        self.expiry.add_to(self.translation)
+        self.room_events.on(TIMER_EVENT, self.expiry.set_in)
         self.intake = TransactionIntake(
             journal,
             stores.transactions,
@@ -305,6 +318,7 @@ class Engine:
             self._seen_own,
             self.signals,
             self.puppets,
+            self.withdrawn,
             tasks,
             faults,
         )
@@ -349,6 +363,7 @@ class Engine:
         """Read what must be known before anything is handled."""
         await self.portals.load()
         await self.status.load()
+        await self.withdrawn.load()
         await self.puppets.load()
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
@@ -404,5 +419,6 @@ class Engine:
         self.signals.stop()
         self.showing.stop()
         self.backfill.stop()
+        self.expiry.stop()
         self.to_matrix.stop()
         self.to_network.stop()

@@ -21,6 +21,7 @@ from bridge_core.api.events import (
 )
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.engine import requests
+from bridge_core.engine.expiry import Expiry, mark
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
@@ -83,6 +84,7 @@ class Conversion:
         rendering: Rendering,
         gate: Gate,
         threads: Threads,
+        expiry: Expiry,
         puppets: DoublePuppets,
     ) -> None:
         self._names = names
@@ -94,6 +96,7 @@ class Conversion:
         self._rendering = rendering
         self._gate = gate
         self._threads = threads
+        self._expiry = expiry
         self._puppets = puppets
         self._converters: dict[type, Converter] = {
             RemoteMessage: self._message,
@@ -223,6 +226,9 @@ class Conversion:
         ghost, refused = await self._ghost(portal, event.sender)
         identity = self._identity(entry, event.id)
         timestamp = event.timestamp or entry.received_at
+        timer, due = self._expiry.of_remote(portal, event, entry)
+        if self._expiry.over(due):
+            raise NothingToDo("it had disappeared before it could be shown")
         out = []
         for room in portal.rooms:
             if room in refused:
@@ -235,10 +241,12 @@ class Conversion:
                 portal.network, ghost.user, _upload_key(entry), event.content, place, event.profile
             )
             for number, part in enumerate(parts):
+                if timer:
+                    mark(part.content, timer)
                 txn = self._txn(portal, event.sender.id, identity, number, "message", room)
                 request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)
                 made = Prepared(request, portal.id, identity, number, event.sender.id, timestamp)
-                out.append(made if thread is None else replace(made, thread=thread))
+                out.append(made if thread is None and not due else replace(made, thread=thread or "", expires=due))
         if not out:
             raise NothingToDo("nothing to show")
         return out
@@ -262,6 +270,7 @@ class Conversion:
         rows = [row for row in await self._targets(portal, event.target) if row.sender == event.sender.id]
         if not rows:
             raise NothingToDo("an edit by somebody else")
+        due = self._expiry.of_edit(portal, entry)
         ghost, refused = await self._ghost(portal, event.sender)
         identity = self._identity(entry, event.id)
         timestamp = event.timestamp or entry.received_at
@@ -282,11 +291,12 @@ class Conversion:
                 request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)
                 # What the message has now more than before belongs to it from here on.
                 further = there[-1].part + 1 + number - len(there)
-                out.append(
+                made = (
                     Prepared(request)
                     if number < len(there)
                     else Prepared(request, portal.id, event.target, further, event.sender.id, timestamp)
                 )
+                out.append(replace(made, expires=due) if due else made)
         return out
 
     async def _redaction(self, entry: Entry, event: RemoteRedaction) -> list[Prepared]:

@@ -13,6 +13,7 @@ from bridge_core.api.ids import EventId, MessageId, NetworkId, RemoteUserId, Roo
 from bridge_core.engine import botwords, requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, Elsewhere, NothingToDo
+from bridge_core.engine.expiry import Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
@@ -20,7 +21,7 @@ from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, Pup
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
 from bridge_core.engine.puppets import DoublePuppets
-from bridge_core.engine.store_ports import KeyValues, Messages
+from bridge_core.engine.store_ports import ExpiringRow, KeyValues, Messages
 from bridge_core.engine.threads import Threads
 
 log = structlog.get_logger(__name__)
@@ -41,6 +42,7 @@ class Incoming:
         conversion: Conversion,
         acts: Acts,
         threads: Threads,
+        expiry: Expiry,
         kv: KeyValues,
         puppets: DoublePuppets,
         clock: Clock,
@@ -53,6 +55,7 @@ class Incoming:
         self._conversion = conversion
         self._acts = acts
         self._threads = threads
+        self._expiry = expiry
         self._kv = kv
         self._puppets = puppets
         self._clock = clock
@@ -140,6 +143,9 @@ class Incoming:
                             item.timestamp,
                         ),
                     )
+                if item.expires and event is not None:
+                    remover = self._matrix.bot if item.instead else request.sender
+                    writes += (self._expiry.remember(ExpiringRow(room, event, remover, item.expires)),)
                 if item.noted and event is not None:
                     writes += (botwords.noted(self._kv, item.noted, room, event, self._clock.now_ms()),)
             entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]

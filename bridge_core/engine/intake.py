@@ -23,6 +23,7 @@ from bridge_core.engine.puppets import PUPPET_KEY, DoublePuppets
 from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.status import CORE
 from bridge_core.engine.store_ports import KeyValues, Transactions
+from bridge_core.engine.withdrawn import Withdrawn, event_key
 from bridge_core.observe.metrics import Counter
 from bridge_core.observe.tasks import TaskOwner
 
@@ -98,6 +99,7 @@ class TransactionIntake:
         seen_own: Callable[[Mapping[str, Any]], None],
         signals: MatrixSignals,
         puppets: DoublePuppets,
+        withdrawn: Withdrawn,
         tasks: TaskOwner,
         faults: FaultPoints,
     ) -> None:
@@ -113,6 +115,7 @@ class TransactionIntake:
         self._seen_own = seen_own
         self._signals = signals
         self._puppets = puppets
+        self._withdrawn = withdrawn
         self._passed = signals.positions.passed
         self._tasks = tasks
         self._faults = faults
@@ -131,6 +134,7 @@ class TransactionIntake:
         entries: list[NewEntry] = []
         events: list[dict[str, Any]] = []
         echoes: list[Write] = []
+        withdrawn: tuple[Write, ...] = ()
         for event in txn.events:
             sender: str = event["sender"]
             room = RoomId(event["room_id"])
@@ -145,10 +149,12 @@ class TransactionIntake:
                 continue
             portals = self._portals.in_room(room)
             network = portals[0].network if portals else CORE
-            key = blake2b(b"event\x1f" + event["event_id"].encode("utf-8", "replace"), digest_size=16).digest()
+            key = event_key(event["event_id"])
+            if portals:
+                withdrawn += self._withdrawn.taken_back(event)
             entries.append(NewEntry(Direction.TO_NETWORK, network, room, _payload(event), now, key))
             events.append(event)
-        writes = (self._transactions.write(txn.id, txn.digest, now), *echoes)
+        writes = (self._transactions.write(txn.id, txn.digest, now), *echoes, *withdrawn)
         self._faults.hit("intake.before_append")
         await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
         self._faults.hit("intake.after_append")

@@ -24,6 +24,7 @@ from bridge_core.api.optional import ResolvesOutcomes
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.confirmations import Confirmations, Waiting
+from bridge_core.engine.expiry import Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.handover import HandOver
@@ -37,6 +38,7 @@ from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.engine.translation import Translation, redacted_by
+from bridge_core.engine.withdrawn import REASON, Withdrawn
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
@@ -60,6 +62,8 @@ class Outgoing:
         gate: Gate,
         carrying: Carrying,
         relaying: Relaying,
+        withdrawn: Withdrawn,
+        expiry: Expiry,
         clock: Clock,
         tasks: TaskOwner,
         faults: FaultPoints,
@@ -77,6 +81,8 @@ class Outgoing:
         self._gate = gate
         self._carrying = carrying
         self._relaying = relaying
+        self._withdrawn = withdrawn
+        self._expiry = expiry
         self._hand_over = HandOver()
         self._clock = clock
         self._tasks = tasks
@@ -166,7 +172,10 @@ class Outgoing:
             entry.event = orjson.loads(entry.payload)
         if not planned.deliveries:
             reason = await self._room_events.handle(entry.event) or planned.ignored
-            self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.IGNORED, reason=reason))
+            writes = self._withdrawn.ended(entry.event)
+            self._journal.settle(
+                Settlement(entry.id, entry.network, entry.direction, Outcome.IGNORED, reason=reason, writes=writes)
+            )
             return
         if self._room_events.handles(entry.event):
             await self._room_events.handle(entry.event)
@@ -196,8 +205,18 @@ class Outgoing:
         redacted = redacted_by(entry.event)
         if redacted is not None:
             await self._links.revoke(RoomId(entry.lane), redacted)
+        in_doubt = delivery.state is DeliveryState.ATTEMPTED and delivery.request is None
+        # What may have arrived already is not hidden: it is asked about first, and then taken back there.
+        if not in_doubt and self._withdrawn.is_taken_back(entry.event):
+            self._settle(entry, delivery, Outcome.REJECTED, REASON)
+            return
         message = await self._translation.outgoing(entry.event, portal, sender)
+        if not in_doubt and isinstance(message, MatrixEdit) and self._withdrawn.has(message.room, message.target):
+            self._settle(entry, delivery, Outcome.REJECTED, REASON)
+            return
         if message is None:
+            if redacted is not None:
+                await self._withdrawn.withdraw(redacted)
             # Nobody is told: what it is about never crossed, so nothing is missing there.
             self._settle(entry, delivery, Outcome.REJECTED, "it refers to a message that never crossed")
             return
@@ -373,6 +392,11 @@ class Outgoing:
         entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
         entry.unsettled -= 1
         self._status.ended(entry.event, delivery.network, outcome, reason, delivery.attempts)
+        portal = self._portals.by_id(int(delivery.target))
+        if portal is not None and outcome is not Outcome.DEAD:
+            writes += self._expiry.of_matrix(portal, entry.event)
+        if entry.unsettled <= 0:
+            writes += self._withdrawn.ended(entry.event)
         self._journal.settle(
             Settlement(
                 entry.id,

@@ -156,6 +156,9 @@ class Journal(Protocol):
     async def settled(self) -> None:
         """Return when everything settled so far is committed."""
 
+    async def withdraw(self, dedupe: bytes, reason: str) -> bool:
+        """End the dead entry with this dedupe key as rejected, its contents erased; whether there was one."""
+
     async def postpone(self, entry: Entry, error: str, next_attempt_at: int) -> None:
         """Commit that handling failed for now, why, and when to try again. `error` holds no message content."""
 

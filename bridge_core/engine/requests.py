@@ -35,6 +35,8 @@ class Prepared:
     thread: str = ""
     """The root of the thread that it is said in."""
     noted: str = ""
+    expires: int = 0
+    """When it disappears, in milliseconds since 1970; 0 for never."""
     instead: str = ""
     instead_name: str | None = None
 
@@ -86,6 +88,7 @@ def encode(prepared: Prepared) -> bytes:
         prepared.act,
         prepared.thread,
         prepared.noted,
+        prepared.expires,
     ]
     if prepared.instead:
         head += [prepared.instead, prepared.instead_name]

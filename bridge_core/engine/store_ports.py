@@ -140,6 +140,32 @@ class MemberWish:
     name: str | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class ExpiringRow:
+    """An event that disappears at `due` (milliseconds since 1970); `sender` redacts it."""
+
+    room: RoomId
+    event: EventId
+    sender: UserId
+    due: int
+
+
+class Expiring(Protocol):
+    """Messages that disappear."""
+
+    def write(self, row: ExpiringRow) -> Write:
+        """The row, to be committed with a settlement."""
+
+    async def due(self, now: int, limit: int) -> list[ExpiringRow]:
+        """What is due, the oldest first."""
+
+    async def next_due(self) -> int | None:
+        """When the next one will be due; None when there is none."""
+
+    async def remove(self, room: RoomId, event: EventId) -> None:
+        """It has disappeared; return when committed."""
+
+
 class MemberWishes(Protocol):
     """Memberships still to be brought about. Written behind: what is settled after a put is stored after it."""
 
@@ -227,6 +253,9 @@ class Stores(Protocol):
 
     @property
     def wishes(self) -> MemberWishes: ...
+
+    @property
+    def expiring(self) -> Expiring: ...
 
     @property
     def messages(self) -> Messages: ...

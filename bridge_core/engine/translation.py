@@ -151,7 +151,9 @@ class Translation:
         if parsed.thread is not None:
             thread = await self._reference(room, parsed.thread, portal)
             self._threads.said(room, parsed.thread, event_id)
-        return MatrixMessage(room, event_id, portal.chat, sender, content, timestamp, reply, thread)
+        return MatrixMessage(
+            room, event_id, portal.chat, sender, content, timestamp, reply, thread, expiry=portal.options.get("expiry")
+        )
 
     async def _redaction(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender

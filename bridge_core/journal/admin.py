@@ -14,7 +14,14 @@ from bridge_core.journal import rows
 from bridge_core.journal.recovery import count
 from bridge_core.store.errors import UnreadableError
 from bridge_core.store.seal import Seal
-from bridge_core.store.tables import ENTRY_DEAD, ENTRY_DONE, ENTRY_PENDING, journal_delivery, journal_entry
+from bridge_core.store.tables import (
+    ENTRY_DEAD,
+    ENTRY_DONE,
+    ENTRY_PENDING,
+    journal_dedupe,
+    journal_delivery,
+    journal_entry,
+)
 from bridge_core.store.work import CountKey
 
 _log = structlog.get_logger(__name__)
@@ -150,8 +157,14 @@ def expire(connection: Connection, before: int, now: int, limit: int) -> tuple[i
     return len(done), counts
 
 
+def withdraw(connection: Connection, dedupe: bytes, now: int, reason: str) -> tuple[list[int], dict[CountKey, int]]:
+    """Drop the dead entry with a dedupe key; which that was, and what that changed."""
+    found = connection.scalars(select(journal_dedupe.c.entry).where(journal_dedupe.c.key == dedupe)).all()
+    return _drop(connection, found, now, (ENTRY_DEAD,), reason)
+
+
 def _drop(
-    connection: Connection, entries: Sequence[int], now: int, states: tuple[int, ...]
+    connection: Connection, entries: Sequence[int], now: int, states: tuple[int, ...], reason: str = DROPPED
 ) -> tuple[list[int], dict[CountKey, int]]:
     done: list[int] = []
     counts: dict[CountKey, int] = {}
@@ -171,7 +184,7 @@ def _drop(
         connection.execute(
             update(journal_entry)
             .where(journal_entry.c.id == row.id)
-            .values(state=ENTRY_DONE, payload=None, done_at=now, next_attempt_at=0, last_error=DROPPED)
+            .values(state=ENTRY_DONE, payload=None, done_at=now, next_attempt_at=0, last_error=reason)
         )
         done.append(row.id)
         _log.warning("entry_dropped", entry=row.id, network=row.network)

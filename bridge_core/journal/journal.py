@@ -13,7 +13,7 @@ from bridge_core.api.errors import BackpressureError, BridgeError, TransientErro
 from bridge_core.api.network import Accepted
 from bridge_core.engine.payload import VERSION
 from bridge_core.engine.ports import Delivery, Direction, Entry, NewEntry, OpenLane, Outcome, Settlement, Write
-from bridge_core.journal import recovery, rows
+from bridge_core.journal import admin, recovery, rows
 from bridge_core.journal.ids import Ids
 from bridge_core.journal.retention import Retention
 from bridge_core.store.database import Database
@@ -232,6 +232,16 @@ class DurableJournal:
     async def settled(self) -> None:
         """As `Journal.settled`. Waits through outages of the database: bound it."""
         await self._writer.settled()
+
+    async def withdraw(self, dedupe: bytes, reason: str) -> bool:
+        """As `Journal.withdraw`."""
+        await self.settled()
+        done, counts = await self._writer.run(
+            lambda connection: admin.withdraw(connection, dedupe, self._database.now_ms(), reason)
+        )
+        for key, by in counts.items():
+            self._database.totals[key] = self._database.totals.get(key, 0) + by
+        return bool(done)
 
     async def postpone(self, entry: Entry, error: str, next_attempt_at: int) -> None:
         """As `Journal.postpone`; `entry.attempts` is stored as it stands."""

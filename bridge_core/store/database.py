@@ -17,6 +17,7 @@ from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store import engines, lease, meta, schema, tables
 from bridge_core.store.committer import Committer
 from bridge_core.store.engines import DatabaseSettings
+from bridge_core.store.expiring import ExpiringStore
 from bridge_core.store.ghosts import GhostStore
 from bridge_core.store.kv import KeyValueStore
 from bridge_core.store.media import MediaStore
@@ -81,6 +82,7 @@ class Database:
         self.ghosts = GhostStore(self.writer, self.reader, settings.cached)
         self.memberships = MembershipStore(self.writer, self.reader, settings.cached)
         self.wishes = WishStore(self.writer, self.reader)
+        self.expiring = ExpiringStore(self.writer, self.reader)
         self.messages = MessageStore(self.writer, self.reader, settings.cached)
         self.portals = PortalStore(self.writer, self.reader, self.messages)
         self.users = UserStore(self.writer, self.reader, seal)

@@ -129,6 +129,7 @@ STATEMENTS = (
     Statement("message_add", Kind.INSERT, tables.message, _all(tables.message)[1:]),
     Statement("ghost_put", Kind.UPSERT, tables.ghost, _all(tables.ghost), 2),
     Statement("membership_put", Kind.UPSERT, tables.membership, _all(tables.membership), 2),
+    Statement("expiring_put", Kind.UPSERT, tables.expiring, _all(tables.expiring), 2),
     Statement("wish_put", Kind.UPSERT, tables.member_wish, _all(tables.member_wish), 2),
     Statement("user_put", Kind.UPSERT, tables.bridge_user, _all(tables.bridge_user), 1),
     Statement("login_put", Kind.UPSERT, tables.login, _all(tables.login), 2),

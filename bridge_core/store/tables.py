@@ -241,6 +241,19 @@ kv = Table(
 )
 """A NULL value is a removed key, swept up later: so a put after a removal needs no order of statements."""
 
+expiring = Table(
+    "expiring",
+    metadata,
+    _text("room", key=True),
+    _text("event", key=True),
+    _text("sender"),
+    _number("due"),
+    sqlite_with_rowid=False,
+)
+"""Messages that disappear: who redacts which event when."""
+
+Index("expiring_due", expiring.c.due)
+
 media = Table(
     "media",
     metadata,

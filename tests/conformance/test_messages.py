@@ -24,6 +24,7 @@ from bridge_core.api.content import (
 )
 from bridge_core.api.events import (
     RemoteEvent,
+    RemoteInfo,
     RemoteMessage,
     RemotePollEnd,
     RemoteReaction,
@@ -406,3 +407,52 @@ async def test_a_room_shows_what_its_chat_can_carry(at: Bridged) -> None:
     await at.bridge.settled()
     events = [e for e in await at.human.timeline(room) if e["type"] == "com.beeper.room_features"]
     assert [event["sender"] for event in events] == [BOT, BOT], "one from the room's beginning, one when it changed"
+
+
+async def test_messages_disappear_on_both_sides(at: Bridged) -> None:
+    """After the chat's timer a message is redacted: a ghost's by itself, a Matrix user's by the bot."""
+    room, chat = await entered(at)
+    await hear(at, RemoteInfo(chat, expiry=700))
+    path = f"rooms/{room}/state/com.beeper.disappearing_timer"
+    async with asyncio.timeout(20):
+        while (await at.human.call("GET", path)).get("timer") != 700:
+            await asyncio.sleep(0.05)
+    mine = await at.human.send(room, "mine")
+    assert (await sent(at, 0)).expiry == 700
+    await hear(at, said(chat, Content((Plain("theirs"),)), MessageId("d1")))
+    await hear(at, said(chat, Content((Plain("stays"),)), MessageId("d2"), expiry=0))
+    await hear(at, said(chat, Content((Plain("too late"),)), MessageId("d3"), timestamp=1))
+    theirs = await at.human.sees(room, by(ANNA_GHOST))
+    for event, who in ((mine, BOT), (theirs["event_id"], ANNA_GHOST)):
+        gone = await at.human.sees(room, _takes_back(event))
+        assert (gone["sender"], gone["content"]["reason"]) == (who, "disappeared")
+    bodies = [body for sender, body in await at.human.bodies(room) if sender == ANNA_GHOST]
+    assert bodies == ["", "stays"]
+    assert await at.bridge.running.database.expiring.next_due() is None
+    await at.human.call("PUT", path, {"type": "after_send", "timer": 0})
+    await hear(at, RemoteInfo(chat, expiry=0))
+
+
+def _takes_back(event: str) -> Callable[[Event], bool]:
+    return lambda one: (
+        one["type"] == "m.room.redaction" and event in (one.get("redacts"), one["content"].get("redacts"))
+    )
+
+
+async def test_a_timer_set_on_matrix_crosses(at: Bridged) -> None:
+    """Who may set the room's state sets the chat's timer; those that are no time are no timer."""
+    room = await at.enter("net")
+    portal = at.bridge.running.engine.portals.in_room(RoomId(room))[0]
+    state = f"rooms/{room}/state"
+    levels = await at.human.call("GET", f"{state}/m.room.power_levels")
+    assert (await at.human.call("PUT", f"{state}/com.beeper.disappearing_timer", {"timer": 5}))["status"] == 403
+    powers = {**levels, "users": {**levels["users"], at.human.id: 50}}
+    await at.bridge.running.matrix.set_state(RoomId(room), "m.room.power_levels", "", powers, UserId(BOT))
+    await at.human.call("PUT", f"{state}/com.beeper.disappearing_timer", {"type": "after_send", "timer": 60_000})
+    info = await sent(at, 0)
+    assert (type(info).__name__, info.expiry) == ("MatrixInfo", 60_000)
+    portals = at.bridge.running.engine.portals
+    await at.bridge.until(lambda: portals.by_id(portal.id).options.get("expiry") == 60_000)  # type: ignore[union-attr]
+    await at.human.call("PUT", f"{state}/com.beeper.disappearing_timer", {"type": "after_send", "timer": -1})
+    assert (await sent(at, 1)).expiry == 0
+    await at.bridge.until(lambda: "expiry" not in portals.by_id(portal.id).options)  # type: ignore[union-attr]

@@ -12,7 +12,21 @@ depends_on = None
 def upgrade() -> None:
     """Add the tables and columns."""
     _members()
+    _expiring()
     op.add_column("ghost", sa.Column("avatar_source", sa.Text(), nullable=True))
+
+
+def _expiring() -> None:
+    op.create_table(
+        "expiring",
+        sa.Column("room", sa.Text(), nullable=False),
+        sa.Column("event", sa.Text(), nullable=False),
+        sa.Column("sender", sa.Text(), nullable=False),
+        sa.Column("due", sa.BigInteger(), autoincrement=False, nullable=False),
+        sa.PrimaryKeyConstraint("room", "event"),
+        sqlite_with_rowid=False,
+    )
+    op.create_index("expiring_due", "expiring", ["due"], unique=False)
 
 
 def _members() -> None:
