@@ -40,9 +40,8 @@ async def _waiting(bridge: Harness, script: AbleScript) -> str:
     """A message waits for the network, and then its redaction behind it, and another message."""
     room = await bridge.portal_room("net", "lobby")
     script.answer = _away
-    script.status(LoginStatus.DISCONNECTED)
     slip = bridge.alice.send(room, "a slip of the tongue")
-    await bridge.homeserver.wait_pushed()  # with its content
+    await bridge.until(lambda: script.attempts)  # it was tried once, and waits now
     bridge.alice.redact(room, slip)
     bridge.alice.send(room, "behind it")
     await bridge.homeserver.wait_pushed()
