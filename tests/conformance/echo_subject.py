@@ -15,6 +15,7 @@ from bridge_core.api.events import (
     RemoteMembers,
     RemoteMessage,
     RemoteReaction,
+    RemoteReceipt,
     RemoteRedaction,
     RemoteSender,
     RemoteTyping,
@@ -48,7 +49,7 @@ class EchoSubject(Subject):
         {
             *(Feature.REPLIES, Feature.EDITS, Feature.REDACTIONS, Feature.FILES),
             *(Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.POLLS),
-            *(Feature.MEMBERS, Feature.MODERATION, Feature.INFO, Feature.TYPING),
+            *(Feature.MEMBERS, Feature.MODERATION, Feature.INFO, Feature.TYPING, Feature.RECEIPTS),
         }
     )
 
@@ -197,6 +198,9 @@ class EchoSubject(Subject):
             await self._arrived.wait_for(
                 lambda: any(isinstance(one, MatrixTyping) and one.chat == chat and one.started for one in self.signals)
             )
+
+    async def read(self, who: str, chat: ChatId, message: str) -> None:
+        await self.tell(RemoteReceipt(chat, self.sender(who), MessageId(message)))
 
     # Behind
 

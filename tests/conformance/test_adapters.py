@@ -21,6 +21,7 @@ from bridge_core.testing.conformance import (
     PollTests,
     ReactionRemovalTests,
     ReactionTests,
+    ReceiptTests,
     RedactionTests,
     ReplyTests,
     TypingTests,
@@ -93,6 +94,7 @@ class TestEcho(
     ModerationTests,
     InfoTests,
     TypingTests,
+    ReceiptTests,
 ):
     """The network that has everything."""
 

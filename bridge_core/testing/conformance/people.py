@@ -117,19 +117,9 @@ class TypingTests(FeatureTests):
 
 
 class ReceiptTests(FeatureTests):
-    """Who has read what."""
+    """People of the network have read what Matrix said."""
 
     feature = Feature.RECEIPTS
-
-    async def test_a_receipt_of_matrix_is_seen_there(self, bench: Bench) -> None:
-        """Up to that message."""
-        place = await bench.place()
-        await bench.introduce(place)
-        said = await bench.subject.say("ann", place.chat, "have you read this?")
-        event = await place.reads("ann", "have you read this?")
-        await bench.bridge.settled()
-        await bench.human.read(place.room, event["event_id"])
-        await bench.subject.seen(place.chat, said)
 
     async def test_a_receipt_of_the_network_is_the_ghosts(self, bench: Bench) -> None:
         """On the Matrix event."""

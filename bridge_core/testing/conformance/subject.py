@@ -28,8 +28,6 @@ class Feature(StrEnum):
     INFO = "info"
     TYPING = "typing"
     RECEIPTS = "receipts"
-    HISTORY = "history"
-    CONSENT = "consent"
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,24 +179,4 @@ class Subject(ABC):
 
     async def read(self, who: str, chat: ChatId, message: str) -> None:
         """RECEIPTS: somebody has read everything up to a message."""
-        raise NotImplementedError
-
-    async def seen(self, chat: ChatId, message: str) -> None:
-        """RECEIPTS: wait until somebody of Matrix has read up to a message."""
-        raise NotImplementedError
-
-    async def say_unheard(self, who: str, chat: ChatId, text: str) -> None:
-        """HISTORY: somebody says something while the bridge is stopped; the network keeps it."""
-        raise NotImplementedError
-
-    def reserved(self) -> str:
-        """CONSENT: a chat that may be bridged only when somebody there agrees."""
-        raise NotImplementedError
-
-    async def asked(self, chat: ChatId) -> None:
-        """CONSENT: wait until somebody there has been asked."""
-        raise NotImplementedError
-
-    async def agree(self, who: str, chat: ChatId, granted: bool) -> None:
-        """CONSENT: somebody there allows it, or no longer does."""
         raise NotImplementedError
