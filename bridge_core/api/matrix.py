@@ -68,7 +68,7 @@ class MatrixEdit:
 
 @dataclass(frozen=True, slots=True)
 class MatrixRedaction:
-    """`target` is to be taken back."""
+    """`target` is to be taken back: a message, or the reaction with the key `reaction` on `reacted_to`."""
 
     room: RoomId
     event_id: EventId
@@ -78,6 +78,8 @@ class MatrixRedaction:
     timestamp: int
     reason: str | None = None
     relayed: bool = False
+    reaction: str | None = None
+    reacted_to: MessageRef | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,6 +13,7 @@ from bridge_core.api.network import Capabilities
 from bridge_core.engine.enforcement import REFUSALS, Fit, too_many
 from bridge_core.engine.networks import Speaker
 from bridge_core.engine.ports import Write
+from bridge_core.engine.reactions import reaction_note
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.engine.translation import redacted_by
@@ -72,8 +73,11 @@ class Carrying:
 
     def writes(self, portal: PortalRow, event: dict[str, Any], at: int) -> tuple[Write, ...]:
         """What is to be remembered of a reaction, or of taking one back, that has arrived. Does not block."""
+        noted: tuple[Write, ...] = ()
+        if event["type"] == "m.reaction":
+            noted = (reaction_note(self._messages, portal.id, event, at),)
         if portal.id not in self._limited:
-            return ()
+            return noted
         room, number, sender = RoomId(event["room_id"]), event["event_id"], event["sender"]
         if event["type"] == "m.reaction":
             message = _put(event["content"]["m.relates_to"]["event_id"], sender)
@@ -83,7 +87,7 @@ class Carrying:
             return ()
         # No event has such an id: what an event is must not be found here.
         mark = EventId(f"~{number}")
-        return (self._messages.write(portal.id, message, crc32(number.encode()), room, mark, sender, at),)
+        return (*noted, self._messages.write(portal.id, message, crc32(number.encode()), room, mark, sender, at))
 
 
 def _put(target: EventId, sender: str) -> MessageId:

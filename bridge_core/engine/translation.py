@@ -25,6 +25,7 @@ from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
+from bridge_core.engine.reactions import noted_reaction
 from bridge_core.engine.store_ports import MessageRow, Messages, PortalRow
 from bridge_core.engine.threads import Threads
 
@@ -163,6 +164,7 @@ class Translation:
         if row is None:
             return None
         reason = event["content"].get("reason")
+        noted = await noted_reaction(self._messages, portal.id, room, row.event)
         return MatrixRedaction(
             room,
             EventId(event["event_id"]),
@@ -171,6 +173,8 @@ class Translation:
             await self.ref(row),
             timestamp_of(event),
             reason if isinstance(reason, str) else None,
+            reacted_to=await self._reference(room, noted[0], portal) if noted is not None else None,
+            reaction=noted[1] if noted is not None else None,
         )
 
     async def _reaction(

@@ -69,6 +69,8 @@ class Voice(ABC):
     async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
         """Takes a message back where the network can (IRCv3 message-redaction); else says so, or nothing."""
         session = await self._line(redaction.chat)
+        if redaction.reaction is not None:
+            return await self._unreact(session, redaction)
         if redaction.target.id is not None and any(name in session.caps.enabled for name in _REDACTION_CAPS):
             reason = " ".join((redaction.reason or "").split())[:200]
             params = [self._target(redaction.chat), redaction.target.id, *([reason] if reason else [])]
@@ -78,6 +80,14 @@ class Voice(ABC):
         who = f"{self._writing().name(redaction.sender)} " if redaction.relayed else ""
         said = Said("NOTICE", [f"{who}took back an earlier message"])
         return await self._say(session, redaction.chat, said, _NOTHING)
+
+    async def _unreact(self, session: Session, redaction: MatrixRedaction) -> Sent:
+        """Takes a reaction off, as IRCv3's client tag `unreact` has it."""
+        target = redaction.reacted_to.id if redaction.reacted_to is not None else None
+        if target is None or redaction.reaction is None or redaction.relayed or not session.tags:
+            raise UnsupportedError("reactions cannot be taken off on this IRC network")
+        tags = {"+draft/unreact": redaction.reaction, "+draft/reply": target, "+reply": target}
+        return await self._transmit(session, redaction.chat, "TAGMSG", [""], [[self._target(redaction.chat)]], tags)
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
         """Puts a reaction on a message as a tag; networks without tags have none."""

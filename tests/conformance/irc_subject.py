@@ -191,7 +191,7 @@ class IrcSubject(Subject):
 class DemoSubject(IrcSubject):
     """The small server of the demo: message tags, and ids of messages."""
 
-    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.TYPING}
+    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.TYPING}
 
     async def _serve(self, folder: Path) -> Ircd:
         server = DemoIrcServer()
@@ -217,7 +217,7 @@ class NgircdSubject(IrcSubject):
 class InspircdSubject(IrcSubject):
     """InspIRCd: message tags, labelled answers, ids of messages."""
 
-    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.TYPING}
+    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.TYPING}
 
     async def _serve(self, folder: Path) -> Ircd:
         server = InspIRCd(folder)

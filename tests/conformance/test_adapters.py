@@ -102,7 +102,15 @@ class TestEcho(
 
 
 class TestIrcDemo(
-    AdapterConformance, ReplyTests, ReactionTests, FileTests, MemberTests, ModerationTests, InfoTests, TypingTests
+    AdapterConformance,
+    ReplyTests,
+    ReactionTests,
+    ReactionRemovalTests,
+    FileTests,
+    MemberTests,
+    ModerationTests,
+    InfoTests,
+    TypingTests,
 ):
     """IRC with message tags, on the server of the demo."""
 
@@ -118,7 +126,15 @@ class TestNgircd(AdapterConformance, FileTests, MemberTests, ModerationTests, In
 
 @pytest.mark.server
 class TestInspircd(
-    AdapterConformance, ReplyTests, ReactionTests, FileTests, MemberTests, ModerationTests, InfoTests, TypingTests
+    AdapterConformance,
+    ReplyTests,
+    ReactionTests,
+    ReactionRemovalTests,
+    FileTests,
+    MemberTests,
+    ModerationTests,
+    InfoTests,
+    TypingTests,
 ):
     """IRC with message tags."""
 
