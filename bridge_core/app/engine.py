@@ -280,7 +280,8 @@ class Engine:
             settings.presence,
         )
         self.live = RemoteSignals(self.portals, self.ghosts, gate, matrix, clock, tasks, signals, settings.presence)
-        Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status).add_to(conversion, acts)
+        receipts = Receipts(self.portals, self.ghosts, stores.messages, gate, matrix, self.status, self.puppets)
+        receipts.add_to(conversion, acts)
         injection = Injection(journal, clock, lambda: self.to_matrix)
         self.room_features = RoomFeatures(
             names,
@@ -352,12 +353,16 @@ class Engine:
         metrics.gauge("portals", "Portals.", lambda: len(self.portals))
 
     async def _forget_chat(self, portal: PortalRow) -> None:
-        """A private chat whose login was logged out: its room stays, and says so."""
+        """A private chat whose login was logged out: its room says so, and our users leave it."""
+        unbridging = self.room_features.unbridging
         for room in portal.rooms:
             await self.status.say(
                 room, f"{portal.receiver} was logged out of {portal.network}: this chat is bridged no more."
             )
-        await self.portals.delete(portal)
+            await unbridging.end(portal, room)
+            await unbridging.leave(room)
+        if not portal.rooms:
+            await self.portals.delete(portal)
 
     async def load(self) -> None:
         """Read what must be known before anything is handled."""

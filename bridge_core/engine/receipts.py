@@ -12,6 +12,7 @@ from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixSide, SendRequest
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import GhostRow, MessageRow, Messages, PortalRow
@@ -31,6 +32,7 @@ class Receipts:
         gate: Gate,
         matrix: MatrixSide,
         status: Status,
+        puppets: DoublePuppets,
     ) -> None:
         self._portals = portals
         self._ghosts = ghosts
@@ -38,6 +40,7 @@ class Receipts:
         self._gate = gate
         self._matrix = matrix
         self._status = status
+        self._puppets = puppets
 
     def add_to(self, conversion: Conversion, acts: Acts) -> None:
         """Take part in both."""
@@ -52,10 +55,18 @@ class Receipts:
         portal = self._portal(entry, event.chat, event.receiver)
         rows = await self._rows(portal, event.target)
         if event.sender.login is not None:
-            raise NothingToDo("read by the Matrix user elsewhere")
+            return await self._own(portal, rows, event)
         if event.delivered_only:
             return await self._delivered(portal, rows, event.sender)
         return await self._seen(portal, rows, event.sender)
+
+    async def _own(self, portal: PortalRow, rows: list[MessageRow], event: RemoteReceipt) -> list[Prepared]:
+        """A Matrix user has read it elsewhere: so they have here, where the bridge may act as them."""
+        user = await self._puppets.of(portal, event.sender) if not event.delivered_only else None
+        if user is None:
+            raise NothingToDo("read by the Matrix user elsewhere")
+        last = {row.room: row for row in rows}
+        return [requests.act(ACT, room, user, {}, subject=last[room].event) for room in portal.rooms if room in last]
 
     async def _fate(self, entry: Entry, event: RemoteStatus) -> list[Prepared]:
         portal = self._portal(entry, event.chat, event.receiver)

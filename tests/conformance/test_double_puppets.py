@@ -1,5 +1,6 @@
 """What users do elsewhere appears as done by themselves, and is no message to the network; on Synapse and the fake."""
 
+import asyncio
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -9,7 +10,15 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
-from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
+from bridge_core.api.events import (
+    RemoteEdit,
+    RemoteEvent,
+    RemoteMessage,
+    RemoteReaction,
+    RemoteReceipt,
+    RemoteRedaction,
+    RemoteSender,
+)
 from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.network import Login, Sent
 from bridge_core.engine.puppets import PUPPET_KEY
@@ -132,6 +141,20 @@ async def test_where_the_user_is_not_the_ghost_speaks(at: Bridged) -> None:
     elsewhere = _Elsewhere(at, chat)
     await elsewhere.does(elsewhere.says("from outside", "m1"))
     assert (await _seen(other, room, "from outside"))["sender"] == GHOST
+
+
+async def test_what_was_read_elsewhere_is_read(at: Bridged) -> None:
+    """What the user has read on the network elsewhere is read by themselves on Matrix."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    elsewhere = _Elsewhere(at, chat)
+    dora = RemoteSender(RemoteUserId("dora"), "Dora")
+    await elsewhere.does(RemoteMessage(elsewhere.chat, dora, Content((Plain("read me"),)), MessageId("m1")))
+    said = await _seen(at.human, room, "read me")
+    await elsewhere.does(RemoteReceipt(elsewhere.chat, elsewhere.me, MessageId("m1")))
+    async with asyncio.timeout(20):
+        while (await at.homeserver.readers(at.human, room)).get(at.human.id) != said["event_id"]:
+            await asyncio.sleep(0.05)
 
 
 async def test_a_private_chat_is_joined(at: Bridged) -> None:
