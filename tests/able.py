@@ -1,6 +1,6 @@
 """The scripted network whose clients also edit, take back, react, vote and change what a chat is called."""
 
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import ChatId, NetworkId, UserId
 from bridge_core.api.matrix import (
     MatrixEdit,
     MatrixInfo,
@@ -9,12 +9,14 @@ from bridge_core.api.matrix import (
     MatrixRedaction,
     MatrixVote,
 )
-from bridge_core.api.network import Attempt, Inbox, Login, Sent
+from bridge_core.api.network import Attempt, Consent, Inbox, Login, Sent
 from tests.scripted import Script, ScriptedClient, ScriptedConnector
 
 
 class AbleScript(Script):
-    """A script for able clients."""
+    """A script for able clients. `consent` is what chats say to being bridged."""
+
+    consent = Consent.GRANTED
 
     def __call__(self, network: NetworkId, config: object) -> "AbleConnector":
         """As a connector factory."""
@@ -22,7 +24,11 @@ class AbleScript(Script):
 
 
 class AbleConnector(ScriptedConnector):
-    """Makes able clients, for the network and for logins."""
+    """Makes able clients, for the network and for logins; asks chats whether they want to be bridged."""
+
+    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
+        assert isinstance(self._script, AbleScript)
+        return self._script.consent
 
     def client(self, login: Login | None, inbox: Inbox) -> "AbleClient":
         return AbleClient(self._script, login, inbox)

@@ -116,4 +116,5 @@ def room_settings(config: Config, configs: Mapping[str, NetworkConfig]) -> RoomS
         join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in configs.items()},
         admins=tuple(UserId(user) for user in config.rules().admins()),
         rate=config.limits.membership_rate,
+        by_alias=frozenset(NetworkId(name) for name, one in configs.items() if one.common.create_by_alias),
     )

@@ -22,7 +22,7 @@ class EngineQueries:
 
     async def room(self, alias: str) -> bool:
         """Whether the alias is a portal's; its room is made when it has none yet."""
-        portal = self._portal_of(alias)
+        portal = self._portal_of(alias) or await self._engine.room_features.by_alias.make(alias)
         if portal is None:
             return False
         await self._engine.rooms.ensure(portal)

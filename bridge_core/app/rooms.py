@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, UserId
 from bridge_core.engine.acts import Acts
+from bridge_core.engine.alias_portals import AliasPortals
 from bridge_core.engine.avatars import Avatars
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.commands.rooms import RoomCommands
@@ -19,8 +20,10 @@ from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.injection import Injection
 from bridge_core.engine.lost_rooms import LostRooms
 from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.moves import Moves
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
+from bridge_core.engine.plumbing import Plumbing
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.roomevents import RoomEvents
@@ -38,12 +41,13 @@ from bridge_core.observe.tasks import TaskOwner
 class RoomSettings:
     """What is read of the configuration. `join_rules`: the widest of each network's rooms. `admins` are users by name.
 
-    `rate`: memberships per second beside the messages.
+    `rate`: memberships per second beside the messages. `by_alias`: networks whose portals are made by their alias.
     """
 
     join_rules: Mapping[NetworkId, str] = field(default_factory=dict)
     admins: tuple[UserId, ...] = ()
     rate: float = 10.0
+    by_alias: frozenset[NetworkId] = frozenset()
 
 
 class RoomFeatures:
@@ -70,9 +74,11 @@ class RoomFeatures:
     ) -> None:
         self._portals, self._networks, self._rooms, self._matrix = portals, networks, rooms, matrix
         self._acts, self._status, self._tasks = acts, status, tasks
-        self._gate = gate
+        self.plumbing = Plumbing(networks, portals, gate)
+        self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)
+        self.moves = Moves(portals, rooms, networks, matrix, states, describe)
         self.departures = Departures(stores.kv, portals, ghosts, matrix, names.is_ours, clock, settings.rate)
         self.unbridging = Unbridging(portals, rooms, networks, matrix, self.departures, injection)
         self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv)
@@ -95,6 +101,7 @@ class RoomFeatures:
     ) -> None:
         """Take part in both directions."""
         self.descriptions.add_to(conversion, translation)
+        self.moves.add_to(conversion, self._acts)
         self.unbridging.add_to(conversion, self._acts)
         conversion.look(self.lost.elsewhere)
         incoming.look(self.lost.elsewhere)
@@ -112,7 +119,7 @@ class RoomFeatures:
             self._rooms,
             private,
             self._matrix,
-            self._gate,
+            self.plumbing,
             self.unbridging,
             self._status,
         )

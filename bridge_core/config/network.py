@@ -105,6 +105,12 @@ class NetworkCommon(Section):
         "could not enter the chat itself. invite: who is invited, first by the bot at an admin's `portal NETWORK "
         "CHAT`, then by any member; take it for chats with a key, an invite list or bans. Rooms made before are left.",
     )
+    create_by_alias: bool = Field(
+        default=False,
+        description="Whether asking the homeserver for the alias of any valid chat makes its portal, 60 an hour at "
+        "most. The homeserver does not say who asks: with this on, everybody who can reach it may have chats bridged, "
+        "as far as the filter allows.",
+    )
     members: MembersShown = Field(
         default=MembersShown.LAZY,
         description="Which people of a chat are in its rooms. lazy: who has spoken. eager: everybody that the network "

@@ -8,7 +8,14 @@ from typing import Any, Final, Protocol
 import orjson
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.events import RemoteConsent, RemoteEvent, RemoteMember, RemotePresence, RemoteRename
+from bridge_core.api.events import (
+    RemoteChatMoved,
+    RemoteConsent,
+    RemoteEvent,
+    RemoteMember,
+    RemotePresence,
+    RemoteRename,
+)
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
@@ -278,6 +285,9 @@ class NetworkInbox:
     def _lane(self, event: RemoteEvent) -> str:
         if isinstance(event, RemoteRename | RemotePresence):
             return f"{self._network}\x1f\x1fpeople"
+        if isinstance(event, RemoteChatMoved):
+            # What is said under the new key comes after the move; what was said under the old one is known by its id.
+            return PortalKey(self._network, event.new, event.receiver).lane()
         return PortalKey(self._network, event.chat, event.receiver).lane()
 
     def _key(self, event: RemoteEvent) -> bytes | None:

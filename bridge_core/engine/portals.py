@@ -70,7 +70,7 @@ class PortalIndex:
         """The portal that a journal's entry for a chat is about: the chat may have moved since it was accepted."""
         if self._moved:
             moved = self._moved.get(key)
-            if moved is not None and entry < moved[1] and moved[0] in self._by_id:
+            if moved is not None and entry <= moved[1] and moved[0] in self._by_id:
                 return self._by_id[moved[0]]
         return self._by_key.get(key)
 

@@ -1,5 +1,6 @@
 """What keeps rooms right: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
+import secrets
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -11,10 +12,18 @@ import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import RemoteChatGone, RemoteEvent, RemoteInfo, RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId
+from bridge_core.api.events import (
+    RemoteChatGone,
+    RemoteChatMoved,
+    RemoteConsent,
+    RemoteEvent,
+    RemoteInfo,
+    RemoteMessage,
+    RemoteSender,
+)
+from bridge_core.api.ids import ChatId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId
 from bridge_core.api.matrix import MatrixInfo
-from bridge_core.api.network import Sent
+from bridge_core.api.network import Consent, Sent
 from bridge_core.testing.homeserver import FakeProfile
 from tests.able import AbleScript
 from tests.conformance.bridged import BOT, Bridged
@@ -312,3 +321,74 @@ async def test_a_portals_room_that_is_gone_is_made_again(at: Bridged) -> None:
     await at.human.send(new, "back")
     await at.bridge.until(lambda: "back" in at.script.texts())
     assert (await at.bridge.running.journal.audit()).holds
+
+
+async def test_a_chat_that_moves_takes_its_room_along(at: Bridged) -> None:
+    """Under its new key a chat has the same room, messages and a new alias; the old key is another chat's now."""
+    chat, new = at.chat(), f"moved{secrets.token_hex(4)}"
+    room = await at.enter("net", chat)
+    first = said(at, "before", chat, id=MessageId("b"))
+    reply = RemoteMessage(ChatId(new), DORA, Content((Plain("after"),)), MessageId("a"), reply_to=MessageId("b"))
+    await hears(at, first, RemoteChatMoved(ChatId(chat), ChatId(new)), reply)
+    event = await at.human.sees(room, lambda e: e["content"].get("body") == "after")
+    before = await at.human.sees(room, lambda e: e["content"].get("body") == "before")
+    assert event["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == before["event_id"]
+    assert await at.human.join(f"#_net_{new}:{SERVER}") == room
+    assert await state(at, room, "m.bridge", f"dev.matrix_bridge:%2F%2Fnet%2F{chat}") == {}
+    bridge = await state(at, room, "m.bridge", f"dev.matrix_bridge:%2F%2Fnet%2F{new}")
+    assert bridge["channel"]["id"] == new
+    await at.human.send(room, "where to?")
+    await at.bridge.until(lambda: "where to?" in at.script.texts())
+    assert at.script.sent[-1][1].chat == new
+    engine = at.bridge.running.engine
+    assert engine.portals.get(PortalKey(NetworkId("net"), ChatId(chat))) is None
+    await engine.portals.ensure(NetworkId("net"), ChatId(chat))
+    other = await at.enter("net", chat)
+    assert other != room
+    await hears(at, said(at, "in the other chat", chat))
+    await at.human.sees(other, lambda e: e["content"].get("body") == "in the other chat")
+
+
+async def test_nothing_crosses_before_the_other_side_agrees(at: Bridged) -> None:
+    """A room that is plumbed to a chat waits for the chat's own side; refused, it is not bridged at all."""
+    assert isinstance(at.script, AbleScript)
+    chat, never = at.chat(), f"never{secrets.token_hex(4)}"
+    guest = await at.homeserver.human()
+    room = await at.private_room(guest.id)
+    await guest.join(room)
+    await at.human.call("POST", f"rooms/{room}/invite", {"user_id": BOT})
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"]["membership"] == "join")
+    at.script.consent = Consent.REFUSED
+    await at.human.send(room, f"!bridge bridge net {never}")
+    await at.told(room, "the other side does not want this chat to be bridged")
+    assert not at.bridge.running.engine.portals.in_room(RoomId(room))
+    at.script.consent = Consent.ASKED
+    await at.human.send(room, f"!bridge bridge net {chat}")
+    await at.told(room, "Nothing crosses until they agree")
+    await at.human.send(room, "too early")
+    await at.told(room, "has not agreed yet")
+    await hears(at, said(at, "unheard", chat))
+    at.script.consent = Consent.GRANTED
+    await hears(at, RemoteConsent(ChatId(chat), DORA, True), said(at, "welcome", chat))
+    await at.human.sees(room, lambda e: e["content"].get("body") == "welcome")
+    await at.human.send(room, "thanks")
+    await at.bridge.until(lambda: "thanks" in at.script.texts())
+    assert "too early" not in at.script.texts()
+    assert "unheard" not in [body for _, body in await at.human.bodies(room)]
+
+
+async def test_one_room_has_several_chats_and_one_chat_several_rooms(at: Bridged) -> None:
+    """What is said in a room goes to all its chats, and what is said in a chat into all its rooms."""
+    chats = at.chat(), at.chat()
+    rooms = [await plumbed(at, chats[0]), await plumbed(at, chats[0])]
+    await at.human.send(rooms[0], f"!bridge bridge net {chats[1]}")
+    await at.told(rooms[0], f"now bridged to {chats[1]} on net")
+    await at.human.send(rooms[0], "to both")
+    await at.bridge.until(lambda: at.script.texts().count("to both") == 2)
+    assert {message.chat for _, message in at.script.sent} == set(chats)
+    await hears(at, said(at, "into both", chats[0]))
+    for room in rooms:
+        await at.human.sees(room, lambda e: e["content"].get("body") == "into both")
+    await hears(at, said(at, "into one", chats[1]))
+    await at.human.sees(rooms[0], lambda e: e["content"].get("body") == "into one")
+    assert "into one" not in [body for _, body in await at.human.bodies(rooms[1])]

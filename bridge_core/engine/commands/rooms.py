@@ -1,15 +1,14 @@
 """Commands about rooms: what they are bridged to."""
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId, PortalKey
-from bridge_core.api.optional import WatchesChats
+from bridge_core.api.ids import NetworkId
 from bridge_core.engine.commands.command import Answer, Call, Command
 from bridge_core.engine.commands.registry import Commands
-from bridge_core.engine.gate import Gate
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission
-from bridge_core.engine.portals import MADE_BY, PortalIndex
+from bridge_core.engine.plumbing import Plumbing, waits_for_consent
+from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.status import Status
@@ -28,7 +27,7 @@ class RoomCommands:
         rooms: RoomMaker,
         private: PrivateChats,
         matrix: MatrixSide,
-        gate: Gate,
+        plumbing: Plumbing,
         unbridging: Unbridging,
         status: Status,
     ) -> None:
@@ -37,7 +36,7 @@ class RoomCommands:
         self._rooms = rooms
         self._private = private
         self._matrix = matrix
-        self._gate = gate
+        self._plumbing = plumbing
         self._unbridging = unbridging
         self._status = status
         user, admin, topic = Permission.USER, Permission.ADMIN, "Rooms"
@@ -58,8 +57,12 @@ class RoomCommands:
         room = call.here()
         await self._may_change(call)
         row = await self._ensure(call)
-        await self._rooms.adopt(row, room, by=call.sender)
-        return Answer(f"This room is now bridged to {row.chat} on {row.network}.", {"chat": row.chat, "room": room})
+        self._plumbing.room_for_one(row, room)
+        row = await self._rooms.adopt(row, room, by=call.sender)
+        text = f"This room is now bridged to {row.chat} on {row.network}."
+        if waits_for_consent(row):
+            text = f"I have asked {row.chat} on {row.network}. Nothing crosses until they agree."
+        return Answer(text, {"chat": row.chat, "room": room, "waits": waits_for_consent(row)})
 
     async def _unbridge(self, call: Call) -> Answer:
         room = call.here()
@@ -83,14 +86,7 @@ class RoomCommands:
 
     async def _ensure(self, call: Call) -> PortalRow:
         name, text = NetworkId(call["network"]), call["chat"]
-        chat = self._networks.chat(name, text)
-        if self._portals.get(PortalKey(name, chat)) is None:
-            self._gate.new_portal(call.sender, name, chat)
-        row = await self._portals.ensure(name, chat, name=text, options={MADE_BY: call.sender})
-        network = self._networks.get(row.network)
-        if network is not None and isinstance(network.connector, WatchesChats):
-            await network.connector.chat_added(row.chat)
-        return row
+        return await self._plumbing.portal(call.sender, name, self._networks.chat(name, text), text)
 
     async def _may_change(self, call: Call) -> None:
         """An admin of the bridge, or whoever may change this room's state, asked of the room itself each time."""

@@ -109,3 +109,18 @@ async def test_a_network_chooses_who_may_join(tmp_path: Path, rule: str | None, 
         room = bridge.homeserver.room(await engine.rooms.ensure(await engine.portals.ensure(NET, ChatId("lobby"))))
         assert room.content("m.room.join_rules") == {"join_rule": effect}
         assert room.content("m.room.history_visibility") == {"history_visibility": "joined"}
+
+
+@pytest.mark.parametrize("on", [False, True])
+async def test_an_alias_makes_a_portal_where_that_is_configured(tmp_path: Path, on: bool) -> None:
+    """Asking for the alias of a valid chat makes its portal, within the filters and an hourly bound, and only if on."""
+    chats = {"allow": ["#*"], "deny": ["#secret*"]}
+    networks = {"net": {"type": "scripted", "create_by_alias": on, "portal_filter": chats}}
+    async with Harness(tmp_path, networks, {"scripted": Script()}) as bridge:
+        assert await _query(bridge, "_net_=23new") == (200 if on else 404)
+        for refused in ("_net_new", "_net_=23secrets", "_net_=23a=20b", "_other_=23new"):
+            assert await _query(bridge, refused) == 404
+        assert len(bridge.running.engine.portals) == int(on)
+        answers = [await _query(bridge, f"_net_=23c{number}") for number in range(70)]
+        assert answers.count(200) == (59 if on else 0)
+        assert len(bridge.running.engine.portals) == (60 if on else 0)

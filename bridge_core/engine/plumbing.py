@@ -1,0 +1,64 @@
+"""A room and a chat become one: only when both sides agree, and not without end."""
+
+from typing import Final
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
+from bridge_core.api.network import Consent
+from bridge_core.api.optional import Consents, WatchesChats
+from bridge_core.engine.consents import CONSENT
+from bridge_core.engine.gate import Gate
+from bridge_core.engine.networks import Networks
+from bridge_core.engine.portals import MADE_BY, PortalIndex
+from bridge_core.engine.store_ports import PortalRow
+
+_MOST: Final = 20
+"""Rooms of one chat, and chats of one room."""
+
+
+class Plumbing:
+    """Makes portals that somebody asks for. Whether they may change the room is for the caller to ask."""
+
+    def __init__(self, networks: Networks, portals: PortalIndex, gate: Gate) -> None:
+        self._networks = networks
+        self._portals = portals
+        self._gate = gate
+
+    async def portal(self, user: UserId, network: NetworkId, chat: ChatId, name: str) -> PortalRow:
+        """The portal of a chat, made when there is none, once its own side was asked where the network has one to ask.
+
+        Nothing crosses before that side has agreed. Raises RejectedError in words when it refused, or the user may not.
+        """
+        known = self._portals.get(PortalKey(network, chat))
+        if known is None:
+            self._gate.new_portal(user, network, chat)
+        row = known or await self._portals.ensure(network, chat, name=name, options={MADE_BY: user})
+        found = self._networks.get(network)
+        if found is None:
+            return row
+        if isinstance(found.connector, Consents) and row.options.get(CONSENT) != Consent.GRANTED.value:
+            # The word is stored before anything can cross: a portal that nobody was asked about lets nothing through.
+            row = await self._portals.set_option(row, CONSENT, Consent.ASKED.value)
+            said = await found.connector.consent(chat, user)
+            row = await self._portals.set_option(row, CONSENT, said.value)
+            if said is Consent.REFUSED:
+                if not row.rooms and known is None:
+                    await self._portals.delete(row)
+                raise RejectedError("the other side does not want this chat to be bridged")
+        if isinstance(found.connector, WatchesChats):
+            await found.connector.chat_added(row.chat)
+        return row
+
+    def room_for_one(self, row: PortalRow, room: RoomId) -> None:
+        """Whether the two may come together. Raises RejectedError in words."""
+        if room in row.rooms:
+            return
+        if len(row.rooms) >= _MOST:
+            raise RejectedError(f"this chat is bridged to {_MOST} rooms already")
+        if len(self._portals.in_room(room)) >= _MOST:
+            raise RejectedError(f"this room is bridged to {_MOST} chats already")
+
+
+def waits_for_consent(row: PortalRow) -> bool:
+    """Whether the chat's own side has been asked and has not answered."""
+    return row.options.get(CONSENT) == Consent.ASKED.value
