@@ -13,6 +13,7 @@ from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.network import MembersShown
 from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
 from bridge_core.engine.permissions import Permissions
+from bridge_core.engine.spaces import SpaceKind
 from bridge_core.engine.store_ports import Users
 from bridge_core.matrix.puppets import PuppetServer
 
@@ -116,5 +117,6 @@ def room_settings(config: Config, configs: Mapping[str, NetworkConfig]) -> RoomS
         join_rules={NetworkId(name): one.common.portal_join_rule.value for name, one in configs.items()},
         admins=tuple(UserId(user) for user in config.rules().admins()),
         rate=config.limits.membership_rate,
+        spaces={NetworkId(name): SpaceKind(one.common.space.value) for name, one in configs.items()},
         by_alias=frozenset(NetworkId(name) for name, one in configs.items() if one.common.create_by_alias),
     )

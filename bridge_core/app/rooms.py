@@ -29,6 +29,7 @@ from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import Describe, RoomMaker
 from bridge_core.engine.roomstates import RoomStates
+from bridge_core.engine.spaces import SpaceKind, Spaces
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Stores
 from bridge_core.engine.translation import Translation
@@ -48,6 +49,7 @@ class RoomSettings:
     admins: tuple[UserId, ...] = ()
     rate: float = 10.0
     by_alias: frozenset[NetworkId] = frozenset()
+    spaces: Mapping[NetworkId, SpaceKind] = field(default_factory=dict)
 
 
 class RoomFeatures:
@@ -94,6 +96,17 @@ class RoomFeatures:
             self.departures,
             settings.admins,
         )
+        self.spaces = Spaces(
+            names,
+            stores.kv,
+            portals,
+            networks,
+            matrix,
+            clock,
+            settings.spaces,
+            settings.join_rules,
+            settings.rate,
+        )
         self._running: list[asyncio.Task[None]] = []
 
     def add_to(
@@ -127,6 +140,7 @@ class RoomFeatures:
     def start(self) -> None:
         """Begin with what is still to be done."""
         self._running.append(self._tasks.spawn(self.departures.run(), "departures"))
+        self._running.append(self._tasks.spawn(self.spaces.run(), "spaces"))
 
     def stop(self) -> None:
         """End it: it never ends by itself, and what is left is done at the next start."""

@@ -33,6 +33,15 @@ class MembersShown(StrEnum):
     EAGER = "eager"
 
 
+class SpaceShown(StrEnum):
+    """Which spaces gather the rooms that the bridge makes."""
+
+    NONE = "none"
+    NETWORK = "network"
+    USER = "user"
+    BOTH = "both"
+
+
 class PortalEntry(Section):
     """One Matrix room bridged with one remote chat."""
 
@@ -104,6 +113,12 @@ class NetworkCommon(Section):
         "other homeservers too, who knows or guesses the alias, and they read what is said from then on, even who "
         "could not enter the chat itself. invite: who is invited, first by the bot at an admin's `portal NETWORK "
         "CHAT`, then by any member; take it for chats with a key, an invite list or bans. Rooms made before are left.",
+    )
+    space: SpaceShown = Field(
+        default=SpaceShown.NONE,
+        description="Spaces for the rooms that the bridge makes. network: one with all shared chats, which may be "
+        "joined as `portal_join_rule` says. user: one for each user with their private chats, to which they are "
+        "invited. both, or none.",
     )
     create_by_alias: bool = Field(
         default=False,

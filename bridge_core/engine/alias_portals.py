@@ -44,7 +44,7 @@ class AliasPortals:
                 continue
             try:
                 # Another writing of the same chat has another alias: only the canonical one leads anywhere.
-                if network.connector.chat(chat) != chat or not self._in_time():
+                if "\x1f" in chat or network.connector.chat(chat) != chat or not self._in_time():
                     return None
                 made = await self._plumbing.portal(self._names.bot, network.id, chat, chat)
             except (ValueError, RejectedError) as error:

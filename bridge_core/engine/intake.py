@@ -283,11 +283,11 @@ class NetworkInbox:
         self._report(state)
 
     def _lane(self, event: RemoteEvent) -> str:
-        if isinstance(event, RemoteRename | RemotePresence):
-            return f"{self._network}\x1f\x1fpeople"
         if isinstance(event, RemoteChatMoved):
             # What is said under the new key comes after the move; what was said under the old one is known by its id.
             return PortalKey(self._network, event.new, event.receiver).lane()
+        if isinstance(event, RemoteRename | RemotePresence):
+            return f"{self._network}\x1f\x1fpeople"
         return PortalKey(self._network, event.chat, event.receiver).lane()
 
     def _key(self, event: RemoteEvent) -> bytes | None:

@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pytest
 import pytest_asyncio
@@ -21,7 +22,7 @@ from bridge_core.api.events import (
     RemoteMessage,
     RemoteSender,
 )
-from bridge_core.api.ids import ChatId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId
+from bridge_core.api.ids import ChatId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixInfo
 from bridge_core.api.network import Consent, Sent
 from bridge_core.testing.homeserver import FakeProfile
@@ -392,3 +393,40 @@ async def test_one_room_has_several_chats_and_one_chat_several_rooms(at: Bridged
     await hears(at, said(at, "into one", chats[1]))
     await at.human.sees(rooms[0], lambda e: e["content"].get("body") == "into one")
     assert "into one" not in [body for _, body in await at.human.bodies(rooms[1])]
+
+
+async def test_spaces_gather_the_rooms(at: Bridged) -> None:
+    """A network's space holds its shared chats, a user's space their private ones, and a chat that ends leaves."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    await at.bridge.stop_bridge()
+    at.bridge.networks["net"]["space"] = "both"  # type: ignore[index]
+    at.script.provided = True
+    await at.bridge.start_bridge()
+    try:
+        spaces = at.bridge.running.engine.room_features.spaces
+        alias = spaces.alias((NetworkId("net"), None))
+        await at.bridge.until(lambda: ((NetworkId("net"), None), room) in spaces.done, 20)
+        space = await at.human.join(f"#{alias}:{SERVER}")
+        assert (await state(at, space, "m.room.create"))["type"] == "m.space"
+        assert (await state(at, space, "m.space.child", quote(room, safe="")))["via"] == [SERVER]
+        parent = await state(at, room, "m.space.parent", quote(space, safe=""))
+        assert (parent["via"], parent["canonical"]) == ([SERVER], True)
+        private = await at.private_room(BOT)
+        await at.told(private, "management room")
+        await at.human.send(private, "chat net dora")
+        await at.told(private, "You are invited to")
+        own = UserId(at.human.id)
+        key = (NetworkId("net"), own)
+        await at.bridge.until(lambda: any(one == key for one, _ in spaces.done), 20)
+        mine = await at.human.join(f"#{spaces.alias(key)}:{SERVER}")
+        (inside,) = [there for one, there in spaces.done if one == key]
+        assert (await state(at, mine, "m.space.child", quote(inside, safe="")))["via"] == [SERVER]
+        await hears(at, RemoteChatGone(ChatId(chat)))
+        await at.bridge.until(lambda: ((NetworkId("net"), None), room) not in spaces.done, 20)
+        assert await state(at, space, "m.space.child", quote(room, safe="")) == {}
+    finally:
+        at.script.provided = False
+        await at.bridge.stop_bridge()
+        at.bridge.networks["net"]["space"] = "none"  # type: ignore[index]
+        await at.bridge.start_bridge()
