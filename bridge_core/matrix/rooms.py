@@ -207,6 +207,9 @@ class Rooms:
         except MatrixRejectedError as error:
             if error.errcode != "M_FORBIDDEN":
                 raise
+            events = []
+        if not any(_is_join(event, self._hs.bot) for event in events):
+            # Who left is refused, or shown the state as it was then.
             try:
                 await self._membership.join(room, self._hs.bot)
             except MatrixRejectedError as refused:
@@ -255,6 +258,13 @@ class _Read:
     senders: Mapping[tuple[str, str], str]
     creator: str | None
     version: str | None
+
+
+def _is_join(event: Any, user: UserId) -> bool:
+    if not isinstance(event, dict) or event.get("type") != "m.room.member" or event.get("state_key") != user:
+        return False
+    content = event.get("content")
+    return isinstance(content, dict) and content.get("membership") == "join"
 
 
 def _powerful(there: _Read, user: UserId) -> bool:
