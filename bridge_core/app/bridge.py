@@ -163,7 +163,16 @@ class Bridge:
         )
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
-        self.control = Control(config, self.engine, self.whomay.permissions, self._clock)
+        self.control = Control(
+            config,
+            self.engine,
+            self.whomay.permissions,
+            self.database,
+            self.journal,
+            self._push,
+            self._clock,
+            self._tasks,
+        )
         self._show_journal()
         self._listeners = self._make_listeners(hs_token)
         self._health_server = (
@@ -374,6 +383,7 @@ class Bridge:
             status=state.status.value,
             reason=state.reason or None,
         )
+        self.control.states.changed(state)
         if state.status is LoginStatus.CONNECTED:
             self.engine.to_network.wake()
             if state.login is None:

@@ -1,4 +1,6 @@
-"""Puts together how the bridge is commanded: the HTTP API."""
+"""Puts together how the bridge is commanded and what it tells of itself: API, admin commands, states of logins."""
+
+from collections.abc import Sequence
 
 from aiohttp import web
 
@@ -6,22 +8,54 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.app.engine import Engine
 from bridge_core.config import Config
+from bridge_core.engine.checkpoints import Push
+from bridge_core.engine.commands.admin import AdminCommands
+from bridge_core.engine.loginstates import LoginStates
 from bridge_core.engine.permissions import Permissions
+from bridge_core.engine.ports import Direction
+from bridge_core.journal.desk import JournalDesk
+from bridge_core.journal.journal import DurableJournal
 from bridge_core.matrix.callers import Callers
 from bridge_core.matrix.openid import OpenIdServers
 from bridge_core.matrix.provisioning import Provisioning
+from bridge_core.observe.tasks import TaskOwner
+from bridge_core.store.database import Database
 
 
 class Control:
     """All of it. `start` before the listeners, `stop` after them."""
 
-    def __init__(self, config: Config, engine: Engine, permissions: Permissions, clock: Clock) -> None:
+    def __init__(
+        self,
+        config: Config,
+        engine: Engine,
+        permissions: Permissions,
+        database: Database,
+        journal: DurableJournal,
+        push: Push,
+        clock: Clock,
+        tasks: TaskOwner,
+    ) -> None:
         self._config = config
         self._engine = engine
         self._permissions = permissions
         self._clock = clock
         servers = {config.homeserver.domain: str(config.homeserver.address), **config.api.openid_servers}
         self._openid = OpenIdServers(servers) if config.api.openid else None
+        self.states = LoginStates(
+            engine.networks,
+            database.users,
+            permissions,
+            engine.status,
+            database.kv,
+            push,
+            config.status.bridge_state_url,
+            clock,
+            tasks,
+            config.status.notice_after,
+        )
+        desk = JournalDesk(database, journal, self._replayed)
+        AdminCommands(engine.commands, desk, engine.links, database.users, engine.networks, permissions)
 
     def add_to(self, app: web.Application) -> None:
         """Serve the API in the appservice's application, when it is on."""
@@ -39,6 +73,10 @@ class Control:
         Provisioning(
             callers, engine.commands, engine.logins, engine.networks, self._permissions, self._is_member
         ).add_to(app)
+
+    def _replayed(self, direction: Direction, lane: str, entries: Sequence[int]) -> None:
+        lanes = self._engine.to_matrix if direction is Direction.TO_MATRIX else self._engine.to_network
+        lanes.replayed(lane, entries)
 
     async def _is_member(self, room: RoomId, user: UserId) -> bool:
         return user in await self._engine.members.of(room)

@@ -86,6 +86,8 @@ class Lane:
     failures: int = 0
     again: list[tuple[Entry, BridgeError]] = field(default_factory=list)
     """Entries that were handed over and did not arrive, and why: they go first now."""
+    replayed: list[int] = field(default_factory=list)
+    """Dead entries that wait again, by an admin's hand: to be taken from the journal."""
     loaded: frozenset[int] = frozenset()
     """Ids that came from the journal lately: one that is offered only now must not be taken twice."""
 
@@ -165,6 +167,15 @@ class Lanes:
         if not lane.running:
             self._run(lane)
 
+    def replayed(self, name: str, entries: Sequence[int]) -> None:
+        """Handle dead entries that wait again now, in the order of their ids with what waits in their lane."""
+        if not self._started:
+            return  # the start finds them
+        lane = self._lanes.get(name) or self._open(name)
+        lane.replayed += entries
+        if not lane.running:
+            self._run(lane)
+
     def wake(self) -> None:
         """What lanes wait for has come back: try again now, or soon. Delays that the other side asked for stay."""
         if not self._waiting or self._waking is not None:
@@ -239,6 +250,8 @@ class Lanes:
             while not self._stopping and self._may_go(lane):
                 if lane.again:
                     await self._take_again(lane)
+                elif lane.replayed:
+                    await self._take_replayed(lane)
                 elif lane.queue:
                     await self._guarded_step(lane)
                 elif lane.on_disk:
@@ -248,7 +261,7 @@ class Lanes:
         finally:
             lane.running = False
             neighbours = self._precedence.neighbours(lane.name)
-            if not (lane.queue or lane.on_disk or lane.again):
+            if not (lane.queue or lane.on_disk or lane.again or lane.replayed):
                 self._lanes.pop(lane.name, None)
                 self._precedence.ended(lane.name)
             for other in neighbours:
@@ -265,6 +278,25 @@ class Lanes:
         except Exception:
             log.exception("lane_stumbled", lane=lane.name)
             await self._pause(self._settings.max_delay)
+
+    async def _take_replayed(self, lane: Lane) -> None:
+        number = min(lane.replayed)
+        held = {entry.id for entry in lane.queue}
+        if number not in held and not (lane.on_disk and number > lane.last):
+            try:
+                found = await self._journal.load(self._direction, lane.name, number - 1, 1)
+            except Exception as error:
+                log.warning("lane_load_failed", lane=lane.name, error=str(error) or repr(error))
+                await self._pause(self._settings.max_delay if not isinstance(error, TransientError) else 0.5)
+                return
+            for entry in found:
+                if entry.id != number:
+                    continue
+                entry.unsettled = len(entry.deliveries)
+                lane.queue = deque(sorted((*lane.queue, entry), key=lambda one: one.id))
+                lane.last = max(lane.last, entry.id)
+                self._held += 1
+        lane.replayed.remove(number)
 
     async def _load(self, lane: Lane) -> None:
         window = self._settings.window

@@ -103,11 +103,13 @@ def show(connection: Connection, seal: Seal, entry: int, *, reveal: bool = False
     )
 
 
-def replay(connection: Connection, entries: Sequence[int], now: int) -> list[int]:
+def replay(
+    connection: Connection, entries: Sequence[int], now: int, counted: dict[CountKey, int] | None = None
+) -> list[int]:
     """Let dead entries wait again, as if they had just come; return those that were dead.
 
     Deliveries that had ended stay ended. When each was first tried stays known, so that towards Matrix the bridge
-    looks before it sends again.
+    looks before it sends again. What that changed of the counters is added to `counted`.
     """
     delivery, entry = journal_delivery.c, journal_entry.c
     done: list[int] = []
@@ -139,14 +141,28 @@ def replay(connection: Connection, entries: Sequence[int], now: int) -> list[int
             )
         )
         count(connection, counts)
+        _sum(counted, counts)
         done.append(row.id)
         _log.warning("entry_replayed", entry=row.id, network=row.network)
     return done
 
 
-def drop(connection: Connection, entries: Sequence[int], now: int, *, pending: bool = False) -> list[int]:
-    """End dead entries (with `pending`, waiting ones too) as rejected; return those that were. Contents are erased."""
-    return _drop(connection, entries, now, (ENTRY_DEAD, ENTRY_PENDING) if pending else (ENTRY_DEAD,))[0]
+def drop(
+    connection: Connection,
+    entries: Sequence[int],
+    now: int,
+    *,
+    pending: bool = False,
+    counts: dict[CountKey, int] | None = None,
+) -> list[int]:
+    """End dead entries (with `pending`, waiting ones too) as rejected; return those that were. Contents are erased.
+
+    What that changed of the counters is added to `counts`.
+    """
+    states = (ENTRY_DEAD, ENTRY_PENDING) if pending else (ENTRY_DEAD,)
+    done, changed = _drop(connection, entries, now, states)
+    _sum(counts, changed)
+    return done
 
 
 def expire(connection: Connection, before: int, now: int, limit: int) -> tuple[int, dict[CountKey, int]]:
@@ -212,6 +228,12 @@ def _rows(connection: Connection, entries: Sequence[int], states: tuple[int, ...
 
 def _deliveries(connection: Connection, entry: int) -> list[Any]:
     return list(connection.execute(select(journal_delivery).where(journal_delivery.c.entry == entry)).all())
+
+
+def _sum(total: dict[CountKey, int] | None, counts: dict[CountKey, int]) -> None:
+    if total is not None:
+        for key, by in counts.items():
+            total[key] = total.get(key, 0) + by
 
 
 def _add(counts: dict[CountKey, int], network: str, direction: int, name: str, by: int) -> None:

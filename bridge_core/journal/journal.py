@@ -17,7 +17,7 @@ from bridge_core.journal import admin, recovery, rows
 from bridge_core.journal.ids import Ids
 from bridge_core.journal.retention import Retention
 from bridge_core.store.database import Database
-from bridge_core.store.work import Work
+from bridge_core.store.work import CountKey, Work
 
 _log = structlog.get_logger(__name__)
 
@@ -302,6 +302,12 @@ class DurableJournal:
                 entry_done=last,
             )
         )
+
+    def revived(self, entries: int, counts: dict[CountKey, int]) -> None:
+        """So many dead entries wait again, and this has changed of the counters, by an admin's hand."""
+        self.pending += entries
+        for key, by in counts.items():
+            self._database.totals[key] = self._database.totals.get(key, 0) + by
 
     def counters(self) -> dict[tuple[str, int, str], int]:
         """Committed counters: (network, direction, name) -> value, since the database was made."""

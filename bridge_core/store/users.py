@@ -27,6 +27,17 @@ class UserStore:
         """A user, if known."""
         return await self._reader.run(lambda connection: _user(connection, bridge_user.c.id == user))
 
+    async def with_rooms(self) -> list[UserRow]:
+        """All users that have a management room."""
+        return await self._reader.run(
+            lambda connection: [
+                UserRow(UserId(row.id), RoomId(row.management_room), orjson.loads(row.options))
+                for row in connection.execute(
+                    select(bridge_user).where(bridge_user.c.management_room.is_not(None)).order_by(bridge_user.c.id)
+                )
+            ]
+        )
+
     async def by_management_room(self, room: RoomId) -> UserRow | None:
         """Whose management room it is."""
         return await self._reader.run(lambda connection: _user(connection, bridge_user.c.management_room == room))
