@@ -169,6 +169,7 @@ class Bridge:
             self.whomay.permissions,
             self.database,
             self.journal,
+            self.matrix,
             self._push,
             self._clock,
             self._tasks,

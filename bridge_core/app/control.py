@@ -10,7 +10,9 @@ from bridge_core.app.engine import Engine
 from bridge_core.config import Config
 from bridge_core.engine.checkpoints import Push
 from bridge_core.engine.commands.admin import AdminCommands
+from bridge_core.engine.commands.everyday import EverydayCommands
 from bridge_core.engine.loginstates import LoginStates
+from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.ports import Direction
 from bridge_core.journal.desk import JournalDesk
@@ -32,6 +34,7 @@ class Control:
         permissions: Permissions,
         database: Database,
         journal: DurableJournal,
+        matrix: MatrixSide,
         push: Push,
         clock: Clock,
         tasks: TaskOwner,
@@ -54,6 +57,7 @@ class Control:
             tasks,
             config.status.notice_after,
         )
+        EverydayCommands(engine.commands, engine.networks, engine.portals, matrix, clock)
         desk = JournalDesk(database, journal, self._replayed)
         AdminCommands(engine.commands, desk, engine.links, database.users, engine.networks, permissions)
 
