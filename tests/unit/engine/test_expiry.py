@@ -42,7 +42,7 @@ async def test_what_is_due_while_the_bridge_is_away_disappears_at_the_next_start
     """The time is stored with the message, and goes on while nobody runs; once is enough."""
     room = await bridge.portal_room("net", "lobby")
     assert script.inbox is not None
-    await script.inbox.receive([_message("soon", 400)])
+    await script.inbox.receive([_message("soon", 2_000)])
     await bridge.settled()
     await bridge.stop_bridge()
     await bridge.start_bridge()
@@ -57,7 +57,7 @@ async def test_the_bot_takes_back_what_a_ghost_cannot(bridge: Harness, script: A
     """A ghost that is not in the room any more leaves nothing behind, and no other message waits for it."""
     room = await bridge.portal_room("net", "lobby")
     assert script.inbox is not None
-    await script.inbox.receive([_message("soon", 300)])
+    await script.inbox.receive([_message("soon", 2_000)])
     await bridge.settled()
     bridge.homeserver.room(room).current["m.room.member", GHOST]["content"] = {"membership": "leave"}
     await bridge.until(lambda: _redactions(bridge, room) == [bridge.homeserver.bot])
@@ -68,7 +68,7 @@ async def test_edits_disappear_with_their_message(bridge: Harness, script: AbleS
     room = await bridge.portal_room("net", "lobby")
     assert script.inbox is not None
     edit = RemoteEdit(CHAT, ANNA, MessageId("one"), Content((Plain("seen twice"),)))
-    await script.inbox.receive([RemoteInfo(CHAT, expiry=300), _message("one"), edit])
+    await script.inbox.receive([RemoteInfo(CHAT, expiry=2_000), _message("one"), edit])
     await bridge.until(lambda: _redactions(bridge, room) == [GHOST, GHOST])
     assert "seen twice" not in str([event["content"] for event in bridge.homeserver.room(room).timeline])
 
