@@ -270,12 +270,14 @@ class Backfill:
                     done = await self._fill(name, number)
                 finally:
                     queue.working.discard(number)
+                if number in queue.waiting:
+                    continue  # the connection broke meanwhile: there is more to fetch before its lane goes on
                 portal = self._portals.by_id(number)
                 if portal is not None:
                     self._lanes.release(_lane(portal))
-                if done and number not in queue.waiting:
+                if done:
                     self._behind.discard(number)
-                elif not done:
+                else:
                     self._later(_AGAIN, self._put, name, number)
         finally:
             queue.workers -= 1

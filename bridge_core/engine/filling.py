@@ -203,7 +203,7 @@ class Filling:
             elif at < course.oldest:
                 outcome = "old"
                 self._lose(course, at, f"what is older than {options.max_age / 86_400:g} days is not fetched")
-            elif at < floor:
+            elif at <= floor:
                 outcome = "hidden"
                 self._lose(course, at, "somebody came since, and is not shown what was said before")
             if outcome == "stored":

@@ -35,12 +35,12 @@ class Past:
         portal = self._portals.meant(PortalKey(NetworkId(entry.network), event.chat, event.receiver), entry.id)
         if portal is None:
             return
-        if said is None or said < await self.floor(portal):
+        if said is None or said <= await self.floor(portal):
             self._counter.inc(entry.network, "hidden")
             raise NothingToDo("it was said before the members of the room came")
 
     async def floor(self, portal: PortalRow) -> float:
-        """The time before which nothing is shown, in milliseconds: infinite where nobody is there to be shown it.
+        """The time up to which nothing is shown, in milliseconds: infinite where nobody is there to be shown it.
 
         Raises as the Matrix side does, and TransientError while the owner of a private chat is not known.
         """

@@ -477,3 +477,29 @@ async def test_what_is_fetched_goes_first_after_a_restart_too(tmp_path: Path) ->
         await at.harness.start_bridge()
         await at.idle()
         assert at.bodies() == ["missed", "live"]
+
+
+async def test_a_connection_that_breaks_while_it_is_made_up_for(tmp_path: Path) -> None:
+    """Broken and back while history is fetched: what is said now still waits for all that was missed."""
+    keeper = Keeper()
+    async with Scene(tmp_path, keeper) as at:
+        gate = asyncio.Event()
+        client = at.engine.networks.get("net").main
+        told = client.history
+        at.away()
+
+        async def history(chat: ChatId, after: bytes | None, limit: int) -> History:
+            result: History = await told(chat, after, limit)
+            await gate.wait()
+            return result
+
+        client.history = history
+        at.script.status(LoginStatus.CONNECTED)
+        await at.harness.until(lambda: at.script.asked)
+        at.away()
+        keeper.events = [said("missed"), said("live")]
+        at.script.status(LoginStatus.CONNECTED)
+        await at.receive(keeper.events[1])
+        gate.set()
+        await at.idle()
+        assert at.bodies() == ["missed", "live"]
