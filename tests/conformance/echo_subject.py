@@ -65,7 +65,8 @@ class EchoSubject(Subject):
         self._numbers = itertools.count(1)
 
     def section(self) -> dict[str, Any]:
-        return {"type": "watched", "members": "eager", "leave_grace": "0s"}
+        relay = {"enabled": True, "reactions": True, "polls": True}
+        return {"type": "watched", "members": "eager", "leave_grace": "0s", "relay": relay}
 
     def chats(self, count: int) -> list[str]:
         return [f"hall{number}" for number in range(count)]
