@@ -1,6 +1,7 @@
 """The servers that all crash tests share: Synapse, an IRC server of each kind; one registration, one Matrix user."""
 
 import itertools
+import json
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
@@ -13,6 +14,17 @@ from tests.servers.ngircd import NgIRCd
 
 Ircd = InspIRCd | NgIRCd
 TOKENS = ("as-Zr41mWq8Xc27Vb60", "hs-Ln95dTy3Fg18Pk74")
+PUPPET_TOKEN = "pp-Qw83nRt5Hj17Lk29"
+_PUPPETS = {
+    "id": "puppets",
+    "url": None,
+    "as_token": PUPPET_TOKEN,
+    "hs_token": "unused-Bn46vCx90Zq12",
+    "sender_localpart": "puppeteer",
+    "rate_limited": False,
+    "namespaces": {"users": [{"exclusive": False, "regex": "@alice:hs\\.test"}]},
+}
+"""A second registration, by whose token the bridge acts as the Matrix user."""
 
 
 @dataclass(slots=True)
@@ -25,6 +37,8 @@ class Site:
     ngircd: NgIRCd
     port: int
     token: str = ""
+    admin: str = ""
+    """Token of an admin of the homeserver, who can count what there is of a thing."""
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
@@ -34,15 +48,18 @@ class Site:
         files = folder / "registration"
         files.mkdir()
         # Written for its registration.yaml only; the echo network takes the place of all that have ghosts.
-        networks = {"irc": {"type": "echo"}, "echo": {"type": "echo"}}
+        networks = {name: {"type": "echo"} for name in ("irc", "echo", "stage")}
         write_config(files, "http://127.0.0.1:1", networks, port=port, tokens=TOKENS)
-        synapse = Synapse(folder / "synapse", registrations=[files / "registration.yaml"])
+        (files / "puppets.yaml").write_text(json.dumps(_PUPPETS))
+        registrations = [files / "registration.yaml", files / "puppets.yaml"]
+        synapse = Synapse(folder / "synapse", registrations=registrations)
         site = cls(folder, synapse, InspIRCd(folder / "ircd"), NgIRCd(folder / "ngircd"), port)
         try:
             await site.ircd.start()
             await site.ngircd.start()
             await synapse.start()
             site.token = await synapse.register_user("alice", "alice-password")
+            site.admin = await synapse.register_user("root", "root-password", admin=True)
         except BaseException:
             site.kill()
             raise
