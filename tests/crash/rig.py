@@ -25,6 +25,7 @@ from bridge_core.store.engines import parse
 from bridge_core.store.tables import ENTRY_PENDING, journal_dedupe, journal_entry
 from bridge_core.testing.faults import KILL_AT
 from registration.namespaces import Template
+from tests.crash.forked import ForkedProcess
 from tests.crash.gates import FaultyProxy, Gate
 from tests.crash.report import Books, Outage, Verdict, read_notices
 from tests.crash.site import TOKENS, Ircd, Site
@@ -72,8 +73,8 @@ class Rig:
         self.outages: list[Outage] = []
         self.database = database or f"sqlite:///{self.folder / 'bridge.db'}"
         self._write(busy_timeout)
-        self.child = ChildProcess(
-            [sys.executable, "-m", "bridge_core.cli.main", "run", "-c", str(self.folder / "config.yaml")],
+        self.child: ChildProcess = ForkedProcess(
+            ["bridge_core.cli.main", "run", "-c", str(self.folder / "config.yaml")],
             log=self.folder / "bridge.log",
             directory=self.folder,
         )

@@ -1,7 +1,6 @@
 """A bridge with the network of `tests.crash.staged`, for tests that kill it at a step and count what there is then."""
 
 import asyncio
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,10 +13,10 @@ from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, LoginId, MessageId
 from bridge_core.demo.matrix_client import MatrixClient
-from bridge_core.demo.process import ChildProcess
 from bridge_core.store.engines import parse
 from bridge_core.store.tables import ENTRY_PENDING, journal_entry
 from registration.namespaces import Template
+from tests.crash.forked import ForkedProcess
 from tests.crash.rig import Rig
 from tests.crash.site import TOKENS, Site
 from tests.crash.staged import Tape
@@ -39,10 +38,8 @@ class Stage(Rig):
         self.tape = Tape(self.folder / "network")
         if login:
             (self.folder / "login").write_text("@alice:hs.test")
-        self.child = ChildProcess(
-            [sys.executable, "-m", "tests.crash.staged", str(self.folder / "config.yaml")],
-            log=self.folder / "bridge.log",
-        )
+        config = str(self.folder / "config.yaml")
+        self.child = ForkedProcess(["tests.crash.staged", config], log=self.folder / "bridge.log")
         self._root = MatrixClient(site.synapse.url, site.admin)
         self._said = 0
 

@@ -1,15 +1,14 @@
 """A bridge process with a network whose servers are a folder, so that the network outlives every kill of the bridge.
 
 `tape` holds what happened there, an event in each line, and `heard` what it was sent. The bridge is given what is on
-the tape behind its cursor until it has acknowledged it. `python -m tests.crash.staged CONFIG` runs until SIGTERM.
+the tape behind its cursor until it has acknowledged it.
 """
 
 import asyncio
 import base64
 import json
 import signal
-import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -247,7 +246,13 @@ def text_of(content: Content) -> str:
     return "".join(getattr(node, "text", "") for node in content.text)
 
 
-async def run(path: Path) -> None:
+def main(arguments: Sequence[str]) -> int:
+    """Run with the configuration that is the one argument; the exit code."""
+    asyncio.run(_serve(Path(arguments[0])))
+    return 0
+
+
+async def _serve(path: Path) -> None:
     """Run until SIGTERM. `login` beside the configuration names the Matrix user who has the one login, if anybody."""
     loaded = load_config(path, {})
     setup_logging(loaded.config.logging.level, loaded.config.logging.format)
@@ -265,7 +270,3 @@ async def run(path: Path) -> None:
     connector.curtain.set()
     await ended.wait()
     await bridge.stop(asyncio.get_running_loop().time() + 10)
-
-
-if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1])))
