@@ -293,6 +293,7 @@ class Bridge:
         if self._journalling:
             await _quietly(self.engine.backfill.note(), "backfill", left(4.0))
         self.engine.stop()
+        self.control.halt()
         await _quietly(self.engine.logins.stop(), "logins", left(4.0))
         if self._sweeping is not None:
             self._sweeping.cancel()  # it never ends by itself, and a stop need not wait for it

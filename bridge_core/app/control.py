@@ -90,6 +90,10 @@ class Control:
         if self._openid is not None:
             await self._openid.start()
 
+    def halt(self) -> None:
+        """Begin nothing new."""
+        self.states.stop()
+
     async def stop(self) -> None:
         """Close them."""
         if self._openid is not None:

@@ -3,6 +3,7 @@
 Source of the push: mautrix-go bridgev2, status/bridgestate.go.
 """
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
@@ -81,7 +82,9 @@ class LoginStates:
         self._tasks = tasks
         self._settle = int(settle * 1000)
         self._changes: dict[Key, _Change] = {}
-        self._watching = False
+        self._watching: asyncio.Task[None] | None = None
+        self._telling = False
+        self._stopped = False
         self._states: dict[Key, dict[str, Any]] = {}
         """To be pushed; the newest of each connection."""
         self._pushing = False
@@ -100,9 +103,14 @@ class LoginStates:
             self._changes[key] = _Change(now, now + self._settle)
         else:
             change.due = min(now + self._settle, change.since + _FLAPPING * self._settle)
-        if not self._watching:
-            self._watching = True
-            self._tasks.start(self._watch(), "login-states")
+        if self._watching is None and not self._stopped:
+            self._watching = self._tasks.spawn(self._watch(), "login-states")
+
+    def stop(self) -> None:
+        """Wait for no connection to settle any more: what is not so when the bridge is back is told then."""
+        self._stopped = True
+        if self._watching is not None and not self._telling:
+            self._watching.cancel()
 
     def unsettled(self) -> int:
         """How many connections have changed and do not count as settled yet."""
@@ -153,20 +161,23 @@ class LoginStates:
 
     async def _watch(self) -> None:
         try:
-            while self._changes:
+            while self._changes and not self._stopped:
                 now = self._clock.now_ms()
                 first = min(change.due for change in self._changes.values())
                 if first > now:
                     await self._clock.sleep(min((first - now) / 1000, 1.0))
                     continue
+                self._telling = True
                 for key in [key for key, change in self._changes.items() if change.due <= now]:
                     change = self._changes.pop(key)
                     try:
                         await self._tell(key, now - change.since > 2 * self._settle > 0)
                     except BridgeError as error:
                         log.warning("login_state_not_told", network=key[0], error=str(error))
+                self._telling = False
         finally:
-            self._watching = False
+            self._watching = None
+            self._telling = False
 
     async def _tell(self, key: Key, unsteady: bool) -> None:
         name, login_id = key

@@ -1,5 +1,6 @@
 """How connections are: told in the management room when they have settled, and pushed as they change."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -126,3 +127,19 @@ async def test_states_are_pushed(tmp_path: Path, script: Script, receiver: Recei
         assert (first["state_event"], first["network"], first["source"]) == ("CONNECTED", "net", "bridge")
         assert (last["user_id"], last["remote_id"], last["remote_name"]) == (bridge.alice.id, "amy", "Amy")
         assert (last["error"], last["message"]) == ("dev-matrix-bridge-logged-out", "elsewhere")
+
+
+async def test_a_stop_waits_for_no_connection_to_settle(tmp_path: Path, script: Script) -> None:
+    """The bridge stops although a connection has just changed; nothing is said of it."""
+    async with _bridge(tmp_path, script, notice_after="1h") as bridge:
+        room = await _management(bridge, bridge.homeserver.user("admin"))
+        script.status(LoginStatus.DISCONNECTED)
+        states = bridge.running.control.states
+        task = states._watching
+        assert states.unsettled() and task is not None
+        states.stop()
+        await asyncio.wait([task])
+        assert task.cancelled()
+        script.status(LoginStatus.CONNECTED)
+        assert states._watching is None
+        assert _said(bridge, room) == []
