@@ -1,4 +1,4 @@
-"""Bridge processes forked from one that has imported everything: their start costs a tenth, and crash tests have many."""
+"""Bridge processes forked from one that has imported everything: a start costs a tenth, and crash tests have many."""
 
 import importlib
 import multiprocessing
