@@ -122,7 +122,7 @@ class Engine:
         self.avatars = Avatars(matrix, MediaCarrier(matrix, blobs, small, faults))
         put_off = metrics.counter("profiles_put_off", "Ghosts whose profile was not looked after, since many waited.")
         self.ghosts.attach(GhostLooks(matrix, self.avatars, self.ghosts, networks.person, clock, tasks, put_off))
-        self.members = Members(matrix, names)
+        self.members = Members(matrix, names, clock)
         self.networks = networks
         self.rooms = RoomMaker(
             names,
@@ -380,21 +380,24 @@ class Engine:
         return network.meta, info, login.user if login is not None else None
 
     def _seen_own(self, event: Mapping[str, Any]) -> None:
-        """A ghost came, went, or has a new name. Does not block: the hot path."""
+        """A ghost came, went, or has a new name, or made somebody go. Does not block: the hot path."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
-            self._relay_names.changed(RoomId(event["room_id"]), event["state_key"], event["content"])
+            self._member(event)
 
     def _seen(self, event: Mapping[str, Any]) -> None:
         """Membership and redactions count at once, however long the lane of their room has to wait."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
-            user = UserId(event["state_key"])
-            if not self.names.is_ours(user):
-                self.members.changed(RoomId(event["room_id"]), user, event["content"], timestamp_of(event))
-            self._relay_names.changed(RoomId(event["room_id"]), user, event["content"])
+            self._member(event)
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self.links.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
             for told in self.on_redaction:
                 told(RoomId(event["room_id"]))
+
+    def _member(self, event: Mapping[str, Any]) -> None:
+        room, user = RoomId(event["room_id"]), UserId(event["state_key"])
+        if not self.names.is_ours(user):
+            self.members.changed(room, user, event["content"], timestamp_of(event))
+        self._relay_names.changed(room, user, event["content"])
 
     async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:
         """What the network knows of a chat. It is only for show: what cannot be learned keeps no room from being."""

@@ -77,6 +77,7 @@ class Memberships:
         self.powers = Powers(names, networks, portals, ghosts, matrix, kv, clock, faults, changed)
         self.powers.add_to(conversion, translation)
         self._networks = networks
+        self._members = members
         self._clock = clock
         portals.watch(self._changed)
         self._tasks = tasks
@@ -88,6 +89,8 @@ class Memberships:
         self._running.append(self._tasks.spawn(self.powers.run(), "powers"))
 
     def _changed(self, before: PortalRow, now: PortalRow | None) -> None:
+        for room in set(before.rooms) - set(now.rooms if now is not None else ()):
+            self._members.forget(room)  # the bot may leave it, and see nobody come and go from then on
         if now is not None and set(now.rooms) - set(before.rooms):
             with contextlib.suppress(RuntimeError):  # the bridge stops: the network's next list does it
                 self._tasks.start(self.fill(now), "new-room")

@@ -181,7 +181,10 @@ class MatrixSide(Protocol):
         """All joined members, as the bot or another user of ours sees them."""
 
     async def joins(self, room: RoomId) -> dict[UserId, int]:
-        """When each joined member's present membership began or last changed, in milliseconds since 1970."""
+        """When each joined member's present membership began or last changed, in milliseconds since 1970; 0: unknown.
+
+        The time is what the server of each member says.
+        """
 
     async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
         """An event as `viewer` sees it (a user of ours, or the bot); None when there is none or it may not be seen."""

@@ -17,7 +17,6 @@ from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import UserRow, Users
-from bridge_core.engine.translation import timestamp_of
 
 log = structlog.get_logger(__name__)
 
@@ -105,12 +104,13 @@ class RoomEvents:
         room, target, content = RoomId(event["room_id"]), UserId(event["state_key"]), event["content"]
         membership = content.get("membership")
         if not self._names.is_ours(target):
-            self._members.changed(room, target, content, timestamp_of(event))
-            return
+            return  # who is there was known when the event was stored: in the lane it may long be otherwise
         if membership == "invite":
             await self._invited(room, UserId(event["sender"]), target, EventId(event["event_id"]))
         elif membership in ("leave", "ban"):
             # Somebody else's doing: our own events do not come here.
+            if target == self._matrix.bot:
+                self._members.forget(room)
             await self._ghosts.left(room, target)
 
     async def _invited(self, room: RoomId, inviter: UserId, target: UserId, event: EventId) -> None:

@@ -93,15 +93,13 @@ class Membership:
         }
 
     async def joins(self, room: RoomId) -> dict[UserId, int]:
-        """When each joined member's present membership began or last changed; members without a time are left out."""
+        """When each joined member's present membership began or last changed; 0 for one without a time."""
         answer = await self._hs.get("rooms", room, "members", query={"membership": "join"})
         chunk = answer.get("chunk")
         return {
-            UserId(event["state_key"]): event["origin_server_ts"]
+            UserId(event["state_key"]): at if isinstance(at := event.get("origin_server_ts"), int) else 0
             for event in (chunk if isinstance(chunk, list) else ())
-            if isinstance(event, dict)
-            and isinstance(event.get("state_key"), str)
-            and isinstance(event.get("origin_server_ts"), int)
+            if isinstance(event, dict) and isinstance(event.get("state_key"), str)
         }
 
     async def _join(self, room: RoomId, user: UserId) -> None:

@@ -193,7 +193,10 @@ class AppserviceSide:
         return await self._membership.members(room, viewer)
 
     async def joins(self, room: RoomId) -> dict[UserId, int]:
-        """When each joined member's present membership began or last changed, in milliseconds since 1970."""
+        """When each joined member's present membership began or last changed, in milliseconds since 1970; 0: unknown.
+
+        The time is what the server of each member says.
+        """
         return await self._membership.joins(room)
 
     async def event(self, room: RoomId, event: EventId, viewer: UserId) -> dict[str, Any] | None:
