@@ -10,6 +10,7 @@ from bridge_core.engine.acts import Acts
 from bridge_core.engine.alias_portals import AliasPortals
 from bridge_core.engine.avatars import Avatars
 from bridge_core.engine.commands import Commands
+from bridge_core.engine.commands.relay import RelayCommands
 from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.departures import Departures
@@ -125,6 +126,7 @@ class RoomFeatures:
 
     def add_commands(self, commands: Commands, private: PrivateChats) -> None:
         """What users can tell the bridge to do."""
+        RelayCommands(commands, self._networks, self._portals, self._matrix)
         RoomCommands(
             commands,
             self._networks,

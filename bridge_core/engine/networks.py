@@ -23,6 +23,8 @@ log = structlog.get_logger(__name__)
 
 PREFERRED: Final = "preferred"
 """Key of a user's options: their preferred login by network."""
+RELAY: Final = "relay"
+"""Option of a portal: whether the relay speaks there, where it is not as the network's configuration says."""
 _CLOSING: Final = 10.0
 """Seconds that a client gets to close."""
 _ENDED: Final = frozenset({LoginStatus.BAD_CREDENTIALS, LoginStatus.LOGGED_OUT, LoginStatus.BANNED})
@@ -186,13 +188,17 @@ class Network:
             await puppet.prepare(portal.chat)
             if portal.receiver is not None:
                 raise NotConnectedError("your connection is not ready yet")
-        if not self.options.relay or self.main is None:
+        if self.main is None or not self.relays(portal):
             if ended:
                 raise RejectedError(ended)
             if found is not None:
                 raise NotConnectedError("your connection is not ready yet")
             raise RejectedError("you need a login on this network, and there is no relay")
         return Speaker(self.main, True)
+
+    def relays(self, portal: PortalRow) -> bool:
+        """Whether the relay speaks in a chat for those who have no login of their own."""
+        return bool(portal.options.get(RELAY, self.options.relay))
 
     def _ended(self, one: LoggedIn) -> str:
         """Why a login does not work until its user does something about it, in words for them; empty when it may."""

@@ -245,7 +245,7 @@ class MatrixSignals:
         if not self._may(portal, network, room, user):
             return None
         client = self._own(network, user)
-        if client is None and portal.receiver is None and network.options.relay:
+        if client is None and portal.receiver is None and network.relays(portal):
             client = network.main if network.main is not None and self._can(network.main) else None
         if client is None or client.capabilities(portal.chat).level("typing") < Level.PARTIAL:
             return None

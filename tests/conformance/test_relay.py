@@ -73,3 +73,19 @@ async def test_names_of_the_relay(at: Bridged) -> None:
     await at.human.send(room, "I was first")
     await at.bridge.until(lambda: "I was first" in at.script.texts())
     assert at.script.sent[at.script.texts().index("I was first")][1].sender.name == f"Sam ({at.human.id})"
+
+
+async def test_the_relay_is_turned_off_in_a_room(at: Bridged) -> None:
+    """An admin turns the relay off in one room: who has no login hears so there, and is relayed elsewhere."""
+    room, other = await at.enter("net"), await at.enter("net")
+    await at.human.send(room, "!bridge relay off")
+    await at.told(room, "only people with a login of their own are heard")
+    await at.human.send(room, "to nobody")
+    await at.told(room, "you need a login on this network, and there is no relay")
+    await at.human.send(other, "relayed elsewhere")
+    await at.bridge.until(lambda: "relayed elsewhere" in at.script.texts())
+    await at.human.send(room, "!bridge relay on")
+    await at.told(room, "the relay speaks for people without a login of their own")
+    await at.human.send(room, "relayed again")
+    await at.bridge.until(lambda: "relayed again" in at.script.texts())
+    assert "to nobody" not in at.script.texts()
