@@ -134,13 +134,13 @@ async def test_commands_are_answered_by_level(town: Town) -> None:
     """Each command answers in words; what somebody may not do is neither listed for them nor done."""
     desk = await office(town, town.bob)
     for text, answer in (
-        ("help", "chat NETWORK PERSON - open a private chat"),
+        ("help", "chat NETWORK PERSON... - open a private chat"),
         ("status", "insps (insps): connected"),
         ("status", "ng (ng): connected"),
         ("list ng", f"{town.free['ng'][0]}: "),
         ("portal ng #secret", "You may not use portal: it needs the level admin."),
         ("bridge ng", "Write it as: bridge NETWORK CHAT"),
-        ("dance", "I do not know 'dance'"),
+        ("dance", "I do not know that command"),
         ("chat nowhere someone", "That did not work: there is no network nowhere"),
         ("chat ng not,a,nick", "That did not work"),
         ("!bridge unbridge", "This room is not bridged."),
