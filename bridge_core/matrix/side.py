@@ -16,6 +16,7 @@ from bridge_core.matrix.requests import Requests
 from bridge_core.matrix.rooms import Rooms
 from bridge_core.matrix.sending import Sender
 from bridge_core.matrix.startup import HomeserverInfo, Startup
+from bridge_core.matrix.turns import Turns
 
 __all__ = ["AppserviceSide"]
 
@@ -51,6 +52,7 @@ class AppserviceSide:
         self._rooms = Rooms(self._homeserver, self._membership)
         self._sender = Sender(self._homeserver, self._accounts, clock)
         self._media = Media(self._homeserver, media_keys)
+        self._turns = Turns()
         self._startup = Startup(self._homeserver, self._accounts, self._rooms)
 
     async def start(self) -> None:
@@ -104,7 +106,8 @@ class AppserviceSide:
 
     async def set_profile(self, user: UserId, name: str | None, avatar: str | None) -> None:
         """Set what is not None."""
-        await self._accounts.set_profile(user, name, avatar)
+        async with self._turns.changing(user):
+            await self._accounts.set_profile(user, name, avatar)
 
     async def profile(self, user: UserId) -> MemberProfile:
         """The global profile."""
@@ -112,7 +115,8 @@ class AppserviceSide:
 
     async def join(self, room: RoomId, user: UserId) -> None:
         """Join one of our users, inviting it first as the bot where needed. Idempotent."""
-        await self._membership.join(room, user)
+        async with self._turns.joining(user):
+            await self._membership.join(room, user)
 
     async def leave(self, room: RoomId, user: UserId, reason: str | None = None) -> None:
         """Leave. Idempotent."""
