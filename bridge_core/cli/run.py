@@ -13,6 +13,7 @@ import structlog
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.app.bridge import Bridge
+from bridge_core.cli import garbage
 from bridge_core.config import load_config
 from bridge_core.observe.log import setup_logging
 
@@ -24,6 +25,7 @@ def add_parser(subparser: argparse.ArgumentParser) -> None:
 
 def run(options: argparse.Namespace) -> int:
     """Run until SIGTERM or SIGINT; 0 after a stop in good order, 1 when it could not start."""
+    garbage.seldom()
     loaded = load_config(options.config)
     setup_logging(loaded.config.logging.level, loaded.config.logging.format)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -49,6 +51,7 @@ async def _serve(bridge: Bridge, stop_deadline: float) -> int:
     except (BridgeError, OSError) as error:
         log.error("start_failed", error=str(error))
         return 1
+    garbage.set_aside()
     await stopping.wait()
     log.info("bridge_stopping", within_seconds=stop_deadline)
     await bridge.stop(loop.time() + stop_deadline)
