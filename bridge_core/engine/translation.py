@@ -272,8 +272,10 @@ class Translation:
 
 def redacted_by(event: Mapping[str, Any]) -> EventId | None:
     """What a redaction takes back; None for every other event. Since room version 11 it stands in the content."""
+    if event["type"] != "m.room.redaction":  # nearly every event
+        return None
     redacts = event["content"].get("redacts", event.get("redacts"))
-    return EventId(redacts) if event["type"] == "m.room.redaction" and isinstance(redacts, str) else None
+    return EventId(redacts) if isinstance(redacts, str) else None
 
 
 def timestamp_of(event: Mapping[str, Any]) -> int:

@@ -137,7 +137,7 @@ class Voice(ABC):
         """What lines of text can carry, and more where the server knows message tags."""
         session = self._current()
         tags = session is not None and session.tags
-        redacts = session is not None and any(name in session.caps.enabled for name in _REDACTION_CAPS)
+        redacts = session is not None and not session.caps.enabled.isdisjoint(_REDACTION_CAPS)
         can = self._can.get((tags, redacts))
         if can is None:  # asked for each message: made once
             can = self._can[tags, redacts] = self._capabilities(tags=tags, redacts=redacts)
