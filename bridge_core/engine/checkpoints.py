@@ -12,6 +12,7 @@ import structlog
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
 from bridge_core.api.host import Clock
+from bridge_core.api.ids import EventId, RoomId
 from bridge_core.engine.ports import Outcome
 from bridge_core.observe.metrics import Counter
 from bridge_core.observe.tasks import TaskOwner
@@ -55,14 +56,25 @@ class CheckpointPush:
         """As `status.Checkpoints.waiting`."""
         self._add(event, network, "WILL_RETRY", reason, tries)
 
+    def taken(self, event: Mapping[str, Any], network: str) -> None:
+        """As `status.Checkpoints.taken`."""
+        self._add(event, network, "SUCCESS", "", 1, step="BRIDGE")
+
+    def arrived(self, room: RoomId, event: EventId, network: str) -> None:
+        """As `status.Checkpoints.arrived`. What kind of event it was is not remembered: messages mostly."""
+        about = {"event_id": event, "room_id": room, "type": "m.room.message", "content": {}}
+        self._add(about, network, "DELIVERED", "", 1)
+
     def __len__(self) -> int:
         return len(self._queue)
 
-    def _add(self, event: Mapping[str, Any], network: str, status: str, info: str, tries: int) -> None:
+    def _add(
+        self, event: Mapping[str, Any], network: str, status: str, info: str, tries: int, *, step: str = "REMOTE"
+    ) -> None:
         checkpoint = {
             "event_id": event["event_id"],
             "room_id": event["room_id"],
-            "step": "REMOTE",
+            "step": step,
             "timestamp": self._clock.now_ms(),
             "status": status,
             "event_type": event["type"],

@@ -195,6 +195,9 @@ class MatrixSide(Protocol):
     async def read(self, room: RoomId, user: UserId, event: EventId) -> None:
         """Move the user's read receipt."""
 
+    async def read_all(self, room: RoomId, user: UserId, event: EventId) -> None:
+        """Move the read marker of somebody whom the bridge acts as, and their read receipt with it; never backwards."""
+
     async def set_presence(self, user: UserId, presence: str, status: str | None) -> None:
         """Say whether one of our users is there: `online`, `unavailable` or `offline`, with their own words."""
 

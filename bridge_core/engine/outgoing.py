@@ -114,6 +114,7 @@ class Outgoing:
                 plan.append(Planned(entry, ignored=reason or "not bridged"))
                 continue
             plan.append(Planned(entry, [self._delivery(entry, portal) for portal in portals]))
+            self._status.taken(entry.event, entry.network)
         if again:
             await self._journal.attempt(again)
         return plan
@@ -189,7 +190,9 @@ class Outgoing:
                 await self._unknown(entry, delivery, str(error))
             except UnsupportedError as error:
                 await self._undo(entry, delivery)
-                await self._status.once(RoomId(entry.lane), _event_id(entry), delivery.network, str(error))
+                await self._status.once(
+                    RoomId(entry.lane), _event_id(entry), delivery.network, str(error), change=_is_change(entry)
+                )
                 self._settle(entry, delivery, Outcome.REJECTED, str(error))
             except RejectedError as error:
                 await self._rejected(entry, delivery, str(error))
@@ -329,7 +332,9 @@ class Outgoing:
             return
         delivery.request = None  # in doubt, whatever else happens to the lane: it must not look as if never tried
         log.warning("delivery_unknown", network=delivery.network, entry=entry.id, reason=reason)
-        await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason, certain=False)
+        await self._status.failed(
+            RoomId(entry.lane), _event_id(entry), delivery.network, reason, certain=False, change=_is_change(entry)
+        )
         self._settle(entry, delivery, Outcome.REJECTED, f"unknown outcome: {reason}")
 
     async def _try_again(self, entry: Entry, delivery: Delivery, error: BridgeError) -> None:
@@ -347,7 +352,9 @@ class Outgoing:
     async def _rejected(self, entry: Entry, delivery: Delivery, reason: str) -> None:
         await self._undo(entry, delivery)
         log.info("delivery_rejected", network=delivery.network, entry=entry.id, reason=reason)
-        await self._status.failed(RoomId(entry.lane), _event_id(entry), delivery.network, reason)
+        await self._status.failed(
+            RoomId(entry.lane), _event_id(entry), delivery.network, reason, change=_is_change(entry)
+        )
         self._settle(entry, delivery, Outcome.REJECTED, reason)
 
     async def _undo(self, entry: Entry, delivery: Delivery) -> None:
@@ -413,11 +420,18 @@ class Outgoing:
     async def abandon(self, entry: Entry, reason: str) -> None:
         """Keep what is left of the entry as dead letters, and tell the sender."""
         if isinstance(entry.event, Mapping) and entry.deliveries:
-            await self._status.abandoned(RoomId(entry.lane), _event_id(entry), entry.network, reason)
+            await self._status.abandoned(
+                RoomId(entry.lane), _event_id(entry), entry.network, reason, change=_is_change(entry)
+            )
         if not entry.deliveries:
             self._journal.settle(Settlement(entry.id, entry.network, entry.direction, Outcome.DEAD, reason=reason))
         for delivery in list(entry.deliveries):
             self._settle(entry, delivery, Outcome.DEAD, reason)
+
+
+def _is_change(entry: Entry) -> bool:
+    """Whether it is no message but something that its sender wants changed: a kick, a topic, a power."""
+    return "state_key" in entry.event
 
 
 def _event_id(entry: Entry) -> EventId:

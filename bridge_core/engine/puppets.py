@@ -126,15 +126,19 @@ class DoublePuppets:
         """
         network = self._networks.get(portal.network)
         login = network.login_of(sender.login) if network is not None and sender.login is not None else None
-        if login is None or self._permissions.of(login.user) < Permission.USER:
+        if login is None or not await self.can(login.user):
             return None
         user = login.user
-        if user not in self._working and not await self._by_server(user):
-            return None
         for room in portal.rooms:
             if user not in await self._members.of(room) and not await self._enter(portal, room, user, login.id):
                 return None
         return user
+
+    async def can(self, user: UserId) -> bool:
+        """Whether the bridge may act as a user and can, asked of their homeserver where it is not known yet."""
+        if self._permissions.of(user) < Permission.USER:
+            return False
+        return user in self._working or await self._by_server(user)
 
     async def _by_server(self, user: UserId) -> bool:
         """Whether the token configured for the user's server can act as them, and they have not forbidden it."""

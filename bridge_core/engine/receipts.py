@@ -2,14 +2,16 @@
 
 from typing import Final
 
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import Fate, RemoteReceipt, RemoteSender, RemoteStatus
-from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, UserId
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RemoteUserId, UserId
 from bridge_core.engine import requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
-from bridge_core.engine.matrix_ports import MatrixSide, SendRequest
+from bridge_core.engine.matrix_ports import MatrixSide, PuppetGoneError, SendRequest
+from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.puppets import DoublePuppets
@@ -19,6 +21,8 @@ from bridge_core.engine.store_ports import GhostRow, MessageRow, Messages, Porta
 
 ACT: Final = "receipt"
 """The act of moving one of our users' read receipt to the event that is the request's `type`."""
+OWN: Final = "read_as_user"
+"""The act of moving a Matrix user's own read receipt and read marker to the event that is the request's `type`."""
 
 
 class Receipts:
@@ -26,6 +30,7 @@ class Receipts:
 
     def __init__(
         self,
+        names: Names,
         portals: PortalIndex,
         ghosts: GhostPool,
         messages: Messages,
@@ -34,6 +39,7 @@ class Receipts:
         status: Status,
         puppets: DoublePuppets,
     ) -> None:
+        self._names = names
         self._portals = portals
         self._ghosts = ghosts
         self._messages = messages
@@ -47,9 +53,19 @@ class Receipts:
         conversion.add(RemoteReceipt, self._receipt, refers=True)
         conversion.add(RemoteStatus, self._fate, refers=True)
         acts.add(ACT, self._read)
+        acts.add(OWN, self._read_as_user)
 
     async def _read(self, request: SendRequest) -> None:
         await self._matrix.read(request.room, request.sender, EventId(request.type))
+
+    async def _read_as_user(self, request: SendRequest) -> None:
+        if not await self._puppets.can(request.sender):
+            raise RejectedError("the bridge cannot act as this user any more")
+        try:
+            await self._matrix.read_all(request.room, request.sender, EventId(request.type))
+        except PuppetGoneError as error:
+            await self._puppets.gone(request.sender, error)
+            raise
 
     async def _receipt(self, entry: Entry, event: RemoteReceipt) -> list[Prepared]:
         portal = self._portal(entry, event.chat, event.receiver)
@@ -66,13 +82,15 @@ class Receipts:
         if user is None:
             raise NothingToDo("read by the Matrix user elsewhere")
         last = {row.room: row for row in rows}
-        return [requests.act(ACT, room, user, {}, subject=last[room].event) for room in portal.rooms if room in last]
+        return [requests.act(OWN, room, user, {}, subject=last[room].event) for room in portal.rooms if room in last]
 
     async def _fate(self, entry: Entry, event: RemoteStatus) -> list[Prepared]:
         portal = self._portal(entry, event.chat, event.receiver)
         rows = await self._rows(portal, event.target)
         person = RemoteSender(event.recipient) if event.recipient is not None else None
         if event.fate is Fate.READ and person is not None:
+            self._gate.incoming(portal, person)
+            await self._arrived(portal, rows, person)
             return await self._seen(portal, rows, person)
         if event.fate in {Fate.READ, Fate.DELIVERED}:
             return await self._delivered(portal, rows, person)
@@ -95,7 +113,24 @@ class Receipts:
     async def _delivered(
         self, portal: PortalRow, rows: list[MessageRow], person: RemoteSender | None
     ) -> list[Prepared]:
+        if person is not None:
+            self._gate.incoming(portal, person)
+        await self._arrived(portal, rows, person)
         raise NothingToDo("it has arrived")
+
+    async def _arrived(self, portal: PortalRow, rows: list[MessageRow], person: RemoteSender | None) -> None:
+        """Whoever said it on Matrix is shown at whom it has arrived."""
+        for row in {row.room: row for row in rows if row.sender.startswith("@")}.values():
+            if self._gate.room(row.room):
+                continue
+            users: list[UserId] = []
+            if person is not None:
+                users = [self._names.ghost(NetworkId(portal.network), person.id)]
+            elif portal.receiver is not None:  # nobody is named: it is the other half of the private chat
+                own = self._names.ghost(NetworkId(portal.network), RemoteUserId(portal.receiver))
+                known = await self._ghosts.known(row.room)
+                users = [user for user in known if self._names.is_ghost_of(user, portal.network) and user != own]
+            await self._status.arrived(row.room, row.event, portal.network, users)
 
     async def _seen(self, portal: PortalRow, rows: list[MessageRow], person: RemoteSender) -> list[Prepared]:
         self._gate.incoming(portal, person)

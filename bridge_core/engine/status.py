@@ -16,7 +16,7 @@ import structlog
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import EventId, RoomId
+from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.botwords import NOTED, forgetting
 from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.payload import BotCorrection, BotEvent, BotNotice, BotWords, encode
@@ -32,7 +32,16 @@ STATUS_EVENT: Final = "com.beeper.message_send_status"
 """As other bridges send it: clients show it beside the message. Source: mautrix-go, event/beeper.go."""
 DONE_KEY: Final = "\u2705"
 """The reaction that tells of success."""
+_VERDICTS: Final[Mapping[tuple[bool, bool], str]] = {
+    (False, True): "Your message was not delivered to {}",
+    (False, False): "Your message may not have been delivered to {}",
+    (True, True): "Your change was not made on {}",
+    (True, False): "Your change may not have been made on {}",
+}
+"""What is said of a message or (True) a change that failed, or (False) perhaps failed."""
 _REMEMBERED: Final = 5_000
+_RECIPIENTS: Final = 100
+"""At how many people a message is told to have arrived: in larger groups it is of no use."""
 _QUEUED: Final = 10_000
 _BATCH: Final = 64
 _SHOWN: Final = frozenset({"m.room.message", "m.sticker", "m.poll.start", "org.matrix.msc3381.poll.start"})
@@ -80,6 +89,12 @@ class Checkpoints(Protocol):
     def waiting(self, event: Mapping[str, Any], network: str, reason: str, tries: int) -> None:
         """A delivery will be tried again."""
 
+    def taken(self, event: Mapping[str, Any], network: str) -> None:
+        """The bridge has an event and knows that it is for a network."""
+
+    def arrived(self, room: RoomId, event: EventId, network: str) -> None:
+        """What was delivered to a network has arrived at somebody there."""
+
 
 class Status:
     """The only writer of what the bot says to users. `load` before the lanes start."""
@@ -104,6 +119,7 @@ class Status:
         self._dead: set[str] = set()
         """What was told to have failed and may be replayed: a late success corrects it."""
         self._trying: OrderedDict[str, None] = OrderedDict()
+        self._arrived: OrderedDict[str, tuple[UserId, ...]] = OrderedDict()
         self._later: deque[tuple[str, BotWords]] = deque(maxlen=_QUEUED)
         self._storing = False
 
@@ -133,15 +149,19 @@ class Status:
         *,
         certain: bool = True,
         why: Reason | None = None,
+        change: bool = False,
     ) -> None:
-        """Tell the sender of an event that it was not, or perhaps not, delivered, and why."""
-        kind = why or (Reason.REFUSED if certain else Reason.NETWORK)
-        await self._fail(room, event, network, reason, certain, kind, "")
+        """Tell the sender of an event that it was not, or perhaps not, delivered, and why.
 
-    async def abandoned(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
-        """As `failed`, of a message that an admin may still have delivered: then this is corrected."""
+        With `change` it is no message but something they wanted changed: a kick, a topic, a power.
+        """
+        kind = why or (Reason.REFUSED if certain else Reason.NETWORK)
+        await self._fail(room, event, network, reason, certain, kind, "", change)
+
+    async def abandoned(self, room: RoomId, event: EventId, network: str, reason: str, *, change: bool = False) -> None:
+        """As `failed`, of something that an admin may still have delivered: then this is corrected."""
         key = f"{event} {network}"
-        await self._fail(room, event, network, reason, True, Reason.NETWORK, key)
+        await self._fail(room, event, network, reason, True, Reason.NETWORK, key, change)
         self._dead.add(key)
 
     async def less(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
@@ -149,11 +169,11 @@ class Status:
         text = f"\u26a0 {network} does not show all of this message: {reason}"
         await self.say(room, text, about=event, key=f"less\x1f{room}\x1f{network}\x1f{reason}")
 
-    async def once(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
+    async def once(self, room: RoomId, event: EventId, network: str, reason: str, *, change: bool = False) -> None:
         """Tell that something is not supported: by notice once per room and reason in this process's lifetime."""
         key = (room, network, reason)
         if self._settings.failure is not OnFailure.EVENT and key not in self._said:
-            await self.failed(room, event, network, reason, why=Reason.UNSUPPORTED)
+            await self.failed(room, event, network, reason, why=Reason.UNSUPPORTED, change=change)
             self._said[key] = None
             if len(self._said) > _REMEMBERED:
                 self._said.popitem(last=False)
@@ -178,7 +198,7 @@ class Status:
         if late:
             self._dead.discard(key)
             if self._settings.failure is not OnFailure.EVENT:
-                self._correct(room, event_id, network, key)
+                self._correct(room, event_id, network, key, change="state_key" in event)
         if success is OnSuccess.EVENT or trying or (late and events):
             forget = forgetting(key) if late and self._settings.failure is OnFailure.EVENT else ""
             words: BotWords = self._event(room, event_id, network, "SUCCESS", None, "", forget)
@@ -188,6 +208,32 @@ class Status:
             words = BotEvent(room, "m.reaction", orjson.dumps(relation).decode())
             # Once for all networks: a homeserver refuses the same reaction a second time.
             self._soon(f"done\x1f{event_id}", words)
+
+    def taken(self, event: Mapping[str, Any], network: str) -> None:
+        """An event is about to go to a network. Does not block: the hot path."""
+        for one in self._checkpoints:
+            one.taken(event, network)
+
+    async def arrived(self, room: RoomId, event: EventId, network: str, users: Sequence[UserId]) -> None:
+        """A delivered event has arrived at these users of ours: told where success is told by events.
+
+        Each status event names all who are known, since clients read the newest only; after a restart these are only
+        who was heard of since. Returns when it is stored.
+        """
+        for one in self._checkpoints:
+            one.arrived(room, event, network)
+        if self._settings.success is not OnSuccess.EVENT or not users:
+            return
+        key = f"{event} {network}"
+        known = self._arrived.get(key, ())
+        reached = tuple(dict.fromkeys((*known, *users)))[:_RECIPIENTS]
+        if reached == known:
+            return
+        words = self._event(room, event, network, "SUCCESS", None, "", "", reached)
+        await self._store([(f"status\x1f{key}\x1farrived\x1f{users[-1]}", words)])
+        self._arrived[key] = reached
+        if len(self._arrived) > _REMEMBERED:
+            self._arrived.popitem(last=False)
 
     def waiting(self, event: Mapping[str, Any], network: str, reason: str, tries: int) -> None:
         """A delivery is tried again later: told once, to clients that show such things."""
@@ -206,13 +252,20 @@ class Status:
         self._soon(f"status\x1f{key}\x1fpending", words)
 
     async def _fail(
-        self, room: RoomId, event: EventId, network: str, reason: str, certain: bool, why: Reason, key: str
+        self,
+        room: RoomId,
+        event: EventId,
+        network: str,
+        reason: str,
+        certain: bool,
+        why: Reason,
+        key: str,
+        change: bool,
     ) -> None:
         identity = f"{event}\x1f{network}\x1f{reason}"
         said: list[tuple[str, BotWords]] = []
         if self._settings.failure is not OnFailure.EVENT:
-            verdict = "was not delivered" if certain else "may not have been delivered"
-            text = _unicode(f"\u26a0 Your message {verdict} to {network}: {reason}")
+            text = _unicode(f"\u26a0 {_VERDICTS[change, certain].format(network)}: {reason}")
             said.append((f"notice\x1ffailed\x1f{identity}", BotNotice(room, text, event, key)))
         if self._settings.failure is not OnFailure.NOTICE:
             status = "FAIL_PERMANENT" if certain and why is not Reason.NETWORK else "FAIL_RETRIABLE"
@@ -222,12 +275,21 @@ class Status:
         self._trying.pop(f"{event} {network}", None)
         await self._store(said)
 
-    def _correct(self, room: RoomId, event: EventId, network: str, key: str) -> None:
-        text = f"\u2713 Your message was delivered to {network} after all"
+    def _correct(self, room: RoomId, event: EventId, network: str, key: str, *, change: bool) -> None:
+        what = "change was made on" if change else "message was delivered to"
+        text = f"\u2713 Your {what} {network} after all"
         self._soon(f"notice\x1flate\x1f{key}", BotCorrection(room, text, event, key))
 
     def _event(
-        self, room: RoomId, event: EventId, network: str, status: str, why: Reason | None, message: str, key: str
+        self,
+        room: RoomId,
+        event: EventId,
+        network: str,
+        status: str,
+        why: Reason | None,
+        message: str,
+        key: str,
+        reached: Sequence[UserId] = (),
     ) -> BotEvent:
         content: dict[str, Any] = {
             "m.relates_to": {"rel_type": "m.reference", "event_id": event},
@@ -238,6 +300,8 @@ class Status:
             content["reason"] = why.value
         if message:
             content["message"] = message[:1000]
+        if reached:
+            content["delivered_to_users"] = list(reached)
         return BotEvent(room, STATUS_EVENT, orjson.dumps(_unicode_in(content)).decode(), key)
 
     def _soon(self, identity: str, words: BotWords) -> None:

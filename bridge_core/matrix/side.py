@@ -216,6 +216,11 @@ class AppserviceSide:
         """Move the user's read receipt."""
         await self._homeserver.post("rooms", room, "receipt", "m.read", event, user=user)
 
+    async def read_all(self, room: RoomId, user: UserId, event: EventId) -> None:
+        """Move the read marker of somebody whom the bridge acts as, and their read receipt with it; never backwards."""
+        content = {"m.fully_read": event, "m.read": event}
+        await self._homeserver.post("rooms", room, "read_markers", user=user, content=content)
+
     async def set_presence(self, user: UserId, presence: str, status: str | None) -> None:
         """Say whether one of our users is there: `online`, `unavailable` or `offline`, with their own words."""
         content = {"presence": presence, **({"status_msg": status} if status else {})}

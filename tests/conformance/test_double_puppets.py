@@ -155,6 +155,26 @@ async def test_what_was_read_elsewhere_is_read(at: Bridged) -> None:
     async with asyncio.timeout(20):
         while (await at.homeserver.readers(at.human, room)).get(at.human.id) != said["event_id"]:
             await asyncio.sleep(0.05)
+    marker = await at.human.call("GET", f"user/{at.human.id}/rooms/{room}/account_data/m.fully_read")
+    assert marker["event_id"] == said["event_id"]
+
+
+async def test_a_late_receipt_moves_nothing_back(at: Bridged) -> None:
+    """A receipt of the network for something older leaves what the user has read on Matrix since as it is."""
+    chat = at.chat()
+    room = await at.enter("net", chat)
+    elsewhere = _Elsewhere(at, chat)
+    dora = RemoteSender(RemoteUserId("dora"), "Dora")
+    for number in ("m1", "m2"):
+        await elsewhere.does(RemoteMessage(elsewhere.chat, dora, Content((Plain(number),)), MessageId(number)))
+    newest = (await _seen(at.human, room, "m2"))["event_id"]
+    await at.human.read(room, newest, "m.fully_read")
+    await at.human.read(room, newest)
+    await elsewhere.does(RemoteReceipt(elsewhere.chat, elsewhere.me, MessageId("m1")))
+    await at.bridge.settled()
+    marker = await at.human.call("GET", f"user/{at.human.id}/rooms/{room}/account_data/m.fully_read")
+    assert marker["event_id"] == newest
+    assert (await at.homeserver.readers(at.human, room))[at.human.id] == newest
 
 
 async def test_a_private_chat_is_joined(at: Bridged) -> None:

@@ -313,6 +313,7 @@ async def test_what_the_network_refuses_is_put_back(at: Setting, action: str, be
     script.answer = refuse
     await _moderated(at, room, action, user)
     told = await at.human.sees(room, lambda e: e["sender"] == BOT and "you are no operator" in str(e["content"]))
+    assert told["content"]["body"] == "\u26a0 Your change was not made on strict: you are no operator"
     changed = await at.human.sees(room, lambda e: e.get("state_key") == user and e["sender"] == at.human.id)
     assert told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == changed["event_id"]
     script.answer = lambda message, attempt: Sent()

@@ -25,6 +25,7 @@ class FakeRoom:
         self.by_id: dict[str, Event] = {}
         self.typing: set[str] = set()
         self.receipts: dict[str, str] = {}
+        self.markers: dict[str, str] = {}
 
     def content(self, event_type: str, key: str = "") -> dict[str, Any] | None:
         """A state event's content, None when it is not set."""

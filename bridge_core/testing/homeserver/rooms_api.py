@@ -51,6 +51,8 @@ class RoomsApi:
             ("PUT", f"{room}/state/{{type}}/{{key:.*}}", self.put_state),
             ("PUT", f"{room}/typing/{{user}}", self.typing),
             ("POST", f"{room}/receipt/{{receipt}}/{{event}}", self.receipt),
+            ("POST", f"{room}/read_markers", self.read_markers),
+            ("GET", f"{v3}/user/{{user}}/rooms/{{room}}/account_data/m.fully_read", self.fully_read),
         ):
             router.add_route(method, path, wrap(handler))
 
@@ -191,9 +193,31 @@ class RoomsApi:
         thread = (await json_of(request)).get("thread_id")
         if kind not in {"m.read", "m.read.private", "m.fully_read"}:
             raise MatrixError(400, "M_INVALID_PARAM", "Receipt type must be m.read, m.read.private or m.fully_read")
-        if kind == "m.fully_read" or event not in room.by_id:
+        return self._read(caller, room, event, kind, thread)
+
+    async def read_markers(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._inside(request)
+        for kind, event in (await json_of(request)).items():
+            if kind in {"m.read", "m.read.private", "m.fully_read"}:
+                self._read(caller, room, event, kind, None)
+        return {}
+
+    async def fully_read(self, request: web.Request) -> dict[str, Any]:
+        caller, room = self._inside(request)
+        if caller.user != request.match_info["user"]:
+            raise forbidden("Cannot get account data for other users.")
+        if caller.user not in room.markers:
+            raise not_found("Room account data not found.")
+        return {"event_id": room.markers[caller.user]}
+
+    def _read(self, caller: Caller, room: FakeRoom, event: str, kind: str, thread: Any) -> dict[str, Any]:
+        if event not in room.by_id:
             return {}
         places = {known["event_id"]: place for place, known in enumerate(room.timeline)}
+        if kind == "m.fully_read":
+            if places.get(room.markers.get(caller.user, ""), -1) < places[event]:
+                room.markers[caller.user] = event
+            return {}
         last = room.receipts.get(caller.user) if kind == "m.read" and thread is None else None
         if last is not None and places[last] >= places[event]:
             return {}  # never backwards

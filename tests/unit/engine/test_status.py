@@ -9,6 +9,8 @@ import pytest
 from aiohttp import web
 
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnsupportedError
+from bridge_core.api.events import Fate, RemoteReceipt, RemoteSender, RemoteStatus
+from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.network import Sent
 from bridge_core.engine.status import DONE_KEY, STATUS_EVENT
 from bridge_core.matrix.listener import Listener
@@ -171,8 +173,9 @@ async def test_checkpoints_are_pushed(tmp_path: Path, script: Script, receiver: 
         await bridge.settled()
         script.answer = _refuse
         bridge.alice.send(room, "again")
-        await bridge.until(lambda: sum(len(body["checkpoints"]) for body in receiver.bodies) == 2)
-        first, second = [one for body in receiver.bodies for one in body["checkpoints"]]
+        await bridge.until(lambda: sum(len(body["checkpoints"]) for body in receiver.bodies) == 4)
+        taken, first, _, second = [one for body in receiver.bodies for one in body["checkpoints"]]
+        assert (taken["event_id"], taken["step"], taken["status"]) == (event, "BRIDGE", "SUCCESS")
         assert (first["event_id"], first["room_id"], first["event_type"]) == (event, room, "m.room.message")
         assert (first["step"], first["status"], first["reported_by"]) == ("REMOTE", "SUCCESS", "BRIDGE")
         assert first["message_type"] == "m.text"
@@ -192,3 +195,45 @@ async def test_a_receiver_that_refuses_delays_nothing(tmp_path: Path, script: Sc
         await bridge.until(lambda: receiver.bodies)
         assert script.texts() == ["hello", "more"]
         assert receiver.tokens == {None}
+
+
+async def test_arrivals_are_told_where_success_is(tmp_path: Path, script: Script, receiver: Receiver) -> None:
+    """Each status event names everybody at whom a message has arrived so far; one that is told again is no news."""
+    script.answer = lambda message, attempt: Sent((MessageId("m1"),))
+    async with _bridge(tmp_path, script, success="event", checkpoint_url=receiver.url) as bridge:
+        room = await bridge.portal_room("net", "lobby")
+        event = bridge.alice.send(room, "hello")
+        await _status(bridge, room, "SUCCESS")
+        assert script.inbox is not None
+        chat, message = ChatId("lobby"), MessageId("m1")
+        got = RemoteReceipt(chat, RemoteSender(RemoteUserId("anna")), message, delivered_only=True)
+        later = RemoteStatus(chat, message, Fate.DELIVERED, RemoteUserId("bert"))
+        await script.inbox.receive([got, later, got, later])
+        await bridge.until(lambda: sum(len(body["checkpoints"]) for body in receiver.bodies) == 6)
+        await bridge.settled()
+        told = [e["content"] for e in bridge.homeserver.room(room).timeline if e["type"] == STATUS_EVENT]
+        anna, bert = "@_net_anna:hs.test", "@_net_bert:hs.test"
+        assert [one.get("delivered_to_users") for one in told] == [None, [anna], [anna, bert]]
+        assert {one["m.relates_to"]["event_id"] for one in told} == {event}
+        pushed = [one for body in receiver.bodies for one in body["checkpoints"]]
+        assert [(one["step"], one["status"]) for one in pushed] == [
+            ("BRIDGE", "SUCCESS"),
+            ("REMOTE", "SUCCESS"),
+            *[("REMOTE", "DELIVERED")] * 4,
+        ]
+
+
+async def test_arrivals_are_silent_by_default(tmp_path: Path, script: Script) -> None:
+    """Where success is not told by events, arrival is not either."""
+    script.answer = lambda message, attempt: Sent((MessageId("m1"),))
+    async with _bridge(tmp_path, script) as bridge:
+        room = await bridge.portal_room("net", "lobby")
+        event = bridge.alice.send(room, "hello")
+        await bridge.until(lambda: script.texts() == ["hello"])
+        await bridge.settled()
+        assert script.inbox is not None
+        await script.inbox.receive(
+            [RemoteStatus(ChatId("lobby"), MessageId("m1"), Fate.DELIVERED, RemoteUserId("bert"))]
+        )
+        await bridge.settled()
+        assert bridge.homeserver.room(room).timeline[-1]["event_id"] == event
