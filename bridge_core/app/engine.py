@@ -22,6 +22,7 @@ from bridge_core.engine.avatars import Avatars
 from bridge_core.engine.botwords import BotSpeech
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
+from bridge_core.engine.commands.expiry import ExpiryCommands
 from bridge_core.engine.commands.general import GeneralCommands
 from bridge_core.engine.commands.logins import LoginCommands
 from bridge_core.engine.commands.puppets import PuppetCommands
@@ -65,6 +66,7 @@ from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Checkpoints, Status, StatusSettings
 from bridge_core.engine.store_ports import PortalRow, Stores
 from bridge_core.engine.threads import Threads
+from bridge_core.engine.timers import TimerChanges
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
 from bridge_core.engine.wishes import Wishes
 from bridge_core.engine.withdrawn import Withdrawn
@@ -304,7 +306,9 @@ class Engine:
         self.room_features.add_to(conversion, incoming, self.translation, self.room_events)
         self.room_features.add_commands(commands, private)
         self.room_features.descriptions.also(self.expiry.changed)
-        self.expiry.add_to(self.translation)
+        timers = TimerChanges(self.portals, matrix, journal, injection, self._describe, lambda: self.to_network, clock)
+        timers.add_to(self.translation)
+        ExpiryCommands(commands, self.portals, matrix, timers)
         self.room_events.on(TIMER_EVENT, self.expiry.set_in)
         self.intake = TransactionIntake(
             journal,
@@ -346,6 +350,7 @@ class Engine:
             self.room_events,
             stores.kv,
             commands,
+            self.puppets,
         )
         self.backfill = add_backfill(self, journal, stores, clock, tasks, metrics, settings.backfill, faults)
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())

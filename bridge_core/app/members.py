@@ -22,6 +22,7 @@ from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.power import Powers
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.reconciler import MemberReconciler
 from bridge_core.engine.remote_members import RemoteMemberships
 from bridge_core.engine.roomevents import RoomEvents
@@ -63,12 +64,15 @@ class Memberships:
         room_events: RoomEvents,
         kv: KeyValues,
         commands: Commands,
+        puppets: DoublePuppets,
     ) -> None:
-        self.remote = RemoteMemberships(names, networks, portals, ghosts, members, rooms, matrix, wishes, gate, status)
+        self.remote = RemoteMemberships(
+            names, networks, portals, ghosts, members, rooms, matrix, wishes, gate, status, puppets
+        )
         self.remote.add_to(conversion, acts)
         MemberCommands(commands, portals, self.remote, self.fill)
         self.matrix = MatrixMemberships(
-            names, networks, portals, ghosts, members, matrix, wishes, gate, permissions, status, clock
+            names, networks, portals, ghosts, members, matrix, wishes, gate, permissions, status, puppets, clock
         )
         self.matrix.add_to(translation, room_events)
         worked = metrics.counter("memberships", "Memberships of ghosts brought about beside the lanes.", ["end"])

@@ -140,7 +140,8 @@ class NetworkCommon(Section):
     follow_removals: bool = Field(
         default=False,
         description="Whether a Matrix user whose own connection is thrown out of a chat (kicked, banned, or left "
-        "elsewhere) is removed from its rooms too. Otherwise the room is told.",
+        "elsewhere) is removed from its rooms too. Otherwise the room is told. Who leaves elsewhere and has a double "
+        "puppet leaves by that in any case.",
     )
     power_cap: int = Field(
         default=50,

@@ -12,7 +12,6 @@ from bridge_core.api.events import RemoteInfo, RemoteMessage
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
-from bridge_core.api.matrix import MatrixInfo, MatrixSender
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
 from bridge_core.engine.names import Names
@@ -21,7 +20,7 @@ from bridge_core.engine.ports import Entry, Write
 from bridge_core.engine.requests import ID_KEY, Prepared, act
 from bridge_core.engine.roomstates import KIND
 from bridge_core.engine.store_ports import Expiring, ExpiringRow, PortalRow
-from bridge_core.engine.translation import MESSAGE_TYPES, Kind, Translation, timestamp_of
+from bridge_core.engine.translation import MESSAGE_TYPES
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
@@ -30,7 +29,8 @@ TIMER: Final = "expiry"
 """Option of a portal: after how many milliseconds messages disappear from its rooms."""
 TIMER_EVENT: Final = "com.beeper.disappearing_timer"
 """State of a room, and part of a message: after which time it disappears, as clients of other bridges read it."""
-_LONGEST: Final = 10 * 366 * 86_400_000
+LONGEST: Final = 10 * 366 * 86_400_000
+"""Milliseconds of the longest timer there is."""
 _BATCH: Final = 50
 _RETRY: Final = 15.0
 _IDLE: Final = 3_600.0
@@ -64,37 +64,31 @@ class Expiry:
     def beginning(self, portal: PortalRow, info: ChatInfo | None) -> Sequence[tuple[str, str, Mapping[str, Any]]]:
         """What a new room begins with. Does not block, raises nothing."""
         timer = info.expiry if info is not None else None
-        if not timer or not 0 < timer <= _LONGEST:
+        if not timer or not 0 < timer <= LONGEST:
             return ()
         self._tasks.start(self._portals.set_option(portal, TIMER, timer), "timer")
-        return ((TIMER_EVENT, "", _said(timer)),)
+        return ((TIMER_EVENT, "", timer_content(timer)),)
 
     async def changed(self, portal: PortalRow, info: RemoteInfo) -> list[Prepared]:
         """The network changed a chat's timer: so do its rooms. Messages from now on disappear after it."""
-        if info.expiry is None or not 0 <= info.expiry <= _LONGEST:
+        if info.expiry is None or not 0 <= info.expiry <= LONGEST:
             return []
         portal = await self._portals.set_option(portal, TIMER, info.expiry or None)
-        wish = {"key": "", "content": _said(info.expiry)}
+        wish = {"key": "", "content": timer_content(info.expiry)}
         return [act(KIND, room, self._matrix.bot, wish, subject=TIMER_EVENT) for room in portal.rooms]
 
     async def set_in(self, event: Mapping[str, Any]) -> None:
         """Somebody with the power to set a room's state changed its timer."""
-        timer = _timer(event["content"])
+        timer = timer_of(event["content"])
         for portal in self._portals.in_room(RoomId(event["room_id"])):
             await self._portals.set_option(portal, TIMER, timer or None)
-
-    async def translated(self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender) -> MatrixInfo | None:
-        """The same for networks that have timers."""
-        room, number = RoomId(event["room_id"]), EventId(event["event_id"])
-        timer = _timer(event["content"])
-        return MatrixInfo(room, number, portal.chat, sender, timestamp_of(event), expiry=timer)
 
     # Messages
 
     def of_remote(self, portal: PortalRow, event: RemoteMessage, entry: Entry) -> tuple[int, int]:
         """After how long a message of the network disappears (0: never), and when."""
         timer = event.expiry if event.expiry is not None else portal.options.get(TIMER, 0)
-        if not 0 < timer <= _LONGEST:
+        if not 0 < timer <= LONGEST:
             return 0, 0
         said = min(event.timestamp or entry.received_at, entry.received_at)
         return timer, said + timer
@@ -125,10 +119,6 @@ class Expiry:
         return self._store.write(row)
 
     # The task
-
-    def add_to(self, translation: Translation) -> None:
-        """Let timers set on Matrix cross to networks that have them."""
-        translation.add(TIMER_EVENT, Kind(self.translated, state=True, wants=MatrixInfo))
 
     def start(self) -> None:
         """Begin with what is due, also from before."""
@@ -202,14 +192,16 @@ class Expiry:
 
 def mark(content: dict[str, Any], timer: int) -> None:
     """Tell clients that a message will disappear."""
-    content[TIMER_EVENT] = _said(timer)
+    content[TIMER_EVENT] = timer_content(timer)
 
 
-def _said(timer: int) -> dict[str, Any]:
+def timer_content(timer: int) -> dict[str, Any]:
+    """The state event's content, also for no timer (0)."""
     return {"type": "after_send", "timer": timer} if timer else {}
 
 
-def _timer(content: Mapping[str, Any]) -> int:
+def timer_of(content: Mapping[str, Any]) -> int:
+    """The milliseconds in it; 0 for everything that is no timer."""
     timer = content.get("timer")
-    known = isinstance(timer, int) and not isinstance(timer, bool) and 0 < timer <= _LONGEST
+    known = isinstance(timer, int) and not isinstance(timer, bool) and 0 < timer <= LONGEST
     return int(str(timer)) if known else 0

@@ -6,6 +6,7 @@ from typing import Final
 NAME: Final = 255
 """Characters of a name: more does no client show."""
 TOPIC: Final = 8_192
+"""Characters of a topic; at most twice as many bytes, since homeservers put it twice into an event of 64 KiB."""
 _UNPRINTABLE: Final = re.compile(
     r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2060\u2066-\u206f\ufeff\ufff9-\uffff]"
 )
@@ -16,10 +17,17 @@ def label(text: str, limit: int) -> str:
     """A text of one line, without what cannot be seen, of at most `limit` characters."""
     # Far longer than needed is cut first, so that nobody can make the rest slow.
     cleaned = " ".join(_UNPRINTABLE.sub("", text[: 4 * limit]).split())
-    return cleaned if len(cleaned) <= limit else f"{cleaned[: limit - 1]}\u2026"
+    return _cut(cleaned, limit)
 
 
 def lines(text: str, limit: int) -> str:
     """As `label`, with its line ends."""
     cleaned = _UNPRINTABLE.sub("", text[: 4 * limit].replace("\r\n", "\n")).strip()
-    return cleaned if len(cleaned) <= limit else f"{cleaned[: limit - 1]}\u2026"
+    return _cut(cleaned, limit)
+
+
+def _cut(text: str, limit: int) -> str:
+    if len(text) > limit:
+        text = f"{text[: limit - 1]}\u2026"
+    data = text.encode("utf-8", "replace")
+    return text if len(data) <= 2 * limit else f"{data[: 2 * limit - 3].decode('utf-8', 'ignore')}\u2026"

@@ -21,6 +21,7 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import MemberWish, PortalRow, Wish
@@ -57,6 +58,7 @@ class MatrixMemberships:
         gate: Gate,
         permissions: Permissions,
         status: Status,
+        puppets: DoublePuppets,
         clock: Clock,
     ) -> None:
         self._names = names
@@ -69,6 +71,7 @@ class MatrixMemberships:
         self._gate = gate
         self._permissions = permissions
         self._status = status
+        self._puppets = puppets
         self._clock = clock
         self._hand_over = HandOver()
         self._enter: dict[type[Client], bool] = {}
@@ -160,6 +163,8 @@ class MatrixMemberships:
         if not portals or self._names.is_ours(user):
             return
         now, before = event["content"].get("membership"), _before(event)
+        if now in ("join", "leave") and self._puppets.done(room, user, now):
+            return  # it follows what their network said
         for portal in portals:
             network = self._networks.get(portal.network)
             if network is None or now == before:

@@ -70,6 +70,7 @@ class DoublePuppets:
         self._working: dict[UserId, bool] = {}
         """Whom the bridge can act as now, and whether that is by a token of their own."""
         self._not_before: dict[UserId, int] = {}
+        self._moved: OrderedDict[tuple[RoomId, UserId], str] = OrderedDict()
         self._came_back: OrderedDict[str, bytes] = OrderedDict()
         """The latest marks: what is written of them is there only once it is committed."""
 
@@ -139,6 +140,20 @@ class DoublePuppets:
         if self._permissions.of(user) < Permission.USER:
             return False
         return user in self._working or await self._by_server(user)
+
+    def did(self, room: RoomId, user: UserId, membership: str) -> None:
+        """The bridge is about to join or leave a room as a user. Does not block."""
+        self._moved[room, user] = membership
+        self._moved.move_to_end((room, user))
+        if len(self._moved) > _CAME_BACK:
+            self._moved.popitem(last=False)
+
+    def done(self, room: RoomId, user: UserId, membership: str) -> bool:
+        """Whether a membership is the bridge's own doing, so that no network is told of it. Asked once. Does not block.
+
+        After a restart it is not known: the network is told what it knows already.
+        """
+        return self._moved.pop((room, user), None) == membership
 
     async def _by_server(self, user: UserId) -> bool:
         """Whether the token configured for the user's server can act as them, and they have not forbidden it."""

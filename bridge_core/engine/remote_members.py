@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from typing import Any, Final
 
 import orjson
+import structlog
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import Membership, RemoteMember, RemoteMembers, RemoteSender
@@ -14,17 +15,20 @@ from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, PuppetGoneError, SendRequest
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
+from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import MemberWish, PortalRow, Wish
 from bridge_core.engine.wishes import Wishes
+
+log = structlog.get_logger(__name__)
 
 EAGER: Final = "members"
 """Option of a portal that replaces the network's `members`: `eager` or `lazy`."""
@@ -49,6 +53,7 @@ class RemoteMemberships:
         wishes: Wishes,
         gate: Gate,
         status: Status,
+        puppets: DoublePuppets,
     ) -> None:
         self._names = names
         self._networks = networks
@@ -60,6 +65,7 @@ class RemoteMemberships:
         self._wishes = wishes
         self._gate = gate
         self._status = status
+        self._puppets = puppets
 
     def add_to(self, conversion: Conversion, acts: Acts) -> None:
         """Take part in what comes from networks."""
@@ -72,6 +78,8 @@ class RemoteMemberships:
             ("unban", self._unban),
             ("invite", self._invite),
             ("knock", self._knock),
+            ("join_as_user", self._join_as_user),
+            ("leave_as_user", self._leave_as_user),
         ):
             acts.add(kind, act)
 
@@ -227,11 +235,17 @@ class RemoteMemberships:
                 raise NothingToDo("no portal for this chat")
             rooms = portal.rooms or (await self._rooms.ensure(portal),)
             out = [room for room in rooms if user not in await self._members.of(room)]
+            if event.membership is Membership.JOIN and out and await self._puppets.can(user):
+                return self._acts("join_as_user", out, user, None)
             return self._acts("invite", out, user, event.reason) or _nothing("they are there already")
         if portal is None or not portal.rooms:
             raise NothingToDo("this chat has no room yet")
         if event.membership is Membership.KNOCK:
             raise NothingToDo("the network is asked already")
+        if event.membership is Membership.LEAVE and await self._puppets.can(user):
+            left = [room for room in portal.rooms if not self._shared(portal, room)]
+            there = [room for room in left if user in await self._members.of(room)]
+            return self._acts("leave_as_user", there, user, event.reason) or _nothing("they are in none of its rooms")
         if network.options.follow_removals:
             kind = {Membership.BAN: "ban", Membership.UNBAN: "unban"}.get(event.membership, "kick")
             return self._acts(kind, portal.rooms, user, _reason(event))
@@ -283,6 +297,36 @@ class RemoteMemberships:
 
     async def _invite(self, request: SendRequest) -> None:
         await self._matrix.invite(request.room, UserId(request.type))
+
+    async def _join_as_user(self, request: SendRequest) -> None:
+        """They join by themselves what they joined elsewhere; where that is not possible they are invited."""
+        room, user = request.room, UserId(request.type)
+        if await self._puppets.can(user):
+            self._puppets.did(room, user, "join")
+            try:
+                await self._matrix.invite(room, user)
+                await self._matrix.join(room, user)
+            except PuppetGoneError as error:
+                await self._puppets.gone(user, error)
+            except RejectedError as error:
+                log.info("double_puppet_not_in_room", user=user, room=room, error=str(error))
+            else:
+                return
+            self._puppets.done(room, user, "join")
+        await self._matrix.invite(room, user)
+
+    async def _leave_as_user(self, request: SendRequest) -> None:
+        room, user = request.room, UserId(request.type)
+        if not await self._puppets.can(user):
+            raise RejectedError("the bridge cannot act as this user any more")
+        self._puppets.did(room, user, "leave")
+        try:
+            await self._matrix.leave(room, user, _said(request).get("reason"))
+        except RejectedError as error:
+            self._puppets.done(room, user, "leave")
+            if isinstance(error, PuppetGoneError):
+                await self._puppets.gone(user, error)
+            raise
 
     async def _knock(self, request: SendRequest) -> None:
         user, reason = UserId(request.type), _said(request).get("reason")

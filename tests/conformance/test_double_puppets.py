@@ -11,8 +11,10 @@ import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import (
+    Membership,
     RemoteEdit,
     RemoteEvent,
+    RemoteMember,
     RemoteMessage,
     RemoteReaction,
     RemoteReceipt,
@@ -25,6 +27,7 @@ from bridge_core.engine.puppets import PUPPET_KEY
 from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.bridged import Bridged
 from tests.conformance.homeservers import SERVER, Event, Homeserver, Human, fake, synapse
+from tests.scripted import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
@@ -55,7 +58,9 @@ async def at(
     by_server = request.param == "appservice"
     servers = {SERVER: {"as_token": homeserver.puppet_token}} if by_server else {}
     sections = {"double_puppet": {"servers": servers}}
-    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"), sections=sections)
+    script = Script()
+    script.moderates = True
+    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"), script=script, sections=sections)
     network = bridged.bridge.running.networks.get(NET)
     assert network is not None
     await network.add(Login(LoginId("me"), UserId(bridged.human.id), "Me"))
@@ -209,3 +214,30 @@ async def test_what_was_said_from_here_is_not_said_again(at: Bridged) -> None:
     await _seen(at.human, room, "something else")
     bodies = [body for _, body in await at.human.bodies(room)]
     assert bodies.count("sent from here") == 1
+
+
+async def test_joins_and_leaves_elsewhere_are_the_users_own(at: Bridged) -> None:
+    """Who joins or leaves a chat elsewhere joins or leaves its room by themselves; the network is not told of that, but
+    of what they do on Matrix later."""
+    chat = at.chat()
+    other = await at.homeserver.human()
+    room = await other.join(f"#_net_{chat}:{SERVER}")
+    elsewhere = _Elsewhere(at, chat)
+    at.script.moved.clear()
+
+    async def becomes(membership: str) -> None:
+        event = await other.sees(
+            room,
+            lambda e: e.get("state_key") == at.human.id and e["content"]["membership"] == membership,
+        )
+        assert event["sender"] == at.human.id
+        await at.bridge.settled()
+
+    await elsewhere.does(RemoteMember(elsewhere.chat, elsewhere.me, Membership.JOIN))
+    await becomes("join")
+    await elsewhere.does(RemoteMember(elsewhere.chat, elsewhere.me, Membership.LEAVE, reason="enough"))
+    await becomes("leave")
+    assert at.script.moved == []
+    await at.human.join(room)
+    await at.bridge.until(lambda: at.script.moved)
+    assert at.script.moved == [("me", "enter", chat)]

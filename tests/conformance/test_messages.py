@@ -22,6 +22,7 @@ from bridge_core.api.content import (
     PollAnswer,
     Profile,
 )
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import (
     RemoteEvent,
     RemoteInfo,
@@ -457,3 +458,42 @@ async def test_a_timer_set_on_matrix_crosses(at: Bridged) -> None:
     await at.human.call("PUT", f"{state}/com.beeper.disappearing_timer", {"type": "after_send", "timer": -1})
     assert (await sent(at, 1)).expiry == 0
     await at.bridge.until(lambda: "expiry" not in portals.by_id(portal.id).options)  # type: ignore[union-attr]
+
+
+async def test_a_timer_is_set_by_command(at: Bridged) -> None:
+    """Who may change the room says after which time its messages disappear; a network that refuses has its way."""
+    room, chat = await entered(at)
+    path = f"rooms/{room}/state/com.beeper.disappearing_timer"
+
+    async def becomes(timer: int) -> None:
+        async with asyncio.timeout(20):
+            while (await at.human.call("GET", path)).get("timer", 0) != timer:
+                await asyncio.sleep(0.05)
+
+    other = await at.homeserver.human()
+    await other.join(room)
+    await other.send(room, "!bridge expiry 1h")
+    await at.told(room, "you may not change this room's settings")
+    await at.human.send(room, "!bridge expiry soon")
+    await at.told(room, "Say expiry with a time")
+    at.script.sent.clear()
+    await at.human.send(room, "!bridge expiry 1h")
+    await at.told(room, "Messages here disappear 1h after they were sent.")
+    info = await sent(at, 0)
+    assert (type(info).__name__, info.chat, info.expiry, info.sender.id) == ("MatrixInfo", chat, 3_600_000, at.human.id)
+    await becomes(3_600_000)
+
+    def refuse(message: Any, attempt: Any) -> Sent:
+        raise RejectedError("an hour at least")
+
+    at.script.answer = refuse
+    command = await at.human.send(room, "!bridge expiry 5s")
+    told = await at.told(room, "Your change was not made on net: an hour at least")
+    at.script.answer = lambda message, attempt: Sent()
+    assert told["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == command
+    await becomes(3_600_000)
+    await at.human.send(room, "!bridge expiry off")
+    await becomes(0)
+    assert (await sent(at, 1)).expiry == 0
+    portal = at.bridge.running.engine.portals.in_room(RoomId(room))[0]
+    assert "expiry" not in portal.options
