@@ -1,6 +1,8 @@
 """Which room is which chat: all portals, held in memory, written through to the store."""
 
-from collections.abc import Callable, Iterable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
@@ -44,6 +46,8 @@ class PortalIndex:
         self._making: set[int] = set()
         self._moved: dict[PortalKey, tuple[int, int]] = {}
         self._watchers: tuple[Watcher, ...] = ()
+        self._changing: dict[int, tuple[asyncio.Lock, int]] = {}
+        """Portals that are being changed, each with how many do, or wait to."""
 
     def watch(self, watcher: Watcher) -> None:
         """Tell this one of every portal that changes from now on; not of those that are loaded."""
@@ -116,78 +120,121 @@ class PortalIndex:
 
     async def making(self, row: PortalRow) -> PortalRow:
         """A room for the chat is about to be made. Stored: it may be there after a crash."""
-        current = self._by_id.get(row.id, row)
-        if current.id in self._making:
-            return current
-        return await self._save(replace(current, options={**current.options, _MAKING: True}))
+        return await self._change(row, lambda current: replace(current, options={**current.options, _MAKING: True}))
 
     async def not_made(self, row: PortalRow) -> PortalRow:
         """No room was made after all."""
-        current = self._by_id.get(row.id, row)
-        return await self._save(replace(current, options=_made(current))) if current.id in self._making else current
+        return await self._change(row, lambda current: replace(current, options=_made(current)))
 
     async def add_room(self, row: PortalRow, room: RoomId, *, plumbed: str | None = None) -> PortalRow:
         """The chat is in this room too. `plumbed`: it was there before, and who had it bridged."""
-        current = self._by_id.get(row.id, row)
-        if room in current.rooms:
-            return current
-        options = _made(current)
-        if plumbed is not None:
-            options[_PLUMBED] = {**options.get(_PLUMBED, {}), room: plumbed}
-        return await self._save(replace(current, rooms=(*current.rooms, room), options=options))
+
+        def added(current: PortalRow) -> PortalRow:
+            if room in current.rooms:
+                return current
+            options = _made(current)
+            if plumbed is not None:
+                options[_PLUMBED] = {**options.get(_PLUMBED, {}), room: plumbed}
+            return replace(current, rooms=(*current.rooms, room), options=options)
+
+        return await self._change(row, added)
 
     async def remove_room(self, row: PortalRow, room: RoomId) -> PortalRow:
         """The chat is not in this room any more."""
-        current = self._by_id.get(row.id, row)
-        if room not in current.rooms:
-            return current
-        options = _without(current, room)
-        rooms = tuple(other for other in current.rooms if other != room)
-        return await self._save(replace(current, rooms=rooms, options=options))
+
+        def removed(current: PortalRow) -> PortalRow:
+            if room not in current.rooms:
+                return current
+            rooms = tuple(other for other in current.rooms if other != room)
+            return replace(current, rooms=rooms, options=_without(current, room))
+
+        return await self._change(row, removed)
 
     async def replace_room(self, row: PortalRow, old: RoomId, new: RoomId) -> PortalRow:
         """The room went on as another one."""
-        current = self._by_id.get(row.id, row)
-        if old not in current.rooms:
-            return current
-        by = plumbed_by(current, old)
-        options = _without(current, old)
-        if by is not None:
-            options[_PLUMBED] = {**options.get(_PLUMBED, {}), new: by}
-        rooms = dict.fromkeys(new if room == old else room for room in current.rooms)
-        return await self._save(replace(current, rooms=tuple(rooms), options=options))
+
+        def replaced(current: PortalRow) -> PortalRow:
+            if old not in current.rooms:
+                return current
+            by = plumbed_by(current, old)
+            options = _without(current, old)
+            if by is not None:
+                options[_PLUMBED] = {**options.get(_PLUMBED, {}), new: by}
+            rooms = dict.fromkeys(new if room == old else room for room in current.rooms)
+            return replace(current, rooms=tuple(rooms), options=options)
+
+        return await self._change(row, replaced)
 
     async def move(self, row: PortalRow, chat: ChatId, entry: int) -> PortalRow:
         """The chat is called `chat` from the journal's entry on; its number, rooms and messages stay."""
-        current = self._by_id.get(row.id, row)
-        moves = [*current.options.get(_MOVED, ()), [current.chat, entry]][-_MOST_MOVES:]
-        return await self._save(replace(current, chat=chat, options={**current.options, _MOVED: moves}))
+
+        def moved(current: PortalRow) -> PortalRow:
+            moves = [*current.options.get(_MOVED, ()), [current.chat, entry]][-_MOST_MOVES:]
+            return replace(current, chat=chat, options={**current.options, _MOVED: moves})
+
+        return await self._change(row, moved)
 
     async def set_option(self, row: PortalRow, name: str, value: Any) -> PortalRow:
-        """Keep something with the portal; None removes it."""
-        current = self._by_id.get(row.id, row)
-        options = {key: old for key, old in current.options.items() if key != name}
-        if value is not None:
-            options[name] = value
-        return current if options == current.options else await self._save(replace(current, options=options))
+        """Keep something with the portal; None removes it. Nothing is kept with a portal that is no more."""
+        return await self.set_options(row, {name: value})
+
+    async def set_options(self, row: PortalRow, values: Mapping[str, Any]) -> PortalRow:
+        """As `set_option`, for several in one commit."""
+
+        def kept(current: PortalRow) -> PortalRow:
+            options = {**current.options, **values}
+            return replace(current, options={name: value for name, value in options.items() if value is not None})
+
+        return await self._change(row, kept, anew=False)
 
     async def update(self, row: PortalRow, *, name: str | None = None, topic: str | None = None) -> PortalRow:
         """The chat has a new name or topic."""
-        current = self._by_id.get(row.id, row)
-        changed = replace(
-            current,
-            name=current.name if name is None else name,
-            topic=current.topic if topic is None else topic,
-        )
-        return current if changed == current else await self._save(changed)
+
+        def described(current: PortalRow) -> PortalRow:
+            return replace(
+                current,
+                name=current.name if name is None else name,
+                topic=current.topic if topic is None else topic,
+            )
+
+        return await self._change(row, described, anew=False)
+
+    async def _change(
+        self, row: PortalRow, change: Callable[[PortalRow], PortalRow], *, anew: bool = True
+    ) -> PortalRow:
+        """The row as `change` makes it. One after another: of two changes at once neither is lost.
+
+        A portal that was deleted meanwhile is made again only when `anew`.
+        """
+        async with self._turn(row.id):
+            current = self._by_id.get(row.id)
+            if current is None and not anew:
+                return row
+            current = current or row
+            changed = change(current)
+            return current if changed == current else await self._save(changed)
+
+    @asynccontextmanager
+    async def _turn(self, portal: int) -> AsyncIterator[None]:
+        """Waits until nobody else changes the portal."""
+        lock, waiting = self._changing.get(portal) or (asyncio.Lock(), 0)
+        self._changing[portal] = (lock, waiting + 1)
+        try:
+            async with lock:
+                yield
+        finally:
+            _, waiting = self._changing.pop(portal)
+            if waiting > 1:
+                self._changing[portal] = (lock, waiting - 1)
 
     async def delete(self, row: PortalRow) -> None:
         """The chat is bridged no more."""
-        current = self._by_id.get(row.id, row)
-        await self._store.delete(current.id)
-        self._drop(current)
-        for watcher in self._watchers:
-            watcher(current, None)
+        async with self._turn(row.id):
+            current = self._by_id.get(row.id, row)
+            await self._store.delete(current.id)
+            self._drop(current)
+            for watcher in self._watchers:
+                watcher(current, None)
 
     async def _save(self, row: PortalRow) -> PortalRow:
         stored = await self._store.save(row)
