@@ -51,7 +51,7 @@ class Consents(Check):
         """A converter: somebody there allows the bridging, or no longer does. Ends in NothingToDo."""
         network = NetworkId(entry.network)
         if self._optouts.private_chat(network, event.by.id) == event.chat:
-            await self._optouts.person(network, event.by.id, out=not event.granted)
+            await self._optouts.person(network, event.by.id, out=not event.granted, entry=entry.id)
         portal = self._portals.get(PortalKey(network, event.chat, event.receiver))
         if portal is None:
             raise NothingToDo("consent noted" if event.granted else "refusal noted")
@@ -62,8 +62,7 @@ class Consents(Check):
         evidence: dict[str, Any] = {"by": event.by.id, "at": entry.received_at, "entry": entry.id}
         if event.evidence:
             evidence["evidence"] = event.evidence[:_LONGEST]
-        portal = await self._portals.set_option(portal, EVIDENCE, evidence)
-        await self._portals.set_option(portal, CONSENT, now.value)
+        portal = await self._portals.set_options(portal, {EVIDENCE: evidence, CONSENT: now.value})
         log.info("consent", network=network, chat=event.chat, granted=event.granted, by=event.by.id)
         if before == now.value and event.granted:
             raise NothingToDo("consent was given before")
@@ -85,11 +84,10 @@ class Consents(Check):
         portal = self._portals.get(PortalKey(network, event.chat, event.receiver))
         try:
             if self._optouts.private_chat(network, event.by.id) == event.chat:
-                await self._optouts.person(network, event.by.id, out=True)
+                await self._optouts.person(network, event.by.id, out=True, entry=entry)
             if portal is not None:
-                portal = await self._portals.set_option(portal, CONSENT, Consent.REFUSED.value)
                 evidence = {"by": event.by.id, "at": self._clock.now_ms(), "entry": entry}
-                await self._portals.set_option(portal, EVIDENCE, evidence)
+                await self._portals.set_options(portal, {CONSENT: Consent.REFUSED.value, EVIDENCE: evidence})
         except BridgeError as error:
             log.info("refusal_put_off", network=network, chat=event.chat, error=str(error))
 

@@ -36,7 +36,8 @@ class OptOuts(Check):
         self._networks = networks
         self._leave = leave
         self._users: dict[UserId, frozenset[NetworkId]] = {}
-        self._people: set[tuple[NetworkId, RemoteUserId]] = set()
+        self._people: dict[tuple[NetworkId, RemoteUserId], int] = {}
+        """Who of the networks opted out, each with the journal's entry that said so."""
         self._chats: set[tuple[NetworkId, ChatId]] = set()
         """The private chats of people who opted out."""
 
@@ -44,9 +45,9 @@ class OptOuts(Check):
         """Read who opted out, before anything crosses."""
         for user, value in (await self._kv.items(USERS, "")).items():
             self._users[UserId(user)] = frozenset(NetworkId(name) for name in orjson.loads(value))
-        for key in await self._kv.items(PEOPLE, ""):
+        for key, entry in (await self._kv.items(PEOPLE, "")).items():
             network, _, remote = key.partition("\x1f")
-            self._put(NetworkId(network), RemoteUserId(remote), out=True)
+            self._put(NetworkId(network), RemoteUserId(remote), int(entry))
 
     def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
         """As `Check.outgoing`. Who opted out is told once per room, not at each message."""
@@ -93,10 +94,19 @@ class OptOuts(Check):
         await self._save(user, frozenset() if network == ALL else networks - {network})
         log.info("user_opted_in", user=user, network=network)
 
-    async def person(self, network: NetworkId, remote: RemoteUserId, *, out: bool) -> None:
-        """A person of a network does not, or does again, want to be bridged. Idempotent; returns when stored."""
-        self._put(network, remote, out=out)
-        await self._kv.put(PEOPLE, f"{network}\x1f{remote}", b"1" if out else None)
+    async def person(self, network: NetworkId, remote: RemoteUserId, *, out: bool, entry: int) -> None:
+        """A person of a network does not, or does again, want to be bridged. Idempotent; returns when stored.
+
+        `entry` of the journal says so: what was said before a refusal does not lift it, however late it is handled.
+        """
+        known = self._people.get((network, remote), 0)
+        if known > entry:
+            return
+        if out:
+            self._put(network, remote, entry)  # in force at once
+        await self._kv.put(PEOPLE, f"{network}\x1f{remote}", str(entry).encode() if out else None)
+        if not out and self._people.get((network, remote), 0) == known:
+            self._put(network, remote, None)
 
     def private_chat(self, network: NetworkId, remote: RemoteUserId) -> ChatId | None:
         """The chat in which a login talks to a person; None where the network has none."""
@@ -105,14 +115,14 @@ class OptOuts(Check):
             return None
         return found.connector.direct_chat(remote)
 
-    def _put(self, network: NetworkId, remote: RemoteUserId, *, out: bool) -> None:
+    def _put(self, network: NetworkId, remote: RemoteUserId, entry: int | None) -> None:
         chat = self.private_chat(network, remote)
-        if out:
-            self._people.add((network, remote))
+        if entry is not None:
+            self._people[network, remote] = entry
             if chat is not None:
                 self._chats.add((network, chat))
         else:
-            self._people.discard((network, remote))
+            self._people.pop((network, remote), None)
             if chat is not None:
                 self._chats.discard((network, chat))
 

@@ -40,6 +40,9 @@ class Plumbing:
             # The word is stored before anything can cross: a portal that nobody was asked about lets nothing through.
             row = await self._portals.set_option(row, CONSENT, Consent.ASKED.value)
             said = await found.connector.consent(chat, user)
+            row = self._portals.by_id(row.id) or row
+            if not waits_for_consent(row) and said is not Consent.REFUSED:
+                said = Consent(str(row.options.get(CONSENT)))  # its word came in while it was asked, and counts
             row = await self._portals.set_option(row, CONSENT, said.value)
             if said is Consent.REFUSED:
                 if not row.rooms and known is None:

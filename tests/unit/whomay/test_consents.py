@@ -1,12 +1,19 @@
 """Consent of the other side: nothing crosses before it is given or after it is taken back."""
 
+import contextlib
+from pathlib import Path
+
 import pytest
 
-from bridge_core.api.errors import TransientError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import RemoteConsent, RemoteJoinRequest, RemoteSender
-from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
+from bridge_core.api.network import Consent
 from bridge_core.engine.consents import CONSENT, EVIDENCE
+from bridge_core.engine.gate import Gate
+from bridge_core.engine.plumbing import Plumbing
 from bridge_core.engine.store_ports import PortalRow
+from tests.able import AbleScript
 from tests.harness import Harness
 from tests.invariants.scenes import CAROL, balances, notices, receive, said, say
 from tests.scripted import Script
@@ -77,7 +84,7 @@ async def test_a_refusal_that_cannot_be_stored_is_done_in_the_lane(
     """An outage of the database in the wrong moment loses no refusal."""
     room = await bridge.portal_room("net", "lobby")
     portals, failures = bridge.running.engine.portals, []
-    kept = portals.set_option
+    kept = portals.set_options
 
     async def failing(*given: object) -> PortalRow:
         if not failures:
@@ -85,7 +92,7 @@ async def test_a_refusal_that_cannot_be_stored_is_done_in_the_lane(
             raise TransientError("locked")
         return await kept(*given)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(portals, "set_option", failing)
+    monkeypatch.setattr(portals, "set_options", failing)
     await receive(bridge, script, RemoteConsent(ChatId("lobby"), OWNER, False))
     assert failures and _portal(bridge).options[CONSENT] == "refused"
     assert any("does not want" in text for text in notices(bridge, room))
@@ -99,3 +106,30 @@ async def test_a_request_to_join_is_told_with_what_to_do(bridge: Harness, script
     assert text == (
         "Carol asks to be let in (I know Alice). To let them in, invite @_net_carol:hs.test; otherwise do nothing."
     )
+
+
+@pytest.mark.parametrize(
+    ("said", "granted", "word"),
+    [(Consent.ASKED, True, "granted"), (Consent.GRANTED, False, "refused"), (Consent.REFUSED, True, "refused")],
+)
+async def test_a_word_that_comes_while_it_is_asked_counts(
+    tmp_path: Path, said: Consent, granted: bool, word: str
+) -> None:
+    """The other side may answer before the asking returns: what it answered is not overwritten, and a no wins."""
+    script = AbleScript()
+    async with Harness(tmp_path, {"net": {"type": "scripted"}}, {"scripted": script}) as bridge:
+        network = bridge.running.networks.get(NetworkId("net"))
+        assert network is not None
+
+        async def consent(chat: ChatId, user: UserId) -> Consent:
+            await receive(bridge, script, RemoteConsent(chat, OWNER, granted))
+            return said
+
+        network.connector.consent = consent  # type: ignore[attr-defined]
+        room = RoomId(bridge.alice.create_room())
+        portals = bridge.running.engine.portals
+        plumbing = Plumbing(bridge.running.networks, portals, Gate())
+        await portals.add_room(await portals.ensure(network.id, ChatId("den")), room)
+        with contextlib.suppress(RejectedError):
+            await plumbing.portal(UserId(bridge.alice.id), network.id, ChatId("den"), "den")
+        assert _portal(bridge, "den").options[CONSENT] == word

@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
+
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteConsent
 from bridge_core.api.ids import ChatId, NetworkId, UserId
 from bridge_core.api.matrix import MatrixMessage
+from bridge_core.engine.store_ports import PortalRow
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, CAROL, balances, notices, receive, said, say
 from tests.scripted import Script
@@ -122,3 +126,16 @@ async def test_who_opted_out_is_not_named_to_the_network(bridge: Harness, script
     await bridge.settled()
     replies = [message.reply_to for _, message in script.sent[1:] if isinstance(message, MatrixMessage)]
     assert [ref.matrix_sender.id if ref and ref.matrix_sender else None for ref in replies] == [ALICE, None]
+
+
+async def test_an_older_word_lifts_no_refusal(bridge: Harness) -> None:
+    """A consent that was given before a refusal, and is handled after it, changes nothing; a later one does."""
+    optouts, bob = bridge.running.whomay.optouts, BOB.id
+    portal = PortalRow(1, NET, ChatId("lobby"), None, ())
+    await optouts.person(NET, bob, out=True, entry=5)
+    await optouts.person(NET, bob, out=False, entry=3)
+    await optouts.load()
+    with pytest.raises(RejectedError):
+        optouts.incoming(portal, BOB)
+    await optouts.person(NET, bob, out=False, entry=6)
+    optouts.incoming(portal, BOB)
