@@ -90,6 +90,8 @@ class Backfill:
         self._noting = asyncio.Lock()
         self._behind: set[int] = set()
         """Portals of which something is missing: their marks must not go beyond it."""
+        self._again: set[int] = set()
+        """Portals that are tried again after a while: each once, however often it fails."""
         self._timers: set[asyncio.TimerHandle] = set()
         self._running: set[asyncio.Task[None]] = set()
         self._stopping = False
@@ -214,8 +216,7 @@ class Backfill:
         network = self._networks.get(name)
         if network is None:
             return None
-        found = network.login_of(login) if login is not None else None
-        client = network.main if login is None else network.client_of(found.user) if found is not None else None
+        client = network.main if login is None else network.client_with(login)
         return cast(Backfills, client) if client is not None and self._can(client) else None
 
     def _filler(
@@ -258,6 +259,11 @@ class Backfill:
             queue.workers += 1
             self._spawn(self._work(network, queue), f"backfill:{network}")
 
+    def _try_again(self, network: NetworkId, portal: int) -> None:
+        self._again.discard(portal)
+        if portal in self._behind:  # else another connection has filled it meanwhile
+            self._put(network, portal)
+
     async def _work(self, name: NetworkId, queue: _Queue) -> None:
         try:
             while not self._stopping:
@@ -277,8 +283,9 @@ class Backfill:
                     self._lanes.release(_lane(portal))
                 if done:
                     self._behind.discard(number)
-                else:
-                    self._later(_AGAIN, self._put, name, number)
+                elif number not in self._again:
+                    self._again.add(number)
+                    self._later(_AGAIN, self._try_again, name, number)
         finally:
             queue.workers -= 1
 

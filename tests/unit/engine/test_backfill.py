@@ -12,10 +12,11 @@ import pytest
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
 from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteReaction, RemoteSender
-from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
-from bridge_core.api.network import History, LoginStatus, Sent
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.network import History, Login, LoginStatus, Sent
+from bridge_core.engine.clients import LoggedIn
 from tests.harness import Harness
-from tests.scripted import Script
+from tests.scripted import Script, TellingClient
 
 BOB = RemoteSender(RemoteUserId("bob"), "Bob")
 NOW = int(time.time() * 1000)
@@ -503,3 +504,39 @@ async def test_a_connection_that_breaks_while_it_is_made_up_for(tmp_path: Path) 
         gate.set()
         await at.idle()
         assert at.bodies() == ["missed", "live"]
+
+
+async def test_a_login_tells_its_own_history(tmp_path: Path) -> None:
+    """A user's other login is asked for what it was told, not the preferred one."""
+    async with Scene(tmp_path, Keeper()) as at:
+        network = at.harness.running.networks.get(NetworkId("net"))
+        assert network is not None
+        network._clients.add(LoggedIn(Login(LoginId("work"), UserId("@a:hs.test"), "Work"), _teller(at, "work")))
+        network._clients.add(LoggedIn(Login(LoginId("home"), UserId("@a:hs.test"), "Home"), _teller(at, "home")))
+        for login in (LoginId("work"), LoginId("home")):
+            assert at.engine.backfill._client(network.id, login) is network.client_with(login)
+
+
+def _teller(at: Scene, login: str) -> TellingClient:
+    assert at.script.inbox is not None
+    return TellingClient(at.script, Login(LoginId(login), UserId("@a:hs.test"), login), at.script.inbox)
+
+
+async def test_a_chat_that_fails_is_tried_again_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However often a connection comes and goes, one timer waits for a chat that cannot be filled."""
+    keeper = Keeper()
+    async with Scene(tmp_path, keeper) as at:
+        await at.receive(said("one"))
+        monkeypatch.setattr("bridge_core.engine.filling._TRIES", 1)
+        later, put_off = at.engine.backfill._later, []
+
+        def noted(seconds: float, what: Any, *arguments: Any) -> None:
+            put_off.extend(arguments[1:])
+            later(seconds, what, *arguments)
+
+        monkeypatch.setattr(at.engine.backfill, "_later", noted)
+        for _ in range(3):
+            at.away()
+            keeper.failures = [TransientError("later")] * 2
+            await at.back()
+        assert len(put_off) == len(set(put_off)) > 0
