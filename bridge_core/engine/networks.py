@@ -94,6 +94,8 @@ class Network:
         self._are_puppets: dict[type[Client], bool] = {}
         self._clients = Clients()
         self._locks: dict[UserId, asyncio.Lock] = {}
+        self._changing = asyncio.Lock()
+        """Held while a login comes or goes: of two users who log in to one account at once, one gets it."""
         self.main: Client | None = None
         self.states: dict[LoginId | None, LoginState] = {}
 
@@ -258,23 +260,25 @@ class Network:
         """
         if self._inbox is None:
             raise NotConnectedError(f"{self.id} is not running")
-        before = self._clients.get(login.id)
-        if before is not None and before.login.user != login.user:
-            raise RejectedError("that account is another user's login here: they must log out first")
-        await self._users.save_login(self.id, login)
-        if before is not None:
-            await _closed(self.id, before.client)
-        self.states.pop(login.id, None)
-        client = self.connector.client(login, self._inbox(login.id))
-        self._clients.add(LoggedIn(login, client))
-        log.info("login_added", network=self.id, user=login.user, login=login.id, again=before is not None)
+        async with self._changing:
+            before = self._clients.get(login.id)
+            if before is not None and before.login.user != login.user:
+                raise RejectedError("that account is another user's login here: they must log out first")
+            await self._users.save_login(self.id, login)
+            if before is not None:
+                await _closed(self.id, before.client)
+            self.states.pop(login.id, None)
+            client = self.connector.client(login, self._inbox(login.id))
+            self._clients.add(LoggedIn(login, client))
+            log.info("login_added", network=self.id, user=login.user, login=login.id, again=before is not None)
         await client.connect(cursor)
 
     async def remove(self, login: LoginId) -> Client | None:
         """Forget a login and close its client, which is returned; None when there is none. Idempotent."""
-        await self._users.delete_login(self.id, login)
-        gone = self._clients.remove(login)
-        self.states.pop(login, None)
+        async with self._changing:
+            await self._users.delete_login(self.id, login)
+            gone = self._clients.remove(login)
+            self.states.pop(login, None)
         if gone is None:
             return None
         await _closed(self.id, gone.client)

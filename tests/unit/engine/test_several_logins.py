@@ -1,5 +1,6 @@
 """Several logins of one user on one network: which of them speaks."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -149,3 +150,14 @@ def test_logins_made_by_users_come_first() -> None:
     assert clients.remove(LoginId("home")) is again
     assert [item.login.id for item in clients.of(user)] == ["work", "auto"]
     assert not clients.prefer(user, LoginId("home"))
+
+
+async def test_of_two_users_one_gets_an_account(bridge: Harness) -> None:
+    """Who logs in to an account at the same moment as somebody else is told so: what is stored is what holds."""
+    network = _network(bridge)
+    logins = [_login(bridge, "work"), _login(bridge, "work", "@other:hs.test")]
+    results = await asyncio.gather(*(network.add(login) for login in logins), return_exceptions=True)
+    assert [type(result) for result in results if result is not None] == [RejectedError]
+    (kept,) = [login for login, result in zip(logins, results, strict=True) if result is None]
+    assert network.login_of(LoginId("work")) == kept
+    assert [login.user for login in await bridge.running.database.users.logins(NET)] == [kept.user]
