@@ -65,8 +65,8 @@ class Departures:
                     self._waiting = {**{RoomId(room): how for room, how in stored.items()}, **self._waiting}
                     loaded = True
                 self._changed.clear()
-                for room, how in list(self._waiting.items()):
-                    await self._leave(room, bot=how == _EVERYBODY)
+                for room in list(self._waiting):
+                    await self._in_turn(room)
                 pause = 0.5
                 await self._changed.wait()
             except (TransientError, RateLimitedError) as error:
@@ -77,6 +77,15 @@ class Departures:
             except Exception:
                 log.exception("departures_stumbled")
                 await self._clock.sleep(_LONGEST)
+
+    async def _in_turn(self, room: RoomId) -> None:
+        try:
+            await self._leave(room, bot=self._waiting.get(room) == _EVERYBODY)
+        except (TransientError, RateLimitedError):
+            # The others have their turn before it is tried again.
+            if (how := self._waiting.pop(room, None)) is not None:
+                self._waiting[room] = how
+            raise
 
     async def _leave(self, room: RoomId, *, bot: bool) -> None:
         if not self._portals.in_room(room):

@@ -7,7 +7,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.events import RemoteInfo, RemoteMessage
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
@@ -34,6 +34,8 @@ LONGEST: Final = 10 * 366 * 86_400_000
 _BATCH: Final = 50
 _RETRY: Final = 15.0
 _IDLE: Final = 3_600.0
+_PUT_OFF: Final = 60_000
+"""Milliseconds until a message that could not be taken back is tried again."""
 
 
 class Expiry:
@@ -151,7 +153,12 @@ class Expiry:
     async def _due(self) -> None:
         while rows := await self._store.due(self._clock.now_ms(), _BATCH):
             for row in rows:
-                await self._remove(row)
+                try:
+                    await self._remove(row)
+                except (TransientError, RateLimitedError):
+                    # The others go first when it is its turn again: one room that cannot be had keeps nothing there.
+                    await self._store.postpone(row.room, row.event, self._clock.now_ms() + _PUT_OFF)
+                    raise
 
     async def _until_next(self) -> float:
         self._nearer.clear()  # what comes from here on ends the wait

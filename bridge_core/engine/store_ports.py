@@ -165,6 +165,9 @@ class Expiring(Protocol):
     async def remove(self, room: RoomId, event: EventId) -> None:
         """It has disappeared; return when committed."""
 
+    async def postpone(self, room: RoomId, event: EventId, due: int) -> None:
+        """It is due later; return when committed."""
+
 
 class MemberWishes(Protocol):
     """Memberships still to be brought about. Written behind: what is settled after a put is stored after it."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import delete, func, select
+from sqlalchemy import delete, func, select, update
 
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.ports import Write
@@ -40,3 +40,8 @@ class ExpiringStore:
         """It has disappeared; return when committed."""
         which = (expiring.c.room == room) & (expiring.c.event == event)
         await self._writer.run(lambda connection: connection.execute(delete(expiring).where(which)))
+
+    async def postpone(self, room: RoomId, event: EventId, due: int) -> None:
+        """It is due later; return when committed."""
+        which = (expiring.c.room == room) & (expiring.c.event == event)
+        await self._writer.run(lambda connection: connection.execute(update(expiring).where(which).values(due=due)))

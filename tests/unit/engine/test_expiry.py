@@ -1,6 +1,7 @@
 """Messages that disappear do so over restarts, and whoever is still there takes them back."""
 
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,7 +24,7 @@ def _script() -> AbleScript:
 
 @pytest.fixture(name="bridge")
 async def _bridge(tmp_path: Path, script: AbleScript) -> AsyncIterator[Harness]:
-    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    networks = {"net": {"type": "scripted", "portals": ["lobby", "den"]}}
     async with Harness(tmp_path, networks, {"scripted": script}) as harness:
         yield harness
 
@@ -82,3 +83,15 @@ async def test_times_that_are_none_are_no_timer(bridge: Harness, script: AbleScr
     await bridge.settled()
     assert [body for sender, body in bridge.homeserver.messages(room) if sender == GHOST] == ["one", "two"]
     assert await bridge.running.database.expiring.next_due() is None
+
+
+async def test_a_room_that_fails_keeps_nothing_elsewhere(bridge: Harness, script: AbleScript) -> None:
+    """While the homeserver fails for one room, messages of others disappear in time."""
+    rooms = [await bridge.portal_room("net", chat) for chat in ("lobby", "den")]
+    assert script.inbox is not None
+    bridge.homeserver.faults.answer(500, times=10_000, match=f"{rooms[0].removeprefix('!').split(':')[0]}.*/redact/")
+    await script.inbox.receive([_message("stuck", 1_000)])
+    await script.inbox.receive([replace(_message("gone", 1_500), chat=ChatId("den"))])
+    await bridge.until(lambda: _redactions(bridge, rooms[1]) == [GHOST], 30)
+    assert _redactions(bridge, rooms[0]) == []
+    assert await bridge.running.database.expiring.next_due() is not None
