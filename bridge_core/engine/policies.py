@@ -116,7 +116,8 @@ class Policies(Check):
             log.warning("policy_list_subscribed", room=room, by=by)
         async with self._lock(room):
             await self._replace(room, state)
-        return len(self._books[room].rules)
+        book = self._books.get(room)
+        return len(book.rules) if book is not None else 0
 
     async def unsubscribe(self, room: RoomId, by: UserId) -> None:
         """Follow a list no more. Raises RejectedError when it is not followed."""
@@ -169,7 +170,9 @@ class Policies(Check):
             self._renew()
 
     async def _replace(self, room: RoomId, state: Iterable[Mapping[str, Any]]) -> None:
-        """Let the list be what its state says now."""
+        """Let the list be what its state says now. One that is followed no more stays so."""
+        if room not in self._lists:
+            return
         wanted: dict[RuleKey, Rule] = {}
         for event in state:
             content, state_key = event.get("content"), event.get("state_key")

@@ -1,5 +1,6 @@
 """Moderation policy lists: who they name is kept out, in both directions, from the first moment of a start."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -185,3 +186,16 @@ def test_a_rule_that_asks_for_nothing_is_too_broad() -> None:
     }
     assert [(kind, one) for kind in RuleKind for one in ignored[kind] if not broad.whom(Rule(kind, one))] == []
     assert [(kind, one) for kind in RuleKind for one in followed[kind] if broad.whom(Rule(kind, one))] == []
+
+
+async def test_a_list_that_is_left_while_it_is_read_is_left(bridge: Harness) -> None:
+    """Who was named by a list that nobody follows any more is let in, whatever was under way."""
+    _, room = await _list(bridge, (USER, "@alice:hs.test"))
+    policies = bridge.running.whomay.policies
+    async with policies._lock(room):
+        leaving = asyncio.create_task(policies.unsubscribe(room, ADMIN))
+        await asyncio.sleep(0)
+        reading = asyncio.create_task(policies.reread(room))
+        await asyncio.sleep(0)
+    await asyncio.gather(leaving, reading)
+    assert (policies.rules(), policies.denies(UserId("@alice:hs.test"))) == (0, "")
