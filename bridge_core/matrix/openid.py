@@ -87,7 +87,11 @@ class OpenIdServers:
             async with self._session.get(
                 f"{address.rstrip('/')}{_PATH}", params={"access_token": token}, allow_redirects=False
             ) as response:
-                body = await response.content.read(_LARGEST)
+                body = b""
+                async for chunk in response.content.iter_any():
+                    body += chunk
+                    if len(body) > _LARGEST:
+                        raise RejectedError("the homeserver's answer is too long")
                 status = response.status
         except (TimeoutError, aiohttp.ClientError, OSError) as error:
             raise TransientError(f"the homeserver does not answer: {type(error).__name__}") from error
