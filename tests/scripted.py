@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bridge_core.api.content import Plain
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import MemberPower, RemoteEvent, RemoteMessage, RemoteSender
 from bridge_core.api.host import Host
@@ -64,6 +65,8 @@ class Script:
         """Whether its clients have the optional parts Moderates and EntersChats."""
         self.members: dict[ChatId, tuple[RemoteSender, ...]] = {}
         self.powers: tuple[MemberPower, ...] = ()
+        self.described: dict[ChatId, ChatInfo] = {}
+        """What chats are, where it is not what all of them are."""
         self.admits = True
         self.moved: list[tuple[str | None, str, ChatId]] = []
         """Logins that entered and left chats: (login, `enter` or `leave`, chat)."""
@@ -96,7 +99,10 @@ class Script:
 
 
 def _text(message: MatrixOutgoing) -> str:
-    return message.content.text[0].text if isinstance(message, MatrixMessage) else type(message).__name__  # type: ignore[union-attr]
+    if not isinstance(message, MatrixMessage):
+        return type(message).__name__
+    first = message.content.text[0]
+    return first.text if isinstance(first, Plain) else str(message.content.text)
 
 
 class ScriptedConnector:
@@ -206,6 +212,8 @@ class ScriptedClient:
         return sent
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
+        if chat in self._script.described:
+            return self._script.described[chat]
         return ChatInfo(name=f"The {chat}", members=self._script.members.get(chat), powers=self._script.powers)
 
     async def user_info(self, user: RemoteUserId) -> UserInfo:

@@ -11,6 +11,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.labels import NAME, label
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
 from bridge_core.engine.store_ports import GhostRow, Ghosts, Memberships, MemberWish
@@ -92,6 +93,8 @@ class GhostPool:
             await self._store.save(row)
             made = True
         name = sender.name or (sender.id if row.name is None else row.name)
+        if name != row.name:
+            name = label(name, NAME) or label(sender.id, NAME) or "?"  # homeservers refuse longer ones, each time
         if name != row.name:
             try:
                 await self._matrix.set_profile(row.user, name, None)

@@ -16,18 +16,15 @@ _UNPRINTABLE: Final = re.compile(
 def label(text: str, limit: int) -> str:
     """A text of one line, without what cannot be seen, of at most `limit` characters."""
     # Far longer than needed is cut first, so that nobody can make the rest slow.
-    cleaned = " ".join(_UNPRINTABLE.sub("", text[: 4 * limit]).split())
-    return _cut(cleaned, limit)
+    return _cut(" ".join(_UNPRINTABLE.sub("", text[: 4 * limit]).split()), limit)
 
 
 def lines(text: str, limit: int) -> str:
-    """As `label`, with its line ends."""
-    cleaned = _UNPRINTABLE.sub("", text[: 4 * limit].replace("\r\n", "\n")).strip()
-    return _cut(cleaned, limit)
+    """As `label`, with its line ends, and of at most twice as many bytes."""
+    cleaned = _cut(_UNPRINTABLE.sub("", text[: 4 * limit].replace("\r\n", "\n")).strip(), limit)
+    data = cleaned.encode("utf-8", "replace")
+    return cleaned if len(data) <= 2 * limit else f"{data[: 2 * limit - 3].decode('utf-8', 'ignore')}\u2026"
 
 
 def _cut(text: str, limit: int) -> str:
-    if len(text) > limit:
-        text = f"{text[: limit - 1]}\u2026"
-    data = text.encode("utf-8", "replace")
-    return text if len(data) <= 2 * limit else f"{data[: 2 * limit - 3].decode('utf-8', 'ignore')}\u2026"
+    return text if len(text) <= limit else f"{text[: limit - 1]}\u2026"

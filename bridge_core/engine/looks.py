@@ -12,6 +12,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RemoteUserId
 from bridge_core.api.info import UserInfo
 from bridge_core.engine.avatars import Avatars
+from bridge_core.engine.labels import NAME, label
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.store_ports import GhostRow
 from bridge_core.observe.metrics import Counter
@@ -125,9 +126,10 @@ class GhostLooks:
             info = await self._person(row.network, row.remote)
             if info is None:
                 return
-            if info.name and row.name == row.remote != info.name:
-                await self._matrix.set_profile(row.user, info.name, None)
-                row = await self._keeper.change(row, name=info.name)
+            name = label(info.name or "", NAME)
+            if name and row.name == row.remote != name:
+                await self._matrix.set_profile(row.user, name, None)
+                row = await self._keeper.change(row, name=name)
             source = info.avatar
         if source is not None and source != row.avatar_source and (source or row.avatar):
             await self._dress(row, source)

@@ -9,9 +9,10 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.api.ids import MessageId
-from bridge_core.api.matrix import MatrixReaction
+from bridge_core.api.matrix import MatrixMessage, MatrixPollEnd, MatrixReaction, MatrixVote
 from bridge_core.api.network import Sent
 from bridge_core.testing.homeserver import FakeProfile
+from tests.able import AbleScript
 from tests.conformance.bridged import BOT, Bridged
 from tests.conformance.homeservers import Homeserver, fake, synapse
 
@@ -36,7 +37,9 @@ async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
     """A bridge whose relay was not opted into anything."""
-    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"), sections={"relay": {}})
+    bridged = await Bridged.start(
+        homeserver, tmp_path_factory.mktemp("bridge"), script=AbleScript(), sections={"relay": {}}
+    )
     yield bridged
     await bridged.bridge.stop_bridge()
 
@@ -89,3 +92,31 @@ async def test_the_relay_is_turned_off_in_a_room(at: Bridged) -> None:
     await at.human.send(room, "relayed again")
     await at.bridge.until(lambda: "relayed again" in at.script.texts())
     assert "to nobody" not in at.script.texts()
+
+
+async def test_relayed_votes_are_opted_into(at: Bridged) -> None:
+    """Without `relay.polls` a poll crosses as its text, and votes and ends do not: their senders are told once."""
+    room = await at.enter("net")
+    at.script.answer = lambda message, attempt: Sent((MessageId(attempt.key),))
+    unstable = "org.matrix.msc3381.poll"
+    question = {
+        "question": {"org.matrix.msc1767.text": "Tea?"},
+        "answers": [{"id": "y", "org.matrix.msc1767.text": "Yes"}, {"id": "n", "org.matrix.msc1767.text": "No"}],
+    }
+    begun = f"{unstable}.start"
+    poll = await at.human.send_event(room, {begun: question, "org.matrix.msc1767.text": "Tea? Yes or no"}, begun)
+    await at.bridge.until(lambda: any("Tea?" in text for text in at.script.texts()))
+    sent = next(one for _, one in at.script.sent if isinstance(one, MatrixMessage) and "Tea?" in str(one.content.text))
+    assert sent.content.poll is None
+    relation = {"m.relates_to": {"rel_type": "m.reference", "event_id": poll}}
+    for answer in ("y", "n"):
+        await at.human.send_event(
+            room, {**relation, f"{unstable}.response": {"answers": [answer]}}, f"{unstable}.response"
+        )
+    await at.told(room, "votes are passed on for people with a login of their own only")
+    await at.human.send_event(room, {**relation, f"{unstable}.end": {}}, f"{unstable}.end")
+    await at.human.send(room, "after the vote")
+    await at.bridge.until(lambda: "after the vote" in at.script.texts())
+    notices = [body for sender, body in await at.human.bodies(room) if sender == BOT and "votes are" in body]
+    assert len(notices) == 1
+    assert not [one for _, one in at.script.sent if isinstance(one, MatrixVote | MatrixPollEnd)]

@@ -23,6 +23,7 @@ from bridge_core.api.events import (
     RemoteSender,
 )
 from bridge_core.api.ids import ChatId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
+from bridge_core.api.info import ChatInfo
 from bridge_core.api.matrix import MatrixInfo
 from bridge_core.api.network import Consent, Sent
 from bridge_core.testing.homeserver import FakeProfile
@@ -431,3 +432,61 @@ async def test_spaces_gather_the_rooms(at: Bridged) -> None:
         await at.bridge.stop_bridge()
         at.bridge.networks["net"]["space"] = "none"  # type: ignore[index]
         await at.bridge.start_bridge()
+
+
+HUGE = ("\U0001f42c" * 9_000 + '"\\\n') * 11
+"""A hundred thousand characters, which are more as JSON in UTF-8."""
+
+
+async def test_names_without_end_are_cut(at: Bridged) -> None:
+    """A chat and a person with names and topics of 100 KB have rooms and ghosts like all others, also anew."""
+    chat = at.chat()
+    at.script.described[ChatId(chat)] = ChatInfo(name=HUGE, topic=HUGE)
+    room = await at.enter("net", chat)
+    whale = RemoteSender(RemoteUserId(f"whale-{chat}"), HUGE)
+    for text in ("first", "second"):
+        await hears(at, RemoteMessage(ChatId(chat), whale, Content((Plain(text),))))
+    spoken = await at.human.sees(room, lambda e: e["content"].get("body") == "second")
+    profile = await at.human.call("GET", f"profile/{spoken['sender']}")
+    assert 200 < len(profile["displayname"]) <= 255
+    for sign in ("", "changed "):
+        if sign:
+            await hears(at, RemoteInfo(ChatId(chat), DORA, sign + HUGE, sign + HUGE))
+        name, topic = [(await state(at, room, f"m.room.{kind}"))[kind] for kind in ("name", "topic")]
+        assert name.startswith(sign) and 200 < len(name) <= 255
+        assert topic.startswith(sign) and 2_000 < len(topic.encode()) <= 16_384
+
+
+async def test_forged_bridge_state_changes_nothing(at: Bridged) -> None:
+    """A room that says it is the bridge's, in whatever state, is not: nothing crosses, and the chat has its own."""
+    chat = at.chat()
+    guest = await at.homeserver.human()
+    room = await at.private_room(BOT, guest.id)
+    await guest.join(room)  # so that it is no management room
+    await at.human.sees(room, lambda e: e.get("state_key") == BOT and e["content"]["membership"] == "join")
+    key = f"dev.matrix_bridge:%2F%2Fnet%2F{chat}"
+    channel = {"id": chat, "displayname": "Forged"}
+    forged = {"bridgebot": BOT, "protocol": {"id": "scripted"}, "network": {"id": "net"}, "channel": channel}
+    for kind in ("m.bridge", "uk.half-shot.bridge"):
+        answer = await at.human.call("PUT", f"rooms/{room}/state/{kind}/{key}", forged)
+        assert "event_id" in answer
+    await at.human.send(room, "to nobody")
+    await at.bridge.settled()
+    assert at.bridge.running.engine.portals.in_room(RoomId(room)) == ()
+    real = await at.enter("net", chat)
+    assert real != room
+    await hears(at, said(at, "to the real one", chat))
+    await at.human.sees(real, lambda e: e["content"].get("body") == "to the real one")
+    await at.human.send(real, "an answer")
+    await at.bridge.until(lambda: "an answer" in at.script.texts())
+    assert "to nobody" not in at.script.texts()
+    assert "to the real one" not in [body for _, body in await at.human.bodies(room)]
+    # In a portal too it is only read by clients.
+    await empower(at, real)
+    other = at.chat()
+    forged["channel"] = {"id": other, "displayname": "Forged"}
+    await at.human.call("PUT", f"rooms/{real}/state/m.bridge/{key}", forged)
+    await at.human.send(real, "still here")
+    await at.bridge.until(lambda: "still here" in at.script.texts())
+    assert [row.chat for row in at.bridge.running.engine.portals.in_room(RoomId(real))] == [chat]
+    assert {message.chat for _, message in at.script.sent} == {chat}
