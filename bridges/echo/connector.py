@@ -1,8 +1,8 @@
 """The smallest adapter: a network where one person, Echo, says everything again. Read it first, copy it.
 
 What an adapter must have: a model of its configuration, a Connector, and a Client with `connect`, `send` and what it
-knows of chats and people. The rest here (edits, reactions, redactions, and what is in `further.py`) is optional: leave
-it out, and the core tells users that the network has no such thing.
+knows of chats and people. The rest here (edits, reactions, redactions, and what is in `further.py`, `memory.py` and
+`asking.py`) is optional: leave it out, and the core tells users that the network has no such thing.
 """
 
 from pydantic import BaseModel, ConfigDict, Field
@@ -15,6 +15,7 @@ from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, Ma
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
+    Consent,
     Inbox,
     Level,
     Login,
@@ -23,7 +24,9 @@ from bridge_core.api.network import (
     NetworkMeta,
     Sent,
 )
+from bridges.echo.asking import FLOWS, AskedEcho
 from bridges.echo.further import FurtherEcho, echo_of
+from bridges.echo.memory import Archive, RemembersEcho
 
 
 class EchoConfig(BaseModel):
@@ -32,16 +35,21 @@ class EchoConfig(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
     name: str = Field(default="Echo", description="What Echo is called.")
+    history: int = Field(default=0, ge=0, le=10_000, description="How many things said in a chat Echo remembers.")
+    consent: Consent = Field(default=Consent.GRANTED, description="What Echo says to a chat being bridged.")
+    logins: bool = Field(default=False, description="Whether people can log in.")
 
 
-class EchoConnector:
+class EchoConnector(AskedEcho):
     """One configured echo network."""
 
     config_model = EchoConfig
 
     def __init__(self, network: NetworkId, config: EchoConfig) -> None:
-        self.meta = NetworkMeta(network, "Echo", "echo", idempotent=True)
+        self.meta = NetworkMeta(network, "Echo", "echo", login_flows=FLOWS if config.logins else (), idempotent=True)
         self._config = config
+        self._consent = config.consent
+        self._archive = Archive(config.history)
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         """Nothing to prepare: a real network would keep `host` and open its listeners here."""
@@ -50,8 +58,11 @@ class EchoConnector:
         """Nothing to close."""
 
     def client(self, login: Login | None, inbox: Inbox) -> "EchoClient":
-        """There are no logins: the relay serves everybody."""
-        return EchoClient(self.meta.id, RemoteSender(RemoteUserId("echo"), self._config.name), inbox)
+        """The same for everybody: a login is known by its id alone."""
+        echo = RemoteSender(RemoteUserId("echo"), self._config.name)
+        if self._config.history:
+            return RememberingClient(self._archive, self.meta.id, echo, inbox, login)
+        return EchoClient(self.meta.id, echo, inbox, login)
 
     def chat(self, text: str) -> ChatId:
         """Every word is a chat."""
@@ -66,13 +77,15 @@ class EchoClient(FurtherEcho):
     A client need not inherit anything: what Echo has besides is in `further.py`.
     """
 
-    def __init__(self, network: NetworkId, echo: RemoteSender, inbox: Inbox) -> None:
+    def __init__(self, network: NetworkId, echo: RemoteSender, inbox: Inbox, login: Login | None = None) -> None:
         super().__init__(echo, inbox)
         self._network = network
+        self._login = login
 
     async def connect(self, cursor: bytes | None) -> None:
         """Connected at once."""
-        self._inbox.report(LoginState(self._network, None, LoginStatus.CONNECTED))
+        login = self._login.id if self._login is not None else None
+        self._inbox.report(LoginState(self._network, login, LoginStatus.CONNECTED))
 
     async def disconnect(self) -> None:
         """Nothing to close."""
@@ -113,3 +126,13 @@ class EchoClient(FurtherEcho):
     def capabilities(self, chat: ChatId) -> Capabilities:
         """Everything comes back as it was."""
         return Capabilities(default=Level.FULL)
+
+
+class RememberingClient(RemembersEcho, EchoClient):
+    """The same with a memory."""
+
+    def __init__(
+        self, archive: Archive, network: NetworkId, echo: RemoteSender, inbox: Inbox, login: Login | None = None
+    ) -> None:
+        super().__init__(network, echo, inbox, login)
+        self._archive = archive

@@ -8,6 +8,7 @@ from typing import Any
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
 from bridge_core.api.events import (
     Membership,
+    RemoteConsent,
     RemoteEdit,
     RemoteEvent,
     RemoteInfo,
@@ -38,8 +39,9 @@ from bridge_core.api.matrix import (
 )
 from bridge_core.api.network import Attempt, Inbox, Login, Sent
 from bridge_core.content import to_plain
-from bridge_core.testing.conformance import Feature, Heard, Subject
-from bridges.echo.connector import EchoClient, EchoConfig, EchoConnector
+from bridge_core.testing.conformance import Feature, Heard, LoginWay, Subject
+from bridges.echo.connector import EchoConfig, EchoConnector, RememberingClient
+from bridges.echo.memory import Archive
 
 
 class EchoSubject(Subject):
@@ -50,7 +52,11 @@ class EchoSubject(Subject):
             *(Feature.REPLIES, Feature.EDITS, Feature.REDACTIONS, Feature.FILES),
             *(Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.POLLS),
             *(Feature.MEMBERS, Feature.MODERATION, Feature.INFO, Feature.TYPING, Feature.RECEIPTS),
+            *(Feature.HISTORY, Feature.PUBLIC_HISTORY, Feature.CONSENT, Feature.LOGINS),
         }
+    )
+    login = LoginWay(
+        "password", ("Walter", "retlaw"), ("Walter", "guessed"), frozenset({"retlaw", "guessed"}), "Walter"
     )
 
     def __init__(self) -> None:
@@ -59,6 +65,9 @@ class EchoSubject(Subject):
         self.inbox: Inbox | None = None
         self.came: list[tuple[str, MatrixOutgoing]] = []
         self.signals: list[MatrixSignal] = []
+        self.archive = Archive(1000)
+        """What the network keeps, whether the bridge is there or not."""
+        self._speakers: dict[str, str] = {}
         self._polls: dict[str, Poll] = {}
         self._inside: dict[ChatId, set[str]] = {}
         self._arrived = asyncio.Condition()
@@ -66,7 +75,8 @@ class EchoSubject(Subject):
 
     def section(self) -> dict[str, Any]:
         relay = {"enabled": True, "reactions": True, "polls": True}
-        return {"type": "watched", "members": "eager", "leave_grace": "0s", "relay": relay}
+        further = {"history": 1000, "consent": "asked", "logins": True, "backfill": {"initial": 10, "rate": 1000}}
+        return {"type": "watched", "members": "eager", "leave_grace": "0s", "relay": relay, **further}
 
     def chats(self, count: int) -> list[str]:
         return [f"hall{number}" for number in range(count)]
@@ -87,7 +97,8 @@ class EchoSubject(Subject):
         key, message = await self.wait(fits)
         assert isinstance(message, MatrixMessage)
         reply = message.reply_to.id if message.reply_to is not None else None
-        return Heard(key, message.sender.name, to_plain(message.content.text), reply)
+        by = self._speakers.get(key, message.sender.name)
+        return Heard(key, by, to_plain(message.content.text), reply)
 
     async def texts(self, chat: ChatId) -> list[str]:
         return [
@@ -203,6 +214,15 @@ class EchoSubject(Subject):
     async def read(self, who: str, chat: ChatId, message: str) -> None:
         await self.tell(RemoteReceipt(chat, self.sender(who), MessageId(message)))
 
+    async def say_away(self, who: str, chat: ChatId, text: str) -> None:
+        self.archive.keep(RemoteMessage(chat, self.sender(who), Content((Plain(text),)), self.new_id()))
+
+    async def publish(self, chat: ChatId) -> None:
+        self.archive.public.add(chat)
+
+    async def consent(self, who: str, chat: ChatId, granted: bool) -> None:
+        await self.tell(RemoteConsent(chat, self.sender(who), granted))
+
     # Behind
 
     @property
@@ -221,6 +241,7 @@ class EchoSubject(Subject):
     async def tell(self, event: RemoteEvent) -> None:
         """The network says so."""
         assert self.inbox is not None
+        self.archive.keep(event)
         await self.inbox.receive([event])
 
     async def wait(self, fits: Callable[[MatrixOutgoing], bool]) -> tuple[str, MatrixOutgoing]:
@@ -238,9 +259,11 @@ class EchoSubject(Subject):
             self.signals.append(signal)
             self._arrived.notify_all()
 
-    async def take(self, message: MatrixOutgoing, sent: Sent) -> Sent:
-        """The adapter has handed it over."""
+    async def take(self, message: MatrixOutgoing, sent: Sent, login: Login | None = None) -> Sent:
+        """The adapter has handed it over, over the connection of a login perhaps."""
         async with self._arrived:
+            if login is not None:
+                self._speakers[sent.ids[0]] = login.name
             if not any(key == sent.ids[0] for key, _ in self.came):  # another try at the same is the same
                 self.came.append((sent.ids[0], message))
             self._arrived.notify_all()
@@ -259,45 +282,49 @@ class EchoSubject(Subject):
 
             async def start(self, host: Host, inbox: Inbox) -> None:
                 subject.host, subject.inbox = host, inbox
+                self._archive = subject.archive
                 await super().start(host, inbox)
 
             async def stop(self, deadline: float) -> None:
                 subject.inbox = None
                 await super().stop(deadline)
 
-            def client(self, login: Login | None, inbox: Inbox) -> EchoClient:
-                return _Client(subject, self.meta.id, self._config, inbox)
+            def client(self, login: Login | None, inbox: Inbox) -> RememberingClient:
+                return _Client(subject, self.meta.id, self._config, inbox, login)
 
         return Connector
 
 
-class _Client(EchoClient):
+class _Client(RememberingClient):
     """Echo's client, watched."""
 
-    def __init__(self, subject: EchoSubject, network: NetworkId, config: EchoConfig, inbox: Inbox) -> None:
-        super().__init__(network, RemoteSender(RemoteUserId("echo"), config.name), inbox)
+    def __init__(
+        self, subject: EchoSubject, network: NetworkId, config: EchoConfig, inbox: Inbox, login: Login | None
+    ) -> None:
+        echo = RemoteSender(RemoteUserId("echo"), config.name)
+        super().__init__(subject.archive, network, echo, inbox, login)
         self._subject = subject
 
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
-        return await self._subject.take(message, await super().send(message, attempt))
+        return await self._subject.take(message, await super().send(message, attempt), self._login)
 
     async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
-        return await self._subject.take(edit, await super().edit(edit, attempt))
+        return await self._subject.take(edit, await super().edit(edit, attempt), self._login)
 
     async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
-        return await self._subject.take(redaction, await super().redact(redaction, attempt))
+        return await self._subject.take(redaction, await super().redact(redaction, attempt), self._login)
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
-        return await self._subject.take(reaction, await super().react(reaction, attempt))
+        return await self._subject.take(reaction, await super().react(reaction, attempt), self._login)
 
     async def vote(self, vote: MatrixVote, attempt: Attempt) -> Sent:
-        return await self._subject.take(vote, await super().vote(vote, attempt))
+        return await self._subject.take(vote, await super().vote(vote, attempt), self._login)
 
     async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
-        return await self._subject.take(act, await super().moderate(act, attempt))
+        return await self._subject.take(act, await super().moderate(act, attempt), self._login)
 
     async def change_info(self, info: MatrixInfo, attempt: Attempt) -> Sent:
-        return await self._subject.take(info, await super().change_info(info, attempt))
+        return await self._subject.take(info, await super().change_info(info, attempt), self._login)
 
     async def signal(self, signal: MatrixSignal) -> None:
         await super().signal(signal)

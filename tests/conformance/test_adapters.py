@@ -13,12 +13,16 @@ from bridge_core.demo.process import free_port
 from bridge_core.testing.conformance import (
     AdapterConformance,
     Bench,
+    ConsentTests,
     EditTests,
     FileTests,
+    HistoryTests,
     InfoTests,
+    LoginTests,
     MemberTests,
     ModerationTests,
     PollTests,
+    PublicHistoryTests,
     ReactionRemovalTests,
     ReactionTests,
     ReceiptTests,
@@ -95,6 +99,10 @@ class TestEcho(
     InfoTests,
     TypingTests,
     ReceiptTests,
+    HistoryTests,
+    PublicHistoryTests,
+    ConsentTests,
+    LoginTests,
 ):
     """The network that has everything."""
 

@@ -4,8 +4,11 @@ from typing import Any, ClassVar
 
 from bridge_core.api.network import Level
 from bridge_core.api.optional import (
+    Backfills,
     ChangesInfo,
+    Consents,
     Edits,
+    LogsIn,
     Moderates,
     Polls,
     Reacts,
@@ -23,6 +26,9 @@ _PARTS: dict[Feature, type] = {
     Feature.POLLS: Polls,
     Feature.MODERATION: Moderates,
     Feature.INFO: ChangesInfo,
+    Feature.HISTORY: Backfills,
+    Feature.CONSENT: Consents,
+    Feature.LOGINS: LogsIn,
 }
 """The optional parts of the contract that stand for a feature. Others are told by capabilities, for each chat."""
 _HOSTILE = ("a\r\nQUIT :b", "c\0d", "\u202ereversed\u202c", "\x01ACTION x\x01", "<script>alert(1)</script>", "\ud7ff e")

@@ -68,7 +68,10 @@ class Human(Protocol):
 
 
 class Server(Protocol):
-    """What a homeserver shows of what is not kept in rooms."""
+    """What a homeserver has besides its rooms."""
+
+    async def human(self) -> Any:
+        """Another `Human`."""
 
     async def readers(self, human: Any, room: str) -> dict[str, str]:
         """Up to which event each user has read, as the human sees it."""
@@ -119,14 +122,23 @@ class Bench:
 
     async def place(self) -> "Place":
         """A chat that nobody used, the human in its room, and people of the network in the chat."""
+        return await self.bridged(self.name())
+
+    def name(self) -> str:
+        """The name of a chat that nobody used."""
         if not self.free:
             self.free.extend(reversed(self.subject.chats(200)))
-        return await self.bridged(self.free.pop())
+        return self.free.pop()
+
+    def chat(self, name: str) -> ChatId:
+        """The chat of this name."""
+        chat: ChatId = self.bridge.running.networks.chat(self.network, name)
+        return chat
 
     async def bridged(self, name: str) -> "Place":
         """A chat of this name, as `place`."""
         bridge = self.bridge.running
-        chat: ChatId = bridge.networks.chat(self.network, name)
+        chat = self.chat(name)
         await self.subject.prepare(chat)
         await bridge.engine.portals.ensure(self.network, chat, name=name)
         connector = bridge.networks.get(self.network).connector
@@ -136,6 +148,30 @@ class Bench:
         room = await self.human.join(f"#{alias}:{bridge.matrix.server_name}")
         await self.subject.enter(chat)
         return Place(self, chat, room)
+
+    async def room_of_ones_own(self) -> str:
+        """A room that the human made for themselves and a guest, with the bot in it."""
+        guest = await self.homeserver.human()
+        body = {"preset": "private_chat", "invite": [guest.id]}
+        room = str((await self.human.call("POST", "createRoom", body))["room_id"])
+        await guest.join(room)
+        await self.human.call("POST", f"rooms/{room}/invite", {"user_id": self.bot})
+
+        def came(event: Event) -> bool:
+            return bool(event.get("state_key") == self.bot and event["content"].get("membership") == "join")
+
+        await self.human.sees(room, came)
+        return room
+
+    async def answer(self, room: str, text: str) -> tuple[str, str]:
+        """Say something to the bot: the id of what was said, and the words that it answers to that."""
+        said = await self.human.send(room, text)
+
+        def answers(event: Event) -> bool:
+            about = (event["content"].get("m.relates_to") or {}).get("m.in_reply_to", {}).get("event_id")
+            return bool(event["sender"] == self.bot and about == said)
+
+        return said, str((await self.human.sees(room, answers))["content"]["body"])
 
     async def introduce(self, place: "Place") -> str:
         """The human says something, and waits until their own connection would speak, where the network gives one.

@@ -28,6 +28,10 @@ class Feature(StrEnum):
     INFO = "info"
     TYPING = "typing"
     RECEIPTS = "receipts"
+    HISTORY = "history"
+    PUBLIC_HISTORY = "public_history"
+    CONSENT = "consent"
+    LOGINS = "logins"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +43,21 @@ class Heard:
     text: str
     reply_to: str | None = None
     """The id of what it answers, where the network shows that."""
+
+
+@dataclass(frozen=True, slots=True)
+class LoginWay:
+    """How the tests log in: by a flow of the adapter that asks only, with an answer for each field, in order.
+
+    `wrong` ones are refused by the network, which asks again. `secrets` are those answers that nobody may see.
+    """
+
+    flow: str
+    right: Sequence[str]
+    wrong: Sequence[str]
+    secrets: frozenset[str]
+    name: str
+    """What whoever is logged in is called on the network, as `Heard.by`."""
 
 
 class Subject(ABC):
@@ -53,6 +72,8 @@ class Subject(ABC):
     """What the adapter can do: the same as the classes of tests it is given, which a test compares."""
     network: ClassVar[str] = "net"
     """Its name in the configuration."""
+    login: ClassVar[LoginWay | None] = None
+    """LOGINS: an account there, which nobody else uses."""
     adapters: Mapping[str, Any] | None = None
     """Adapters by type beside the installed ones, where the adapter has no entry point yet."""
 
@@ -179,4 +200,16 @@ class Subject(ABC):
 
     async def read(self, who: str, chat: ChatId, message: str) -> None:
         """RECEIPTS: somebody has read everything up to a message."""
+        raise NotImplementedError
+
+    async def say_away(self, who: str, chat: ChatId, text: str) -> None:
+        """HISTORY: somebody says something while the bridge is not there: it was stopped, or has not come yet."""
+        raise NotImplementedError
+
+    async def publish(self, chat: ChatId) -> None:
+        """PUBLIC_HISTORY: from now on everybody who enters the chat may read what was said there before."""
+        raise NotImplementedError
+
+    async def consent(self, who: str, chat: ChatId, granted: bool) -> None:
+        """CONSENT: somebody agrees to a chat being bridged, or takes that back. Until then chats are only asked."""
         raise NotImplementedError
