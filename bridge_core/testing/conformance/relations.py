@@ -50,6 +50,7 @@ class ConsentTests(FeatureTests):
         await place.told("the other side does not want")
         await bench.restart(place)
         await bench.human.send(place.room, "hello?")
+        await bench.answer(place.room, "!bridge help")  # the bridge has had what was said before this
         await bench.subject.say("ann", place.chat, "nor of that")
         await bench.bridge.settled()
         await bench.subject.consent("ann", place.chat, True)
