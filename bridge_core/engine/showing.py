@@ -180,7 +180,7 @@ class Showing:
         if network is None:
             return None
         login = network.login_of(portal.receiver) if portal.receiver is not None else None
-        return (network.client_of(login.user) if login is not None else None) or network.main
+        return (network.client_with(login.id) if login is not None else None) or network.main
 
     def _document(self, portal: PortalRow, client: Client) -> dict[str, Any]:
         can = self._seen[portal.id] = client.capabilities(portal.chat)

@@ -198,7 +198,7 @@ class MatrixSignals:
         return await self._pass_receipt(network, portal, key, item)
 
     async def _pass_receipt(self, network: Network, portal: PortalRow, key: Key, item: _Receipt) -> str:
-        client = self._own(network, item.user)
+        client = self._own(network, item.user, portal)
         if client is None or not self._may(portal, network, item.room, item.user):
             return "dropped"
         carried = client.capabilities(portal.chat).level
@@ -244,7 +244,7 @@ class MatrixSignals:
         """Who shows a user's typing: their own connection, or the relay, where the chat can show it."""
         if not self._may(portal, network, room, user):
             return None
-        client = self._own(network, user)
+        client = self._own(network, user, portal)
         if client is None and portal.receiver is None and network.relays(portal):
             client = network.main if network.main is not None and self._can(network.main) else None
         if client is None or client.capabilities(portal.chat).level("typing") < Level.PARTIAL:
@@ -266,9 +266,9 @@ class MatrixSignals:
             return False
         return True
 
-    def _own(self, network: Network, user: UserId) -> Client | None:
-        """The client of a user's own login, if it takes signals and the user may still have one."""
-        client = network.client_of(user)
+    def _own(self, network: Network, user: UserId, portal: PortalRow | None = None) -> Client | None:
+        """The client of the user's login that speaks in a portal, if it takes signals and they may still have one."""
+        client = network.client_of(user, portal)
         if client is None or not self._can(client) or self._permissions.of(user) < Permission.USER:
             return None
         return client

@@ -11,6 +11,7 @@ from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
 from bridge_core.api.network import Client, Login, LoginStatus
 from bridge_core.engine.clients import Clients, LoggedIn
 from bridge_core.engine.networks import Network
+from bridge_core.engine.store_ports import PortalRow
 from tests.harness import Harness
 from tests.scripted import Script, ScriptedClient
 
@@ -161,3 +162,15 @@ async def test_of_two_users_one_gets_an_account(bridge: Harness) -> None:
     (kept,) = [login for login, result in zip(logins, results, strict=True) if result is None]
     assert network.login_of(LoginId("work")) == kept
     assert [login.user for login in await bridge.running.database.users.logins(NET)] == [kept.user]
+
+
+async def test_signals_of_a_private_chat_go_over_its_own_login(bridge: Harness) -> None:
+    """Whoever reads or types in a private chat of one account is not seen doing so by another of theirs."""
+    network, user = _network(bridge), UserId(bridge.alice.id)
+    await network.add(_login(bridge, "work"))
+    await network.add(_login(bridge, "home"))
+    portal = PortalRow(7, NET, ChatId("dm-bob"), LoginId("home"), ())
+    engine = bridge.running.engine
+    signals = engine.intake._signals
+    assert signals._own(network, user, portal) is network.client_with(LoginId("home"))
+    assert signals._own(network, user) is network.client_with(LoginId("work"))
