@@ -182,6 +182,7 @@ class Bridge:
         self._meeting = Meeting(config, self.engine, self.matrix, self._clock, self._tasks)
         self._journalling = False
         self._sweeping: asyncio.Task[None] | None = None
+        self._met: asyncio.Task[None] | None = None
         self._hosts: dict[NetworkId, NetworkHost] = {}
 
     def _show_journal(self) -> None:
@@ -270,7 +271,7 @@ class Bridge:
                 await _listening(listener.start(), key)
             await self.engine.backfill.start()
             await self.engine.to_network.start()
-            self._tasks.start(self._meeting.meet(), "homeserver")
+            self._met = self._tasks.spawn(self._meeting.meet(), "homeserver")
             for network in self.networks:
                 await network.connect(lambda login, name=network.id: self._cursor(name, login))  # type: ignore[misc]
         except BaseException:
@@ -292,6 +293,8 @@ class Bridge:
             await _quietly(listener.stop(), "listener", left(4.0))
         if self._journalling:
             await _quietly(self.engine.backfill.note(), "backfill", left(4.0))
+        if self._met is not None:
+            self._met.cancel()  # it would go on with what has been stopped
         self.engine.stop()
         self.control.halt()
         await _quietly(self.engine.logins.stop(), "logins", left(4.0))

@@ -123,7 +123,8 @@ class Engine:
         small = replace(sources, limit=min(sources.limit, avatars.LARGEST))
         self.avatars = Avatars(matrix, MediaCarrier(matrix, blobs, small, faults))
         put_off = metrics.counter("profiles_put_off", "Ghosts whose profile was not looked after, since many waited.")
-        self.ghosts.attach(GhostLooks(matrix, self.avatars, self.ghosts, networks.person, clock, tasks, put_off))
+        person = networks.person
+        self.ghosts.attach(GhostLooks(matrix, self.avatars, self.ghosts, person, clock, tasks, put_off, faults))
         self.members = Members(matrix, names, clock)
         self.networks = networks
         self.rooms = RoomMaker(
@@ -302,6 +303,7 @@ class Engine:
             tasks,
             gate,
             settings.rooms,
+            faults,
         )
         self.room_features.add_to(conversion, incoming, self.translation, self.room_events)
         self.room_features.add_commands(commands, private)

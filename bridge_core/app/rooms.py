@@ -15,6 +15,7 @@ from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.departures import Departures
 from bridge_core.engine.description import Descriptions
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.incoming import Incoming
@@ -74,6 +75,7 @@ class RoomFeatures:
         tasks: TaskOwner,
         gate: Gate,
         settings: RoomSettings,
+        faults: FaultPoints,
     ) -> None:
         self._portals, self._networks, self._rooms, self._matrix = portals, networks, rooms, matrix
         self._acts, self._status, self._tasks = acts, status, tasks
@@ -84,7 +86,7 @@ class RoomFeatures:
         self.moves = Moves(portals, rooms, networks, matrix, states, describe)
         self.departures = Departures(stores.kv, portals, ghosts, matrix, names.is_ours, clock, settings.rate)
         self.unbridging = Unbridging(portals, rooms, networks, matrix, self.departures, injection)
-        self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv)
+        self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv, faults)
         self.lost = LostRooms(
             portals,
             rooms,
@@ -107,6 +109,7 @@ class RoomFeatures:
             settings.spaces,
             settings.join_rules,
             settings.rate,
+            faults,
         )
         self._running: list[asyncio.Task[None]] = []
 

@@ -43,16 +43,20 @@ class Departures:
         self._clock = clock
         self._interval = 1 / rate
         self._waiting: dict[RoomId, bytes] = {}
+        self._noted: dict[RoomId, bytes] = {}
+        """Not to be left before `go`: until then a room is bridged, and would be left out."""
         self._changed = asyncio.Event()
 
     async def note(self, room: RoomId, *, bot: bool = True) -> None:
         """The room is to be left, by ghosts alone when not `bot`. Returns when it is stored; `go` begins with it."""
         how = _EVERYBODY if bot else _GHOSTS
+        self._noted[room] = how
         await self._kv.put(_NAMESPACE, room, how)
-        self._waiting[room] = how
 
     def go(self) -> None:
         """Leave what was noted. Does not block."""
+        self._waiting.update(self._noted)
+        self._noted.clear()
         self._changed.set()
 
     async def run(self) -> None:
@@ -96,7 +100,8 @@ class Departures:
             if bot and not self._portals.in_room(room):
                 await self._matrix.leave(room, self._matrix.bot)
         self._waiting.pop(room, None)
-        await self._kv.put(_NAMESPACE, room, None)
+        if room not in self._noted:
+            await self._kv.put(_NAMESPACE, room, None)
 
     async def _present(self, room: RoomId) -> set[UserId]:
         known = set(await self._ghosts.known(room))

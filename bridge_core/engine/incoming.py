@@ -203,6 +203,7 @@ class Incoming:
         """Send as the Matrix user, or, where the bridge cannot, as the ghost of the same person."""
         request = item.request
         try:
+            await self._puppets.can(request.sender)  # an earlier process made the request
             return await self._matrix.send(request, first_attempt_at)
         except PuppetGoneError as error:
             await self._puppets.gone(request.sender, error)

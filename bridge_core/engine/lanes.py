@@ -125,7 +125,8 @@ class Lanes:
         """Take up what the journal holds. What is offered before waits for this."""
         for found in await self._journal.open_lanes(self._direction):
             # What was offered already is in the journal too, after what was there before.
-            self._open(found.lane, found=True).on_disk = True
+            self._open(found.lane).on_disk = True
+            self._precedence.found(found.lane)
         self._started = True
         for lane in self._lanes.values():
             self._run(lane)
@@ -233,9 +234,9 @@ class Lanes:
             return later is None or not self._may_go(later)
         return True
 
-    def _open(self, name: str, *, found: bool = False) -> Lane:
+    def _open(self, name: str) -> Lane:
         if name not in self._lanes:
-            self._precedence.opened(name, found=found)
+            self._precedence.opened(name)
         lane = self._lanes[name] = Lane(name)
         return lane
 

@@ -12,6 +12,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RemoteUserId
 from bridge_core.api.info import UserInfo
 from bridge_core.engine.avatars import Avatars
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.labels import NAME, label
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.store_ports import GhostRow
@@ -58,6 +59,7 @@ class GhostLooks:
         clock: Clock,
         tasks: TaskOwner,
         put_off: Counter,
+        faults: FaultPoints,
     ) -> None:
         self._matrix = matrix
         self._avatars = avatars
@@ -66,6 +68,7 @@ class GhostLooks:
         self._clock = clock
         self._tasks = tasks
         self._put_off = put_off
+        self._faults = faults
         self._waiting: OrderedDict[_Key, _Wish] = OrderedDict()
         self._later: OrderedDict[_Key, tuple[float, _Wish]] = OrderedDict()
         self._working = 0
@@ -152,7 +155,9 @@ class GhostLooks:
             await self._keeper.change(row, avatar_source=source)
             return
         if avatar != (row.avatar or ""):
+            self._faults.hit("looks.before_set")
             await self._matrix.set_profile(row.user, None, avatar)
+            self._faults.hit("looks.after_set")
         await self._keeper.change(row, avatar=avatar, avatar_source=source)
 
     def _postpone(self, key: _Key, wish: _Wish, error: BridgeError) -> None:

@@ -46,12 +46,18 @@ class Precedence:
         if after is not None and lane in self._pasts:
             self._limits[lane] = after
 
-    def opened(self, lane: str, *, found: bool = False) -> None:
-        """A lane has work now. `found`: since an earlier process; what its past goes before was stored earlier then."""
+    def opened(self, lane: str) -> None:
+        """A lane has work now."""
         if is_past(lane):
             later = later_of(lane)
             self._pasts[later] = self._pasts.get(later, 0) + 1
-            if found and later in self._kept:
+
+    def found(self, lane: str) -> None:
+        """A lane has had work since an earlier process: what its past goes before may have been stored then too."""
+        if is_past(lane):
+            later = later_of(lane)
+            self._limits.pop(later, None)
+            if later in self._kept:
                 self._kept[later] = 0
 
     def ended(self, lane: str) -> None:

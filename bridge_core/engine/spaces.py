@@ -14,6 +14,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.labels import NAME, label
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.names import Names
@@ -55,6 +56,7 @@ class Spaces:
         kinds: Mapping[NetworkId, SpaceKind],
         join_rules: Mapping[NetworkId, str],
         rate: float,
+        faults: FaultPoints,
     ) -> None:
         self._names = names
         self._kv = kv
@@ -65,6 +67,7 @@ class Spaces:
         self._kinds = kinds
         self._join_rules = join_rules
         self._interval = 1 / rate
+        self._faults = faults
         self.done: set[tuple[Key, RoomId]] = set()
         """Which room is in which space now, as far as was brought about."""
         self._rooms: dict[Key, RoomId] = {}
@@ -135,6 +138,7 @@ class Spaces:
             raise
         except BridgeError as error:
             log.warning("space_not_kept", network=key[0], room=room, error=str(error))
+        self._faults.hit("space.after_child")
         await self._kv.put(_CHILDREN, _stored((key, room)), b"1" if there else None)
         (self.done.add if there else self.done.discard)((key, room))
 
@@ -146,6 +150,7 @@ class Spaces:
         network, user = key
         found = self._networks.get(network)
         name = found.meta.name if found is not None else network
+        self._faults.hit("space.before_create")
         room = await self._matrix.ensure_room(
             RoomSpec(
                 alias_localpart=self.alias(key),
@@ -157,6 +162,7 @@ class Spaces:
                 kind="m.space",
             )
         )
+        self._faults.hit("space.after_create")
         self._rooms[key] = room
         log.info("space_ready", network=network, user=user, room=room)
         return room

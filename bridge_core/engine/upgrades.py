@@ -14,6 +14,7 @@ from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
 from bridge_core.api.ids import RoomId
 from bridge_core.engine.bridgestate import BRIDGE_STATE, bridge_key
 from bridge_core.engine.departures import Departures
+from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.portals import PortalIndex, own_rooms
 from bridge_core.engine.rooms import RoomMaker
@@ -39,6 +40,7 @@ class Upgrades:
         departures: Departures,
         status: Status,
         kv: KeyValues,
+        faults: FaultPoints,
     ) -> None:
         self._portals = portals
         self._rooms = rooms
@@ -46,6 +48,7 @@ class Upgrades:
         self._departures = departures
         self._status = status
         self._kv = kv
+        self._faults = faults
         self._lock = asyncio.Lock()
 
     async def tombstoned(self, event: Mapping[str, Any]) -> None:
@@ -110,6 +113,7 @@ class Upgrades:
 
     async def _move(self, portals: tuple[PortalRow, ...], old: RoomId, new: RoomId) -> None:
         # The portals move last: until then all of it is done again after a crash.
+        self._faults.hit("upgrade.before_move")
         for portal in portals:
             if old in own_rooms(portal):
                 await self._matrix.point_alias(self._rooms.alias(portal), new)
@@ -118,8 +122,10 @@ class Upgrades:
                 await self._untell(old, kind, bridge_key(portal.network, portal.chat))
         await self._kv.put(_FOLLOWED, old, new.encode())
         await self._departures.note(old, bot=False)
+        self._faults.hit("upgrade.before_portals")
         for portal in portals:
             await self._portals.replace_room(portal, old, new)
+        self._faults.hit("upgrade.after_portals")
         await self._kv.put(_WAITING, new, None)
         self._departures.go()
         log.info("room_upgraded", room=old, replacement=new)

@@ -57,7 +57,7 @@ class MediaStore:
 
     async def save(self, row: MediaRow) -> None:
         """Insert or replace; return when committed."""
-        work = Work()
+        work = Work("address")
         work.add("media_put", (row.key, row.mxc, int(row.uploaded), row.at))
         await self._writer.commit(work)
         self._rows.put(row.key, row)
