@@ -14,7 +14,7 @@ from tests.servers.ngircd import NgIRCd
 
 Ircd = InspIRCd | NgIRCd
 TOKENS = ("as-Zr41mWq8Xc27Vb60", "hs-Ln95dTy3Fg18Pk74")
-PUPPET_TOKEN = "pp-Qw83nRt5Hj17Lk29"
+PUPPET_TOKEN = "pp-Qw83nRt5Hj17Lk29Zx64Vb80Mc31Df57"
 _PUPPETS = {
     "id": "puppets",
     "url": None,

@@ -40,7 +40,7 @@ class Stage(Rig):
             (self.folder / "login").write_text("@alice:hs.test")
         config = str(self.folder / "config.yaml")
         self.child = ForkedProcess(["tests.crash.staged", config], log=self.folder / "bridge.log")
-        self._root = MatrixClient(site.synapse.url, site.admin)
+        self.root = MatrixClient(site.synapse.url, site.admin)
         self._said = 0
 
     def _write(self, busy_timeout: str) -> None:
@@ -60,13 +60,17 @@ class Stage(Rig):
 
     async def __aenter__(self) -> "Stage":
         await super().__aenter__()
-        await self._root.open()
+        await self.root.open()
         return self
 
     async def close(self) -> None:
         """Ends everything that belongs to this stage."""
         await super().close()
-        await self._root.close()
+        await self.root.close()
+
+    async def bot(self, method: str, path: str) -> Event:
+        """A request as the bridge's bot."""
+        return await self.root.request(method, path, headers={"Authorization": f"Bearer {TOKENS[0]}"})
 
     # What happens
 
@@ -149,13 +153,13 @@ class Stage(Rig):
 
     async def rooms(self, name: str) -> list[Event]:
         """All rooms of the homeserver that have this name or an alias of it."""
-        found = await self._root.request("GET", "/_synapse/admin/v1/rooms", query={"search_term": name})
+        found = await self.root.request("GET", "/_synapse/admin/v1/rooms", query={"search_term": name})
         return [room for room in found["rooms"] if room["name"] == name]
 
     async def uploads(self, user: str) -> list[Event]:
         """The files that a user has uploaded."""
         path = f"/_synapse/admin/v1/users/{quote(user, safe='')}/media"
-        return [file for file in (await self._root.request("GET", path))["media"] if file["media_length"]]
+        return [file for file in (await self.root.request("GET", path))["media"] if file["media_length"]]
 
     async def joins(self, user: str, room: str = "") -> list[Event]:
         """How often somebody came into the room: changes of name or picture do not count."""

@@ -162,9 +162,18 @@ class StagedClient:
             ]
             event = replace(event, content=replace(event.content, attachments=tuple(files)))
         if isinstance(event, RemoteMessage) and (event.sender.avatar or "").startswith("file:"):
-            picture = await self._blob(event.sender.avatar or "")
+            picture = await self._picture(event.sender.avatar or "")
             event = replace(event, sender=replace(event.sender, avatar=picture))
         return event
+
+    async def _picture(self, source: str) -> str:
+        """Always the same address for the same picture, as the contract wants it."""
+        assert self._connector.host is not None
+        known = await self._connector.host.kv.get(source)
+        if known is None:
+            known = (await self._blob(source)).encode()
+            await self._connector.host.kv.put(source, known)
+        return known.decode()
 
     async def _blob(self, source: str) -> str:
         async def read() -> AsyncIterator[bytes]:
