@@ -206,12 +206,13 @@ class Engine:
         self.status.attach(self.to_matrix)
         private = PrivateChats(self.networks, self.portals, self.ghosts, self.rooms, matrix, gate)
         self.dialogues = Dialogues(clock)
-        self.commands = commands = Commands(permissions, self.status, self.dialogues)
+        erasing = Erasing(names, matrix)
+        self.commands = commands = Commands(permissions, self.status, self.dialogues, erasing)
         GeneralCommands(commands, self.networks, self.portals)
         self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
         gate.add(LoggedInOnly(networks))
-        PuppetCommands(commands, self.puppets, Erasing(names, matrix))
-        LoginCommands(commands, self.dialogues, self.logins, networks, Erasing(names, matrix), self.status, tasks)
+        PuppetCommands(commands, self.puppets, erasing)
+        LoginCommands(commands, self.dialogues, self.logins, networks, erasing, self.status, tasks)
         self.translation = Translation(
             names,
             self.ghosts,

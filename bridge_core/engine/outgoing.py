@@ -304,7 +304,7 @@ class Outgoing:
         while True:
             try:
                 await self._end_failed(entry, delivery, error)
-            except TransientError as failure:
+            except (TransientError, RateLimitedError) as failure:
                 log.warning("failure_not_stored", entry=entry.id, error=str(failure))
                 await self._clock.sleep(1.0)
             except Exception:
@@ -361,8 +361,14 @@ class Outgoing:
         """What the network refused is put back on Matrix, where that is possible."""
         kind = self._translation.kind(entry.event)
         portal = self._portals.by_id(int(delivery.target))
-        if kind is not None and kind.undo is not None and portal is not None:
+        if kind is None or kind.undo is None or portal is None:
+            return
+        try:
             await kind.undo(entry.event, portal)
+        except (TransientError, RateLimitedError):
+            # It is refused, not in doubt: tried once more it is refused again, and put back then.
+            delivery.request = int(delivery.target)
+            raise
 
     async def _unattempted(self, deliveries: Sequence[Delivery]) -> None:
         """These were not written: whoever finds them after a crash may try them without a doubt."""

@@ -18,6 +18,7 @@ from bridge_core.engine.commands.command import (
 )
 from bridge_core.engine.commands.dialogues import Dialogues
 from bridge_core.engine.commands.words import words_of
+from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.status import Status
 
@@ -30,10 +31,11 @@ _LONGEST_ANSWER: Final = 16_000
 class Commands:
     """The registry. Answers in rooms are stored like messages: said once."""
 
-    def __init__(self, permissions: Permissions, status: Status, dialogues: Dialogues) -> None:
+    def __init__(self, permissions: Permissions, status: Status, dialogues: Dialogues, erasing: Erasing) -> None:
         self._permissions = permissions
         self._status = status
         self._dialogues = dialogues
+        self._erasing = erasing
         self._commands: dict[str, Command] = {}
 
     def __iter__(self) -> Iterator[Command]:
@@ -102,6 +104,8 @@ class Commands:
         command, rest = self._find(words)
         self._allow(command, level)
         if command.private and not private:
+            if command.secret and rest:
+                await self._erasing.erase(RoomId(event["room_id"]), EventId(event["event_id"]))
             raise NotAllowedError(f"say {command.name} in your management room: invite me to a room of the two of us")
         call = Call(sender, level, command.bind(rest), RoomId(event["room_id"]), EventId(event["event_id"]), private)
         return await self._run(command, call)

@@ -69,6 +69,16 @@ async def test_a_token_is_given_and_taken_back(bridge: Harness, script: Script) 
     assert not await bridge.running.database.kv.items("double_puppet", "")
 
 
+async def test_a_token_in_a_shared_room_is_erased_and_not_taken(bridge: Harness) -> None:
+    """Who gives a token where others read along is sent to the management room, and the token is taken back."""
+    alice = bridge.alice
+    room = await bridge.portal_room("net", "lobby")
+    given = alice.send(room, f"!bridge login-matrix {alice.token}")
+    await bridge.homeserver.wait_event(room, lambda e: "in your management room" in str(e["content"].get("body")))
+    assert "body" not in next(e for e in alice.sees(room) if e["event_id"] == given)["content"]
+    assert not bridge.running.engine.puppets.works(UserId(alice.id))
+
+
 @pytest.mark.parametrize("token", ["nonsense", "", "two\nlines", "x" * 5000, "umläut"])
 async def test_a_token_that_does_not_work_is_refused(bridge: Harness, token: str) -> None:
     """What is no token of the user is refused, and nothing is kept of it."""

@@ -2,13 +2,14 @@
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import MemberPower, Membership, RemoteMember, RemoteMembers, RemotePower, RemoteSender
 from bridge_core.api.ids import ChatId, LoginId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMember, MatrixOutgoing
@@ -198,6 +199,37 @@ async def test_a_refused_kick_is_undone(bridge: Harness, script: Script) -> None
     await bridge.until(lambda: asked)
     await bridge.until(lambda: bridge.homeserver.room(room).membership(user) == "join")
     assert [type(one) for one in asked] == [MatrixMember]
+
+
+async def test_what_cannot_be_put_back_now_is_put_back_later(bridge: Harness, script: Script) -> None:
+    """While the homeserver fails, a refused kick is not taken for one of unknown fate: it is put back afterwards."""
+    room = await bridge.portal_room("net", "lobby")
+    (who,) = crowd(1)
+    await tell(script, say("hello", who))
+    await bridge.homeserver.wait_message(room, "hello")
+    (user,) = ghosts((who,))
+    levels = dict(bridge.homeserver.room(room).content("m.room.power_levels") or {})
+    levels["users"] = {**levels["users"], bridge.alice.id: 90}
+    matrix = bridge.running.matrix
+    await matrix.set_state(RoomId(room), "m.room.power_levels", "", levels, matrix.bot)
+    kinds = bridge.running.engine.translation._kinds
+    put_back, failures = kinds["m.room.member"].undo, [TransientError("not now")]
+    assert put_back is not None
+
+    async def failing_once(event: Any, portal: Any) -> None:
+        if failures:
+            raise failures.pop()
+        await put_back(event, portal)
+
+    def refuse(message: MatrixOutgoing, attempt: Attempt) -> Sent:
+        raise RejectedError("no")
+
+    script.answer = refuse
+    kinds["m.room.member"] = replace(kinds["m.room.member"], undo=failing_once)
+    bridge.alice.kick(room, user)
+    await bridge.until(lambda: bridge.homeserver.room(room).membership(user) == "join" and not failures)
+    await bridge.settled()
+    assert "may not" not in str(bridge.homeserver.messages(room))
 
 
 async def test_an_admin_chooses_who_is_in_a_room(bridge: Harness, script: Script) -> None:
