@@ -67,7 +67,7 @@ class Puppet(Voice):
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
         if self._session is not None:
-            await self._session.close("The bridge stops")
+            await self._session.close("The bridge closes this connection")
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self._pump is not None and not await self._pump.drained(_FLUSH):
             log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))

@@ -60,7 +60,8 @@ class DenyingCommands:
     async def _stop(self, call: Call) -> Answer:
         what = await self._meant(call)
         stop = await self._stops.stop(what, call.sender, call.get("reason"))
-        return Answer(f"{_name(stop)} is stopped{stop.because}. Say start to let it go on.", _data(stop))
+        undo = "here" if stop.what.startswith("!") else stop.what
+        return Answer(f"{_name(stop)} is stopped{stop.because}. Say !bridge start {undo} to let it go on.", _data(stop))
 
     async def _start(self, call: Call) -> Answer:
         stop = await self._stops.start(await self._meant(call), call.sender)
@@ -83,7 +84,7 @@ class DenyingCommands:
             return NetworkId(name)
         room = call.here()
         if not self._portals.in_room(room) and room not in {stop.what for stop in self._stops.all()}:
-            raise RejectedError("this room is not bridged")
+            raise RejectedError("this room is not bridged; for a network, say which one")
         if call.level is not Permission.ADMIN and not await self._matrix.may_change(room, call.sender):
             raise RejectedError("you may not change this room's settings, so you may not stop it")
         return room

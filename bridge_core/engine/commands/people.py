@@ -37,7 +37,7 @@ class PeopleCommands:
         network = self._network(call)
         await self._optouts.opt_out(call.sender, network)
         where = "any network" if network == ALL else network
-        text = f"Nothing of you is bridged to {where} from now on. Say opt-in to take part again."
+        text = f"Nothing of you is bridged to {where} from now on. Say !bridge opt-in to take part again."
         return Answer(text, self._state(call))
 
     async def _opt_in(self, call: Call) -> Answer:
