@@ -331,12 +331,16 @@ class Networks:
             log.warning("person_not_described", network=network, person=remote, error=str(error) or repr(error))
             return None
 
+    def known(self, network: NetworkId) -> NetworkId:
+        """The network's name again. Raises RejectedError in words for whoever named one that there is not."""
+        if network not in self._networks:
+            raise RejectedError(f"there is no network {network}; there are: {', '.join(sorted(self._networks))}")
+        return network
+
     def chat(self, network: NetworkId, text: str) -> ChatId:
         """The chat named by `text`. Raises RejectedError in words for whoever named it."""
-        found = self._networks.get(network)
-        if found is None:
-            raise RejectedError(f"there is no network {network}; there are: {', '.join(sorted(self._networks))}")
+        connector = self._networks[self.known(network)].connector
         try:
-            return found.connector.chat(text)
+            return connector.chat(text)
         except ValueError as error:
             raise RejectedError(str(error)) from error

@@ -89,11 +89,12 @@ class RoomEvents:
             return ""
         text = command_of(event)
         private = await self._in_management_room(event)
-        if text is None and private:
+        plain = text is None and private
+        if plain:
             text = _body(event)
         if text is None:
             return ""
-        await self._commands.say(event, text, private=private)
+        await self._commands.say(event, text, private=private, plain=plain)
         return "command"
 
     async def _in_management_room(self, event: Mapping[str, Any]) -> bool:

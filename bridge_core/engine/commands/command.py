@@ -47,6 +47,8 @@ class Call:
     event: EventId | None = None
     private: bool = True
     """Nobody but the caller reads the answer: the management room, or the API."""
+    plain: bool = False
+    """It was said without the prefix, as in a management room."""
 
     def __getitem__(self, name: str) -> str:
         """An argument that every call has."""

@@ -48,6 +48,8 @@ class EverydayCommands:
 
     async def _chats(self, call: Call) -> Answer:
         wanted = call.get("network")
+        if wanted:
+            self._networks.known(NetworkId(wanted))
         rows = sorted(
             (row for row in self._portals.all() if wanted in ("", row.network) and self._open_to(call.sender, row)),
             key=lambda row: (row.network, row.chat),

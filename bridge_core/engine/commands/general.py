@@ -1,5 +1,6 @@
 """Commands about the bridge itself: what it can do and how it is."""
 
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import NetworkId
 from bridge_core.engine.commands.command import Answer, Call, Command
 from bridge_core.engine.commands.registry import Commands
@@ -25,7 +26,9 @@ class GeneralCommands:
         usable = self._commands.usable(call.level)
         wanted = "-".join(call.get("command").lower().split())
         if wanted:
-            usable = [one for one in usable if one.key == wanted or one.key.startswith(f"{wanted}-")] or usable
+            usable = [one for one in usable if one.key == wanted or one.key.startswith(f"{wanted}-")]
+            if not usable:
+                raise RejectedError("there is no such command for you; help alone lists those there are")
         lines: list[str] = []
         topic = ""
         for command in usable:
@@ -47,7 +50,8 @@ class GeneralCommands:
         return Answer("\n".join(lines) or "No networks are configured.", {"networks": data})
 
     async def _list(self, call: Call) -> Answer:
-        rows = sorted(self._portals.of_network(NetworkId(call["network"])), key=lambda row: row.chat)
+        network = self._networks.known(NetworkId(call["network"]))
+        rows = sorted(self._portals.of_network(network), key=lambda row: row.chat)
         rows = [row for row in rows if row.receiver is None]
         shown = [f"{row.chat}: {', '.join(row.rooms) or 'no room yet'}" for row in rows[:100]]
         more = [f"... and {len(rows) - 100} more"] if len(rows) > 100 else []

@@ -57,17 +57,17 @@ class Commands:
         """What somebody of this level may use."""
         return [command for command in self if level >= command.level]
 
-    async def say(self, event: Mapping[str, Any], text: str, *, private: bool) -> None:
+    async def say(self, event: Mapping[str, Any], text: str, *, private: bool, plain: bool = False) -> None:
         """Run what a message says and store the answer. Raises TransientError and RateLimitedError, to be run again.
 
-        `private`: it was said in the sender's management room.
+        `private`: it was said in the sender's management room; `plain`: without the prefix that other rooms need.
         """
         room, sender, event_id = RoomId(event["room_id"]), UserId(event["sender"]), EventId(event["event_id"])
         level = self._permissions.of(sender)
         if level is Permission.BLOCKED:
             return
         try:
-            answer = await self._said(event, text, level, private)
+            answer = await self._said(event, text, level, private, plain)
         except (TransientError, RateLimitedError):
             raise
         except (UnknownCommandError, UsageError, NotAllowedError) as error:
@@ -91,7 +91,7 @@ class Commands:
         self._allow(command, level)
         return await self._run(command, Call(sender, level, command.check(arguments), room))
 
-    async def _said(self, event: Mapping[str, Any], text: str, level: Permission, private: bool) -> Answer:
+    async def _said(self, event: Mapping[str, Any], text: str, level: Permission, private: bool, plain: bool) -> Answer:
         sender = UserId(event["sender"])
         words = words_of(text)
         if private and self._dialogues.asked(sender) and words:
@@ -107,7 +107,8 @@ class Commands:
             if command.secret and rest:
                 await self._erasing.erase(RoomId(event["room_id"]), EventId(event["event_id"]))
             raise NotAllowedError(f"say {command.name} in your management room: invite me to a room of the two of us")
-        call = Call(sender, level, command.bind(rest), RoomId(event["room_id"]), EventId(event["event_id"]), private)
+        room, event_id = RoomId(event["room_id"]), EventId(event["event_id"])
+        call = Call(sender, level, command.bind(rest), room, event_id, private, plain)
         return await self._run(command, call)
 
     def _find(self, words: Sequence[str]) -> tuple[Command, Sequence[str]]:

@@ -55,6 +55,11 @@ class RoomCommands:
 
     async def _bridge(self, call: Call) -> Answer:
         room = call.here()
+        if call.plain:
+            # Bridged, this room would take what is a command now, with its secrets, for messages.
+            raise RejectedError(
+                "this is your management room: say it in the room that is to be bridged (there as !bridge bridge ...)"
+            )
         await self._may_change(call)
         row = await self._ensure(call)
         self._plumbing.room_for_one(row, room)
@@ -62,6 +67,8 @@ class RoomCommands:
         text = f"This room is now bridged to {row.chat} on {row.network}."
         if waits_for_consent(row):
             text = f"I have asked {row.chat} on {row.network}. Nothing crosses until they agree."
+        if call.private and call.event is not None:
+            text += " Commands here begin with !bridge from now on: all else is said to the chat."
         return Answer(text, {"chat": row.chat, "room": room, "waits": waits_for_consent(row)})
 
     async def _unbridge(self, call: Call) -> Answer:

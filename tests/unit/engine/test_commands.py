@@ -135,3 +135,21 @@ async def test_commands_are_run_once(bridge: Harness) -> None:
     await bridge.settled()
     answers = [body for sender, body in bridge.homeserver.messages(room) if "connected" in str(body)]
     assert len(answers) == 1
+
+
+async def test_the_management_room_is_not_bridged_by_mistake(bridge: Harness) -> None:
+    """A plain `bridge` there is refused: what is a command now would be said to a chat. With the prefix it is done."""
+    room = await _management(bridge, bridge.alice)
+    assert "say it in the room that is to be bridged" in await _ask(bridge, bridge.alice, room, "bridge net elsewhere")
+    assert not bridge.running.engine.portals.in_room(room)  # type: ignore[arg-type]
+    told = await _ask(bridge, bridge.alice, room, "!bridge bridge net elsewhere")
+    assert "all else is said to the chat" in told
+    assert bridge.running.engine.portals.in_room(room)  # type: ignore[arg-type]
+
+
+async def test_what_there_is_not_is_said(bridge: Harness) -> None:
+    """Lists of a network that is not there, and help for no command, are answered in words."""
+    room = await _management(bridge, bridge.alice)
+    for text in ("chats nowhere", "list nowhere"):
+        assert "there is no network nowhere; there are: net" in await _ask(bridge, bridge.alice, room, text)
+    assert "there is no such command" in await _ask(bridge, bridge.alice, room, "help nothing")
