@@ -19,6 +19,7 @@ _CONTEXT.set_forkserver_preload(
         "pytest",
         "uvloop",
         "tests.crash.staged",
+        "tests.crash.historian",
         "bridge_core.cli.main",
         "bridge_core.cli.run",
         "bridge_core.testing.faults",

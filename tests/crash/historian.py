@@ -5,8 +5,8 @@ Arguments: the configuration, and how many messages have been said by now. A sin
 
 import asyncio
 import signal
-import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 from bridge_core.api.content import Content, Plain
@@ -51,5 +51,7 @@ async def run(config: Path, count: int) -> None:
     await bridge.stop(asyncio.get_running_loop().time() + 10)
 
 
-if __name__ == "__main__":
-    asyncio.run(run(Path(sys.argv[1]), int(sys.argv[2])))
+def main(arguments: Sequence[str]) -> int:
+    """Run with a configuration and a number; the exit code."""
+    asyncio.run(run(Path(arguments[0]), int(arguments[1])))
+    return 0

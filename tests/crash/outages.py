@@ -6,8 +6,8 @@ import time
 from tests.crash.rig import Rig
 from tests.crash.talk import Load
 
-_HANDED_ON = 0.4
-"""Seconds within which Synapse has written down what it owes to a service."""
+_HANDED_ON = 1.0
+"""Seconds within which Synapse, on a loaded machine too, has written down what it owes to a service."""
 
 
 async def restart_ircd(rig: Rig, *, wait: bool = True) -> None:
@@ -15,6 +15,7 @@ async def restart_ircd(rig: Rig, *, wait: bool = True) -> None:
     assert rig.gate is not None and rig.irc is not None
     rig.away("ircd")
     rig.ircd.kill()
+    await rig.irc.read_to_the_end()
     await rig.gate.shut()
     await rig.irc.close()
     await rig.ircd.start()

@@ -29,15 +29,27 @@ Event = dict[str, Any]
 class Stage(Rig):
     """One bridge, one shared chat (`channel`), and alice, who has the network's one login when `login` is set.
 
+    With `puppet` it is twin in her place, as whom the bridge may act, who has the login.
     `options` are the network's, `sections` further ones of the configuration.
     """
 
-    def __init__(self, site: Site, folder: Path, *, login: bool = False, sections: Any = None, **options: Any) -> None:
+    def __init__(
+        self,
+        site: Site,
+        folder: Path,
+        *,
+        login: bool = False,
+        puppet: bool = False,
+        sections: Any = None,
+        **options: Any,
+    ) -> None:
         self._options, self._sections = options, dict(sections or {})
         super().__init__(site, folder, network="stage")
         self.tape = Tape(self.folder / "network")
-        if login:
-            (self.folder / "login").write_text("@alice:hs.test")
+        if puppet:
+            self.alice = MatrixClient(site.synapse.url, site.twin)
+        if login or puppet:
+            (self.folder / "login").write_text(f"@{'twin' if puppet else 'alice'}:hs.test")
         config = str(self.folder / "config.yaml")
         self.child = ForkedProcess(["tests.crash.staged", config], log=self.folder / "bridge.log")
         self.root = MatrixClient(site.synapse.url, site.admin)

@@ -90,6 +90,12 @@ class IrcSpeaker:
             self.past += witness.lines
             await witness.close()
 
+    async def read_to_the_end(self) -> None:
+        """Reads what a server that was killed had sent: on a loaded machine much of it may not be read yet."""
+        if self.witness is not None:
+            with contextlib.suppress(TimeoutError, WitnessTimeoutError):
+                await self.witness.wait_closed()
+
     @property
     def there(self) -> bool:
         """Whether it is in the channel and can speak."""

@@ -1,9 +1,7 @@
 """A kill at each step of fetching history: after the next start there is one copy of each message, in order."""
 
 import asyncio
-import os
 import signal
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,17 +9,28 @@ import pytest
 from bridge_core.demo.process import free_port
 from bridge_core.testing.faults import KILL_AT
 from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver
+from tests.crash.forked import ForkedProcess
 from tests.harness import write_config
 
 pytestmark = pytest.mark.crash
 COUNT = 18
 
 
-async def _start(config: Path, count: int, kill_at: str = "") -> asyncio.subprocess.Process:
-    environment = {**os.environ, **({KILL_AT: kill_at} if kill_at else {})}
-    arguments = ("-m", "tests.crash.historian", str(config), str(count))
-    with (config.parent / "bridge.log").open("ab") as log:
-        return await asyncio.create_subprocess_exec(sys.executable, *arguments, env=environment, stdout=log, stderr=log)
+async def _start(config: Path, count: int, kill_at: str = "") -> ForkedProcess:
+    child = ForkedProcess(["tests.crash.historian", str(config), str(count)], log=config.parent / "bridge.log")
+    child.environment = {KILL_AT: kill_at} if kill_at else {}
+    await child.start(_at_once)
+    return child
+
+
+async def _at_once() -> bool:
+    return True
+
+
+async def _killed(child: ForkedProcess) -> int | None:
+    while child.running:
+        await asyncio.sleep(0.01)
+    return child.status
 
 
 @pytest.mark.parametrize(
@@ -59,17 +68,13 @@ async def test_history_comes_once_whatever_happens(tmp_path: Path, place: str) -
             alice.join(room)
             await homeserver.wait_message(room, "m0", timeout=30)
             await homeserver.wait_pushed()
-            child.send_signal(signal.SIGTERM)
-            assert await child.wait() == 0
+            assert await child.stop() == 0
             child = await _start(config, COUNT, place)
-            assert await asyncio.wait_for(child.wait(), 60) == -signal.SIGKILL
+            assert await asyncio.wait_for(_killed(child), 60) == -signal.SIGKILL
             child = await _start(config, COUNT)
             await homeserver.wait_message(room, f"m{COUNT - 1}", timeout=60)
-            child.send_signal(signal.SIGTERM)
-            assert await child.wait() == 0
+            assert await child.stop() == 0
         finally:
-            if child.returncode is None:
-                child.kill()
-                await child.wait()
+            child.kill()
         said = [body for sender, body in homeserver.messages(room) if sender != homeserver.bot]
         assert said == [f"m{number}" for number in range(COUNT)]

@@ -103,7 +103,7 @@ async def test_powers_are_exactly_the_wish(shared_site: Site, tmp_path: Path, po
 async def test_what_a_user_says_elsewhere_is_theirs_once(shared_site: Site, tmp_path: Path, point: str) -> None:
     """Killed while messages are sent as the Matrix user: each is there once, in order, and none goes back."""
     sections: dict[str, Any] = {"double_puppet": {"servers": {"hs.test": {"as_token": PUPPET_TOKEN}}}}
-    async with Stage(await shared_site.repaired(), tmp_path, login=True, sections=sections) as stage:
+    async with Stage(await shared_site.repaired(), tmp_path, puppet=True, sections=sections) as stage:
         await stage.start()
         await stage.enter()
         await stage.stop()
