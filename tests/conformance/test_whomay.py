@@ -117,7 +117,7 @@ async def test_a_network_is_stopped_and_goes_on(at: Bridged) -> None:
     chat = at.chat()
     room = await at.enter("net", chat)
     await at.human.send(room, "!bridge stop net")
-    await at.told(room, "net is stopped. Say start")
+    await at.told(room, "net is stopped. Say !bridge start net")
     await hears(at, says(chat, "unheard"))
     await at.told(room, "nothing crosses in either direction")
     await at.human.send(room, "!bridge start net")
