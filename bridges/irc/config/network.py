@@ -6,47 +6,18 @@ import codecs
 import re
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, field_validator, model_validator
+from pydantic import Field, SecretStr, field_validator
 
 from bridges.irc.codec.encoding import Decoder
+from bridges.irc.config.sasl import Sasl
+from bridges.irc.config.section import Seconds, Section, one_line
 
 _NICK = r"^[A-Za-z\[\]\\`_^{|}][A-Za-z0-9\[\]\\`_^{|}-]{0,62}$"
 _USER = r"^[A-Za-z0-9._~-]{1,32}$"
 _FINGERPRINT = re.compile(r"(?:[0-9A-Fa-f]{2}:?){31}[0-9A-Fa-f]{2}")
-Seconds = Annotated[float, Field(gt=0, le=86400)]
 
 
-class _Section(BaseModel):
-    """Unknown keys are refused; errors do not repeat the value, which may be a secret."""
-
-    model_config = ConfigDict(
-        extra="forbid", frozen=True, validate_default=True, hide_input_in_errors=True, allow_inf_nan=False
-    )
-
-
-def _one_line(value: str) -> str:
-    if any(ord(character) < 32 or ord(character) == 127 for character in value):
-        raise ValueError("holds control characters")
-    return value
-
-
-class Sasl(_Section):
-    """How the bot logs in (IRCv3 SASL)."""
-
-    mechanism: Literal["plain", "external", "scram-sha-256", "scram-sha-512"] = Field(
-        default="plain", description="How: with a password (plain, scram-…) or by the TLS certificate (external)."
-    )
-    user: str = Field(default="", max_length=255, description="The account. Empty for external.")
-    password: SecretStr | None = Field(default=None, description="Its password. Not for external.")
-
-    @model_validator(mode="after")
-    def _complete(self) -> Sasl:
-        if self.mechanism != "external" and (not self.user or self.password is None):
-            raise ValueError(f"{self.mechanism} needs user and password")
-        return self
-
-
-class IrcConfig(_Section):
+class IrcConfig(Section):
     """One IRC network. Times are seconds, rates are per second."""
 
     server: Annotated[str, Field(min_length=1, max_length=255)] = Field(
@@ -135,7 +106,7 @@ class IrcConfig(_Section):
     @field_validator("realname", "nick_template", "relay_format", "server")
     @classmethod
     def _printable(cls, value: str) -> str:
-        return _one_line(value)
+        return one_line(value)
 
     @field_validator("server")
     @classmethod
@@ -148,7 +119,7 @@ class IrcConfig(_Section):
     @classmethod
     def _pass(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None:
-            _one_line(value.get_secret_value())
+            one_line(value.get_secret_value())
         return value
 
     @field_validator("relay_format")
