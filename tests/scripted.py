@@ -7,6 +7,7 @@ from typing import Any
 
 from pydantic import BaseModel
 
+from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.content import Plain
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import MemberPower, RemoteEvent, RemoteMessage, RemoteSender
@@ -72,6 +73,8 @@ class Script:
         """Logins that entered and left chats: (login, `enter` or `leave`, chat)."""
         self.waiting: list[asyncio.Future[Sent]] = []
         self.capabilities = Capabilities(default=Level.FULL)
+        self.offered: tuple[AdapterCommand, ...] = ()
+        """Commands of the network's own."""
 
     def __call__(self, network: NetworkId, config: Any) -> "ScriptedConnector":
         """As a connector factory."""
@@ -137,6 +140,9 @@ class ScriptedConnector:
 
     def login(self, user: UserId, flow: str) -> "ScriptedProcess":
         return ScriptedProcess(self._script, flow)
+
+    def commands(self) -> tuple[AdapterCommand, ...]:
+        return self._script.offered
 
     def person(self, text: str) -> RemoteUserId:
         return RemoteUserId(text)

@@ -1,7 +1,9 @@
 """What a Client or Connector may also do. Absence means unsupported; the engine tells the user once, in words."""
 
+from collections.abc import Sequence
 from typing import Protocol, runtime_checkable
 
+from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.login import LoginProcess
@@ -192,3 +194,11 @@ class NamesPeople(Protocol):
 
     def person(self, text: str) -> RemoteUserId:
         """The person. Raises ValueError in the words of the network."""
+
+
+@runtime_checkable
+class OffersCommands(Protocol):
+    """A connector with commands of its own, for users and admins."""
+
+    def commands(self) -> Sequence[AdapterCommand]:
+        """All of them, always the same. Called once, before `start`; no I/O. Who may is checked before they run."""

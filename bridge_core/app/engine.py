@@ -25,6 +25,7 @@ from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.expiry import ExpiryCommands
 from bridge_core.engine.commands.general import GeneralCommands
 from bridge_core.engine.commands.logins import LoginCommands
+from bridge_core.engine.commands.offered import OfferedCommands
 from bridge_core.engine.commands.puppets import PuppetCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
@@ -211,6 +212,7 @@ class Engine:
         GeneralCommands(commands, self.networks, self.portals)
         self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
         gate.add(LoggedInOnly(networks))
+        OfferedCommands(commands, networks, self.portals, matrix, erasing)
         PuppetCommands(commands, self.puppets, erasing)
         LoginCommands(commands, self.dialogues, self.logins, networks, erasing, self.status, tasks)
         self.translation = Translation(

@@ -153,6 +153,11 @@ class Network:
         found = self._chosen(user, portal)
         return found.client if found is not None else None
 
+    def login_in(self, user: UserId, portal: PortalRow | None = None) -> LoginId | None:
+        """The user's login that speaks in a portal, or their preferred one, if there is one."""
+        found = self._chosen(user, portal)
+        return found.login.id if found is not None else None
+
     def client_with(self, login: LoginId) -> Client | None:
         """The client of a login."""
         found = self._clients.get(login)

@@ -1,13 +1,13 @@
 """All commands: found by what was said, checked, run, answered."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from difflib import get_close_matches
 from typing import Any, Final
 
 import structlog
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
-from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.api.ids import EventId, NetworkId, RoomId, UserId
 from bridge_core.engine.commands.command import (
     Answer,
     Call,
@@ -37,6 +37,8 @@ class Commands:
         self._dialogues = dialogues
         self._erasing = erasing
         self._commands: dict[str, Command] = {}
+        self._short: dict[str, dict[NetworkId, Command]] = {}
+        self._networks_of: Callable[[RoomId], Collection[NetworkId]] = lambda room: ()
 
     def __iter__(self) -> Iterator[Command]:
         """By topic and name."""
@@ -48,6 +50,15 @@ class Commands:
             if command.key in self._commands:
                 raise ValueError(f"two commands are called {command.name}")
             self._commands[command.key] = command
+
+    def add_of(self, network: NetworkId, name: str, command: Command) -> None:
+        """Take up a command of one network, which is also found by `name` alone where only this one can be meant."""
+        self.add(command)
+        self._short.setdefault(name, {})[network] = command
+
+    def bridged(self, networks_of: Callable[[RoomId], Collection[NetworkId]]) -> None:
+        """How to tell which networks a room is bridged to."""
+        self._networks_of = networks_of
 
     def get(self, key: str) -> Command | None:
         """The command with this key (`journal-list`)."""
@@ -101,7 +112,7 @@ class Commands:
             answer = await self._dialogues.answer(sender, event, text)
             if answer is not None:
                 return answer
-        command, rest = self._find(words)
+        command, rest = self._find(words, RoomId(event["room_id"]))
         self._allow(command, level)
         if command.private and not private:
             if command.secret and rest:
@@ -111,7 +122,7 @@ class Commands:
         call = Call(sender, level, command.bind(rest), room, event_id, private, plain)
         return await self._run(command, call)
 
-    def _find(self, words: Sequence[str]) -> tuple[Command, Sequence[str]]:
+    def _find(self, words: Sequence[str], room: RoomId) -> tuple[Command, Sequence[str]]:
         if not words:
             return self._commands["help"], ()
         names = [word.lower() for word in words[:2]]
@@ -121,10 +132,20 @@ class Commands:
         found = self._commands.get(names[0])
         if found is not None:
             return found, words[1:]
+        offered = self._short.get(names[0])
+        if offered is not None:
+            return self._meant(offered, names[0], room), words[1:]
         # The word itself is not repeated: it may be a password that was typed too late.
-        near = get_close_matches(names[0][:40], [command.name for command in self], 1)
+        near = get_close_matches(names[0][:40], [*self._short, *(command.name for command in self)], 1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UnknownCommandError(f"I do not know that command.{meant} Say help for what I can do.")
+
+    def _meant(self, offered: Mapping[NetworkId, Command], name: str, room: RoomId) -> Command:
+        here = [offered[network] for network in self._networks_of(room) if network in offered]
+        found = here or list(offered.values())
+        if len(found) > 1:
+            raise UnknownCommandError(f"which network? Say one of: {', '.join(sorted(one.name for one in found))}")
+        return found[0]
 
     def _allow(self, command: Command, level: Permission) -> None:
         if level < command.level:
