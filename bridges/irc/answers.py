@@ -1,6 +1,6 @@
 """What the server answers to our lines: echoes, acknowledgements and errors, by label or by target."""
 
-from typing import Final
+from typing import Final, NamedTuple
 
 from bridge_core.api.ids import MessageId
 from bridges.irc.codec.message import Line
@@ -9,12 +9,24 @@ from bridges.irc.state import NetworkState
 
 _BATCHES_AT_MOST: Final = 64
 _ECHOES: Final = frozenset(("PRIVMSG", "NOTICE", "TAGMSG", "REDACT"))
+MULTILINE: Final = "draft/multiline"
 _DONE: Final = frozenset(("KICK", "MODE", "TOPIC", "341"))
 """What tells everybody, the owner of the connection included, that something was done (341: INVITE)."""
 # Errors about a target that follow a message to it (RFC 2812 section 5.2, modern.ircdocs.horse, InspIRCd, UnrealIRCd).
 _ERRORS: Final = frozenset(("401", "402", "403", "404", "407", "408", "413", "414", "415", "442", "477")) | frozenset(
     ("482", "486", "489", "492", "494", "515", "531", "716", "717", "937", "974")
 )
+
+
+class _Answer(NamedTuple):
+    """A batch that answers a label; `echo`: it is our own message of several lines, which has that id."""
+
+    label: str
+    echo: bool
+    message: MessageId | None = None
+
+
+_NONE: Final = _Answer("", echo=False)
 
 
 class Answers:
@@ -25,16 +37,19 @@ class Answers:
     def __init__(self, state: NetworkState, flight: Flight) -> None:
         self._state = state
         self._flight = flight
-        self._batches: dict[str, str] = {}
+        self._batches: dict[str, _Answer] = {}
 
     def labelled(self, line: Line) -> bool:
         """Takes an answer to a labelled line of ours (IRCv3 labeled-response); whether it was one."""
         tags = line.tags
-        label = tags.get("label") or self._batches.get(tags.get("batch", ""), "")
+        batch = self._batches.get(tags.get("batch", ""), _NONE)
+        label = tags.get("label") or batch.label
         if not label:
             return False
         command = line.command
         if command in _ECHOES:
+            if batch.echo:
+                return True  # the whole is answered at its end
             message = tags.get("msgid")
             self._flight.answered(label, message=MessageId(message) if message else None)
             return True
@@ -48,17 +63,27 @@ class Answers:
         """ACK: the server did it and has nothing to say."""
         self._flight.answered(line.tags.get("label", ""), echoed=False)
 
-    def batch(self, line: Line) -> None:
-        """Lines of a labelled batch belong to its label; at its end the label is answered."""
-        name = line.param(0)
+    def batch(self, line: Line) -> bool:
+        """Lines of a labelled batch belong to its label; at its end the label is answered.
+
+        Whether it was the echo of a message of several lines (draft/multiline): its lines are nobody else's business.
+        """
+        name, tags = line.param(0), line.tags
         if name.startswith("+"):
-            label = line.tags.get("label", "")
+            echo = line.param(1) == MULTILINE
+            label = tags.get("label", "")
+            if echo and not label:
+                label = self._batches.get(tags.get("batch", ""), _NONE).label
             if label and len(self._batches) < _BATCHES_AT_MOST:
-                self._batches[name[1:]] = label
+                message = tags.get("msgid")
+                self._batches[name[1:]] = _Answer(label, echo, MessageId(message) if echo and message else None)
+                return echo
         elif name.startswith("-"):
-            label = self._batches.pop(name[1:], "")
-            if label:
-                self._flight.answered(label, echoed=False)
+            batch = self._batches.pop(name[1:], _NONE)
+            if batch.label:
+                self._flight.answered(batch.label, message=batch.message, echoed=batch.echo)
+            return batch.echo
+        return False
 
     def failed(self, line: Line) -> None:
         """A standard reply without a label names its target among its parameters (IRCv3 standard-replies)."""

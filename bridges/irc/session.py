@@ -8,6 +8,7 @@ import structlog
 
 from bridge_core.api.ids import UserId
 from bridges.irc.answers import Answers
+from bridges.irc.batches import Batches
 from bridges.irc.codec.caps import CapNegotiation
 from bridges.irc.codec.isupport import Isupport
 from bridges.irc.codec.message import Line, LineError, parse
@@ -80,6 +81,7 @@ class Session:
         self.flight = Flight()
         self.identity = Identity()
         self._answers = Answers(state, self.flight)
+        self.batches = Batches()
         self._ping: asyncio.Handle | None = None
         self._alive: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -92,7 +94,7 @@ class Session:
             "PING": self._on_ping,
             "PONG": self._on_pong,
             "ERROR": self._on_error,
-            "BATCH": self._answers.batch,
+            "BATCH": self._on_batch,
             "ACK": self._answers.acknowledged,
             "CAP": self._on_cap,
             "FAIL": self._answers.failed,
@@ -320,7 +322,7 @@ class Session:
     def common(self, line: Line) -> bool:
         """Does what every connection does with a line; whether the owner need not look at it."""
         command = line.command
-        if line.tags and self._answers.labelled(line):
+        if line.tags and (("batch" in line.tags and self.batches.take(line)) or self._answers.labelled(line)):
             return True
         handler = self._handlers.get(command)
         if handler is not None:
@@ -353,6 +355,10 @@ class Session:
         for answer in self.caps.receive(line):
             self.write(answer)
 
+    def _on_batch(self, line: Line) -> None:
+        if not self._answers.batch(line):
+            self.batches.received(line)
+
     def _on_nick(self, line: Line) -> None:
         if self.identity.renamed(line) and self.own is not None:
             self._state.renamed(self.own, self.nick)
@@ -366,6 +372,7 @@ class Session:
         if self._ending is None:
             lost = isinstance(error, ConnectError) and error.failure is ConnectFailure.CLOSED
             self._ending = Ending(Cause.LOST, str(error) if error is not None and not lost else "the connection broke")
+        self.batches.closed()
         barriers, self._barriers = self._barriers, {}
         for passed in barriers.values():
             passed()

@@ -240,6 +240,9 @@ OWN = own_mark("me")
         b":a!u@h QUIT :bye",
         b":a!u@h NICK b",
         b":meme!u@h PRIVMSG #c :hello",
+        b"@batch=5 :a!u@h PRIVMSG #c :hello",
+        b"@batch=5 :a!u@h QUIT :a.irc b.irc",
+        b"@msgid=5 :a!u@h BATCH +x draft/multiline #c",
     ],
 )
 def test_channel_traffic_of_others_is_boring(line: bytes) -> None:
@@ -255,7 +258,9 @@ def test_channel_traffic_of_others_is_boring(line: bytes) -> None:
         b":me!u@h JOIN #c",
         b"@time=x :me!u@h NICK you",
         b"@label=5 :a!u@h PRIVMSG #c :hello",
-        b"@batch=5 :a!u@h PRIVMSG #c :hello",
+        b"@batch=5 :me!u@h PRIVMSG #c :my echo",
+        b"@batch=5 :a!u@h PRIVMSG me :hello",
+        b":a!u@h BATCH +x draft/multiline me",
         b":a!u@h KICK #c me :out",
         b":a!u@h MODE #c +v me",
         b":a!u@h PRIVMSG @#c :for ops",
