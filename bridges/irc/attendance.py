@@ -13,7 +13,7 @@ from bridge_core.api.events import (
     RemoteSender,
 )
 from bridge_core.api.ids import ChatId, LoginId
-from bridges.irc.codec.message import Line
+from bridges.irc.codec.message import Line, parse_source
 from bridges.irc.codec.modes import ModeKind, parse_modes
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
@@ -75,9 +75,10 @@ class Attendance:
         """A part of the list of members (numeric 353), each with the symbols of their modes."""
         for member in members:
             modes, nick = self._state.isupport.split_prefixes(member)
-            nick = nick.partition("!")[0]
-            if nick:
-                self._roster.joined(chat, nick, modes)
+            who = parse_source(nick)  # with IRCv3 userhost-in-names the whole mask
+            if who.nick:
+                self._roster.joined(chat, who.nick, modes)
+                self._roster.seen(*who)
 
     def complete(self, chat: ChatId) -> None:
         """The list of members is complete (numeric 366)."""

@@ -220,6 +220,10 @@ class Hearing:
         if chat is not None:
             self._replaced(line, source.nick)
             self._attendance.came(chat, source.nick)
+            account = None
+            if len(line.params) > 2:  # IRCv3 extended-join
+                account = "" if line.param(1) == "*" else line.param(1)
+            self._roster.seen(source.nick, source.user, source.host, account, line.param(2) or None)
 
     def _part(self, line: Line) -> None:
         source, chat = line.source, self._state.chat_of(line.param(0))

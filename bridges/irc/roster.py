@@ -10,13 +10,19 @@ from bridges.irc.codec.casemap import Fold, fold_rfc1459
 class Person:
     """Someone in at least one of the channels, under their present nick."""
 
-    __slots__ = ("channels", "nick", "sender")
+    __slots__ = ("account", "channels", "host", "nick", "real", "sender", "user")
 
     def __init__(self, nick: str, folded: str) -> None:
         self.nick = nick
         self.channels: dict[ChatId, str] = {}
         """Each channel with the letters of the person's modes there."""
         self.sender = RemoteSender(RemoteUserId(folded), nick)
+        self.user = ""
+        self.host = ""
+        """As the server shows them; empty where that is not known."""
+        self.account: str | None = None
+        """Empty for logged out, None for unknown."""
+        self.real: str | None = None
 
 
 class Roster:
@@ -53,6 +59,15 @@ class Roster:
             self._people[folded] = _renamed(person, nick, folded)
             person = self._people[folded]
         person.channels[chat] = modes
+
+    def seen(self, nick: str, user: str, host: str, account: str | None = None, real: str | None = None) -> None:
+        """What the server shows of somebody in the channels; what is empty or None is not news."""
+        person = self._people.get(self.fold(nick))
+        if person is None:
+            return
+        person.user, person.host = user or person.user, host or person.host
+        person.account = person.account if account is None else account
+        person.real = person.real if real is None else real
 
     def mode(self, chat: ChatId, nick: str, mode: str, *, adding: bool) -> None:
         """Someone who is in a channel got or lost a mode."""
@@ -101,4 +116,5 @@ class Roster:
 def _renamed(person: Person, nick: str, folded: str) -> Person:
     new = Person(nick, folded)
     new.channels = person.channels
+    new.user, new.host, new.account, new.real = person.user, person.host, person.account, person.real
     return new

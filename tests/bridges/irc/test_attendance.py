@@ -264,3 +264,19 @@ async def test_typing_crosses_where_it_is_configured(rig: StartRig, serve: Start
     bob.raw("@+typing=done TAGMSG #a")
     await adapter.inbox.until(lambda: bool(of(adapter, RemoteTyping)))
     assert (of(adapter, RemoteTyping)[0].sender.id, of(adapter, RemoteTyping)[0].seconds) == ("bob", 0.0)
+
+
+async def test_what_the_server_shows_of_people_is_kept(rig: StartRig, serve: StartServer) -> None:
+    """User, host, account and real name of a person are known from NAMES or JOIN, and stay under a new nick."""
+    server = await serve(accounts={"bobby": "pw"})
+    early = await Rig(server.port or 0).witness("early", "#a")
+    adapter = await rig(server.port)
+    adapter.witnesses.append(early)
+    bob = await adapter.witness("Bob", "#a")
+    bob.raw("NICK Robert")
+    roster = adapter.observer._state.roster
+    await eventually(lambda: roster.get("Robert") is not None)
+    known, late = roster.get("early"), roster.get("Robert")
+    assert known is not None and late is not None
+    assert known.user and known.host and (known.account, known.real) == (None, None)
+    assert late.user and late.host and late.account == "" and late.real
