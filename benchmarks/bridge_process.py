@@ -58,6 +58,7 @@ class BridgeSetup:
             "portals": self.channels,
             "members": self.members,
             "provided_logins": ["local"],
+            "grants": ["portals", "puppets"],
         }
         if self.ca is not None:
             irc["tls_ca"] = str(self.ca)

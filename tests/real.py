@@ -26,6 +26,9 @@ NETWORKS = ("insps", "insp", "ng", "echo")
 FAST: Mapping[str, Any] = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5}
 """Settings of an IRC network whose server has no limits."""
 
+GRANTS = ["portals", "private_messages", "puppets"]
+"""What that network allows the bridge."""
+
 CAPS = ("message-tags", "server-time", "account-tag")
 
 Ircd = InspIRCd | NgIRCd
@@ -77,7 +80,17 @@ def irc(server: Ircd, *, tls: bool = False, nick: str = "brdg", **settings: Any)
     """The section of an IRC network."""
     port = server.tls_port if tls else server.port
     trust = {"tls_ca": str(server.certificate.authority)} if tls else {}
-    return {"type": "irc", "server": server.host, "port": port, "tls": tls, "nick": nick, **FAST, **trust, **settings}
+    return {
+        "type": "irc",
+        "grants": GRANTS,
+        "server": server.host,
+        "port": port,
+        "tls": tls,
+        "nick": nick,
+        **FAST,
+        **trust,
+        **settings,
+    }
 
 
 def alias(network: str, chat: str) -> str:

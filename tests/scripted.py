@@ -19,6 +19,7 @@ from bridge_core.api.matrix import MatrixMember, MatrixMessage, MatrixOutgoing, 
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
+    Grant,
     History,
     Inbox,
     Level,
@@ -53,6 +54,7 @@ class Script:
         self.attempts: list[tuple[str, int]] = []
         self.answer: Answer = lambda message, attempt: Sent()
         self.idempotent = False
+        self.withheld: frozenset[Grant] = frozenset()
         self.provided = False
         self.ready = True
         self.inbox: Inbox | None = None
@@ -114,7 +116,14 @@ class ScriptedConnector:
     def __init__(self, script: Script, network: NetworkId) -> None:
         self._script = script
         flows = (LoginFlow("password", "Name and password"), LoginFlow("code", "Scan a code"))
-        self.meta = NetworkMeta(network, "Scripted", "scripted", login_flows=flows, idempotent=script.idempotent)
+        self.meta = NetworkMeta(
+            network,
+            "Scripted",
+            "scripted",
+            login_flows=flows,
+            idempotent=script.idempotent,
+            withheld=script.withheld,
+        )
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         self._script.host, self._script.inbox, self._script.network = host, inbox, self.meta.id

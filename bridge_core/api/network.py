@@ -27,6 +27,19 @@ class PlaintextLocation(StrEnum):
     NONE = "none"
 
 
+class Grant(StrEnum):
+    """What those who run a network may allow a bridge, beside a relay in rooms whose chats have agreed."""
+
+    PORTALS = "portals"
+    """Rooms that the bridge makes for chats when somebody asks for them."""
+    PRIVATE_REPLIES = "private_replies"
+    """Private messages from Matrix to those who wrote first."""
+    PRIVATE_MESSAGES = "private_messages"
+    """Private messages from Matrix to anybody there."""
+    PUPPETS = "puppets"
+    """Connections of Matrix users of their own."""
+
+
 @dataclass(frozen=True, slots=True)
 class NetworkMeta:
     """What the core must know of a network before anything connects."""
@@ -38,6 +51,9 @@ class NetworkMeta:
     login_flows: tuple[LoginFlow, ...] = ()
     idempotent: bool = False
     """True when `send` with the same `attempt.key` cannot deliver twice, so the core may simply try again."""
+    withheld: frozenset[Grant] = frozenset()
+    """What nobody may do on such a network before its section of the configuration says that it is allowed there
+    (`grants`). The core sees to it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -105,6 +105,7 @@ def make_networks(
             follow_removals=common.follow_removals,
             power_cap=common.power_cap,
             provided_for=provided,
+            grants=frozenset(common.grants),
         )
         identifier = NetworkId(name)
         networks[identifier] = Network(identifier, connectors[name], options, permissions, users)

@@ -18,6 +18,7 @@ from bridge_core.engine.description import Descriptions
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.grants import Grants
 from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.injection import Injection
 from bridge_core.engine.lost_rooms import LostRooms
@@ -79,7 +80,10 @@ class RoomFeatures:
     ) -> None:
         self._portals, self._networks, self._rooms, self._matrix = portals, networks, rooms, matrix
         self._acts, self._status, self._tasks = acts, status, tasks
-        self.plumbing = Plumbing(networks, portals, gate)
+        grants = Grants(networks)
+        gate.add(grants)
+        rooms.guard(grants.room_made)
+        self.plumbing = Plumbing(networks, portals, gate, grants)
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)

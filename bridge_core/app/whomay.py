@@ -19,6 +19,7 @@ from bridge_core.engine.commands.policies import PolicyCommands
 from bridge_core.engine.consents import Consents
 from bridge_core.engine.denied import DeniedPeople
 from bridge_core.engine.filters import Filter, Filters, Verdict
+from bridge_core.engine.grants import Grants
 from bridge_core.engine.joinrequests import JoinRequests
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
@@ -103,6 +104,7 @@ class WhoMay:
             metrics.counter("quota_exceeded", "What was refused since its user's quota was used up.", ("quota",)),
         )
         engine.logins.check(lambda user, network: self.quotas.new_login(user))
+        engine.logins.check(Grants(engine.networks).new_login)
         self.filters = Filters(self._filters, self._kv)
         FilterCommands(engine.commands, self.filters, engine.networks)
         PeopleCommands(engine.commands, self.optouts, self.quotas, engine.networks)

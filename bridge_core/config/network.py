@@ -7,6 +7,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
+from bridge_core.api.network import Grant
 from bridge_core.config.globs import Glob
 from bridge_core.config.masks import ExactMask
 from bridge_core.config.policy import Relay
@@ -120,11 +121,18 @@ class NetworkCommon(Section):
         "joined as `portal_join_rule` says. user: one for each user with their private chats, to which they are "
         "invited. both, or none.",
     )
+    grants: list[Grant] = Field(
+        default=[],
+        description="What those who run the network have allowed, on networks that must be asked (IRC): portals (rooms "
+        "made for chats on demand: the command `portal`, `create_by_alias`), private_replies (to who wrote first), "
+        "private_messages (to anybody), puppets (connections of Matrix users of their own, provided or logged in). "
+        "What is not here is refused, whoever asks; chats in `portals` and rooms bridged by `bridge` need none of it.",
+    )
     create_by_alias: bool = Field(
         default=False,
         description="Whether asking the homeserver for the alias of any valid chat makes its portal, 60 an hour at "
         "most. The homeserver does not say who asks: with this on, everybody who can reach it may have chats bridged, "
-        "as far as the filter allows.",
+        "as far as the filter and `grants` allow.",
     )
     members: MembersShown = Field(
         default=MembersShown.LAZY,

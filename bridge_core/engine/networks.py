@@ -12,7 +12,7 @@ from bridge_core.api.errors import NotConnectedError, RateLimitedError, Rejected
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import UserInfo
 from bridge_core.api.matrix import MatrixSender
-from bridge_core.api.network import Client, Connector, Inbox, Login, LoginState, LoginStatus, NetworkMeta
+from bridge_core.api.network import Client, Connector, Grant, Inbox, Login, LoginState, LoginStatus, NetworkMeta
 from bridge_core.api.optional import ProvidesLogins, Puppets
 from bridge_core.engine.clients import Clients, LoggedIn
 from bridge_core.engine.permissions import Permission, Permissions
@@ -61,6 +61,8 @@ class NetworkOptions:
     """Highest power level that people of the network get in rooms."""
     provided_for: frozenset[str] = frozenset()
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
+    grants: frozenset[Grant] = frozenset()
+    """What those who run the network have allowed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,6 +113,10 @@ class Network:
         state = self.states.get(None)
         return state is not None and state.status is LoginStatus.CONNECTED
 
+    def granted(self, grant: Grant) -> bool:
+        """Whether something may be done there: those who run the network allow it, or need not be asked."""
+        return grant in self.options.grants or grant not in self.connector.meta.withheld
+
     async def start(self, inbox: InboxOf) -> None:
         """Make the clients, each with an inbox of its own; none is connected yet."""
         self._inbox = inbox
@@ -131,7 +137,7 @@ class Network:
         if self.main is not None:
             await self.main.connect(await cursor(None))
         for one in self._clients:
-            if not one.login.provided:
+            if not one.login.provided and self.granted(Grant.PUPPETS):
                 await one.client.connect(await cursor(one.login.id))
 
     async def disconnect(self) -> None:
@@ -232,7 +238,7 @@ class Network:
 
     async def _own(self, sender: MatrixSender, level: Permission, portal: PortalRow | None) -> LoggedIn | None:
         """The sender's own login and client, as long as they may have one: rules may have changed since it was made."""
-        if level < Permission.USER:
+        if level < Permission.USER or not self.granted(Grant.PUPPETS):
             return None
         found = self._chosen(sender.id, portal)
         if found is None and portal is not None and portal.receiver is not None:

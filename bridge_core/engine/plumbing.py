@@ -8,6 +8,7 @@ from bridge_core.api.network import Consent
 from bridge_core.api.optional import Consents, WatchesChats
 from bridge_core.engine.consents import CONSENT
 from bridge_core.engine.gate import Gate
+from bridge_core.engine.grants import Grants
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.portals import MADE_BY, PortalIndex
 from bridge_core.engine.store_ports import PortalRow
@@ -19,17 +20,23 @@ _MOST: Final = 20
 class Plumbing:
     """Makes portals that somebody asks for. Whether they may change the room is for the caller to ask."""
 
-    def __init__(self, networks: Networks, portals: PortalIndex, gate: Gate) -> None:
+    def __init__(self, networks: Networks, portals: PortalIndex, gate: Gate, grants: Grants) -> None:
         self._networks = networks
         self._portals = portals
         self._gate = gate
+        self._grants = grants
 
-    async def portal(self, user: UserId, network: NetworkId, chat: ChatId, name: str) -> PortalRow:
+    async def portal(
+        self, user: UserId, network: NetworkId, chat: ChatId, name: str, *, plumbed: bool = False
+    ) -> PortalRow:
         """The portal of a chat, made when there is none, once its own side was asked where the network has one to ask.
 
+        `plumbed`: for a room that is there already; for all others the network must allow that rooms are made.
         Nothing crosses before that side has agreed. Raises RejectedError in words when it refused, or the user may not.
         """
         known = self._portals.get(PortalKey(network, chat))
+        if not plumbed:
+            self._grants.room_for(network, known)
         if known is None:
             self._gate.new_portal(user, network, chat)
         row = known or await self._portals.ensure(network, chat, name=name, options={MADE_BY: user})

@@ -6,10 +6,11 @@ from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixSender
-from bridge_core.api.network import Login
+from bridge_core.api.network import Grant, Login
 from bridge_core.api.optional import NamesPeople, OpensDirectChats
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
+from bridge_core.engine.grants import NO_PRIVATE
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.portals import MADE_BY, PortalIndex
@@ -76,11 +77,15 @@ class PrivateChats:
             log.info("bot_not_in_private_room", room=room, error=str(error))
 
     async def _portal(self, network: Network, user: UserId, name: str, remote: RemoteUserId) -> PortalRow:
+        if not network.granted(Grant.PRIVATE_REPLIES) and not network.granted(Grant.PRIVATE_MESSAGES):
+            raise RejectedError(NO_PRIVATE)
         login = await self._login(network, user, name)
         if not isinstance(network.connector, OpensDirectChats):
             raise RejectedError("private chats cannot be opened from Matrix there")
         chat = network.connector.direct_chat(remote)
         if self._portals.get(PortalKey(network.id, chat, login.id)) is None:
+            if not network.granted(Grant.PRIVATE_MESSAGES):
+                raise RejectedError(NO_PRIVATE)
             self._gate.new_portal(user, network.id, chat)
         return await self._portals.ensure(network.id, chat, login.id, name=remote, options={MADE_BY: user})
 

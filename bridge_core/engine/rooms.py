@@ -69,12 +69,17 @@ class RoomMaker:
         self._finished = finished
         self._join_rules = join_rules
         self._further: tuple[FurtherState, ...] = ()
+        self._may: Callable[[PortalRow], None] | None = None
         self._locks: dict[int, asyncio.Lock] = {}
         self._finishing: asyncio.Task[None] | None = None
 
     def begin_with(self, further: FurtherState) -> None:
         """Let new rooms begin with this state as well: saying it later would be one event more in each."""
         self._further = (*self._further, further)
+
+    def guard(self, may: Callable[[PortalRow], None]) -> None:
+        """Ask this before a room is made: it raises RejectedError where none may be. Must not block."""
+        self._may = may
 
     async def ensure(self, portal: PortalRow) -> RoomId:
         """The portal's first room, made when it has none.
@@ -85,6 +90,7 @@ class RoomMaker:
         """
         if portal.rooms:
             return portal.rooms[0]
+        await self._allowed(portal)
         lock = self._locks.setdefault(portal.id, asyncio.Lock())
         try:
             async with lock:
@@ -110,6 +116,18 @@ class RoomMaker:
                 self._finish_later()
             else:
                 self._maybe_finished()
+
+    async def _allowed(self, portal: PortalRow) -> None:
+        """Raises RejectedError where no room may be made: one that was being made is not made any more."""
+        if self._may is None:
+            return
+        try:
+            self._may(portal)
+        except RejectedError:
+            if self._portals.is_making(portal):
+                await self._portals.not_made(portal)
+                self._maybe_finished()
+            raise
 
     def finish(self) -> None:
         """Make, or find, the rooms that an earlier process was making, in the background. Does not block."""

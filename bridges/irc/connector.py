@@ -6,7 +6,7 @@ import ssl
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.network import Client, Inbox, Login, NetworkMeta, PlaintextLocation
+from bridge_core.api.network import Client, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
 from bridges.irc.bans import Bans
 from bridges.irc.config import IrcConfig
 from bridges.irc.observer import Observer
@@ -25,7 +25,7 @@ class IrcConnector:
         self._state = NetworkState(network, config)
         self._bans = Bans(config.ban_pause)
         self._observer: Observer | None = None
-        self._meta = NetworkMeta(network, network, "irc", PlaintextLocation.SERVER)
+        self._meta = NetworkMeta(network, network, "irc", PlaintextLocation.SERVER, withheld=frozenset(Grant))
 
     @property
     def meta(self) -> NetworkMeta:

@@ -59,6 +59,7 @@ class IrcDemo:
             "tls": False,
             "rate": 0,
             "connect_rate": 0,
+            "grants": ["portals", "private_messages", "puppets"],
         }
 
     def script(self, scene: Scene) -> Sequence[Step]:

@@ -11,6 +11,7 @@ from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, Room
 from bridge_core.api.network import Consent
 from bridge_core.engine.consents import CONSENT, EVIDENCE
 from bridge_core.engine.gate import Gate
+from bridge_core.engine.grants import Grants
 from bridge_core.engine.plumbing import Plumbing
 from bridge_core.engine.store_ports import PortalRow
 from tests.able import AbleScript
@@ -128,7 +129,7 @@ async def test_a_word_that_comes_while_it_is_asked_counts(
         network.connector.consent = consent  # type: ignore[attr-defined]
         room = RoomId(bridge.alice.create_room())
         portals = bridge.running.engine.portals
-        plumbing = Plumbing(bridge.running.networks, portals, Gate())
+        plumbing = Plumbing(bridge.running.networks, portals, Gate(), Grants(bridge.running.networks))
         await portals.add_room(await portals.ensure(network.id, ChatId("den")), room)
         with contextlib.suppress(RejectedError):
             await plumbing.portal(UserId(bridge.alice.id), network.id, ChatId("den"), "den")
