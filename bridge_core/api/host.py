@@ -3,10 +3,12 @@
 from asyncio import Task
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.ids import ChatId, NetworkId, UserId
+
+T = TypeVar("T")
 
 
 class Clock(Protocol):
@@ -149,6 +151,13 @@ class Host(Protocol):
 
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         """The bucket of `key`: `rate` tokens a second up to `burst`; a rate of 0 means no limit."""
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """The process's one object of that name, made with the first call; for all networks, whatever their adapter.
+
+        For what several networks cannot have each, such as a listener on a port that the protocol fixes. Begin the
+        name with the protocol's. Who uses it starts and stops it; it must count them.
+        """
 
     def open(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """The file's bytes in chunks, wherever it is, decrypted where it is encrypted. Nothing happens before reading.

@@ -184,6 +184,7 @@ class Bridge:
         self._sweeping: asyncio.Task[None] | None = None
         self._met: asyncio.Task[None] | None = None
         self._hosts: dict[NetworkId, NetworkHost] = {}
+        self._shared: dict[str, Any] = {}
 
     def _show_journal(self) -> None:
         def counted(name: str) -> Callable[[], dict[tuple[str, ...], float]]:
@@ -356,6 +357,7 @@ class Bridge:
             self.engine.portals,
             self._link,
             self._sources.open_attachment,
+            self._shared,
         )
 
         def inbox(login: LoginId | None) -> NetworkInbox:

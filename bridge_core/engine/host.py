@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final, TypeVar
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
@@ -14,6 +14,7 @@ from bridge_core.engine.members import Members
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.store_ports import KeyValues
 
+T = TypeVar("T")
 _BUCKETS: Final = 1000
 """Buckets of one network that are kept before those nobody needs are let go."""
 
@@ -114,6 +115,7 @@ class NetworkHost:
         portals: PortalIndex,
         links: Callable[[Attachment], str | None],
         files: Callable[[Attachment], AsyncIterator[bytes]],
+        shared: dict[str, Any] | None = None,
     ) -> None:
         self.network = network
         self.kv = kv
@@ -127,6 +129,7 @@ class NetworkHost:
         self._portals = portals
         self._links = links
         self._files = files
+        self._shared: dict[str, Any] = {} if shared is None else shared
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = _BUCKETS
 
@@ -140,6 +143,13 @@ class NetworkHost:
                 self._sweep_at = max(_BUCKETS, 2 * len(self._buckets))
             bucket = self._buckets[key] = TokenBucket(self.clock, rate, burst)
         return bucket
+
+    def shared(self, name: str, make: Callable[[], T]) -> T:
+        """As `Host.shared`: kept in what the hosts of one process were given in common."""
+        if name not in self._shared:
+            self._shared[name] = make()
+        found: T = self._shared[name]
+        return found
 
     def open(self, attachment: Attachment) -> AsyncIterator[bytes]:
         """As `Host.open`."""

@@ -1,9 +1,5 @@
 """IRC: one observer that reads all channels and speaks as the relay, and one connection per Matrix user."""
 
-import asyncio
-import ssl
-
-from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.network import Client, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
@@ -12,7 +8,6 @@ from bridges.irc.config import IrcConfig
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
 from bridges.irc.state import NetworkState
-from bridges.irc.tls import TlsSettings, tls_settings
 
 
 class IrcConnector:
@@ -34,29 +29,13 @@ class IrcConnector:
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         """Reads certificates and what earlier processes learnt. Raises BridgeError for files that cannot be used."""
-        config = self._config
         self._state.host = host
-        if config.tls:
-            try:
-                self._state.tls = self._state.observer_tls = await self._tls(None)
-                if config.tls_certificate is not None:
-                    self._state.observer_tls = await self._tls(config.tls_certificate)
-            except (OSError, ssl.SSLError, ValueError) as error:
-                raise BridgeError(f"TLS of network {host.network}: {error}") from error
+        await self._state.access.start(host)
         await self._bans.load(host)
 
-    async def _tls(self, certificate: str | None) -> TlsSettings:
-        config = self._config
-        return await asyncio.to_thread(
-            tls_settings,
-            verify=config.tls_verify,
-            fingerprint=config.tls_fingerprint,
-            ca_file=config.tls_ca,
-            client_certificate=certificate,
-        )
-
     async def stop(self, deadline: float) -> None:
-        """Nothing of the connector's own is left to stop: the clients own their tasks."""
+        """Nothing but the ident server is left to stop: the clients own their tasks."""
+        await self._state.access.stop()
 
     def client(self, login: Login | None, inbox: Inbox) -> Client:
         """The observer for None, a puppet for a login."""

@@ -1,14 +1,47 @@
 """From a host's name to a connected socket, with reasons in words when there is none."""
 
 import asyncio
+import random
 import socket
 from collections.abc import Callable
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeAlias
+from typing import Any, Final, TypeAlias
 
 Address: TypeAlias = tuple[str, int]
 Bound: TypeAlias = Callable[[Address, Address], None]
 """Called with our own and the server's address while a connection is about to be made."""
+_IP_FREEBIND: Final = 15
+_IPV6_FREEBIND: Final = 78
+# Numbers of Linux, which the socket module does not know.
+
+
+@dataclass(frozen=True, slots=True)
+class ProxyServer:
+    """A SOCKS5 proxy: host and port, or the path of its socket; `login` is user and password for it."""
+
+    host: str = ""
+    port: int = 0
+    unix: str | None = None
+    login: tuple[bytes, bytes] | None = None
+
+    def __str__(self) -> str:
+        return self.unix or f"{self.host} port {self.port}"
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """How a connection leaves this machine.
+
+    `source` is our own address, which with `freebind` need not be one of an interface; only servers' addresses of its
+    family are tried, or those of `family`. `bound` is told our port before each try.
+    """
+
+    source: str | None = None
+    freebind: bool = False
+    family: socket.AddressFamily | None = None
+    bound: Bound | None = None
+    proxy: ProxyServer | None = None
 
 
 class ConnectFailure(StrEnum):
@@ -22,6 +55,7 @@ class ConnectFailure(StrEnum):
     TLS = "tls"
     CERTIFICATE = "certificate"
     CLOSED = "closed"
+    PROXY = "proxy"
 
 
 class ConnectError(Exception):
@@ -32,11 +66,12 @@ class ConnectError(Exception):
         self.failure = failure
 
 
-async def dial(host: str, port: int, source_address: str | None, bound: Bound | None, timeout: float) -> socket.socket:
+async def dial(host: str, port: int, route: Route, timeout: float) -> socket.socket:
     """A connected, non-blocking socket.
 
-    Tries the host's addresses one after the other, each with its share of the time. With a source address only
-    addresses of its family are tried. The caller bounds the whole by `timeout` seconds.
+    Tries the host's addresses one after the other, each with its share of the time. The kinds come in the system's
+    order (RFC 6724), those of one kind in any: many servers stand behind the name of a network. The caller bounds the
+    whole by `timeout` seconds.
 
     Raises ConnectError, for the last address tried.
     """
@@ -45,16 +80,13 @@ async def dial(host: str, port: int, source_address: str | None, bound: Bound | 
         found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     except (OSError, UnicodeError) as error:
         raise ConnectError(ConnectFailure.DNS, f"{host} has no address: {error}") from None
-    family = None
-    if source_address is not None:
-        family = socket.AF_INET6 if ":" in source_address else socket.AF_INET
-    addresses = [(info[0], info[4]) for info in found if family in (None, info[0])]
-    failure = ConnectError(ConnectFailure.DNS, f"{host} has no address reachable from {source_address}")
+    addresses = _ordered([(info[0], info[4]) for info in found], route)
+    failure = ConnectError(ConnectFailure.DNS, f"{host} has no address that can be reached {_from(route)}")
     for place, (kind, address) in enumerate(addresses):
         left = len(addresses) - place
         try:
             async with asyncio.timeout(timeout / left if left > 1 else None):
-                return await _connect(kind, address, source_address, bound)
+                return await _connect(kind, address, route)
         except ConnectError as error:
             failure = error
         except TimeoutError:
@@ -62,11 +94,32 @@ async def dial(host: str, port: int, source_address: str | None, bound: Bound | 
     raise failure
 
 
+def _ordered(found: list[tuple[int, tuple[Any, ...]]], route: Route) -> list[tuple[int, tuple[Any, ...]]]:
+    """The addresses to try, in order."""
+    wanted: int | None = route.family
+    if route.source is not None:
+        wanted = socket.AF_INET6 if ":" in route.source else socket.AF_INET
+        if route.family not in (None, wanted):
+            return []
+    kinds = list(dict.fromkeys(kind for kind, _ in found if wanted in (None, kind)))
+    ordered = []
+    for kind in kinds:
+        some = list(dict.fromkeys((one, address) for one, address in found if one == kind))
+        random.shuffle(some)
+        ordered += some
+    return ordered
+
+
+def _from(route: Route) -> str:
+    """Where a route starts, in words."""
+    kind = {socket.AF_INET: "over IPv4", socket.AF_INET6: "over IPv6"}.get(route.family or socket.AF_UNSPEC, "")
+    return " ".join(filter(None, [kind, f"from {route.source}" if route.source is not None else ""])) or "from here"
+
+
 async def _connect(
     family: int,
     address: tuple[Any, ...],  # host and port, for IPv6 two numbers more
-    source_address: str | None,
-    bound: Bound | None,
+    route: Route,
 ) -> socket.socket:
     """A connected socket to one address. Raises ConnectError."""
     host, port = address[:2]
@@ -74,10 +127,10 @@ async def _connect(
     try:
         made.setblocking(False)
         made.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
-        if source_address is not None or bound is not None:
-            _bind(made, source_address)
-        if bound is not None:
-            bound(made.getsockname()[:2], (host, port))
+        if route.source is not None or route.bound is not None:
+            _bind(made, route)
+        if route.bound is not None:
+            route.bound(made.getsockname()[:2], (host, port))
         try:
             await asyncio.get_running_loop().sock_connect(made, address)
         except ConnectionRefusedError:
@@ -91,10 +144,14 @@ async def _connect(
     return made
 
 
-def _bind(made: socket.socket, source_address: str | None) -> None:
+def _bind(made: socket.socket, route: Route) -> None:
     """Gives a socket its own address and port now, before it connects. Raises ConnectError."""
     try:
-        made.bind((source_address or "", 0))
+        if route.freebind and made.family == socket.AF_INET6:
+            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+        elif route.freebind:
+            made.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        made.bind((route.source or "", 0))
     except OSError as error:
         reason = error.strerror or str(error)
-        raise ConnectError(ConnectFailure.BIND, f"the address {source_address} cannot be used: {reason}") from None
+        raise ConnectError(ConnectFailure.BIND, f"the address {route.source} cannot be used: {reason}") from None

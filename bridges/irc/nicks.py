@@ -12,7 +12,7 @@ from bridges.irc.codec.isupport import Isupport
 _FIRST: Final = r"A-Za-z\[\]\\`_^{|}"
 _NICK: Final = re.compile(rf"[{_FIRST}][{_FIRST}0-9-]*", re.ASCII)
 _UNFIT: Final = re.compile(rf"[^{_FIRST}0-9-]+", re.ASCII)
-_PART: Final = re.compile(r"\$(LOCALPART|DISPLAY|USERID|SERVER)\b")
+_PART: Final = re.compile(r"\$(LOCALPART|DISPLAY|USERID|SERVER|REVERSED)\b")
 _BAD_FIRST: Final = "M"
 _FORBIDDEN: Final = re.compile(r"[\x00-\x20,\x7f]")
 _KEY_BYTES: Final = 23
@@ -31,13 +31,7 @@ def make_nick(template: str, user: UserId, display: str, nicklen: int) -> str:
     is made of a digest of the user id. Always valid, always the same for the same input.
     """
     localpart, _, server = user.removeprefix("@").partition(":")
-    values = {
-        "LOCALPART": localpart,
-        "DISPLAY": display or localpart,
-        "USERID": f"{localpart}-{server}",
-        "SERVER": server,
-    }
-    nick = _clean(_PART.sub(lambda match: values[match[1]], template))
+    nick = _clean(fill(template, user, display, USERID=f"{localpart}-{server}"))
     bare = _clean(_PART.sub("", template))
     if not nick or nick == bare:
         # The template alone names nobody in particular.
@@ -45,6 +39,20 @@ def make_nick(template: str, user: UserId, display: str, nicklen: int) -> str:
     if not _NICK.fullmatch(nick):
         nick = _BAD_FIRST + nick
     return nick[:nicklen]
+
+
+def fill(template: str, user: UserId, display: str, **instead: str) -> str:
+    """The template with a user's parts: `$DISPLAY`, `$LOCALPART`, `$SERVER`, `$USERID`, `$REVERSED`."""
+    localpart, _, server = user.removeprefix("@").partition(":")
+    values = {
+        "LOCALPART": localpart,
+        "DISPLAY": display or localpart,
+        "USERID": str(user),
+        "SERVER": server,
+        "REVERSED": f"{server}:@{localpart}",
+        **instead,
+    }
+    return _PART.sub(lambda match: values[match[1]], template)
 
 
 def _clean(text: str) -> str:

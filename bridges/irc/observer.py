@@ -214,11 +214,15 @@ class Observer(Voice):
         self._report(LoginStatus.CONNECTING)
         self._state.roster.clear()
         self._ended = asyncio.get_running_loop().create_future()
+        try:
+            approach = await self._state.access.approach(None)
+        except RefusedError as error:
+            return error.ending
         session = Session(
             self._state,
             self,
+            approach,
             nicks=alternatives(config.nick, self._state.nicklen),
-            user=config.username,
             real=config.realname,
             wanted=CAPABILITIES,
             sasl=_mechanisms(self._state),

@@ -13,6 +13,7 @@ from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixSignal, MatrixTyping
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
+from bridges.irc.access.approach import Approach
 from bridges.irc.bans import Bans
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.prefilter import boring, own_mark
@@ -170,7 +171,7 @@ class Puppet(Voice):
         try:
             if config.connect_rate > 0:
                 await host.budget("connect", config.connect_rate, config.connect_burst).take()
-            session = self._make()
+            session = self._make(await self._state.access.approach(self._login))
             self._session = session
             self._report(LoginStatus.CONNECTING)
             try:
@@ -222,17 +223,15 @@ class Puppet(Voice):
         self._chores.add(task)
         task.add_done_callback(self._chores.discard)
 
-    def _make(self) -> Session:
+    def _make(self, approach: Approach) -> Session:
         login, state = self._login, self._state
         nick = make_nick(state.config.nick_template, login.user, login.name, state.nicklen)
-        local = login.user.partition(":")[0].removeprefix("@")
-        user = "".join(character for character in local if character.isascii() and character.isalnum())[:10]
         return Session(
             state,
             self,
+            approach,
             nicks=alternatives(nick, state.nicklen),
-            user=user or "matrix",
-            real=login.user,
+            real=state.access.realname(login),
             wanted=PUPPET_CAPABILITIES,
             matrix_user=login.user,
         )

@@ -7,6 +7,7 @@ from typing import Final, Protocol
 import structlog
 
 from bridge_core.api.ids import UserId
+from bridges.irc.access.approach import Approach
 from bridges.irc.answers import Answers
 from bridges.irc.batches import Batches
 from bridges.irc.codec.caps import CapNegotiation
@@ -50,9 +51,9 @@ class Session:
         self,
         state: NetworkState,
         owner: Owner,
+        approach: Approach,
         *,
         nicks: Iterator[str],
-        user: str,
         real: str,
         wanted: Sequence[str | tuple[str, ...]],
         sasl: Sequence[Mechanism] = (),
@@ -61,13 +62,14 @@ class Session:
         config = state.config
         self._state = state
         self._owner = owner
+        self._approach = approach
         self._matrix_user = matrix_user
         self._loop = asyncio.get_running_loop()
         self._connection = Connection(
-            config.server,
-            config.port,
-            state.observer_tls if matrix_user is None else state.tls,
-            config.source_address,
+            approach.host,
+            approach.port,
+            approach.tls,
+            approach.route,
             on_lines=self._received,
             on_closed=self._closed,
             buffered_at_most=_BUFFER + _SPARE,
@@ -75,7 +77,7 @@ class Session:
         wants = (*wanted, "sasl") if sasl else wanted
         self.caps = CapNegotiation(wants, NEEDS)
         password = config.password.get_secret_value() if config.password is not None else None
-        self._registration = Registration(nicks, user, real, password=password, sasl=sasl, caps=self.caps)
+        self._registration = Registration(nicks, approach.user, real, password=password, sasl=sasl, caps=self.caps)
         self._registered: asyncio.Future[None] | None = None
         self._ending: Ending | None = None
         self.flight = Flight()
@@ -150,6 +152,8 @@ class Session:
         try:
             async with asyncio.timeout(timeout):
                 await self._connection.open(timeout)
+                if self._approach.preamble is not None:
+                    self._connection.write(self._approach.preamble)
                 for line in self._registration.start():
                     self._connection.write(line)
                 await self._registered
@@ -157,6 +161,7 @@ class Session:
             await self._connection.close(0.0)
             raise RefusedError(Ending(Cause.LOST, f"not welcomed within {timeout:g} seconds")) from None
         except ConnectError as error:
+            self._state.access.failed(self._approach, error)
             raise RefusedError(Ending(Cause.LOST, str(error))) from None
         except UnsafeLine as error:
             self._registered = None
@@ -167,6 +172,8 @@ class Session:
             raise
         finally:
             self._registered = None
+            if not self.up:
+                self._approach.gone()
 
     async def close(self, reason: str = "") -> None:
         """Says QUIT and closes. Idempotent."""
@@ -294,6 +301,8 @@ class Session:
             self._connection.write(answer)
         if registered is None or registered.done():
             return
+        if line.command == "CAP" and (moved := self._moved(line)) is not None:
+            registration.refusal = Ending(Cause.LOST, moved)
         if registration.refusal is not None:
             registered.set_exception(RefusedError(registration.refusal))
         elif registration.complete:
@@ -354,6 +363,14 @@ class Session:
     def _on_cap(self, line: Line) -> None:
         for answer in self.caps.receive(line):
             self.write(answer)
+        moved = self._moved(line)
+        if moved is not None:
+            self._end(Ending(Cause.LOST, moved))
+
+    def _moved(self, line: Line) -> str | None:
+        """Why capabilities that are offered demand another connection, or None."""
+        told = line.param(1).upper() in ("LS", "NEW")
+        return self._approach.offered(self.caps.available.get("sts")) if told else None
 
     def _on_batch(self, line: Line) -> None:
         if not self._answers.batch(line):
@@ -366,6 +383,7 @@ class Session:
     def _closed(self, error: Exception | None) -> None:
         """The connection is gone."""
         up, self.up = self.up, False
+        self._approach.gone()
         for handle in (self._ping, self._alive):
             if handle is not None:
                 handle.cancel()

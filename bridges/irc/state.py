@@ -7,6 +7,7 @@ from typing import Final
 
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, NetworkId, RemoteUserId, UserId
+from bridges.irc.access.access import Access
 from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.codec.isupport import Isupport
@@ -14,7 +15,6 @@ from bridges.irc.config import IrcConfig
 from bridges.irc.flight import Flight
 from bridges.irc.nicks import BadName, check_channel, check_nick
 from bridges.irc.roster import Roster
-from bridges.irc.tls import TlsSettings
 
 _NICK_ROOM: Final = 64
 """Longest nick believed before the server has said how long they may be."""
@@ -47,10 +47,7 @@ class NetworkState:
         self.network = network
         self.config = config
         self.host: Host | None = None
-        self.tls: TlsSettings | None = None
-        """Of the puppets' connections."""
-        self.observer_tls: TlsSettings | None = None
-        """Of the observer's: the only one that shows the bot's certificate."""
+        self.access = Access(config)
         self.isupport = Isupport()
         self.decode = Decoder(config.encoding)
         self.roster = Roster()

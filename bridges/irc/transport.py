@@ -7,7 +7,8 @@ from collections.abc import Callable
 from typing import Final, cast
 
 from bridges.irc.codec.lines import LineBuffer
-from bridges.irc.dialing import Bound, ConnectError, ConnectFailure, dial
+from bridges.irc.dialing import ConnectError, ConnectFailure, Route, dial
+from bridges.irc.proxying import through
 from bridges.irc.tls import SLICE, FingerprintError, TlsSession, TlsSettings
 
 _BUFFERED_AT_MOST: Final = 65536
@@ -21,8 +22,8 @@ class Connection(asyncio.Protocol):
     """One connection, used once: `open`, then `write` and `on_lines` until `on_closed`.
 
     `on_lines` gets the lines of up to 16 KiB at a time, on the event loop; it must not block. `on_closed` is called
-    once after a successful `open`: with None after our own `close`, else with the error. `bound`, if given, is called
-    with our own and the server's address before the connection is made, so that an ident server can know it in time.
+    once after a successful `open`: with None after our own `close`, else with the error. `route` says from where and
+    through what the connection is made.
     """
 
     def __init__(
@@ -30,21 +31,19 @@ class Connection(asyncio.Protocol):
         host: str,
         port: int,
         tls: TlsSettings | None,
-        source_address: str | None = None,
+        route: Route | None = None,
         *,
         on_lines: Callable[[list[bytes]], None],
         on_closed: Callable[[Exception | None], None],
-        bound: Bound | None = None,
         buffered_at_most: int = _BUFFERED_AT_MOST,
     ) -> None:
         self.host = host
         self.port = port
         self.lines = LineBuffer()
         self._tls_settings = tls
-        self._source_address = source_address
+        self._route = route or Route()
         self._on_lines = on_lines
         self._on_closed = on_closed
-        self._bound = bound
         self._buffered_at_most = buffered_at_most
         self._transport: asyncio.Transport | None = None
         self._tls: TlsSession | None = None
@@ -68,7 +67,8 @@ class Connection(asyncio.Protocol):
         """
         try:
             async with asyncio.timeout(timeout):
-                await self._secure(await dial(self.host, self.port, self._source_address, self._bound, timeout))
+                reach = dial if self._route.proxy is None else through
+                await self._secure(await reach(self.host, self.port, self._route, timeout))
         except TimeoutError:
             self._abort()
             step = "connected" if self._transport is None else "secured"

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import codecs
 import re
+from ipaddress import ip_address
 from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import Field, SecretStr, field_validator, model_validator
 
+from bridges.irc.access.endpoints import Endpoint
 from bridges.irc.codec.encoding import Decoder
+from bridges.irc.config.addresses import Addresses
+from bridges.irc.config.ident import Ident
+from bridges.irc.config.proxy import Proxy
 from bridges.irc.config.sasl import Sasl
 from bridges.irc.config.section import Seconds, Section, one_line
+from bridges.irc.config.webirc import WebIrc
 
 _NICK = r"^[A-Za-z\[\]\\`_^{|}][A-Za-z0-9\[\]\\`_^{|}-]{0,62}$"
 _USER = r"^[A-Za-z0-9._~-]{1,32}$"
@@ -33,7 +39,21 @@ class IrcConfig(Section):
     tls_certificate: str | None = Field(
         default=None, description="PEM file with certificate and key of the bot, for SASL external."
     )
+    sts: bool = Field(
+        default=True,
+        description="Whether a server that asks for TLS (IRCv3 sts) is never again connected to without it.",
+    )
+    fallback_servers: list[Annotated[str, Field(min_length=1, max_length=261)]] = Field(
+        default=[],
+        max_length=16,
+        description="Other servers of the network, as host or host:port, for when `server` is full or not reachable.",
+    )
+    family: Literal["any", "ipv4", "ipv6"] = Field(default="any", description="Which addresses of servers are used.")
     source_address: str | None = Field(default=None, description="Our own address to connect from.")
+    addresses: Addresses | None = Field(default=None, description="One address for each Matrix user.")
+    ident: Ident | None = Field(default=None, description="Our ident server.")
+    webirc: WebIrc | None = Field(default=None, description="Users' addresses as told by us.")
+    proxy: Proxy | None = Field(default=None, description="A proxy for all connections.")
     password: SecretStr | None = Field(default=None, description="The server's password (PASS).")
     nick: Annotated[str, Field(pattern=_NICK)] = Field(
         default="matrixbridge", description="Nick of the bot, which reads all channels and speaks as the relay."
@@ -51,6 +71,16 @@ class IrcConfig(Section):
     )
     nick_template: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         default="$DISPLAY", description="Nicks of Matrix users, from $DISPLAY, $LOCALPART, $SERVER, $USERID."
+    )
+    username_template: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default="$LOCALPART",
+        description="User names of Matrix users, as nick_template: letters and digits, at most nine, different for "
+        "each user, and theirs for good.",
+    )
+    realname_template: Annotated[str, Field(min_length=1, max_length=100)] = Field(
+        default="$USERID",
+        description="Real names of Matrix users, from $DISPLAY, $LOCALPART, $SERVER, $USERID (the whole Matrix id), "
+        "$REVERSED (server:@localpart: what is cut off at its end is not the homeserver).",
     )
     idle: Annotated[float, Field(ge=0)] = Field(
         default=0, description="A Matrix user's connection that was silent this long is closed; 0: never."
@@ -103,7 +133,7 @@ class IrcConfig(Section):
     typing: bool = Field(default=False, description="Whether typing crosses, where the server knows message tags.")
     private_messages: bool = Field(default=True, description="Whether private messages reach Matrix users.")
 
-    @field_validator("realname", "nick_template", "relay_format", "server")
+    @field_validator("realname", "nick_template", "username_template", "realname_template", "relay_format", "server")
     @classmethod
     def _printable(cls, value: str) -> str:
         return one_line(value)
@@ -113,6 +143,28 @@ class IrcConfig(Section):
     def _host(cls, value: str) -> str:
         if re.search(r"[\s/@,]", value):
             raise ValueError("is not a host name or address")
+        return value
+
+    @field_validator("fallback_servers")
+    @classmethod
+    def _endpoints(cls, value: list[str]) -> list[str]:
+        for text in value:
+            Endpoint.parse(one_line(text), 1)
+        return value
+
+    @model_validator(mode="after")
+    def _ways(self) -> IrcConfig:
+        if self.webirc is not None and self.addresses is None:
+            raise ValueError("webirc needs addresses to tell")
+        if self.proxy is not None and (self.ident or self.source_address or (self.addresses and not self.webirc)):
+            raise ValueError("behind a proxy neither our addresses nor our ident server are seen")
+        return self
+
+    @field_validator("source_address")
+    @classmethod
+    def _source(cls, value: str | None) -> str | None:
+        if value is not None:
+            ip_address(value)
         return value
 
     @field_validator("password")

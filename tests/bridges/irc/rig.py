@@ -95,10 +95,16 @@ class FakeHost:
         self.tasks = Tasks()
         self.buckets: dict[str, Bucket] = {}
         self.links = True
+        self.common: dict[str, Any] = {}
         self._chats = tuple(ChatId(chat) for chat in chats)
 
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         return self.buckets.setdefault(key, Bucket())
+
+    def shared(self, name: str, make: Callable[[], Any]) -> Any:
+        if name not in self.common:
+            self.common[name] = make()
+        return self.common[name]
 
     def media_url(self, attachment: Attachment) -> str | None:
         if not self.links or attachment.keys is not None:

@@ -12,7 +12,7 @@ import pytest
 import trustme
 import uvloop
 
-from bridges.irc.dialing import ConnectError, ConnectFailure
+from bridges.irc.dialing import ConnectError, ConnectFailure, Route
 from bridges.irc.tls import TlsSettings, tls_settings
 from bridges.irc.transport import Connection, WriteBufferFull
 
@@ -387,9 +387,9 @@ def test_openings_that_fail_in_words(run: Run) -> None:
             pass
         assert (await failure_of(Peer(port, host="127.0.0.1"))).failure is ConnectFailure.REFUSED
         assert (await failure_of(Peer(port, host="no..name"))).failure is ConnectFailure.DNS
-        foreign = Peer(port, host="127.0.0.1", source_address="203.0.113.1")
+        foreign = Peer(port, host="127.0.0.1", route=Route("203.0.113.1"))
         assert (await failure_of(foreign)).failure is ConnectFailure.BIND
-        other = Peer(port, host="127.0.0.1", source_address="::1")
+        other = Peer(port, host="127.0.0.1", route=Route("::1"))
         assert (await failure_of(other)).failure is ConnectFailure.DNS
 
     run(main())
@@ -410,8 +410,7 @@ def test_own_port_is_known_before_connecting(run: Run) -> None:
             peer = Peer(
                 port,
                 host="127.0.0.1",
-                source_address="127.0.0.2",
-                bound=lambda ours, theirs: told.append((ours, theirs)),
+                route=Route("127.0.0.2", bound=lambda ours, theirs: told.append((ours, theirs))),
             )
             await peer.connection.open(5)
             await peer.until(lambda: bool(peer.lines))
