@@ -54,6 +54,7 @@ def _join_one(world: World, client: Client, name: str, key: str) -> None:
     extended = world.by(client, f"JOIN {channel.name} {client.account or '*'} :{client.real}")
     for member in channel.members:
         member.send(extended if "extended-join" in member.caps else plain)
+    world.record(channel, plain, "JOIN", client)
     if client.away is not None:
         note = world.by(client, f"AWAY :{client.away}")
         world.tell([m for m in channel.members if m is not client], note, "away-notify")
@@ -95,7 +96,9 @@ def part(world: World, client: Client, line: Line) -> None:
 
 
 def _leave(world: World, client: Client, channel: Channel, reason: str) -> None:
-    world.tell(channel.members, world.by(client, f"PART {channel.name}{reason}"))
+    note = world.by(client, f"PART {channel.name}{reason}")
+    world.tell(channel.members, note)
+    world.record(channel, note, "PART", client)
     world.part(client, channel)
 
 
@@ -130,7 +133,9 @@ def topic(world: World, client: Client, line: Line) -> None:
         return
     channel.topic = line.params[1][: world.options.topic_length]
     channel.topic_by, channel.topic_at = client.source, int(world.now())
-    world.tell(channel.members, world.by(client, f"TOPIC {channel.name} :{channel.topic}"))
+    note = world.by(client, f"TOPIC {channel.name} :{channel.topic}")
+    world.tell(channel.members, note)
+    world.record(channel, note, "TOPIC", client)
 
 
 def send_topic(world: World, client: Client, channel: Channel) -> None:
@@ -195,7 +200,9 @@ def kick(world: World, client: Client, line: Line) -> None:
         world.numeric(client, 441, "They aren't on that channel", line.params[1], channel.name)
         return
     reason = (line.params[2] if len(line.params) > 2 else client.nick)[:255]
-    world.tell(channel.members, world.by(client, f"KICK {channel.name} {target.nick} :{reason}"))
+    note = world.by(client, f"KICK {channel.name} {target.nick} :{reason}")
+    world.tell(channel.members, note)
+    world.record(channel, note, "KICK", client)
     world.part(target, channel)
 
 

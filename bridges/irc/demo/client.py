@@ -12,6 +12,7 @@ from bridges.irc.demo.message import TAG_BITS, Message
 from bridges.irc.demo.wire import escape_tag
 
 if TYPE_CHECKING:
+    from bridges.irc.demo.batches import OpenBatch
     from bridges.irc.demo.link import Link
 
 
@@ -27,12 +28,14 @@ class Client:
         "capture",
         "channels",
         "host",
+        "label",
         "last_heard",
         "link",
         "mask",
         "modes",
         "negotiating",
         "nick",
+        "open",
         "password",
         "pinged",
         "real",
@@ -64,7 +67,9 @@ class Client:
         self.signon = now
         self.last_heard = now
         self.pinged = False
+        self.label = ""
         self.capture: list[Message] | None = None
+        self.open: OpenBatch | None = None
         self.batches = itertools.count(1)
 
     @property
@@ -84,23 +89,25 @@ class Client:
         else:
             self.link.write(message.render(self.mask))
 
-    def answer_labelled(self, label: str, server: str, limit: int) -> None:
+    def answer_labelled(self, server: str, limit: int) -> None:
         """Send what the labelled command produced: an ACK, one labelled line, or a labelled batch.
 
-        Source: IRCv3 labeled-response.
+        A batch that is the whole answer carries the label itself. Source: IRCv3 labeled-response.
         """
         lines, self.capture = self.capture or [], None
-        tag = "label=" + escape_tag(label)
+        tag, self.label = "label=" + escape_tag(self.label), ""
         if not lines:
             self.link.write(Message(f":{server} ACK", limit=limit).render_with(0, tag))
-        elif len(lines) == 1:
+        elif len(lines) == 1 or (lines[0].opens and lines[-1].body == f":{server} BATCH -{lines[0].opens}"):
             self.link.write(lines[0].render_with(self.mask, tag))
+            for line in lines[1:]:
+                self.link.write(line.render(self.mask))
         else:
             name = f"l{next(self.batches)}"
             opening = Message(f":{server} BATCH +{name} labeled-response", limit=limit)
             self.link.write(opening.render_with(0, tag))
             for line in lines:
-                self.link.write(line.render_with(self.mask, "batch=" + name))
+                self.link.write(line.render_with(self.mask, "" if line.batch else "batch=" + name))
             self.link.write(Message(f":{server} BATCH -{name}", limit=limit).render(0))
 
 

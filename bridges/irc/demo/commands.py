@@ -5,14 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bridges.irc.demo import channels, messages, modes, queries, registration
+from bridges.irc.demo import batches, channels, chathistory, messages, modes, queries, redaction, registration
 from bridges.irc.demo.world import Handler
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
         "AUTHENTICATE": registration.authenticate,
         "AWAY": queries.away,
+        "BATCH": batches.batch,
         "CAP": registration.cap,
+        "CHATHISTORY": chathistory.chathistory,
         "INVITE": channels.invite,
         "ISON": queries.ison,
         "JOIN": channels.join,
@@ -30,6 +32,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "PONG": registration.pong,
         "PRIVMSG": messages.privmsg,
         "QUIT": registration.quit_,
+        "REDACT": redaction.redact,
         "SETNAME": queries.setname,
         "TAGMSG": messages.tagmsg,
         "TOPIC": channels.topic,

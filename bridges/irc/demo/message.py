@@ -15,27 +15,48 @@ TAG_BITS: tuple[tuple[str, int], ...] = (("server-time", TIME), ("message-tags",
 class Message:
     """A line on its way to any number of clients.
 
-    ``body`` is latin-1 text from the source on, cut to the line limit; the tags are added per variant.
+    ``body`` is latin-1 text from the source on, cut to the line limit; the tags are added per variant. ``batch`` is
+    the batch it lies in and ``fixed`` are further tags: every recipient gets both. ``opens`` names the batch that the
+    line opens.
     """
 
-    __slots__ = ("_cache", "account", "body", "client_tags", "msgid", "time")
+    __slots__ = ("_cache", "account", "batch", "body", "client_tags", "fixed", "msgid", "opens", "time")
 
     def __init__(
         self,
         body: str,
         *,
-        limit: int,
+        limit: int = 1 << 16,
         time: str = "",
         msgid: str = "",
         account: str = "",
         client_tags: str = "",
+        batch: str = "",
+        fixed: str = "",
+        opens: str = "",
     ) -> None:
         self.body = body if len(body) <= limit - 2 else body[: limit - 2]
         self.time = time
         self.msgid = msgid
         self.account = account
         self.client_tags = client_tags
+        self.batch = batch
+        self.fixed = fixed
+        self.opens = opens
         self._cache: dict[int, bytes] = {}
+
+    def inside(self, batch: str) -> Message:
+        """Give the same line as a part of a batch."""
+        return Message(
+            self.body,
+            time=self.time,
+            msgid=self.msgid,
+            account=self.account,
+            client_tags=self.client_tags,
+            batch=batch,
+            fixed=self.fixed,
+            opens=self.opens,
+        )
 
     def render(self, mask: int) -> bytes:
         """Give the bytes for recipients whose capabilities are ``mask``; the same object every time."""
@@ -47,6 +68,10 @@ class Message:
     def render_with(self, mask: int, extra: str) -> bytes:
         """Give the bytes with one more tag (``label=...`` or ``batch=...``) in front; not cached."""
         tags = [extra] if extra else []
+        if self.batch:
+            tags.append("batch=" + self.batch)
+        if self.fixed:
+            tags.append(self.fixed)
         if mask & TIME and self.time:
             tags.append("time=" + self.time)
         if mask & ACCOUNT and self.account:

@@ -95,7 +95,9 @@ def _channel_mode(world: World, client: Client, channel: Channel, params: list[s
         _change(world, client, channel, changed, adding, letter, word)
     if changed.text:
         text = " ".join([changed.text, *changed.words])
-        world.tell(channel.members, world.by(client, f"MODE {channel.name} {text}"))
+        note = world.by(client, f"MODE {channel.name} {text}")
+        world.tell(channel.members, note)
+        world.record(channel, note, "MODE", client)
 
 
 def _change(

@@ -16,6 +16,10 @@ CAPABILITIES: frozenset[str] = frozenset(
         "batch",
         "cap-notify",
         "chghost",
+        "draft/chathistory",
+        "draft/event-playback",
+        "draft/message-redaction",
+        "draft/multiline",
         "echo-message",
         "extended-join",
         "invite-notify",
@@ -31,10 +35,20 @@ CAPABILITIES: frozenset[str] = frozenset(
     }
 )
 
+#: Those that no server of Debian offers: ``CAPABILITIES - DRAFTS`` is what a good server of today has.
+DRAFTS: frozenset[str] = frozenset(name for name in CAPABILITIES if name.startswith("draft/"))
+
 
 @dataclass(frozen=True, slots=True)
 class ServerOptions:
     """How one demo server behaves. Lengths are in bytes, times in seconds.
+
+    ``capabilities`` is what is offered, and with it goes what belongs to it: commands, ISUPPORT tokens, batches.
+    ``multiline_bytes``, ``multiline_lines`` are the value of draft/multiline; a batch open for ``batch_timeout`` ends
+    in FAIL BATCH TIMEOUT. ``history`` messages and events are kept for each conversation (0: none, and then nothing
+    can be redacted either); a CHATHISTORY answer has ``history_limit`` at most. ``redact_window`` is how long a
+    message can be redacted (None: for ever). ``client_tag_deny`` is CLIENTTAGDENY: names without the ``+``, ``*``
+    for all, ``-name`` for an exception.
 
     ``msgid`` switches message ids, which have no capability of their own (IRCv3 message-ids).
     ``sasl`` is offered only when ``accounts`` (name to password) is not empty.
@@ -61,6 +75,13 @@ class ServerOptions:
     message_targets: int = 4
     channels_per_client: int = 250
     channel_modes: str = "nt"
+    multiline_bytes: int = 4096
+    multiline_lines: int = 100
+    batch_timeout: float = 30.0
+    history: int = 500
+    history_limit: int = 100
+    redact_window: float | None = None
+    client_tag_deny: tuple[str, ...] = ()
     motd: tuple[str, ...] = ()
     send_queue: int = 1 << 20
     receive_queue: int = 1 << 16

@@ -24,7 +24,7 @@ def cap(world: World, client: Client, line: Line) -> None:
         if client.caps_version >= 302 and "cap-notify" in world.capabilities:
             client.set_caps(client.caps | {"cap-notify"})
         client.negotiating = client.negotiating or not client.registered
-        _cap_lines(world, client, "LS", [_cap_word(name, client) for name in sorted(world.capabilities)])
+        _cap_lines(world, client, "LS", [_cap_word(world, name, client) for name in sorted(world.capabilities)])
     elif sub == "LIST":
         _cap_lines(world, client, "LIST", sorted(client.caps))
     elif sub == "REQ":
@@ -48,8 +48,10 @@ def _cap_request(world: World, client: Client, text: str) -> None:
         world.say(client, f"CAP {client.nick} NAK :{text}")
 
 
-def _cap_word(name: str, client: Client) -> str:
-    return "sasl=PLAIN" if name == "sasl" and client.caps_version >= 302 else name
+def _cap_word(world: World, name: str, client: Client) -> str:
+    """Give a capability as LS names it: with its value for those who know version 302."""
+    value = world.cap_values.get(name, "") if client.caps_version >= 302 else ""
+    return f"{name}={value}" if value else name
 
 
 def _cap_lines(world: World, client: Client, sub: str, words: list[str]) -> None:
@@ -122,6 +124,8 @@ def nick(world: World, client: Client, line: Line) -> None:
     if client.registered:
         note = world.by(client, f"NICK :{wanted}")
         world.tell({*world.peers(client), client}, note)
+        for channel in client.channels.values():
+            world.record(channel, note, "NICK", client)
     if world.find(client.nick) is client:
         del world.clients[world.fold(client.nick)]
     client.nick = wanted
@@ -221,4 +225,16 @@ def isupport(world: World) -> list[str]:
         f"NETWORK={options.network}",
         "BOT=B",
         "WHOX",
+        *_drafts(world),
     ]
+
+
+def _drafts(world: World) -> list[str]:
+    """List the tokens that come with what is switched on."""
+    options = world.options
+    words = []
+    if "draft/chathistory" in world.capabilities:
+        words += [f"CHATHISTORY={options.history_limit}", "MSGREFTYPES=msgid,timestamp"]
+    if options.client_tag_deny:
+        words.append(f"CLIENTTAGDENY={','.join(options.client_tag_deny)}")
+    return words

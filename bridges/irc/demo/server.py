@@ -13,6 +13,7 @@ import json
 import signal
 import ssl
 
+from bridges.irc.demo import netsplit
 from bridges.irc.demo.client import Client
 from bridges.irc.demo.commands import HANDLERS
 from bridges.irc.demo.link import Link
@@ -34,6 +35,7 @@ class DemoIrcServer:
         self.tls_port: int | None = None
         self._listeners: list[asyncio.Server] = []
         self._sweeper: asyncio.Task[None] | None = None
+        self._far: World | None = None
 
     async def start(self) -> None:
         """Listen. Port 0 takes a free port, and a later start takes the same one again. Raises OSError."""
@@ -64,6 +66,7 @@ class DemoIrcServer:
             self._sweeper.cancel()
             await asyncio.gather(self._sweeper, return_exceptions=True)
             self._sweeper = None
+        self.heal()
         for link in list(self.world.links):
             link.close("Server shutting down")
         with contextlib.suppress(TimeoutError):
@@ -76,14 +79,15 @@ class DemoIrcServer:
 
     def client(self, nick: str) -> Client:
         """Look a connected client up. Raises KeyError."""
-        found = self.world.find(nick)
+        found = self.world.find(nick) or (self._far.find(nick) if self._far is not None else None)
         if found is None:
             raise KeyError(nick)
         return found
 
     def kill(self, nick: str, reason: str = "Killed") -> None:
         """Disconnect a client with an ERROR line."""
-        self.world.kill(self.client(nick), reason)
+        client = self.client(nick)
+        client.link.world.kill(client, reason)
 
     def drop(self, nick: str) -> None:
         """Cut a client's connection without a word."""
@@ -114,25 +118,43 @@ class DemoIrcServer:
         self.world.tell({*self.world.peers(client), client}, note, "chghost")
         client.user, client.host = user, host
 
+    def split(self, *nicks: str, server: str = "far.demo") -> World:
+        """Cut the network in two: these clients are behind another server until ``heal`` (see netsplit).
+
+        Both sides work on, each for itself. Gives the far side. Raises KeyError, ValueError when it is split already.
+        """
+        if self._far is not None:
+            raise ValueError("the network is split already")
+        self._far = netsplit.split(self.world, [self.client(nick) for nick in nicks], server)
+        return self._far
+
+    def heal(self) -> None:
+        """Join the two sides again; does nothing when there is one only."""
+        far, self._far = self._far, None
+        if far is not None:
+            netsplit.heal(self.world, far)
+
     # --- upkeep
 
     async def _sweep(self) -> None:
         """Ping the silent, disconnect the dead and the never registered."""
         options = self.options
-        step = min(options.ping_interval, options.ping_timeout, options.registration_timeout) / 4
+        step = min(options.ping_interval, options.ping_timeout, options.registration_timeout, options.batch_timeout) / 4
         while True:
             await asyncio.sleep(max(step, 0.05))
             now = self.world.now()
-            for link in list(self.world.links):
+            for link in [*self.world.links, *(self._far.links if self._far is not None else ())]:
                 client = link.client
                 if client is None:
                     continue
                 silent = now - client.last_heard
+                if client.open is not None and now - client.open.opened > options.batch_timeout:
+                    client.open.expire(link.world, client)
                 if not client.registered:
                     if now - client.signon > options.registration_timeout:
-                        self.world.kill(client, "Registration timeout")
+                        link.world.kill(client, "Registration timeout")
                 elif silent > options.ping_interval + options.ping_timeout:
-                    self.world.kill(client, f"Ping timeout: {int(silent)} seconds")
+                    link.world.kill(client, f"Ping timeout: {int(silent)} seconds")
                 elif silent > options.ping_interval and not client.pinged:
                     client.pinged = True
                     link.write(f"PING :{options.name}\r\n".encode("latin-1"))

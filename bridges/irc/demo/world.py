@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
 from bridges.irc.demo.client import Channel, Client
+from bridges.irc.demo.history import Entry, History
 from bridges.irc.demo.link import Link
 from bridges.irc.demo.message import Message
 from bridges.irc.demo.options import Faults, ServerOptions, Verdict
@@ -37,12 +38,30 @@ class World:
         self._dirty: list[Link] = []
         self._msgid_prefix = secrets.token_hex(4)
         self._msgids = itertools.count(1)
+        self._batches = itertools.count(1)
+        self.history = History(options.history)
         self._clock_at = 0.0
         self._clock_text = ""
 
     def _offered(self) -> frozenset[str]:
         offered = self.options.capabilities
         return offered if self.options.accounts else offered - {"sasl"}
+
+    @property
+    def cap_values(self) -> dict[str, str]:
+        """The values of capabilities that have one (capability negotiation 302)."""
+        options = self.options
+        return {
+            "draft/multiline": f"max-bytes={options.multiline_bytes},max-lines={options.multiline_lines}",
+            "sasl": "PLAIN",
+        }
+
+    def beside(self, options: ServerOptions) -> World:
+        """Make the world of another server of the same network: no clients, the same faults, counters and offer."""
+        other = World(options, self.faults, self._handlers)
+        other.capabilities, other.stats, other.history = self.capabilities, self.stats, self.history
+        other._msgids, other._batches, other._msgid_prefix = self._msgids, self._batches, self._msgid_prefix
+        return other
 
     # --- time, names
 
@@ -85,6 +104,35 @@ class World:
             client_tags=tags,
         )
 
+    def batch(
+        self,
+        kind: str,
+        *words: str,
+        sender: Client | None = None,
+        tags: str = "",
+        within: str = "",
+        msgid: bool = False,
+    ) -> tuple[Message, Message]:
+        """Make the lines that open and close a new batch; the first one's ``opens`` is its reference."""
+        reference = f"b{next(self._batches)}"
+        source = sender.source if sender is not None else self.options.name
+        opening = self.message(
+            source, " ".join(["BATCH", "+" + reference, kind, *words]), sender=sender, msgid=msgid, tags=tags
+        )
+        opening.opens = reference
+        opening.batch = within
+        closing = Message(f":{self.options.name} BATCH -{reference}", batch=within)
+        return opening, closing
+
+    def record(self, channel: Channel, message: Message, command: str, sender: Client | None = None) -> None:
+        """Keep an event of a channel for those who ask for its history with draft/event-playback."""
+        key = self.fold(channel.name)
+        self.history.add(Entry(key, message, command, author=self.identity(sender) if sender else ""))
+
+    def identity(self, client: Client) -> str:
+        """Tell whose history something is: the account's, else the nick's."""
+        return self.fold(client.account or client.nick)
+
     def by(self, client: Client, text: str) -> Message:
         """Make a line that tells others what this client did."""
         return self.message(client.source, text, sender=client)
@@ -99,8 +147,11 @@ class World:
         self.say(client, f"{middle} :{text}" if text else middle)
 
     def fail(self, client: Client, command: str, code: str, text: str, *words: str) -> None:
-        """Send a standard reply FAIL to clients that know them (IRCv3 standard-replies)."""
-        if "standard-replies" in client.caps:
+        """Send a standard reply FAIL to clients that know them (IRCv3 standard-replies).
+
+        Who negotiated a draft that is built on them knows those of its command.
+        """
+        if "standard-replies" in client.caps or command in BUILT_ON_REPLIES:
             self.say(client, f"{' '.join(['FAIL', command, code, *words])} :{text}")
 
     def tell(self, clients: Iterable[Client], message: Message, needs: str = "") -> None:
@@ -134,12 +185,12 @@ class World:
         if verdict is Verdict.DROP_BEFORE:
             client.link.abort("Connection reset")
             return
-        label = line.tags.get("label", "") if "labeled-response" in client.caps else ""
-        if label:
+        client.label = line.tags.get("label", "")[:64] if "labeled-response" in client.caps else ""
+        if client.label:
             client.capture = []
         self._run(client, line)
-        if label:
-            client.answer_labelled(label[:64], self.options.name, self.options.line_length)
+        if client.label:
+            client.answer_labelled(self.options.name, self.options.line_length)
         if verdict is Verdict.DROP_AFTER:
             client.link.abort("Connection reset")
 
@@ -152,7 +203,10 @@ class World:
         if not client.registered and line.command not in BEFORE_REGISTRATION:
             self.numeric(client, 451, "You have not registered")
             return
-        handler(self, client, line)
+        if client.open is not None and client.open.takes(line):
+            client.open.add(self, client, line)
+        else:
+            handler(self, client, line)
 
     # --- memberships and ends
 
@@ -168,7 +222,10 @@ class World:
         if self.find(client.nick) is not client:
             return
         if client.registered:
-            self.tell(self.peers(client), self.by(client, f"QUIT :{reason}"))
+            note = self.by(client, f"QUIT :{reason}")
+            self.tell(self.peers(client), note)
+            for channel in client.channels.values():
+                self.record(channel, note, "QUIT", client)
         for channel in list(client.channels.values()):
             self.part(client, channel)
         for channel in self.channels.values():
@@ -204,6 +261,9 @@ class World:
         for link in dirty:
             link.flush()
 
+
+#: Commands whose drafts answer by standard replies in any case.
+BUILT_ON_REPLIES: frozenset[str] = frozenset({"BATCH", "CHATHISTORY", "METADATA", "REDACT", "RENAME"})
 
 #: Commands a client may use before it is registered.
 BEFORE_REGISTRATION: frozenset[str] = frozenset({"AUTHENTICATE", "CAP", "NICK", "PASS", "PING", "PONG", "QUIT", "USER"})

@@ -8,6 +8,8 @@ import pytest_asyncio
 
 from bridges.irc.demo.options import CAPABILITIES, ServerOptions
 from bridges.irc.demo.server import DemoIrcServer
+from bridges.irc.demo.witness import Witness
+from tests.bridges.irc.demo_rig import Connect
 from tests.bridges.irc.rig import Rig, StartRig, StartServer
 
 
@@ -25,6 +27,29 @@ async def serve() -> AsyncIterator[StartServer]:
     yield start
     for server in servers:
         await server.stop()
+
+
+@pytest_asyncio.fixture
+async def start(serve: StartServer) -> StartServer:
+    """Starts demo servers, in the words of the demo server's own tests."""
+    return serve
+
+
+@pytest_asyncio.fixture
+async def connect() -> AsyncIterator[Connect]:
+    """Connects witnesses to demo servers; they are closed after the test."""
+    made: list[Witness] = []
+
+    async def connected(server: DemoIrcServer, nick: str, *caps: str, **more: Any) -> Witness:
+        port = server.tls_port if "tls" in more else server.port
+        assert port is not None
+        witness = await Witness.connect("127.0.0.1", port, nick, caps=caps, **more)
+        made.append(witness)
+        return witness
+
+    yield connected
+    for witness in made:
+        await witness.close()
 
 
 @pytest_asyncio.fixture

@@ -4,61 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from collections.abc import AsyncIterator, Awaitable, Callable
 
 import pytest
 import trustme
 
-from bridges.irc.demo.options import CAPABILITIES, ServerOptions, Verdict
-from bridges.irc.demo.server import DemoIrcServer
-from bridges.irc.demo.witness import (
-    Received,
-    Witness,
-    WitnessClosedError,
-    WitnessTimeoutError,
-    read_line,
-)
-
-Start = Callable[..., Awaitable[DemoIrcServer]]
-Connect = Callable[..., Awaitable[Witness]]
-
-
-@pytest.fixture
-async def start() -> AsyncIterator[Start]:
-    """Start servers that are stopped after the test."""
-    servers: list[DemoIrcServer] = []
-
-    async def make(**options: object) -> DemoIrcServer:
-        server = DemoIrcServer(ServerOptions(**options))  # type: ignore[arg-type]
-        await server.start()
-        servers.append(server)
-        return server
-
-    yield make
-    for server in servers:
-        await server.stop()
-
-
-@pytest.fixture
-async def connect() -> AsyncIterator[Connect]:
-    """Connect witnesses that are closed after the test."""
-    made: list[Witness] = []
-
-    async def make(server: DemoIrcServer, nick: str, *caps: str, **more: object) -> Witness:
-        port = server.tls_port if "tls" in more else server.port
-        assert port is not None
-        witness = await Witness.connect("127.0.0.1", port, nick, caps=caps, **more)  # type: ignore[arg-type]
-        made.append(witness)
-        return witness
-
-    yield make
-    for witness in made:
-        await witness.close()
-
-
-def numeric(code: str) -> Callable[[Received], bool]:
-    """Match a numeric."""
-    return lambda line: line.command == code
+from bridges.irc.demo.options import CAPABILITIES, Verdict
+from bridges.irc.demo.witness import WitnessClosedError, WitnessTimeoutError, read_line
+from tests.bridges.irc.demo_rig import Connect, Start, numeric
 
 
 async def test_registration_sends_the_welcome_and_isupport(start: Start, connect: Connect) -> None:

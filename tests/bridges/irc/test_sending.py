@@ -10,7 +10,7 @@ from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutc
 from bridge_core.api.ids import ChatId, EventId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
 from bridge_core.api.network import Proof
-from bridges.irc.demo.options import CAPABILITIES, Verdict
+from bridges.irc.demo.options import CAPABILITIES, DRAFTS, Verdict
 from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, confirmed, eventually, make_op, real
 
 WITHOUT_ECHO = CAPABILITIES - {"echo-message", "labeled-response"}
@@ -281,8 +281,9 @@ async def test_replies_and_reactions_go_as_tags_where_there_are_tags(rig: StartR
         await anna.react(reaction, FakeAttempt())
 
 
-async def test_a_redaction_without_the_capability_is_a_notice_or_nothing(rig: StartRig, port: int) -> None:
+async def test_a_redaction_without_the_capability_is_a_notice_or_nothing(rig: StartRig, serve: StartServer) -> None:
     """`redactions: notice` tells the channel, `ignore` tells the sender that it cannot be done."""
+    port = (await serve(capabilities=CAPABILITIES - DRAFTS)).port
     adapter = await rig(port)
     bob = await adapter.witness("Bob", "#a")
     anna = await adapter.puppet("@anna:hs.test")
