@@ -23,8 +23,14 @@ DOMAIN = "hs.test"
 BOT = f"@bridgebot:{DOMAIN}"
 TOKENS = ("as-Kd82nfQz5Wc16Yt09", "hs-Vb73mgXp4Rj28Lh61")
 NETWORKS = ("insps", "insp", "ng", "echo")
-FAST: Mapping[str, Any] = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5}
-"""Settings of an IRC network whose server has no limits."""
+FAST: Mapping[str, Any] = {
+    "rate": 0,
+    "connect_rate": 0,
+    "reconnect_min": 0.1,
+    "reconnect_max": 0.5,
+    "messages": {"merge": False},
+}
+"""Settings of an IRC network whose server has no limits; each line is counted."""
 
 GRANTS = ["portals", "private_messages", "puppets"]
 """What that network allows the bridge."""

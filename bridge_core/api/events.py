@@ -41,6 +41,8 @@ class RemoteMessage:
     """Whom the sender speaks for, where it is a relay itself."""
     expiry: int | None = None
     """Milliseconds after which the message disappears."""
+    also: tuple[MessageId, ...] = ()
+    """Further ids that it is known by: of several messages of the network which are shown as one (a paste)."""
 
 
 @dataclass(frozen=True, slots=True)

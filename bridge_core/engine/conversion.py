@@ -246,6 +246,8 @@ class Conversion:
                 txn = self._txn(portal, event.sender.id, identity, number, "message", room)
                 request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)
                 made = Prepared(request, portal.id, identity, number, event.sender.id, timestamp)
+                if event.also and not number:
+                    made = replace(made, also=event.also)
                 out.append(made if thread is None and not due else replace(made, thread=thread or "", expires=due))
         if not out:
             raise NothingToDo("nothing to show")

@@ -132,16 +132,18 @@ class Incoming:
                 if item.thread and event is not None:
                     self._threads.said(room, EventId(item.thread), event)
                 if item.message is not None and event is not None:
-                    writes = (
+                    # Further ids are further parts, so that the first stays what the event is called by.
+                    writes = tuple(
                         self._messages.write(
                             item.portal,
-                            MessageId(item.message),
-                            item.part,
+                            MessageId(message),
+                            part,
                             room,
                             event,
                             item.remote_sender,
                             item.timestamp,
-                        ),
+                        )
+                        for part, message in enumerate((item.message, *item.also), start=item.part)
                     )
                 if item.expires and event is not None:
                     remover = self._matrix.bot if item.instead else request.sender

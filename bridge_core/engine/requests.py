@@ -39,6 +39,8 @@ class Prepared:
     """When it disappears, in milliseconds since 1970; 0 for never."""
     instead: str = ""
     instead_name: str | None = None
+    also: tuple[str, ...] = ()
+    """Further ids of the message."""
 
 
 def refused(room: RoomId, reason: str) -> Prepared:
@@ -71,7 +73,7 @@ def build(
 def encode(prepared: Prepared) -> bytes:
     """The prepared request as the journal keeps it."""
     request = prepared.request
-    head = [
+    head: list[object] = [
         request.room,
         request.type,
         request.txn,
@@ -90,8 +92,10 @@ def encode(prepared: Prepared) -> bytes:
         prepared.noted,
         prepared.expires,
     ]
-    if prepared.instead:
+    if prepared.instead or prepared.also:
         head += [prepared.instead, prepared.instead_name]
+    if prepared.also:
+        head.append(prepared.also)
     return orjson.dumps(head) + b"\n" + request.body
 
 

@@ -61,7 +61,9 @@ class Observer(Voice):
         if self._tasks:
             return
         host = self._state.running
-        self._pump = Pump(self._inbox, host.clock, self._pause, self._resume, self._heard)
+        self._pump = Pump(
+            self._inbox, host.clock, self._pause, self._resume, self._heard, merge=self._state.config.messages.merge
+        )
         chats = [chat for chat in host.chats() if self._state.is_channel(chat)]
         self._state.bridge([*self._places, *chats])
         self._places.want(chats)

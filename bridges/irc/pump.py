@@ -11,6 +11,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Clock
 from bridge_core.api.network import Inbox
+from bridges.irc.pastes import merged
 
 log = structlog.get_logger(__name__)
 FULL: Final = 2000
@@ -31,7 +32,8 @@ class Pump:
 
     Run `run()` in a task. An event leaves the queue only when it is committed; `drained` waits for the last one.
     `heard` gives the cursor that is true once all that was offered is committed, None for no news: it is stored with
-    the last events, so that the next process knows since when it has heard nothing.
+    the last events, so that the next process knows since when it has heard nothing. With `merge` lines of one person
+    that wait together go as one message.
     """
 
     def __init__(
@@ -41,12 +43,15 @@ class Pump:
         full: Callable[[], None],
         free: Callable[[], None],
         heard: Callable[[], bytes | None] = _unknown,
+        *,
+        merge: bool = False,
     ) -> None:
         self._inbox = inbox
         self._clock = clock
         self._full = full
         self._free = free
         self._heard = heard
+        self._merge = merge
         self._queue: deque[RemoteEvent] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -96,7 +101,7 @@ class Pump:
                 await self.note(self._heard())
         batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
         cursor = self._heard() if len(batch) == len(queue) else None
-        await self._inbox.receive(batch, cursor=cursor)
+        await self._inbox.receive(merged(batch) if self._merge else batch, cursor=cursor)
         for _ in batch:
             queue.popleft()
         if self._stopped and len(queue) <= FULL // 2:

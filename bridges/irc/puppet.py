@@ -342,7 +342,9 @@ class Puppet(Voice):
         """Hands an event to the core; the task for it is made with the first one."""
         host = self._state.running
         if self._pump is None:
-            self._pump = Pump(self._inbox, host.clock, self._pause, self._resume)
+            self._pump = Pump(
+                self._inbox, host.clock, self._pause, self._resume, merge=self._state.config.messages.merge
+            )
             self._pumping = host.tasks.spawn(self._pump.run(), f"irc {self._state.network} private inbox")
         self._pump.offer(event)
 

@@ -58,9 +58,17 @@ class IrcSubject(Subject):
     def section(self) -> dict[str, Any]:
         assert self._server is not None
         fast = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5, "kick_pause": 0}
+        counted = {"messages": {"merge": False}}
         server = {"server": "127.0.0.1", "port": self._server.port, "tls": False, "nick": _BOT}
         shown = {"members": "eager", "leave_grace": "0s", "typing": True}
-        return {"type": "irc", "grants": ["portals", "private_messages", "puppets"], **server, **fast, **shown}
+        return {
+            "type": "irc",
+            "grants": ["portals", "private_messages", "puppets"],
+            **server,
+            **fast,
+            **shown,
+            **counted,
+        }
 
     def chats(self, count: int) -> list[str]:
         return [f"#k{self._number}-{number}" for number in range(count)]

@@ -94,6 +94,7 @@ class Rig:
                 "connect_rate": 0,
                 "reconnect_min": 0.3,
                 "reconnect_max": 1,
+                "messages": {"merge": False},  # each line is counted
             }
         common = {"portals": [self.channel], "unknown": self.unknown, "members": self.members}
         network = {"type": self.network, **common, **irc}

@@ -13,6 +13,7 @@ from bridges.irc.access.endpoints import Endpoint
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.ident import Ident
+from bridges.irc.config.messages import Messages
 from bridges.irc.config.proxy import Proxy
 from bridges.irc.config.sasl import Sasl
 from bridges.irc.config.section import Seconds, Section, one_line
@@ -110,6 +111,7 @@ class IrcConfig(Section):
     max_lines: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=25, description="Lines of one message; of a longer one the rest is named by its number of lines."
     )
+    messages: Messages = Field(default_factory=Messages, description="In which form messages cross.")
     relay_format: Annotated[str, Field(max_length=64)] = Field(
         default="<{name}> ", description="What stands in front of relayed lines; {name} is the Matrix user's name."
     )

@@ -60,6 +60,7 @@ class IrcDemo:
             "rate": 0,
             "connect_rate": 0,
             "grants": ["portals", "private_messages", "puppets"],
+            "messages": {"merge": False},  # each line is counted
         }
 
     def script(self, scene: Scene) -> Sequence[Step]:

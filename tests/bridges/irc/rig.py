@@ -197,6 +197,7 @@ class Rig:
             "nick": "relay",
             **config,
         }
+        settings["messages"] = {"merge": False, **config.get("messages", {})}  # each line is counted
         self.port = port
         self.config = IrcConfig(**settings)
         self.host = FakeHost(chats)

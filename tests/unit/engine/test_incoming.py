@@ -19,6 +19,7 @@ from bridge_core.api.events import (
     RemoteSender,
 )
 from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId
+from bridge_core.api.matrix import MatrixMessage
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -106,6 +107,21 @@ async def test_replies_edits_and_redactions_find_their_message(bridge: Harness, 
     assert edited["content"]["m.relates_to"]["event_id"] == original["event_id"]
     await _receive(bridge, script, RemoteRedaction(ChatId("lobby"), BOB, MessageId("1"), id=MessageId("4")))
     assert bridge.homeserver.room(room).by_id[original["event_id"]]["content"] == {}
+
+
+async def test_a_message_is_found_by_each_of_its_ids(bridge: Harness, script: Script) -> None:
+    """Of lines that are shown as one, each id leads to the event; Matrix answers the first."""
+    await _receive(bridge, script, say("one\ntwo", id=MessageId("1"), also=(MessageId("2"), MessageId("3"))))
+    await _receive(bridge, script, say("yes", CAROL, id=MessageId("4"), reply_to=MessageId("3")))
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    (first,) = _from(bridge, room, "bob")
+    (answer,) = _from(bridge, room, "carol")
+    assert answer["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == first["event_id"]
+    await bridge.portal_room("net", "lobby")
+    bridge.alice.reply(room, first["event_id"], "so do I")
+    await bridge.until(lambda: bool(script.sent))
+    sent = script.sent[0][1]
+    assert isinstance(sent, MatrixMessage) and sent.reply_to is not None and sent.reply_to.id == "1"
 
 
 async def test_an_edit_by_somebody_else_changes_nothing(bridge: Harness, script: Script) -> None:

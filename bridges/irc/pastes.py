@@ -1,0 +1,133 @@
+"""Lines of one person that wait together become one message; a lone line waits for nothing."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Final
+
+from bridge_core.api.content import Content, Kind, Node, Plain, RichText
+from bridge_core.api.events import RemoteEvent, RemoteMessage
+from bridge_core.api.ids import ChatId
+
+LINES_AT_MOST: Final = 50
+"""Lines of one message."""
+CHARACTERS_AT_MOST: Final = 12_000
+_NODES_AT_MOST: Final = 500
+_TOGETHER_MS: Final = 5000
+"""Lines further apart than this are no paste, however long they have waited."""
+_BREAK: Final = Plain("\n")
+_KINDS: Final = frozenset((Kind.TEXT, Kind.NOTICE))
+
+
+def merged(events: Sequence[RemoteEvent]) -> Sequence[RemoteEvent]:
+    """The events with each paste in them as one message, in the place of its first line.
+
+    Lines are of one paste when nothing else happened in that chat between them, they are of one kind and answer
+    nothing. The message has the first line's id and time; the others' ids find it, too.
+    """
+    if len(events) < 2:
+        return events
+    last: dict[ChatId, int] = {}
+    open_: dict[int, list[RemoteMessage]] = {}
+    for place, event in enumerate(events):
+        chat = getattr(event, "chat", None)
+        if chat is None:
+            last.clear()  # somebody has another name, say: what follows may be theirs
+            continue
+        before = last.get(chat)
+        if before is not None and isinstance(event, RemoteMessage):
+            first = events[before]
+            if isinstance(first, RemoteMessage) and first.sender.id == event.sender.id:
+                lines = open_.get(before)
+                if _follows(lines[-1] if lines is not None else first, event):
+                    if lines is None:
+                        lines = open_[before] = [first]
+                    lines.append(event)
+                    continue
+        last[chat] = place
+    if not open_:
+        return events
+    return _rebuilt(events, open_)
+
+
+def _rebuilt(events: Sequence[RemoteEvent], pastes: dict[int, list[RemoteMessage]]) -> list[RemoteEvent]:
+    """The events in order, pastes in the places of their first lines, cut where they grow too large."""
+    taken = {id(line) for lines in pastes.values() for line in lines[1:]}
+    out: list[RemoteEvent] = []
+    for place, event in enumerate(events):
+        if id(event) in taken:
+            continue
+        lines = pastes.get(place)
+        if lines is None:
+            out.append(event)
+        else:
+            out += _messages(lines)
+    return out
+
+
+def _messages(lines: list[RemoteMessage]) -> list[RemoteMessage]:
+    """As few messages as the limits allow."""
+    out: list[RemoteMessage] = []
+    group: list[RemoteMessage] = []
+    characters = nodes = 0
+    for line in lines:
+        size, count = measure(line.content.text)
+        full = len(group) >= LINES_AT_MOST or characters + size > CHARACTERS_AT_MOST or nodes + count > _NODES_AT_MOST
+        if group and full:
+            out.append(_one(group))
+            group, characters, nodes = [], 0, 0
+        group.append(line)
+        characters += size
+        nodes += count
+    out.append(_one(group))
+    return out
+
+
+def _one(lines: list[RemoteMessage]) -> RemoteMessage:
+    first = lines[0]
+    if len(lines) == 1:
+        return first
+    content = Content(joined([line.content.text for line in lines]), first.content.kind)
+    ids = [message for line in lines for message in (line.id, *line.also) if message is not None]
+    return replace(first, content=content, id=ids[0] if ids else None, also=tuple(ids[1:]))
+
+
+def _follows(before: RemoteMessage, after: RemoteMessage) -> bool:
+    """Whether a line may stand in one message with the one before it."""
+    content = after.content
+    return (
+        content.kind is before.content.kind
+        and content.kind in _KINDS
+        and after.reply_to is None
+        and after.receiver == before.receiver
+        and after.sender == before.sender
+        and abs((after.timestamp or 0) - (before.timestamp or 0)) <= _TOGETHER_MS
+        and not content.attachments
+        and not before.content.attachments
+    )
+
+
+def joined(texts: Sequence[RichText]) -> RichText:
+    """Texts as the lines of one; plain neighbours become one node."""
+    nodes: list[Node] = []
+    for number, text in enumerate(texts):
+        for node in (_BREAK, *text) if number else text:
+            if isinstance(node, Plain) and nodes and isinstance(last := nodes[-1], Plain):
+                nodes[-1] = Plain(last.text + node.text)
+            else:
+                nodes.append(node)
+    return tuple(nodes)
+
+
+def measure(text: RichText) -> tuple[int, int]:
+    """Characters and nodes of a text."""
+    characters = nodes = 0
+    stack: list[Node] = list(text)
+    while stack:
+        node = stack.pop()
+        nodes += 1
+        if isinstance(node, Plain):
+            characters += len(node.text)
+        else:
+            stack += getattr(node, "children", ())
+            characters += len(getattr(node, "name", "") or "")
+    return characters, nodes

@@ -1,0 +1,112 @@
+"""Pastes: lines that wait together become one message, lone lines and other things stay as they are."""
+
+from typing import Any
+
+from bridge_core.api.content import Content, Kind, Plain, Span, Style
+from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteMessage, RemoteRename, RemoteSender
+from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.content import to_plain
+from bridges.irc.pastes import CHARACTERS_AT_MOST, LINES_AT_MOST, joined, merged
+from tests.bridges.irc.rig import StartRig, StartServer, eventually
+
+BOB = RemoteSender(RemoteUserId("bob"), "Bob")
+ANN = RemoteSender(RemoteUserId("ann"), "Ann")
+
+
+def line(text: str, sender: RemoteSender = BOB, chat: str = "#a", at: int = 1000, **more: Any) -> RemoteMessage:
+    """A line."""
+    kind = more.pop("kind", Kind.TEXT)
+    return RemoteMessage(ChatId(chat), sender, Content((Plain(text),), kind), timestamp=at, **more)
+
+
+def texts(events: "list[RemoteEvent] | Any") -> list[str]:
+    """The texts of the messages."""
+    return [to_plain(event.content.text) for event in events if isinstance(event, RemoteMessage)]
+
+
+def test_a_paste_becomes_one_message_in_its_place() -> None:
+    """Lines of one person in one chat are joined, whatever is said in other chats meanwhile; all ids are kept."""
+    events = [
+        line("before", ANN),
+        line("one", id=MessageId("1")),
+        line("elsewhere", ANN, "#b"),
+        line("two", id=MessageId("2"), at=1500),
+        line("three", id=MessageId("3"), at=2500),
+        line("after", ANN),
+    ]
+    out = merged(events)
+    assert texts(out) == ["before", "one\ntwo\nthree", "elsewhere", "after"]
+    paste = out[1]
+    assert isinstance(paste, RemoteMessage)
+    assert (paste.id, paste.also, paste.timestamp) == ("1", ("2", "3"), 1000)
+
+
+def test_what_is_no_paste_stays_apart() -> None:
+    """Somebody else's line between, another kind, an answer, an emote, a long pause: each line is a message."""
+    for events in (
+        [line("one"), line("no", ANN), line("two")],
+        [line("one"), line("two", kind=Kind.NOTICE)],
+        [line("one", kind=Kind.EMOTE), line("two", kind=Kind.EMOTE)],
+        [line("one"), line("two", reply_to=MessageId("x"))],
+        [line("one"), line("two", at=60_000)],
+        [line("one"), RemoteMember(ChatId("#a"), ANN, Membership.JOIN), line("two")],
+        [line("one"), RemoteRename(RemoteUserId("bob"), ANN), line("two")],
+        [line("one"), line("two", chat="#b")],
+        [line("one")],
+        [],
+    ):
+        assert merged(events) == events
+
+
+def test_a_paste_is_cut_where_it_grows_too_large() -> None:
+    """By lines and by characters; no line is lost and the order stays."""
+    many = [line(f"n{number}", id=MessageId(str(number))) for number in range(2 * LINES_AT_MOST + 1)]
+    out = merged(many)
+    assert len(out) == 3 and "\n".join(texts(out)) == "\n".join(texts(many))
+    ids = [message for event in out if isinstance(event, RemoteMessage) for message in (event.id, *event.also)]
+    assert ids == [event.id for event in many]
+    long = [line("x" * (CHARACTERS_AT_MOST // 2)) for _ in range(5)]
+    assert [len(text) for text in texts(merged(long))] == [CHARACTERS_AT_MOST + 1] * 2 + [CHARACTERS_AT_MOST // 2]
+
+
+def test_styles_end_with_their_lines() -> None:
+    """Joined texts keep the spans of each line."""
+    bold = Span(Style.BOLD, (Plain("b"),))
+    assert joined([(Plain("a"),), (bold, Plain("c")), (Plain("d"),)]) == (Plain("a\n"), bold, Plain("c\nd"))
+
+
+async def test_lines_that_wait_for_the_core_become_one_message(rig: StartRig, serve: StartServer) -> None:
+    """While the core takes the first line, a paste waits: it then arrives as one message, nothing is held for it."""
+    server = await serve()
+    adapter = await rig(server.port, messages={"merge": True})
+    bob = await adapter.witness("Bob", "#a")
+    adapter.inbox.gate.clear()
+    bob.raw("PRIVMSG #a :lone")
+    await bob.sync()
+    await eventually(lambda: adapter.observer._pump is not None and len(adapter.observer._pump) > 0)
+    for number in range(3):
+        bob.raw(f"PRIVMSG #a :line {number}")
+    await bob.sync()
+    assert adapter.observer._pump is not None
+    pump = adapter.observer._pump
+    await eventually(lambda: len(pump) >= 4)
+    adapter.inbox.gate.set()
+    await adapter.inbox.text("line 0\nline 1\nline 2")
+    assert "lone" in adapter.inbox.texts
+
+
+async def test_merging_can_be_switched_off(rig: StartRig, serve: StartServer) -> None:
+    """With `merge: false` each line is a message."""
+    server = await serve()
+    adapter = await rig(server.port, messages={"merge": False})
+    bob = await adapter.witness("Bob", "#a")
+    adapter.inbox.gate.clear()
+    for number in range(3):
+        bob.raw(f"PRIVMSG #a :line {number}")
+    await bob.sync()
+    pump = adapter.observer._pump
+    assert pump is not None
+    await eventually(lambda: len(pump) >= 3)
+    adapter.inbox.gate.set()
+    await adapter.inbox.text("line 2")
+    assert adapter.inbox.texts == ["line 0", "line 1", "line 2"]
