@@ -5,12 +5,14 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
+from typing import Any
 
 import hypothesis
 import pytest
 import pytest_asyncio
 
 from bridge_core.demo.synapse import Synapse
+from tests.parallel import ByPlace, ports_of, rank_of
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd
 from tests.servers.postgres import Postgres
@@ -24,13 +26,33 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --chaos N, the number of random kills in each random crash test."""
-    parser.addoption("--chaos", type=int, default=20, metavar="N", help="random kills in crash tests (20)")
+    parser.addoption("--chaos", type=int, metavar="N", help="random kills in crash tests (20), and long outages")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Gives each worker ports of its own: a server that is restarted finds its port free."""
+    worker = getattr(config, "workerinput", None)
+    if worker is not None:
+        number = int(worker["workerid"].removeprefix("gw"))
+        os.environ["MATRIX_BRIDGE_PORTS"] = ports_of(number, worker["workercount"])
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """With several workers, puts what takes longest first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: rank_of(item.nodeid))
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByPlace:
+    """Spreads the tests over the workers."""
+    return ByPlace(config, log)
 
 
 @pytest.fixture
 def chaos(request: pytest.FixtureRequest) -> int:
     """How many random kills a random crash test makes."""
-    return int(request.config.getoption("--chaos"))
+    given = request.config.getoption("--chaos")
+    return 20 if given is None else int(given)
 
 
 @pytest.fixture

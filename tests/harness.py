@@ -113,10 +113,10 @@ class InProcess:
     async def stop_bridge(self) -> None:
         """Stop it in good order."""
         if self.bridge is not None:
-            await self.bridge.stop(asyncio.get_running_loop().time() + 10)
+            await self.bridge.stop(asyncio.get_running_loop().time() + 60)
             self.bridge = None
 
-    async def until(self, reached: Any, timeout: float = 10.0) -> Any:
+    async def until(self, reached: Any, timeout: float = 60) -> Any:
         """Wait until `reached()` is true."""
         async with asyncio.timeout(timeout):
             while not (found := reached()):
@@ -127,7 +127,7 @@ class InProcess:
         """Wait until the bridge has nothing on its way in either direction."""
         engine = self.running.engine
         await self.until(lambda: not engine.to_matrix.busy() and not engine.to_network.busy())
-        assert await engine.confirmations.settled(10)
+        assert await engine.confirmations.settled(60)
         await self.running.journal.settled()
 
 

@@ -205,7 +205,7 @@ class Town:
         mark, said = place.witness.mark(), f"hello from {user.user_id}"
         await user.send_text(place.room, said)
         await place.witness.wait_text(said, place.channel, since=mark)
-        await self.harness.until(lambda: self.ready(place, user), 20)
+        await self.harness.until(lambda: self.ready(place, user))
         joins = [line for line in place.witness.lines if line.command == "JOIN" and line.params[0] == place.channel]
         return next(line.nick for line in reversed(joins) if not self.is_relay(place.network, line.nick))
 

@@ -130,13 +130,13 @@ class MatrixClient:
             last = [(event.get("sender"), event.get("type"), event.get("content")) for event in self.events[-5:]]
             raise TimeoutError(f"{self.user_id} did not see {what} in {timeout:g} s; last: {last}") from None
 
-    async def wait_for(self, predicate: Callable[[Event], bool], timeout: float = 20, what: str = "an event") -> Event:
+    async def wait_for(self, predicate: Callable[[Event], bool], timeout: float = 60, what: str = "an event") -> Event:
         """Returns the first event (of all seen so far and to come) that fits; raises TimeoutError."""
         return await self.wait_until(
             lambda: next((event for event in self.events if predicate(event)), None), timeout, what
         )
 
-    async def wait_for_message(self, room: str, body: str, *, sender: str | None = None, timeout: float = 20) -> Event:
+    async def wait_for_message(self, room: str, body: str, *, sender: str | None = None, timeout: float = 60) -> Event:
         """Returns the first m.room.message in a room whose body is exactly `body`; raises TimeoutError."""
         return await self.wait_for(
             lambda event: (
@@ -149,7 +149,7 @@ class MatrixClient:
             f"{body!r} in {room}",
         )
 
-    async def wait_for_invite(self, timeout: float = 20, *, sender: str | None = None) -> str:
+    async def wait_for_invite(self, timeout: float = 60, *, sender: str | None = None) -> str:
         """Returns a room this user is invited to, by `sender` if given; raises TimeoutError."""
 
         def invited() -> str | None:

@@ -25,6 +25,7 @@ __all__ = ["ChildProcess", "ProcessDiedError", "Unprivileged", "free_port", "htt
 _POLL = 0.02
 _TAIL_BYTES = 4_000
 _PORTS = range(20_000, 32_000)
+_PORTS_KEY = "MATRIX_BRIDGE_PORTS"
 
 
 class ProcessDiedError(Exception):
@@ -44,10 +45,13 @@ def free_port(host: str = "127.0.0.1") -> int:
 
     It is chosen at random below the system's range for outgoing connections, so that it is still free when a
     server is restarted on it. Another process can take it
-    between this call and its use; the server then fails to start and says so.
+    between this call and its use; the server then fails to start and says so. Processes that run side by side
+    are kept apart by ``MATRIX_BRIDGE_PORTS=FIRST-LAST`` in their environments.
     Raises OSError when no port of a hundred tried is free.
     """
-    for port in random.sample(_PORTS, 100):
+    first, _, last = os.environ.get(_PORTS_KEY, "").partition("-")
+    ports = range(int(first), int(last) + 1) if first else _PORTS
+    for port in random.sample(ports, 100):
         with contextlib.closing(socket.socket()) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             try:

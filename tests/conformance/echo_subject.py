@@ -206,7 +206,7 @@ class EchoSubject(Subject):
         await self.tell(RemoteTyping(chat, self.sender(who), 30 if typing else 0))
 
     async def types(self, chat: ChatId) -> None:
-        async with asyncio.timeout(10), self._arrived:
+        async with asyncio.timeout(60), self._arrived:
             await self._arrived.wait_for(
                 lambda: any(isinstance(one, MatrixTyping) and one.chat == chat and one.started for one in self.signals)
             )
@@ -246,7 +246,7 @@ class EchoSubject(Subject):
 
     async def wait(self, fits: Callable[[MatrixOutgoing], bool]) -> tuple[str, MatrixOutgoing]:
         """The first that fits of what the adapter was handed, with its id there."""
-        async with asyncio.timeout(10), self._arrived:
+        async with asyncio.timeout(60), self._arrived:
             while True:
                 for key, message in self.came:
                     if fits(message):

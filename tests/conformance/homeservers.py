@@ -132,9 +132,10 @@ class Human:
             assert response.status == 200, await response.text()
             return await response.read()
 
-    async def sees(self, room: str, match: Callable[[Event], bool], timeout: float = 20) -> Event:
+    async def sees(self, room: str, match: Callable[[Event], bool], timeout: float = 60) -> Event:
         """The first event of the room that matches, waiting for it. Raises TimeoutError."""
         found: list[Event] = []
+        pause = 0.02
         try:
             async with asyncio.timeout(timeout):
                 while True:
@@ -142,7 +143,9 @@ class Human:
                     for event in found:
                         if match(event):
                             return event
-                    await asyncio.sleep(0.03)
+                    await asyncio.sleep(pause)
+                    # Asking costs a real homeserver the time in which it would do what is waited for.
+                    pause = min(pause * 1.3, 0.2)
         except TimeoutError:
             last = [(event["sender"], event["type"], event["content"]) for event in found[-4:]]
             raise TimeoutError(f"{self.id} did not see it in {timeout:g} s; last: {last}") from None

@@ -81,7 +81,7 @@ class IrcSubject(Subject):
 
     async def enter(self, chat: ChatId) -> None:
         ann = await self.client("ann", chat)
-        async with asyncio.timeout(15):
+        async with asyncio.timeout(60):
             while _BOT not in await _names(ann, chat):
                 await asyncio.sleep(0.05)
 
@@ -148,7 +148,7 @@ class IrcSubject(Subject):
 
     async def present(self, chat: ChatId, who: str, *, absent: bool = False) -> None:
         ann = await self.client("ann", chat)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(60):
             while (self.person(who) in await _names(ann, chat)) is absent:
                 await asyncio.sleep(0.05)
         if absent:

@@ -30,28 +30,12 @@ from bridge_core.testing.conformance import (
     ReplyTests,
     TypingTests,
 )
-from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.echo_subject import EchoSubject
-from tests.conformance.homeservers import Homeserver, fake, synapse
+from tests.conformance.homeservers import Homeserver
 from tests.conformance.irc_subject import DemoSubject, InspircdSubject, NgircdSubject
 from tests.harness import InProcess
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile()) as server:
-            yield server
 
 
 @pytest_asyncio.fixture(scope="class", loop_scope="module")

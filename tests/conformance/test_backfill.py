@@ -1,19 +1,16 @@
 """What was said before and meanwhile: the same on FakeHomeserver and on Synapse."""
 
 import time
-from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId, RoomId
 from bridge_core.api.network import History, LoginStatus
-from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.bridged import Bridged
-from tests.conformance.homeservers import SERVER, fake, synapse
+from tests.conformance.homeservers import SERVER, Homeserver
 from tests.scripted import Script
 
 GHOST = f"@_net_bob:{SERVER}"
@@ -42,19 +39,12 @@ class Archive:
         return History(tuple(told), cursor, more=start + len(told) < len(there), public=self.public)
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """A running bridge whose network keeps what was said."""
-    folder: Path = tmp_path_factory.mktemp("backfill")
-    server = synapse(folder) if request.param == "synapse" else fake(FakeProfile())
-    async with server as homeserver:
-        script = Script()
-        script.tell = Archive()
-        bridged = await Bridged.start(homeserver, folder, script=script, backfill={"initial": 2, "rate": 1000})
-        yield bridged
-        await bridged.bridge.stop_bridge()
+@pytest.fixture(scope="module")
+def options(homeserver: Homeserver) -> dict[str, Any]:
+    """A network that keeps what was said."""
+    script = Script()
+    script.tell = Archive()
+    return {"script": script, "backfill": {"initial": 2, "rate": 1000}}
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")

@@ -1,9 +1,6 @@
 """Status, commands and the HTTP API: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -13,29 +10,13 @@ import pytest_asyncio
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.network import Sent
 from bridge_core.engine.status import DONE_KEY, STATUS_EVENT
-from bridge_core.testing.homeserver import FakeProfile
 from tests.apicalls import SECRET, ApiClient
 from tests.conformance.bridged import BOT, Bridged
-from tests.conformance.homeservers import Homeserver, fake, synapse
+from tests.conformance.homeservers import Homeserver
 from tests.harness import InProcess
 from tests.scripted import Script
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile()) as server:
-            yield server
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")

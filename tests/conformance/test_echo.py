@@ -1,50 +1,21 @@
 """The main job on the echo network: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
-from pathlib import Path
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain
 from bridge_core.api.events import RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
-from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.bridged import BOT, ECHO, Bridged
-from tests.conformance.homeservers import SERVER, Homeserver, fake, synapse
+from tests.conformance.homeservers import SERVER
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+HOMESERVERS = ("fake", "basic", "synapse")
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(range(256)) * 40
 HTML = "org.matrix.custom.html"
-
-
-@pytest_asyncio.fixture(
-    scope="module",
-    loop_scope="module",
-    params=["fake", "basic", pytest.param("synapse", marks=pytest.mark.server)],
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile() if request.param == "fake" else FakeProfile.basic()) as server:
-            yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """One bridge on it for all tests of this file."""
-    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"))
-    yield bridged
-    await bridged.bridge.stop_bridge()
 
 
 async def test_a_room_is_made_when_its_alias_is_asked_for(at: Bridged) -> None:

@@ -1,41 +1,10 @@
 """Logins in the management room: asked, answered, erased, preferred, ended; on a real Synapse and on the fake."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
-import pytest_asyncio
 
-from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.bridged import BOT, Bridged
-from tests.conformance.homeservers import Homeserver, fake, synapse
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
-
-
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile()) as server:
-            yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """One bridge on it for all tests of this file."""
-    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"))
-    yield bridged
-    await bridged.bridge.stop_bridge()
 
 
 async def _management_room(at: Bridged, preset: str) -> str:

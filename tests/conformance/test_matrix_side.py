@@ -2,11 +2,8 @@
 
 import asyncio
 import secrets
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import orjson
@@ -23,10 +20,10 @@ from bridge_core.matrix.queries import NoQueries
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.matrix.startup import SetupProblemError
 from bridge_core.matrix.transaction import Transaction
-from bridge_core.testing.homeserver import FakeProfile
-from tests.conformance.homeservers import ID, SERVER, Homeserver, fake, synapse
+from tests.conformance.homeservers import ID, SERVER, Homeserver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
+HOMESERVERS = ("fake", "basic", "synapse")
 
 BOT = UserId(f"@bridgebot:{SERVER}")
 HOUR = 3600 * 1000
@@ -71,7 +68,7 @@ class Received:
 
     async def event(self, event_id: str) -> dict[str, Any]:
         """The pushed event with this id."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 for txn in self.transactions:
                     for event in txn.events:
@@ -82,7 +79,7 @@ class Received:
 
     async def membership(self, user: str, membership: str) -> dict[str, Any]:
         """The pushed event that made a user's membership this."""
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while True:
                 for txn in self.transactions:
                     for event in txn.events:
@@ -125,27 +122,6 @@ class Setting:
         """A new public room of the bot's."""
         spec = RoomSpec(f"_room_{secrets.token_hex(4)}", "Room", join_rule="public", **more)
         return await self.side.ensure_room(spec)
-
-
-def _folder() -> Path:
-    return Path(tempfile.mkdtemp(prefix="mb-"))
-
-
-@pytest_asyncio.fixture(
-    scope="module",
-    loop_scope="module",
-    params=["fake", "basic", pytest.param("synapse", marks=pytest.mark.server)],
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = _folder()
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile() if request.param == "fake" else FakeProfile.basic()) as server:
-            yield server
 
 
 @pytest_asyncio.fixture(loop_scope="module")

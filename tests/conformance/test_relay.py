@@ -1,47 +1,23 @@
 """What the relay passes on for people without a login, and under which names; on a real Synapse and on the fake."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
+from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.api.ids import MessageId
 from bridge_core.api.matrix import MatrixMessage, MatrixPollEnd, MatrixReaction, MatrixVote
 from bridge_core.api.network import Sent
-from bridge_core.testing.homeserver import FakeProfile
 from tests.able import AbleScript
 from tests.conformance.bridged import BOT, Bridged
-from tests.conformance.homeservers import Homeserver, fake, synapse
+from tests.conformance.homeservers import Homeserver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile()) as server:
-            yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """A bridge whose relay was not opted into anything."""
-    bridged = await Bridged.start(
-        homeserver, tmp_path_factory.mktemp("bridge"), script=AbleScript(), sections={"relay": {}}
-    )
-    yield bridged
-    await bridged.bridge.stop_bridge()
+@pytest.fixture(scope="module")
+def options(homeserver: Homeserver) -> dict[str, Any]:
+    """A relay that was not opted into anything."""
+    return {"script": AbleScript(), "sections": {"relay": {}}}
 
 
 async def test_relayed_reactions_are_opted_into(at: Bridged) -> None:

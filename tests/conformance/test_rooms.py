@@ -1,10 +1,6 @@
 """What keeps rooms right: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
 import secrets
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
@@ -26,37 +22,19 @@ from bridge_core.api.ids import ChatId, MessageId, NetworkId, PortalKey, RemoteU
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.matrix import MatrixInfo
 from bridge_core.api.network import Consent, Sent
-from bridge_core.testing.homeserver import FakeProfile
 from tests.able import AbleScript
 from tests.conformance.bridged import BOT, Bridged
-from tests.conformance.homeservers import SERVER, Homeserver, fake, synapse
+from tests.conformance.homeservers import SERVER, Homeserver
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DORA = RemoteSender(RemoteUserId("dora"), "Dora")
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile()) as server:
-            yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """One bridge on it for all tests of this file."""
-    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"), script=AbleScript())
-    yield bridged
-    await bridged.bridge.stop_bridge()
+@pytest.fixture(scope="module")
+def options(homeserver: Homeserver) -> dict[str, Any]:
+    """A network that can do everything."""
+    return {"script": AbleScript()}
 
 
 @pytest_asyncio.fixture(autouse=True, loop_scope="module")

@@ -1,12 +1,10 @@
 """Receipts, typing and presence between Matrix and a network: the same on FakeHomeserver and on Synapse."""
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import (
@@ -22,28 +20,20 @@ from bridge_core.api.events import (
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.matrix import MatrixPresence, MatrixReceipt, MatrixTyping
 from bridge_core.api.network import Sent
-from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.bridged import Bridged
-from tests.conformance.homeservers import SERVER, fake, synapse
+from tests.conformance.homeservers import SERVER, Homeserver
 from tests.scripted import Script
 
 BOB = RemoteSender(RemoteUserId("bob"), "Bob")
 GHOST = f"@_net_bob:{SERVER}"
 
 
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def at(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """A running bridge whose users have logins, and whose network shows presence."""
-    folder: Path = tmp_path_factory.mktemp("signals")
-    server = synapse(folder) if request.param == "synapse" else fake(FakeProfile())
-    async with server as homeserver:
-        script = Script()
-        script.provided = True
-        bridged = await Bridged.start(homeserver, folder, script=script, presence=True)
-        yield bridged
-        await bridged.bridge.stop_bridge()
+@pytest.fixture(scope="module")
+def options(homeserver: Homeserver) -> dict[str, Any]:
+    """A network that shows presence, and whose users have logins."""
+    script = Script()
+    script.provided = True
+    return {"script": script, "presence": True}
 
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
@@ -51,7 +41,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 async def eventually(look: Callable[[], Awaitable[Any]]) -> Any:
     """What `look` gives once it gives something."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while not (found := await look()):
             await asyncio.sleep(0.03)
     return found

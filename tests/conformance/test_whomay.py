@@ -1,49 +1,20 @@
 """Who may do what: the same tests on a real Synapse and on FakeHomeserver, which they verify."""
 
-import shutil
-import tempfile
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
 import pytest
-import pytest_asyncio
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteConsent, RemoteEvent, RemoteJoinRequest, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId
-from bridge_core.testing.homeserver import FakeProfile
 from tests.conformance.bridged import ECHO, Bridged
-from tests.conformance.homeservers import SERVER, Event, Homeserver, Human, fake, synapse
+from tests.conformance.homeservers import SERVER, Event, Human
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 DORA = RemoteSender(RemoteUserId("dora"), "Dora")
 BAN = "m.policy.rule.user"
-
-
-@pytest_asyncio.fixture(
-    scope="module", loop_scope="module", params=["fake", pytest.param("synapse", marks=pytest.mark.server)]
-)
-async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of each kind for all tests of this file."""
-    if request.param == "synapse":
-        folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
-            yield server
-        shutil.rmtree(folder, ignore_errors=True)
-    else:
-        async with fake(FakeProfile()) as server:
-            yield server
-
-
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def at(homeserver: Homeserver, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Bridged]:
-    """One bridge on it for all tests of this file."""
-    bridged = await Bridged.start(homeserver, tmp_path_factory.mktemp("bridge"))
-    yield bridged
-    await bridged.bridge.stop_bridge()
 
 
 async def hears(at: Bridged, *events: RemoteEvent) -> None:

@@ -236,14 +236,14 @@ class Rig:
     async def stop(self) -> None:
         """Stops the bridge in good order."""
         self.away("stop")
-        status = await self.child.stop(timeout=20)
+        status = await self.child.stop(timeout=60)
         assert status == 0, f"stopped with status {status}: {self.child.tail()}"
 
     async def enter(self) -> None:
         """Alice joins the portal's room (the bridge makes it when asked for the alias)."""
         self.room = await self.alice.join(self.alias)
 
-    async def enter_when_made(self, timeout: float = 10) -> None:
+    async def enter_when_made(self, timeout: float = 60) -> None:
         """As `enter`, while the room is being made: its alias is there before its join rules are."""
         async with asyncio.timeout(timeout):
             while not self.room:

@@ -132,7 +132,7 @@ class Stage(Rig):
 
     # What there is
 
-    async def until(self, reached: Callable[[], Any], what: str, timeout: float = 30) -> Any:
+    async def until(self, reached: Callable[[], Any], what: str, timeout: float = 60) -> Any:
         """Waits for `reached()` to give something true, which is returned."""
         try:
             async with asyncio.timeout(timeout):

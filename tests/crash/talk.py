@@ -71,7 +71,7 @@ class IrcSpeaker:
     past: list[Received] = field(default_factory=list)
     witness: Witness | None = None
 
-    async def connect(self, timeout: float = 30) -> None:
+    async def connect(self, timeout: float = 60) -> None:
         """Connects and joins; tries again until the server is there."""
         async with asyncio.timeout(timeout):
             while True:

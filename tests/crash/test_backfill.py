@@ -61,12 +61,12 @@ async def test_history_comes_once_whatever_happens(tmp_path: Path, place: str) -
         alice = homeserver.user("alice")
         child = await _start(config, 1)
         try:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(60):
                 while not await homeserver._pusher.query_room("#_net_hall:hs.test"):
                     await asyncio.sleep(0.05)
             room = homeserver.room("#_net_hall:hs.test").id
             alice.join(room)
-            await homeserver.wait_message(room, "m0", timeout=30)
+            await homeserver.wait_message(room, "m0", timeout=60)
             await homeserver.wait_pushed()
             assert await child.stop() == 0
             child = await _start(config, COUNT, place)

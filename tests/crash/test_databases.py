@@ -59,7 +59,7 @@ async def test_the_disk_is_full_for_a_while(bench: Bench) -> None:
         _, hard = resource.prlimit(rig.child.pid, resource.RLIMIT_FSIZE)
         largest = max((path.stat().st_size for path in rig.folder.glob("bridge.db*")), default=0)
         resource.prlimit(rig.child.pid, resource.RLIMIT_FSIZE, (largest + 4096, hard))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not rig.logged("database_unavailable"):
                 await asyncio.sleep(0.1)
         await asyncio.sleep(2)
@@ -81,7 +81,7 @@ async def test_the_bridge_is_killed_while_the_disk_is_full(bench: Bench) -> None
         resource.prlimit(rig.child.pid, resource.RLIMIT_FSIZE, (largest + 4096, hard))
         rig.away("disk")
         before = len(rig.logged("database_unavailable"))
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while len(rig.logged("database_unavailable")) == before:
                 await asyncio.sleep(0.1)
         rig.kill()

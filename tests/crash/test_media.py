@@ -44,13 +44,13 @@ async def test_a_file_is_uploaded_once_whatever_point_the_bridge_dies_at(tmp_pat
             tokens=(service.as_token, service.hs_token),
         )
         child = await _run(config, f"{point}:1")
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await child.wait() == -signal.SIGKILL
         child = await _run(config)
         try:
-            await homeserver.wait_for(homeserver.rooms, timeout=30)
+            await homeserver.wait_for(homeserver.rooms, timeout=60)
             (room,) = homeserver.rooms()
-            await homeserver.wait_for(lambda: homeserver.messages(room), timeout=30)
+            await homeserver.wait_for(lambda: homeserver.messages(room), timeout=60)
             # A second start says the same again, which is known: whatever would be doubled has been by now.
             assert [body for _, body in homeserver.messages(room)] == ["my cat"]
             assert [homeserver.file(mxc) for mxc in homeserver.files()] == [PICTURE]

@@ -35,7 +35,7 @@ async def test_who_was_to_join_joins_after_a_kill(shared_site: Site, tmp_path: P
         await rig.wait_killed()
         await rig.start()
         await rig.enter_when_made()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while _ghost(rig) not in await rig.alice.members(rig.room):
                 await asyncio.sleep(0.05)
         await _talks(rig)
@@ -56,7 +56,7 @@ async def test_powers_are_set_after_a_kill(shared_site: Site, tmp_path: Path, po
         await rig.start(kill_at=f"{point}:1")
         await rig.wait_killed()
         await rig.start()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while (levels := await rig.alice.get_state(rig.room, "m.room.power_levels") or {})["users"].get(
                 _ghost(rig)
             ) != 50:

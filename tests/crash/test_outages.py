@@ -50,7 +50,7 @@ async def test_the_homeserver_acted_and_was_killed_before_its_answer(bench: Benc
         load = rig.load("acted")
         load.start()
         rig.proxy.fault = every(1, SEND, "after")
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(60):
             while not rig.proxy.made.get("after"):
                 await asyncio.sleep(0.005)
         await kill_homeserver(rig, load)
@@ -181,6 +181,6 @@ async def test_rooms_and_ghosts_are_made_once_whatever_the_homeserver_answers(be
 
 async def _accepted(rig: Rig, count: int) -> None:
     """Waits until the journal holds that many entries from IRC that wait."""
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         while rig.waiting_for_matrix() < count:
             await asyncio.sleep(0.05)

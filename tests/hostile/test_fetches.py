@@ -114,7 +114,7 @@ async def stranger() -> AsyncIterator[str]:
 
 
 async def _all(chunks: AsyncIterator[bytes]) -> bytes:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         return b"".join([chunk async for chunk in chunks])
 
 

@@ -252,7 +252,7 @@ async def test_a_hundred_thousand_members_stop_nothing(bridge: Harness, script: 
     crowd = tuple(RemoteSender(RemoteUserId(f"u{number // 2}"), f"U{number}") for number in range(100_000))
     assert script.inbox is not None
     await script.inbox.receive([RemoteMembers(ChatId("lobby"), crowd), say("after the crowd")])
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(60):
         await bridge.until(lambda: said(bridge, room, "bob") == ["after the crowd"], 20)
     await balances(bridge)
     assert await _internal(bridge) == []

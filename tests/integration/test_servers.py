@@ -34,7 +34,7 @@ async def _irc(
 
 async def _register(server: InspIRCd | NgIRCd, context: ssl.SSLContext | None = None) -> tuple[str, str]:
     """Registers a client and returns the server's capabilities and its welcome line."""
-    async with asyncio.timeout(15), _irc(server, context) as (reader, writer):
+    async with asyncio.timeout(60), _irc(server, context) as (reader, writer):
         writer.write(b"CAP LS 302\r\nNICK probe\r\nUSER probe 0 * :probe\r\nCAP END\r\n")
         capabilities = ""
         async for raw in reader:

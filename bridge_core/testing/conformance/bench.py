@@ -14,8 +14,8 @@ Event = dict[str, Any]
 
 
 async def eventually(look: Callable[[], Awaitable[bool]]) -> None:
-    """Wait until it is so. Raises TimeoutError after 20 s."""
-    async with asyncio.timeout(20):
+    """Wait until it is so. Raises TimeoutError after a minute."""
+    async with asyncio.timeout(60):
         while True:
             if await look():
                 return
@@ -54,7 +54,7 @@ class Human(Protocol):
     async def download(self, mxc: str) -> bytes:
         """A file's bytes."""
 
-    async def sees(self, room: str, match: Callable[[Event], bool], timeout: float = 20) -> Event:
+    async def sees(self, room: str, match: Callable[[Event], bool], timeout: float = 60) -> Event:
         """The first event of the room that matches, waiting for it. Raises TimeoutError."""
 
     async def timeline(self, room: str) -> list[Event]:
@@ -96,7 +96,7 @@ class Running(Protocol):
     async def settled(self) -> None:
         """Wait until nothing is on its way in either direction."""
 
-    async def until(self, reached: Callable[[], Any], timeout: float = 10.0) -> Any:
+    async def until(self, reached: Callable[[], Any], timeout: float = 60) -> Any:
         """Wait until `reached()` is true."""
 
 

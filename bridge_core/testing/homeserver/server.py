@@ -158,21 +158,21 @@ class FakeHomeserver:
         """A user's name."""
         return self._world.accounts[user].displayname
 
-    async def wait_for(self, look: Callable[[], Any], timeout: float = 10) -> Any:
+    async def wait_for(self, look: Callable[[], Any], timeout: float = 60) -> Any:
         """Returns the first truthy value `look()` has; asked again whenever something changes. Raises TimeoutError."""
         return await self._world.wait(lambda: look() or None, timeout)
 
-    async def wait_event(self, room: str, match: Callable[[Event], bool], timeout: float = 10) -> Event:
+    async def wait_event(self, room: str, match: Callable[[Event], bool], timeout: float = 60) -> Event:
         """Returns the first event of the room that matches, waiting for it. Raises TimeoutError."""
         found = await self.wait_for(lambda: next((e for e in self.room(room).timeline if match(e)), None), timeout)
         event: Event = found
         return event
 
-    async def wait_message(self, room: str, body: str, timeout: float = 10) -> Event:
+    async def wait_message(self, room: str, body: str, timeout: float = 60) -> Event:
         """Returns the message with exactly this body, waiting for it."""
         return await self.wait_event(room, lambda event: event["content"].get("body") == body, timeout)
 
-    async def wait_pushed(self, timeout: float = 10) -> None:
+    async def wait_pushed(self, timeout: float = 60) -> None:
         """Returns when the appservice has everything there is for it."""
         await self.wait_for(lambda: self._pusher.idle, timeout)
 

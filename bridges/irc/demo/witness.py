@@ -108,7 +108,7 @@ class Witness:
         password: str | None = None,
         user: str | None = None,
         real: str = "witness",
-        timeout: float = 10.0,
+        timeout: float = 60,
     ) -> Self:
         """Connect and register. Requests those of ``caps`` that are offered; ``sasl`` is (account, password).
 
@@ -187,7 +187,7 @@ class Witness:
         """Give the position after the last line seen, for ``since``."""
         return len(self.lines)
 
-    async def wait_for(self, predicate: Predicate, timeout: float = 10.0, *, since: int = 0) -> Received:
+    async def wait_for(self, predicate: Predicate, timeout: float = 60, *, since: int = 0) -> Received:
         """Give the first line from position ``since`` on that matches, waiting for it.
 
         Raises WitnessTimeoutError, WitnessClosedError.
@@ -206,9 +206,7 @@ class Witness:
         except TimeoutError:
             raise WitnessTimeoutError(f"nothing matched in {timeout} s; last lines: {self._tail(8)}") from None
 
-    async def wait_text(
-        self, text: str, target: str | None = None, timeout: float = 10.0, *, since: int = 0
-    ) -> Received:
+    async def wait_text(self, text: str, target: str | None = None, timeout: float = 60, *, since: int = 0) -> Received:
         """Wait for a PRIVMSG or NOTICE whose text contains ``text`` (to ``target`` when given)."""
 
         def matches(line: Received) -> bool:
@@ -220,7 +218,7 @@ class Witness:
 
         return await self.wait_for(matches, timeout, since=since)
 
-    async def wait_closed(self, timeout: float = 10.0) -> None:
+    async def wait_closed(self, timeout: float = 60) -> None:
         """Wait until the server has ended the connection. Raises TimeoutError."""
         async with asyncio.timeout(timeout), self._arrived:
             await self._arrived.wait_for(lambda: self.closed)
@@ -244,7 +242,7 @@ class Witness:
         if not self._writer.is_closing():
             self._writer.write(data + b"\r\n")
 
-    async def join(self, channel: str, key: str = "", timeout: float = 10.0) -> None:
+    async def join(self, channel: str, key: str = "", timeout: float = 60) -> None:
         """Join a channel and wait for the server's word. Raises WitnessTimeoutError when it is refused."""
         mark = self.mark()
         self.raw(f"JOIN {channel} {key}".rstrip())
@@ -271,7 +269,7 @@ class Witness:
         """Send a CTCP ACTION (an emote)."""
         self.raw(f"PRIVMSG {target} :\x01ACTION {text}\x01")
 
-    async def sync(self, timeout: float = 10.0) -> None:
+    async def sync(self, timeout: float = 60) -> None:
         """Wait until the server has worked through everything sent so far (PING and its PONG)."""
         self._tokens += 1
         token = f"witness-{self._tokens}"

@@ -18,7 +18,7 @@ from bridges.irc.demo.witness import Witness
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
 
-PATIENCE = 10.0
+PATIENCE = 60.0
 StartRig = Callable[..., Awaitable["Rig"]]
 StartServer = Callable[..., Awaitable[DemoIrcServer]]
 
@@ -227,7 +227,7 @@ class Rig:
         if hasattr(self, "observer"):
             await self.observer.disconnect()
         await self.connector.stop(time.monotonic() + 1)
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(60):
             while self.host.tasks.running:
                 await asyncio.wait(set(self.host.tasks.running))
         assert self.host.tasks.errors == []

@@ -169,7 +169,7 @@ async def test_a_lost_connection_comes_back_when_it_is_needed(rig: StartRig, ser
     await adapter.inbox.status(LoginStatus.DISCONNECTED, ANNA)
     await asyncio.sleep(0.3)
     assert len(server.world.clients) == 1
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(60):
         while not anna.ready(ChatId("#a")):
             await anna.prepare(ChatId("#a"))
             await asyncio.sleep(0.02)

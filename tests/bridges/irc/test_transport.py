@@ -18,7 +18,7 @@ from bridges.irc.transport import Connection, WriteBufferFull
 
 Handler = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 Run = Callable[[Coroutine[Any, Any, None]], None]
-PATIENCE = 20.0
+PATIENCE = 60.0
 
 
 @pytest.fixture(params=["asyncio", "uvloop"])

@@ -78,7 +78,7 @@ async def test_a_list_is_worked_off_after_a_restart(bridge: Harness, script: Scr
 
 
 async def _emptied(bridge: Harness) -> bool:
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while await bridge.running.database.wishes.count():
             await asyncio.sleep(0.01)
     return True
@@ -329,7 +329,7 @@ async def test_nobody_comes_into_a_room_that_is_stopped(bridge: Harness, script:
         due = await bridge.running.database.wishes.next_due()
         return due is not None and due > bridge.running._clock.now_ms() + 100_000
 
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(60):
         while not await put_off():
             await asyncio.sleep(0.01)
     assert inside(bridge, room) == set()

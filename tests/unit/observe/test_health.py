@@ -83,4 +83,4 @@ async def test_a_unix_socket_works_and_replaces_a_stale_one(tmp_path: Path) -> N
             ):
                 assert reply.status == 200
         finally:
-            await asyncio.wait_for(server.stop(), 5)
+            await asyncio.wait_for(server.stop(), 60)

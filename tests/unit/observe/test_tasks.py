@@ -39,7 +39,7 @@ async def test_an_unexpected_failure_is_logged_once_and_handed_on() -> None:
     with capture_logs() as logs:
         owner = TaskOwner("lanes", on_failure)
         owner.start(fail(), "one")
-        await asyncio.wait_for(failed.wait(), 5)
+        await asyncio.wait_for(failed.wait(), 60)
         await owner.close(asyncio.get_running_loop().time() + 1)
 
     assert seen == ["lanes/one: boo"]
