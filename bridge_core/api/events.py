@@ -43,6 +43,8 @@ class RemoteMessage:
     """Milliseconds after which the message disappears."""
     also: tuple[MessageId, ...] = ()
     """Further ids that it is known by: of several messages of the network which are shown as one (a paste)."""
+    least_power: int | None = None
+    """It is meant for people of at least this power in the chat: a room where others read along does not get it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -229,6 +231,8 @@ class RemoteInfo:
 
     `expiry` is the time after which messages disappear there, in milliseconds, 0 for never. `join_rule` is one of
     Matrix's words (public, invite, knock). `avatar` is where the picture is (`blob:`, `mxc:` or `https:`).
+    `speak_power` is the power that saying something takes (0: everybody may). A chat that is not `listed` stands in no
+    list and no space.
     """
 
     chat: ChatId
@@ -240,6 +244,8 @@ class RemoteInfo:
     receiver: LoginId | None = None
     expiry: int | None = None
     join_rule: str | None = None
+    speak_power: int | None = None
+    listed: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -21,6 +21,10 @@ class ChatInfo:
     """Name of the group of chats that it belongs to, where the network has such groups."""
     expiry: int | None = None
     """Milliseconds after which messages disappear there, 0 for never, None for unknown."""
+    join_rule: str | None = None
+    speak_power: int | None = None
+    listed: bool | None = None
+    """As in RemoteInfo."""
 
 
 @dataclass(frozen=True, slots=True)

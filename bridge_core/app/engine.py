@@ -357,6 +357,8 @@ class Engine:
             commands,
             self.puppets,
         )
+        self.room_features.descriptions.also(self.memberships.openness.changed)
+        incoming.give_voice(self.memberships.openness.voiced)
         self.backfill = add_backfill(self, journal, stores, clock, tasks, metrics, settings.backfill, faults)
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))

@@ -5,7 +5,7 @@ import contextlib
 
 import structlog
 
-from bridge_core.api.events import RemotePower
+from bridge_core.api.events import RemoteInfo, RemotePower
 from bridge_core.api.host import Clock
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.commands.members import MemberCommands
@@ -19,6 +19,7 @@ from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
+from bridge_core.engine.openness import Openness
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.power import Powers
@@ -80,6 +81,8 @@ class Memberships:
         changed = metrics.counter("power_changes", "Changes of rooms' power levels that networks told of.", ["end"])
         self.powers = Powers(names, networks, portals, ghosts, matrix, kv, clock, faults, changed)
         self.powers.add_to(conversion, translation)
+        self.openness = Openness(portals, matrix, members, self.powers)
+        conversion.guard_audience(self.openness.read)
         self._networks = networks
         self._members = members
         self._clock = clock
@@ -113,6 +116,11 @@ class Memberships:
                 await self.remote.compare(portal, info.members, self._clock.now_ms())
             if info is not None and info.powers:
                 await self.powers.tell(portal, RemotePower(portal.chat, info.powers, receiver=portal.receiver))
+            if info is not None:
+                said = RemoteInfo(
+                    portal.chat, receiver=portal.receiver, speak_power=info.speak_power, listed=info.listed
+                )
+                await self.openness.changed(portal, said)
         except Exception as error:  # whatever an adapter makes of it: the room is there
             log.info("room_not_filled", network=portal.network, chat=portal.chat, error=str(error) or repr(error))
 

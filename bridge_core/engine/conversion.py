@@ -111,6 +111,11 @@ class Conversion:
         self._past: Callable[[Entry, Any], Awaitable[None]] | None = None
         self._bot_device: str | None = None
         self._elsewhere: Elsewhere | None = None
+        self._read: Callable[[RoomId, int], Awaitable[str]] | None = None
+
+    def guard_audience(self, read: Callable[[RoomId, int], Awaitable[str]]) -> None:
+        """Ask this why a message for people of some power may not be shown in a room; empty when it may."""
+        self._read = read
 
     def look(self, elsewhere: Elsewhere) -> None:
         """Ask this where a chat is whose room refuses a ghost."""
@@ -199,6 +204,12 @@ class Conversion:
                     refused[room] = await self._why(room, error)
         return ghost, refused
 
+    async def _not_for(self, portal: PortalRow, least: int) -> dict[RoomId, str]:
+        """The rooms where others than those of this power read along, with what to say of it."""
+        if self._read is None:
+            return dict.fromkeys(portal.rooms, "it is for some people of the chat only")
+        return {room: why for room in portal.rooms if (why := await self._read(room, least))}
+
     async def _why(self, room: RoomId, error: MatrixRejectedError) -> str:
         """Why a room will not have a ghost. Raises TransientError when the chat is in another room now instead."""
         try:
@@ -224,6 +235,8 @@ class Conversion:
         if said is not None and await self._messages.by_message(portal.id, said):
             raise NothingToDo("it was said from here")
         ghost, refused = await self._ghost(portal, event.sender)
+        if event.least_power is not None:
+            refused = {**await self._not_for(portal, event.least_power), **refused}
         identity = self._identity(entry, event.id)
         timestamp = event.timestamp or entry.received_at
         timer, due = self._expiry.of_remote(portal, event, entry)

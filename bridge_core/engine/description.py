@@ -17,6 +17,7 @@ from bridge_core.engine.avatars import Avatars
 from bridge_core.engine.bridgestate import BRIDGE_STATE, bridge_content, bridge_key
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.injection import Injection
+from bridge_core.engine.joinrules import stricter
 from bridge_core.engine.labels import NAME, TOPIC, label, lines
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.portals import PortalIndex, own_rooms
@@ -32,8 +33,6 @@ log = structlog.get_logger(__name__)
 _TYPES: Final = ("m.room.name", "m.room.topic", "m.room.avatar")
 _AVATAR: Final = "avatar"
 """Option of a portal: the source of the picture that its rooms have."""
-_STRICTER: Final = ("public", "knock", "invite")
-"""Join rules, each stricter than those before."""
 
 Further = Callable[[PortalRow, RemoteInfo], Awaitable[list[Prepared]]]
 """What else follows for a portal when its chat's description has changed."""
@@ -108,8 +107,7 @@ class Descriptions:
     def _join_rule(self, portal: PortalRow, asked: str) -> str:
         """What the network asks for, as long as it lets nobody in who may not come in by the configuration."""
         widest = "invite" if portal.receiver else self._join_rules.get(portal.network, "public")
-        known = asked if asked in _STRICTER else "invite"
-        return max(widest, known, key=_STRICTER.index)
+        return stricter(widest, asked)
 
     async def _picture(self, portal: PortalRow, source: str) -> str | None:
         """Where the picture is on Matrix, uploaded once; empty for none, None when it cannot be had."""

@@ -1,6 +1,6 @@
 """Network -> Matrix: what a remote event becomes in the rooms of its portal."""
 
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -9,7 +9,7 @@ import structlog
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import EventId, MessageId, NetworkId, RemoteUserId, RoomId
+from bridge_core.api.ids import EventId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.engine import botwords, requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, Elsewhere, NothingToDo
@@ -61,6 +61,7 @@ class Incoming:
         self._clock = clock
         self._faults = faults
         self._elsewhere: Elsewhere | None = None
+        self._voiced: Callable[[RoomId, UserId], Awaitable[bool]] | None = None
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
         """Turn a prefix of the entries into final requests; one that refers to an earlier entry starts a new prefix."""
@@ -166,6 +167,10 @@ class Incoming:
             )
         await self._conversion.finished(entry)
 
+    def give_voice(self, voiced: Callable[[RoomId, UserId], Awaitable[bool]]) -> None:
+        """Ask this to let a ghost speak that a room forbids to; whether it may now."""
+        self._voiced = voiced
+
     def look(self, elsewhere: Elsewhere) -> None:
         """Ask this where events go that their room refuses."""
         self._elsewhere = elsewhere
@@ -228,6 +233,13 @@ class Incoming:
                 await self._ghosts.left(request.room, request.sender)
                 await self._ghosts.join(request.room, request.sender)
             else:
+                raise
+        try:
+            return await self._matrix.send(request, first_attempt_at)
+        except MatrixRejectedError as error:
+            if error.errcode != "M_FORBIDDEN" or self._voiced is None:
+                raise
+            if not await self._voiced(request.room, request.sender):
                 raise
         return await self._matrix.send(request, first_attempt_at)
 

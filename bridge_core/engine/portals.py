@@ -15,6 +15,8 @@ _MAKING: Final = "making_room"
 """Option of a portal whose room may exist on the homeserver already, though it is not written down here."""
 _PLUMBED: Final = "plumbed"
 """Option: the rooms that were there before the bridge came, each with whoever had it bridged."""
+UNLISTED: Final = "unlisted"
+"""Option: the chat stands in no list and no space."""
 _MOVED: Final = "moved"
 """Option: the chat's earlier keys, each with the journal's entry that moved it."""
 _MOST_MOVES: Final = 8

@@ -45,6 +45,8 @@ Key = tuple[NetworkId, RoomId]
 class _Pending:
     users: Mapping[str, int]
     complete: bool = False
+    speaking: int | None = None
+    """The power that saying something is to take."""
 
 
 class Powers:
@@ -113,16 +115,30 @@ class Powers:
             alone = sum(one.network == portal.network for one in self._portals.in_room(room)) == 1
             await self._wish(portal.network, room, users, complete=event.complete and alone)
 
-    async def _wish(self, network: NetworkId, room: RoomId, users: Mapping[str, int], *, complete: bool) -> None:
+    async def speaking(self, network: NetworkId, room: RoomId, level: int) -> None:
+        """Wish that saying something in a room takes this power. As `tell`."""
+        await self._wish(network, room, {}, complete=False, speaking=level)
+
+    async def _wish(
+        self,
+        network: NetworkId,
+        room: RoomId,
+        users: Mapping[str, int],
+        *,
+        complete: bool,
+        speaking: int | None = None,
+    ) -> None:
         key = (network, room)
         before = self._pending.get(key)
         if before is not None and not complete:
             users, complete = {**before.users, **users}, before.complete
+        if before is not None and speaking is None:
+            speaking = before.speaking
         if len(users) > _MOST:  # what is said last counts
             users = dict(list(users.items())[-_MOST:])
-        pending = _Pending(users, complete)
+        pending = _Pending(users, complete, speaking)
         self._pending[key] = pending
-        await self._kv.put(_WISHED, _name(key), orjson.dumps([dict(users), complete]))
+        await self._kv.put(_WISHED, _name(key), orjson.dumps([dict(users), complete, speaking]))
         self._changed.set()
 
     async def run(self) -> None:
@@ -152,8 +168,9 @@ class Powers:
     async def _load(self) -> None:
         for name, value in (await self._kv.items(_WISHED, "")).items():
             network, _, room = name.partition(" ")
-            users, complete = orjson.loads(value)
-            self._pending.setdefault((NetworkId(network), RoomId(room)), _Pending(users, complete))
+            users, complete, *further = orjson.loads(value)
+            pending = _Pending(users, complete, further[0] if further else None)
+            self._pending.setdefault((NetworkId(network), RoomId(room)), pending)
 
     async def _one(self, key: Key) -> None:
         network, room = key
@@ -179,7 +196,7 @@ class Powers:
         stored = await self._kv.get(_GIVEN, _name((network, room)))
         given = orjson.loads(stored) if stored is not None else {}
         found = self._networks.get(network)
-        wish = PowerWish(pending.users, pending.complete, given)
+        wish = PowerWish(pending.users, pending.complete, given, pending.speaking)
         result = reconciled(
             await self._matrix.power(room),
             wish,

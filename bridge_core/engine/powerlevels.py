@@ -32,6 +32,8 @@ class PowerWish:
     users: Mapping[str, int]
     complete: bool = False
     given: Mapping[str, int] = field(default_factory=dict)
+    speaking: int | None = None
+    """The power that saying something is to take, at most the bridge's own."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,6 +73,8 @@ def reconciled(room: RoomPower, wish: PowerWish, bot: str, cap: int, ghost: Call
     needed = _number(events.get("m.room.power_levels"), state_default) if isinstance(events, Mapping) else state_default
     if not endless and own < needed:
         raise NoPowerError(f"changing powers takes {needed} there, and the bridge has {own}")
+    if wish.speaking is not None and (endless or wish.speaking <= own):
+        levels = {**levels, "events_default": wish.speaking}
     change = _Change(levels, room.endless | {bot}, None if endless else own, cap, wish.given, ghost)
     wished = dict(wish.users)
     if wish.complete:
@@ -78,11 +82,13 @@ def reconciled(room: RoomPower, wish: PowerWish, bot: str, cap: int, ghost: Call
         wished |= {user: 0 for user in (*present, *wish.given) if user not in wished and change.is_theirs(user)}
     content, given = change.made(wished)
     if len(orjson.dumps(content)) <= MAX_BYTES:
-        return Reconciled(content if content != levels else None, given)
+        return Reconciled(content if content != room.levels else None, given)
     lowered = {user: level for user, level in wished.items() if level < level_of(levels, user)}
     content, given = change.made(lowered)
     fits = len(orjson.dumps(content)) <= max(MAX_BYTES, len(orjson.dumps(levels)) - 1)
-    return Reconciled(content if fits and content != levels else None, given if fits else wish.given, too_large=True)
+    return Reconciled(
+        content if fits and content != room.levels else None, given if fits else wish.given, too_large=True
+    )
 
 
 class _Change:

@@ -14,10 +14,11 @@ from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.engine.bridgestate import BRIDGE_STATE, bridge_content, bridge_key
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.joinrules import stricter
 from bridge_core.engine.labels import NAME, TOPIC, label, lines
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.names import Names
-from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.portals import UNLISTED, PortalIndex
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
@@ -185,6 +186,9 @@ class RoomMaker:
 
     async def _spec(self, portal: PortalRow) -> RoomSpec:
         meta, info, owner = await self._describe(portal)
+        if info is not None and info.listed is False:
+            portal = await self._portals.set_option(portal, UNLISTED, True)
+        widest = "invite" if portal.receiver else self._join_rules.get(portal.network, "public")
         name = (info.name if info else None) or portal.name or portal.chat
         topic = lines((info.topic if info else None) or portal.topic, TOPIC)
         invite = tuple(UserId(user) for user in portal.options.get("invite", ()))
@@ -196,7 +200,7 @@ class RoomMaker:
             topic=topic,
             invite=invite,
             public=False,
-            join_rule="invite" if portal.receiver else self._join_rules.get(portal.network, "public"),
+            join_rule=stricter(widest, info.join_rule if info is not None else None),
             history_visibility="joined" if not portal.receiver else "invited",
             power_levels=self._power_levels(),
             state=(

@@ -19,7 +19,7 @@ from bridge_core.engine.labels import NAME, label
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
-from bridge_core.engine.portals import PortalIndex, own_rooms
+from bridge_core.engine.portals import UNLISTED, PortalIndex, own_rooms
 from bridge_core.engine.store_ports import KeyValues, PortalRow
 
 log = structlog.get_logger(__name__)
@@ -75,7 +75,8 @@ class Spaces:
         portals.watch(self._watch)
 
     def _watch(self, before: PortalRow, after: PortalRow | None) -> None:
-        if after is None or before.rooms != after.rooms or before.chat != after.chat:
+        changed = after is None or before.rooms != after.rooms or before.chat != after.chat
+        if changed or (after is not None and before.options.get(UNLISTED) != after.options.get(UNLISTED)):
             self._changed.set()
 
     async def run(self) -> None:
@@ -110,6 +111,8 @@ class Spaces:
 
     def _space_of(self, portal: PortalRow) -> Key | None:
         kind = self._kinds.get(portal.network, SpaceKind.NONE)
+        if portal.options.get(UNLISTED):
+            return None
         if portal.receiver is None:
             return (portal.network, None) if kind in (SpaceKind.NETWORK, SpaceKind.BOTH) else None
         network = self._networks.get(portal.network)

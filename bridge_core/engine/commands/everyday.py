@@ -8,7 +8,7 @@ from bridge_core.engine.commands.registry import Commands
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission
-from bridge_core.engine.portals import PortalIndex, own_rooms
+from bridge_core.engine.portals import UNLISTED, PortalIndex, own_rooms
 from bridge_core.engine.store_ports import PortalRow
 
 _SHOWN = 100
@@ -51,7 +51,13 @@ class EverydayCommands:
         if wanted:
             self._networks.known(NetworkId(wanted))
         rows = sorted(
-            (row for row in self._portals.all() if wanted in ("", row.network) and self._open_to(call.sender, row)),
+            (
+                row
+                for row in self._portals.all()
+                if wanted in ("", row.network)
+                and self._open_to(call.sender, row)
+                and (call.level is Permission.ADMIN or not row.options.get(UNLISTED))
+            ),
             key=lambda row: (row.network, row.chat),
         )
         lines = [f"{row.network}: {row.name or row.chat}{' (private)' * bool(row.receiver)}" for row in rows[:_SHOWN]]
