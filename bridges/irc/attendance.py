@@ -10,11 +10,13 @@ from bridge_core.api.events import (
     RemoteMember,
     RemoteMembers,
     RemotePower,
+    RemoteRename,
     RemoteSender,
 )
 from bridge_core.api.ids import ChatId, LoginId
 from bridges.irc.codec.message import Line, parse_source
 from bridges.irc.codec.modes import ModeKind, parse_modes
+from bridges.irc.roster import Person
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.to_matrix import person_id
@@ -38,38 +40,96 @@ class Attendance:
 
     def sender(self, nick: str) -> RemoteSender:
         """Somebody by their nick, with the login where it is one of our own."""
-        person = self._roster.get(nick)
-        sender = person.sender if person is not None and person.nick == nick else None
         user = self._state.user_of(nick)
         if user is not None:
             return RemoteSender(person_id(self._state, nick), nick, LoginId(user))
-        return sender or RemoteSender(person_id(self._state, nick), nick)
+        person = self._roster.get(nick)
+        known = person is not None and person.nick == nick
+        return person.sender if person is not None and known else RemoteSender(person_id(self._state, nick), nick)
 
-    def came(self, chat: ChatId, nick: str) -> None:
-        """Somebody joined."""
-        self._roster.joined(chat, nick)
-        if not self._ours(nick):
+    def came(self, chat: ChatId, nick: str, account: str | None = None) -> None:
+        """Somebody joined; `account` as the server tells it at once (IRCv3 extended-join): empty for none."""
+        person = self._roster.joined(chat, nick)
+        if account is not None and account != person.account:
+            self.identified(person, account, told=chat)
+        if not self._ours(nick) and not self._roster.others(person, chat):
             self._offer(chat, nick, Membership.JOIN)
 
     def went(self, chat: ChatId, nick: str, reason: str) -> None:
         """Somebody left a channel."""
-        ours = self._ours(nick)
+        silent = self._ours(nick) or self._still_there(nick, chat)
+        sender = self.sender(nick)
         self._roster.left(chat, nick)
-        if not ours:
-            self._offer(chat, nick, Membership.LEAVE, reason)
+        if not silent:
+            self._tell(chat, sender, Membership.LEAVE, reason)
 
     def kicked(self, chat: ChatId, nick: str, by: str | None, reason: str) -> None:
         """Somebody was thrown out, perhaps a connection of ours."""
+        sender, kicker = self.sender(nick), self.sender(by) if by is not None else None
+        silent = sender.login is None and self._still_there(nick, chat)
         self._roster.left(chat, nick)
-        self._offer(chat, nick, Membership.KICK, reason, self.sender(by) if by is not None else None)
+        if not silent:
+            self._tell(chat, sender, Membership.KICK, reason, kicker)
 
     def quit(self, nick: str, reason: str) -> None:
         """Somebody left the network."""
         person = self._roster.get(nick)
-        chats = () if person is None or self._ours(nick) else tuple(person.channels)
+        if person is None:
+            return
+        sender, ours = self.sender(nick), self._ours(nick)
+        chats = [] if ours else [chat for chat in person.channels if not self._roster.others(person, chat)]
         self._roster.gone(nick)
         for chat in chats:
-            self._offer(chat, nick, Membership.LEAVE, reason)
+            self._tell(chat, sender, Membership.LEAVE, reason)
+
+    def identified(self, person: Person, account: str, *, told: ChatId | None = None, silent: bool = False) -> None:
+        """Somebody logged in or out, or the server tells only now what account they have (empty: none).
+
+        Where that makes another person of them, one leaves and the other comes; not in `told`, where they are new.
+        With `silent` nobody is told: a list of all members follows.
+        """
+        before = person.sender
+        chats = [chat for chat in person.channels if chat != told]
+        stays = [chat for chat in chats if self._roster.others(person, chat)]
+        self._roster.identified(person, account)
+        after = person.sender
+        if silent or self._ours(person.nick):
+            return
+        if after.id == before.id:
+            if after != before:
+                self._events.offer(RemoteRename(before.id, after))
+            return
+        how = f"is logged in as {account}" if account else "is logged out"
+        self._changed(person, before, [chat for chat in chats if chat not in stays], chats, how)
+
+    def renamed(self, old: str, new: str) -> Person | None:
+        """Somebody has another nick; None when they are in none of the channels."""
+        person = self._roster.get(old)
+        if person is None:
+            return None
+        before = person.sender
+        self._roster.renamed(old, new)
+        if self._ours(new) or person.sender == before:
+            return person
+        self._events.offer(RemoteRename(before.id, person.sender))
+        if person.sender.id != before.id:
+            self._changed(person, before, list(person.channels), list(person.channels), f"is called {new} now")
+        return person
+
+    def _changed(self, person: Person, before: RemoteSender, left: list[ChatId], there: list[ChatId], how: str) -> None:
+        """Somebody is another person for the core from now on: nothing of the old one stays in the channels."""
+        for chat in left:
+            self._tell(chat, before, Membership.LEAVE, how)
+        for chat in there:
+            if not self._roster.others(person, chat):
+                self._tell(chat, person.sender, Membership.JOIN)
+            if level := self._level(self._roster.modes(person, chat)):
+                self._events.offer(RemotePower(chat, (MemberPower(person.sender, level),)))
+
+    def _still_there(self, nick: str, chat: ChatId) -> bool:
+        """Whether another connection of the same account stays in a channel that this one leaves."""
+        person = self._roster.get(nick)
+        return person is not None and self._roster.others(person, chat)
 
     def listed(self, chat: ChatId, members: Iterable[str]) -> None:
         """A part of the list of members (numeric 353), each with the symbols of their modes."""
@@ -84,12 +144,14 @@ class Attendance:
         """The list of members is complete (numeric 366)."""
         everybody = [person for person in self._roster.people(chat) if person.nick != self._session.nick]
         senders = {person.nick: self.sender(person.nick) for person in everybody}
-        self._events.offer(RemoteMembers(chat, tuple(senders.values())))
-        powers = tuple(
-            MemberPower(senders[person.nick], level)
+        everyone = {sender.id: sender for sender in senders.values()}
+        self._events.offer(RemoteMembers(chat, tuple(everyone.values())))
+        levels = {
+            senders[person.nick].id: level
             for person in everybody
-            if (level := self._level(person.channels[chat]))
-        )
+            if (level := self._level(self._roster.modes(person, chat)))
+        }
+        powers = tuple(MemberPower(everyone[one], level) for one, level in levels.items())
         self._events.offer(RemotePower(chat, powers, complete=True))
 
     def modes(self, chat: ChatId, line: Line) -> None:
@@ -104,7 +166,7 @@ class Attendance:
                 changed[change.arg] = None
         people = [self._roster.get(nick) for nick in changed]
         powers = tuple(
-            MemberPower(self.sender(person.nick), self._level(person.channels[chat]))
+            MemberPower(self.sender(person.nick), self._level(self._roster.modes(person, chat)))
             for person in people
             if person is not None and chat in person.channels and person.nick != self._session.nick
         )
@@ -119,12 +181,15 @@ class Attendance:
     def _ours(self, nick: str) -> bool:
         return nick == self._session.nick or self._state.own(nick.encode("utf-8", "surrogateescape")) is not None
 
-    def _offer(
+    def _offer(self, chat: ChatId, nick: str, membership: Membership) -> None:
+        self._tell(chat, self.sender(nick), membership)
+
+    def _tell(
         self,
         chat: ChatId,
-        nick: str,
+        member: RemoteSender,
         membership: Membership,
         reason: str | None = None,
         by: RemoteSender | None = None,
     ) -> None:
-        self._events.offer(RemoteMember(chat, self.sender(nick), membership, by, reason or None))
+        self._events.offer(RemoteMember(chat, member, membership, by, reason or None))

@@ -11,11 +11,10 @@ from bridge_core.api.events import (
     RemoteMessage,
     RemoteReaction,
     RemoteRedaction,
-    RemoteRename,
-    RemoteSender,
     RemoteTyping,
 )
 from bridge_core.api.ids import ChatId, MessageId
+from bridges.irc.acquaintance import Acquaintance
 from bridges.irc.attendance import Attendance
 from bridges.irc.codec.message import Line
 from bridges.irc.courtesy import Courtesy
@@ -23,7 +22,7 @@ from bridges.irc.joins import Place, Places, Stage
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState, Own
-from bridges.irc.to_matrix import message_content, person_id, timestamp
+from bridges.irc.to_matrix import message_content, timestamp
 
 log = structlog.get_logger(__name__)
 _MESSAGES = (b" PRIVMSG ", b" NOTICE ", b" TAGMSG ")
@@ -60,6 +59,7 @@ class Hearing:
         self._roster: Roster = state.roster
         self._now = state.running.clock.now_ms
         self._attendance = Attendance(state, session, sink)
+        self._people = Acquaintance(state, session, self._attendance, sink)
         self._courtesy = Courtesy(state.running.clock.monotonic)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
@@ -78,6 +78,7 @@ class Hearing:
             "366": self._named,
             "MODE": self._mode,
             "470": self._forwarded,
+            **self._people.handlers(),
         }
 
     def heard(self, lines: list[bytes]) -> None:
@@ -138,14 +139,14 @@ class Hearing:
             message, reply = tags.get("msgid"), tags.get("+reply") or tags.get("+draft/reply")
             event = RemoteMessage(
                 chat,
-                self._sender(source.nick),
+                self._people.sender(line, source.nick),
                 content,
                 MessageId(message) if message else None,
                 timestamp(tags.get("time"), now),
                 MessageId(reply) if reply else None,
             )
         else:
-            event = RemoteMessage(chat, self._sender(source.nick), content, None, now)
+            event = RemoteMessage(chat, self._people.sender(line, source.nick), content, None, now)
         self._sink.offer(event)
 
     def _private(self, line: Line, target: str) -> None:
@@ -172,7 +173,7 @@ class Hearing:
         chat = self._state.chat_of(line.param(0))
         typing = _TYPING.get(tags.get("+typing", ""))
         if typing is not None and self._state.config.typing and chat is not None and source is not None:
-            self._sink.offer(RemoteTyping(chat, self._sender(source.nick), typing))
+            self._sink.offer(RemoteTyping(chat, self._people.sender(line, source.nick), typing))
             return
         target = tags.get("+reply") or tags.get("+draft/reply")
         added, removed = tags.get("+draft/react"), tags.get("+draft/unreact")
@@ -183,7 +184,7 @@ class Hearing:
         self._sink.offer(
             RemoteReaction(
                 chat,
-                self._sender(source.nick),
+                self._people.sender(line, source.nick),
                 MessageId(target),
                 key,
                 not added,
@@ -195,14 +196,8 @@ class Hearing:
     def _redaction(self, line: Line) -> None:
         chat, source = self._state.chat_of(line.param(0)), line.source
         if chat is not None and source is not None and line.param(1) and source.nick != self._session.nick:
-            sender = self._sender(source.nick)
+            sender = self._people.sender(line, source.nick)
             self._sink.offer(RemoteRedaction(chat, sender, MessageId(line.param(1)), line.param(2) or None))
-
-    def _sender(self, nick: str) -> RemoteSender:
-        person = self._roster.get(nick)
-        if person is not None and person.nick == nick:
-            return person.sender
-        return RemoteSender(person_id(self._state, nick), nick)
 
     # Channels and people
 
@@ -219,11 +214,8 @@ class Hearing:
             self._sink.entered(chat)
         if chat is not None:
             self._replaced(line, source.nick)
-            self._attendance.came(chat, source.nick)
-            account = None
-            if len(line.params) > 2:  # IRCv3 extended-join
-                account = "" if line.param(1) == "*" else line.param(1)
-            self._roster.seen(source.nick, source.user, source.host, account, line.param(2) or None)
+            self._attendance.came(chat, source.nick, self._people.joined(line))
+            self._roster.seen(source.nick, source.user, source.host, real=line.param(2) or None)
 
     def _part(self, line: Line) -> None:
         source, chat = line.source, self._state.chat_of(line.param(0))
@@ -289,13 +281,12 @@ class Hearing:
         source, new = line.source, line.param(0)
         if source is None or not new:
             return
-        known = self._roster.get(source.nick)
-        self._roster.renamed(source.nick, new)
         own = self._own(source.nick)
         if own is not None and own.away is not None and not self._back(own, line):
             own = None
         if own is not None and not own.retired:
             # Lines under the new nick may come here before that connection itself hears of it.
+            self._roster.renamed(source.nick, new)
             self._state.seen_renamed(own, source.nick, new)
             if own is self._session.own:
                 self._state.relay_nick = new
@@ -304,10 +295,8 @@ class Hearing:
         if taken is not None and taken.settled:
             # No server gives a nick that one of our connections still has.
             self._state.vacated(new)
-        if known is not None and source.nick != self._session.nick:
-            self._sink.offer(
-                RemoteRename(person_id(self._state, source.nick), RemoteSender(person_id(self._state, new), new))
-            )
+        if source.nick != self._session.nick:
+            self._attendance.renamed(source.nick, new)
 
     def _topic(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(0))
@@ -315,7 +304,7 @@ class Hearing:
         if chat is None or place is None or line.source is None:
             return
         place.topic = line.param(1)
-        self._sink.offer(RemoteInfo(chat, self._sender(line.source.nick), topic=place.topic))
+        self._sink.offer(RemoteInfo(chat, self._people.sender(line, line.source.nick), topic=place.topic))
 
     def _topic_is(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(1))
@@ -343,7 +332,7 @@ class Hearing:
     def _named(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(1))
         if chat is not None:
-            self._attendance.complete(chat)
+            self._people.named(chat)
 
     def _mode(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(0))

@@ -13,7 +13,7 @@ from bridges.irc.endings import Cause, Ending, by_numeric, by_words
 _TAKEN: Final = frozenset(("432", "433", "436", "437"))
 _LONGEST_REAL: Final = 100
 
-CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
+_COMMON: Final[tuple[str | tuple[str, ...], ...]] = (
     "message-tags",
     "server-time",
     "batch",
@@ -25,12 +25,15 @@ CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
     "userhost-in-names",
     "multi-prefix",
     "cap-notify",
+    "setname",
     "standard-replies",
     ("message-redaction", "draft/message-redaction"),
 )
 """What every connection asks for."""
+CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (*_COMMON, "account-notify")
+"""What the observer asks for, which has to know of everybody in the channels."""
 PUPPET_CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
-    *CAPABILITIES,
+    *_COMMON,
     ("no-implicit-names", "draft/no-implicit-names", "soju.im/no-implicit-names"),
 )
 """What connections ask for that need no lists of members."""

@@ -14,6 +14,7 @@ from bridges.irc.codec.encoding import Decoder
 from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.ident import Ident
 from bridges.irc.config.messages import Messages
+from bridges.irc.config.people import People
 from bridges.irc.config.proxy import Proxy
 from bridges.irc.config.sasl import Sasl
 from bridges.irc.config.section import Seconds, Section, one_line
@@ -133,6 +134,7 @@ class IrcConfig(Section):
         description="Whether the bot kicks, bans, invites and sets topics for Matrix moderators without a connection.",
     )
     typing: bool = Field(default=False, description="Whether typing crosses, where the server knows message tags.")
+    people: People = Field(default=People(), description="How people of the network are known and shown.")
     private_messages: bool = Field(default=True, description="Whether private messages reach Matrix users.")
 
     @field_validator("realname", "nick_template", "username_template", "realname_template", "relay_format", "server")
