@@ -5,11 +5,12 @@ from collections import deque
 from collections.abc import Callable
 from typing import Final
 
-from bridge_core.api.events import Presence, RemotePresence, RemoteSender
+from bridge_core.api.events import Presence, RemoteChatMoved, RemotePresence, RemoteSender
 from bridge_core.api.ids import ChatId
 from bridges.irc import people
 from bridges.irc.attendance import Attendance, Events
 from bridges.irc.codec.message import Line
+from bridges.irc.partners import Partner
 from bridges.irc.roster import Person
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
@@ -89,6 +90,21 @@ class Acquaintance:
             if not person.account or "account-notify" in enabled or line.command not in ("PRIVMSG", "NOTICE"):
                 return
         self._attendance.identified(person, account or "")
+
+    def renamed(self, line: Line, old: str, new: str) -> None:
+        """Somebody has another nick. Private chats go with them, where they are known by their nick only."""
+        person = self._attendance.renamed(old, new)
+        if line.source is None or (person is not None and people.account_of(person.sender.id) is not None):
+            return
+        fold = self._state.isupport.fold
+        before, after = ChatId(people.of_nick(fold(old))), ChatId(people.of_nick(fold(new)))
+        if before == after:
+            return
+        partner = Partner(new, f"{line.source.user}@{line.source.host}")
+        for login in self._state.partners.follow(before, after, partner):
+            inbox = self._state.inboxes.get(login)
+            if inbox is not None:
+                inbox(RemoteChatMoved(before, after, receiver=login))
 
     def _account(self, line: Line) -> None:
         """Somebody logged in or out (IRCv3 account-notify)."""

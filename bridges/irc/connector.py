@@ -32,6 +32,7 @@ class IrcConnector:
         self._state.host = host
         await self._state.access.start(host)
         await self._bans.load(host)
+        await self._state.partners.load(host)
 
     async def stop(self, deadline: float) -> None:
         """Nothing but the ident server is left to stop: the clients own their tasks."""
@@ -56,7 +57,7 @@ class IrcConnector:
         return self._state.person(text)
 
     def direct_chat(self, user: RemoteUserId) -> ChatId:
-        """The conversation with one person: named by their nick, as no channel is."""
+        """The conversation with one person: named by their account or nick, as no channel is."""
         return ChatId(user)
 
     async def provide(self, user: UserId, name: str) -> Login | None:

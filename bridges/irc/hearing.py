@@ -296,7 +296,7 @@ class Hearing:
             # No server gives a nick that one of our connections still has.
             self._state.vacated(new)
         if source.nick != self._session.nick:
-            self._attendance.renamed(source.nick, new)
+            self._people.renamed(line, source.nick, new)
 
     def _topic(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(0))

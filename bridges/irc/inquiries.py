@@ -10,10 +10,8 @@ from bridges.irc.codec.message import Line
 
 _PATIENCE: Final = 10.0
 _LINES_AT_MOST: Final = 64
-ANSWERS: Final = frozenset(
-    ("276", "301", "307", "311", "312", "313", "317", "318", "319", "320", "330", "335", "338", "378", "379", "401")
-    + ("402", "431", "671", "760", "263")
-)
+_FACTS: Final = ("276", "301", "307", "311", "312", "313", "317", "319", "320", "330", "335", "338", "378", "379")
+ANSWERS: Final = frozenset((*_FACTS, "263", "318", "401", "402", "431", "671", "760"))
 """Numerics that an answer may consist of."""
 
 

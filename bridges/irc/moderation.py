@@ -3,9 +3,9 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from bridge_core.api.errors import UnsupportedError
+from bridge_core.api.errors import RejectedError, UnsupportedError
 from bridge_core.api.events import Membership
-from bridge_core.api.ids import RemoteUserId
+from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.matrix import MatrixMember, MatrixPower
 from bridges.irc.state import NetworkState
 
@@ -32,11 +32,12 @@ class Moderation:
         if act.remote is None:
             return None  # Matrix users leave by their own connections
         # The mask is of the folded nick: the same when it is taken off again, wherever its owner is by then.
-        nick, mask = self._nick(act.remote), f"{act.remote}!*@*"
+        nick = self._nick(act.remote)
+        mask = f"{self._state.isupport.fold(nick)}!*@*"
         reason = " ".join((act.reason or f"by {act.sender.name}").split())[:200]
         match act.membership:
             case Membership.KICK | Membership.LEAVE:
-                return Command("KICK", [[act.chat, nick, reason]])
+                return Command("KICK", [[act.chat, one, reason] for one in self._there(act.remote, act.chat) or [nick]])
             case Membership.BAN:
                 return Command("MODE", [[act.chat, "+b", mask]], ("KICK", act.chat, nick, reason))
             case Membership.UNBAN:
@@ -51,7 +52,7 @@ class Moderation:
             raise UnsupportedError("powers given on Matrix are not passed on to this IRC network")
         changes: list[tuple[str, str]] = []
         for remote, level in act.remote:
-            person = self._state.roster.folded(remote)
+            person = self._state.roster.of(remote)
             held = person.channels.get(act.chat, "") if person is not None else ""
             nick, wanted = self._nick(remote), self._mode(level)
             changes += [(f"-{mode}", nick) for mode in held if mode in self._given() and mode != wanted]
@@ -74,6 +75,12 @@ class Moderation:
         fitting = [mode for mode in self._given() if 0 < powers.get(mode, 0) <= level]
         return max(fitting, key=lambda mode: powers[mode], default=None)
 
+    def _there(self, remote: RemoteUserId, chat: ChatId) -> list[str]:
+        """The nicks of somebody's connections in a channel: an account may have several."""
+        return [person.nick for person in self._state.roster.all_of(remote) if chat in person.channels]
+
     def _nick(self, remote: RemoteUserId) -> str:
-        person = self._state.roster.folded(remote)
-        return person.nick if person is not None else remote
+        nick = self._state.nick_of_person(remote)
+        if nick is None:
+            raise RejectedError("they are in none of the channels now, so their nick is not known")
+        return nick

@@ -111,9 +111,11 @@ class Observer(Voice):
         )
 
     async def user_info(self, user: RemoteUserId) -> UserInfo:
-        """The nick of a person."""
-        nick = self._writing().nick(user)
-        return UserInfo(name=nick, identifiers=(f"irc:{nick}",))
+        """What a person is called, and their nick."""
+        nick, person = self._writing().nick(user), self._state.roster.of(user)
+        if person is None:
+            return UserInfo(name=nick, identifiers=(f"irc:{nick}",))
+        return UserInfo(person.sender.name, person.sender.avatar, person.bot, (f"irc:{nick}",))
 
     # Channels with portals
 

@@ -1,5 +1,6 @@
 """With whom our users talk in private: under which nick each was met last. Kept over restarts."""
 
+import asyncio
 import json
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -31,6 +32,7 @@ class Partners:
     def __init__(self) -> None:
         self._host: Host | None = None
         self._of: dict[LoginId, OrderedDict[ChatId, Partner]] = {}
+        self._storing: dict[LoginId, asyncio.Task[None]] = {}
 
     async def load(self, host: Host) -> None:
         """Reads what earlier processes learnt."""
@@ -46,7 +48,8 @@ class Partners:
 
     def get(self, login: LoginId, chat: ChatId) -> Partner | None:
         """The partner of a private chat, if there was one."""
-        return self._of.get(login, {}).get(chat)
+        chats = self._of.get(login)
+        return chats.get(chat) if chats is not None else None
 
     def nicks(self) -> list[str]:
         """The nicks of all partners, each once."""
@@ -74,16 +77,29 @@ class Partners:
             self._store(login)
         return before != partner
 
-    def moved(self, login: LoginId, old: ChatId, new: ChatId, partner: Partner) -> None:
-        """The partner of a chat is another id now. Does not block."""
-        self._of.get(login, OrderedDict()).pop(old, None)
-        self.met(login, new, partner)
+    def follow(self, old: ChatId, new: ChatId, partner: Partner) -> list[LoginId]:
+        """Somebody without an account changed their nick: the logins whose private chats go with them.
+
+        Only where this is who wrote there last (by their mask), and never into a chat that somebody else has left
+        there: who takes a nick is not given what was said to its last owner. Does not block.
+        """
+        found = [
+            login
+            for login, before in self.with_chat(old)
+            if before.mask and before.mask == partner.mask and new not in self._of[login]
+        ]
+        for login in found:
+            del self._of[login][old]
+            self.met(login, new, partner)
+        return found
 
     def _store(self, login: LoginId) -> None:
-        if self._host is not None:
-            self._host.tasks.spawn(self._put(self._host, login), f"irc {self._host.network} partners")
+        if self._host is not None and login not in self._storing:
+            task = self._host.tasks.spawn(self._put(self._host, login), f"irc {self._host.network} partners")
+            self._storing[login] = task
 
     async def _put(self, host: Host, login: LoginId) -> None:
+        self._storing.pop(login, None)  # what changes from here on is stored anew
         value = [[chat, partner.nick, partner.mask] for chat, partner in self._of.get(login, {}).items()]
         try:
             await host.kv.put(_PREFIX + login, json.dumps(value).encode())

@@ -8,25 +8,23 @@ from typing import Any, Final
 import structlog
 
 from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
-from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.api.events import RemoteEvent
+from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixSignal, MatrixTyping
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
 from bridges.irc.access.approach import Approach
 from bridges.irc.bans import Bans
-from bridges.irc.codec.message import Line
 from bridges.irc.codec.prefilter import boring, own_mark
-from bridges.irc.courtesy import Courtesy
 from bridges.irc.endings import Cause, Ending, RefusedError
 from bridges.irc.membership import Membership
 from bridges.irc.nicks import alternatives, make_nick
 from bridges.irc.observer import Observer
+from bridges.irc.private import PrivateMessages
 from bridges.irc.pump import Pump
 from bridges.irc.registration import PUPPET_CAPABILITIES
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
-from bridges.irc.to_matrix import message_content, person_id, timestamp
 from bridges.irc.voice import Voice
 
 log = structlog.get_logger(__name__)
@@ -50,7 +48,8 @@ class Puppet(Voice):
         self._chores: set[asyncio.Task[None]] = set()
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
-        self._courtesy: Courtesy | None = None
+        self._private = PrivateMessages(state, login.id, self._offer)
+        state.inboxes[login.id] = self._offer
         self._channels = Membership(state)
         self._failures = 0
         self._retry_at = 0.0
@@ -145,7 +144,12 @@ class Puppet(Voice):
                 raise RejectedError(barred)
             raise NotConnectedError("your connection is not in the channel yet")
         self._used_at = self._state.running.clock.monotonic()
+        if not self._state.is_channel(chat):
+            await self._private.reach(session, chat)
         return session
+
+    def _addressee(self, chat: ChatId) -> str | None:
+        return self._private.nick(chat)
 
     def _current(self) -> Session | None:
         return self._session if self._session is not None else self._observer._current()
@@ -265,6 +269,7 @@ class Puppet(Voice):
     def closed(self, ending: Ending) -> None:
         """The session is over; the next message brings it back, unless the network said no."""
         session, self._session = self._session, None
+        self._private.closed()
         self._channels.disconnected()
         self._bans.leave(self._login.id)
         if session is not None and session.own is not None:
@@ -291,7 +296,10 @@ class Puppet(Voice):
                 continue
             command = line.command
             if command in ("PRIVMSG", "NOTICE"):
-                self._message(session, line)
+                if self._private.heard(session, line):
+                    self._used_at = self._state.running.clock.monotonic()
+            elif command[0].isdigit() and self._private.take(line):
+                continue
             elif command == "JOIN":
                 self._channels.on_join(session, line)
             elif command == "PART":
@@ -302,41 +310,6 @@ class Puppet(Voice):
                 self._mark = own_mark(session.nick)
             elif command[0] in "45":
                 self._channels.on_error(session, line)
-
-    def _message(self, session: Session, line: Line) -> None:
-        """A private message."""
-        source = line.source
-        fold = self._state.isupport.fold
-        if source is None or not source.user or source.nick == session.nick:
-            return
-        if fold(line.param(0)) != fold(session.nick):
-            return
-        self._used_at = self._state.running.clock.monotonic()
-        text = line.param(1)
-        content = message_content(self._state, ChatId(""), line.command, text)
-        if self._courtesy is None:
-            self._courtesy = Courtesy(self._state.running.clock.monotonic)
-        if content is None or not self._state.config.private_messages:
-            answer = self._courtesy.ctcp(text) if line.command == "PRIVMSG" else None
-            if content is not None and line.command == "PRIVMSG" and self._courtesy.first_time(fold(source.nick)):
-                answer = "Private messages do not reach me here."
-            if answer is not None:
-                session.tell("NOTICE", source.nick, answer)
-            return
-        person = person_id(self._state, source.nick)
-        message = line.tags.get("msgid")
-        reply = line.tags.get("+reply") or line.tags.get("+draft/reply")
-        self._offer(
-            RemoteMessage(
-                ChatId(person),
-                RemoteSender(person, source.nick),
-                content,
-                MessageId(message) if message else None,
-                timestamp(line.tags.get("time"), self._state.running.clock.now_ms()),
-                MessageId(reply) if reply else None,
-                receiver=self._login.id,
-            )
-        )
 
     def _offer(self, event: RemoteEvent) -> None:
         """Hands an event to the core; the task for it is made with the first one."""

@@ -5,8 +5,10 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
+from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Host
-from bridge_core.api.ids import ChatId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
+from bridges.irc import people
 from bridges.irc.access.access import Access
 from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.encoding import Decoder
@@ -14,6 +16,7 @@ from bridges.irc.codec.isupport import Isupport
 from bridges.irc.config import IrcConfig
 from bridges.irc.flight import Flight
 from bridges.irc.nicks import BadName, check_channel, check_nick
+from bridges.irc.partners import Partners
 from bridges.irc.roster import Roster
 
 _NICK_ROOM: Final = 64
@@ -51,6 +54,9 @@ class NetworkState:
         self.isupport = Isupport()
         self.decode = Decoder(config.encoding)
         self.roster = Roster()
+        self.partners = Partners()
+        self.inboxes: dict[LoginId, Callable[[RemoteEvent], None]] = {}
+        """Where what concerns the private chats of a login goes."""
         self.relay_nick = config.nick
         self.barrier: Callable[[Callable[[], None]], bool] | None = None
         """Set by the observer: calls back once it has read all that the server sent so far; False when it cannot."""
@@ -96,19 +102,26 @@ class NetworkState:
         return self._chats.get(self.isupport.fold(name)) or ChatId(fold_ascii(name))
 
     def person(self, text: str) -> RemoteUserId:
-        """The id of a person whom an admin or user names. Raises BadName."""
+        """The id of a person whom an admin or user names by their nick. Raises BadName."""
         name = text.strip().removeprefix("@")
-        return RemoteUserId(self.isupport.fold(check_nick(name, self.nicklen)))
+        folded = self.isupport.fold(check_nick(name, self.nicklen))
+        person = self.roster.folded(folded)
+        return person.sender.id if person is not None else people.of_nick(folded)
+
+    def nick_of_person(self, person: RemoteUserId) -> str | None:
+        """Under which nick somebody is now, as they write it where that is known; None for an account nowhere seen."""
+        found = self.roster.of(person)
+        return found.nick if found is not None else people.nick_of(person)
 
     def is_channel(self, chat: ChatId) -> bool:
         """Whether a chat is a channel rather than a conversation with one person."""
         return self.isupport.is_channel(chat)
 
-    def check_person(self, chat: ChatId) -> str:
-        """The nick that a private chat is with. Raises BadName for what would reach others."""
-        if not chat or _NO_PERSON.search(chat):
+    def check_nick(self, nick: str) -> str:
+        """The nick of one person, to write to. Raises BadName for what would reach others."""
+        if not nick or _NO_PERSON.search(nick):
             raise BadName("that is not the nick of one person")
-        return chat
+        return nick
 
     def bridge(self, chats: Iterable[ChatId]) -> None:
         """These channels have portals."""

@@ -6,6 +6,7 @@ from typing import Final
 
 from bridge_core.api.content import Content, Kind, Mention, Node, Plain, RichText
 from bridge_core.api.ids import ChatId, RemoteUserId
+from bridges.irc import people
 from bridges.irc.codec.ctcp import parse_ctcp
 from bridges.irc.formatting import to_tree
 from bridges.irc.state import NetworkState
@@ -80,5 +81,5 @@ def timestamp(tag: str | None, now: int) -> int:
 
 
 def person_id(state: NetworkState, nick: str) -> RemoteUserId:
-    """The id of a person by their nick."""
-    return RemoteUserId(state.isupport.fold(nick))
+    """The id of a person of whom nothing but the nick is known."""
+    return people.of_nick(state.isupport.fold(nick))

@@ -9,6 +9,7 @@ from bridge_core.api.content import Attachment, Content, Kind, Mention, Plain
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import RemoteUserId
 from bridge_core.api.matrix import MatrixSender, MessageRef
+from bridges.irc import people
 from bridges.irc.codec.ctcp import action
 from bridges.irc.formatting import Rendering, to_lines
 from bridges.irc.formatting.codes import CONTROLS
@@ -100,8 +101,7 @@ class Writer:
 
     def nick(self, person: RemoteUserId) -> str:
         """The nick of a person, as they write it where that is known."""
-        found = self._state.roster.folded(person)
-        return found.nick if found is not None else person
+        return self._state.nick_of_person(person) or people.account_of(person) or person
 
     def _nick(self, mention: Mention) -> str | None:
         """Whom a mention means on this network."""

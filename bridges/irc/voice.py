@@ -19,6 +19,7 @@ from bridge_core.api.matrix import (
     MessageRef,
 )
 from bridge_core.api.network import Attempt, Capabilities, Level, Proof, Sent
+from bridges.irc import people
 from bridges.irc.codec.serializer import UnsafeLine, serialize, serialize_tags
 from bridges.irc.flight import Outbound
 from bridges.irc.moderation import Moderation
@@ -49,6 +50,10 @@ class Voice(ABC):
     @abstractmethod
     def _current(self) -> Session | None:
         """The session, if there is one."""
+
+    def _addressee(self, chat: ChatId) -> str | None:
+        """Under which nick the partner of a private chat is now, once `_line` has found them; None for nowhere."""
+        return people.nick_of(chat)
 
     @abstractmethod
     def _observed(self, chat: ChatId) -> bool:
@@ -187,8 +192,11 @@ class Voice(ABC):
         """What a line to a chat is addressed to. Raises RejectedError for what would reach others."""
         if self._state.is_channel(chat):
             return chat
+        nick = self._addressee(chat)
+        if nick is None:
+            raise RejectedError("they are not there under a nick that the bridge knows")
         try:
-            return self._state.check_person(chat)
+            return self._state.check_nick(nick)
         except BadName as error:
             raise RejectedError(str(error)) from None
 

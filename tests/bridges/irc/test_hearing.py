@@ -38,6 +38,7 @@ class Observed:
             parse=parse,
             common=lambda line: False,
             identity=Identity(),
+            caps=SimpleNamespace(enabled=frozenset()),
         )
         self.hearing = Hearing(self.state, session, places, self)
 

@@ -1,0 +1,138 @@
+"""Private messages of one Matrix user: who writes to them, and under which nick somebody is reached."""
+
+from collections.abc import Callable
+
+from bridge_core.api.errors import RejectedError, TransientError
+from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
+from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
+from bridges.irc import people
+from bridges.irc.codec.message import Line, Source
+from bridges.irc.courtesy import Courtesy
+from bridges.irc.inquiries import Inquiries
+from bridges.irc.partners import Partner
+from bridges.irc.session import Session
+from bridges.irc.state import NetworkState
+from bridges.irc.to_matrix import message_content, timestamp
+
+
+class PrivateMessages:
+    """The private chats of a login. `offer` takes what was said to its user."""
+
+    __slots__ = ("_courtesy", "_inquiries", "_login", "_offer", "_state")
+
+    def __init__(self, state: NetworkState, login: LoginId, offer: Callable[[RemoteEvent], None]) -> None:
+        self._state = state
+        self._login = login
+        self._offer = offer
+        self._courtesy: Courtesy | None = None
+        self._inquiries: tuple[Session, Inquiries] | None = None
+
+    # What others write
+
+    def heard(self, session: Session, line: Line) -> bool:
+        """Takes a PRIVMSG or NOTICE; whether it was for this user."""
+        source = line.source
+        fold = self._state.isupport.fold
+        if source is None or not source.user or source.nick == session.nick:
+            return False
+        if fold(line.param(0)) != fold(session.nick):
+            return False
+        text = line.param(1)
+        content = message_content(self._state, ChatId(""), line.command, text)
+        if content is None or not self._state.config.private_messages:
+            self._answer(session, line, source, said=content is not None)
+            return True
+        sender = self._sender(session, line, source)
+        chat = ChatId(sender.id)
+        self._state.partners.met(self._login, chat, Partner(source.nick, f"{source.user}@{source.host}"))
+        message = line.tags.get("msgid")
+        reply = line.tags.get("+reply") or line.tags.get("+draft/reply")
+        self._offer(
+            RemoteMessage(
+                chat,
+                sender,
+                content,
+                MessageId(message) if message else None,
+                timestamp(line.tags.get("time"), self._state.running.clock.now_ms()),
+                MessageId(reply) if reply else None,
+                receiver=self._login,
+            )
+        )
+        return True
+
+    def _answer(self, session: Session, line: Line, source: Source, *, said: bool) -> None:
+        """A CTCP request, or a message where private ones are off."""
+        if line.command != "PRIVMSG":
+            return
+        if self._courtesy is None:
+            self._courtesy = Courtesy(self._state.running.clock.monotonic)
+        if not said:
+            answer = self._courtesy.ctcp(line.param(1))
+        elif self._courtesy.first_time(self._state.isupport.fold(source.nick)):
+            answer = "Private messages do not reach me here."
+        else:
+            answer = None
+        if answer is not None:
+            session.tell("NOTICE", source.nick, answer)
+
+    def _sender(self, session: Session, line: Line, source: Source) -> RemoteSender:
+        """Who writes: by the account that the server tells with the line, else as the observer knows them."""
+        person = self._state.roster.get(source.nick)
+        known = person is not None and person.nick == source.nick
+        if self._state.config.people.accounts and "account-tag" in session.caps.enabled:
+            found = people.of(self._state.isupport.fold(source.nick), line.tags.get("account"))
+            if person is not None and known and person.sender.id == found:
+                return person.sender
+            return RemoteSender(found, source.nick)
+        if person is not None and known:
+            return person.sender
+        return RemoteSender(people.of_nick(self._state.isupport.fold(source.nick)), source.nick)
+
+    # Whom we write to
+
+    async def reach(self, session: Session, chat: ChatId) -> None:
+        """Makes sure under which nick the partner of a chat is now: nobody else is to read what is meant for them.
+
+        A nick is taken at its word. Whoever has an account is looked for: in the channels, under the nick of the last
+        message, under the account's name. Raises RejectedError when they are not found.
+        """
+        account = people.account_of(chat)
+        if account is None or self._state.roster.of(RemoteUserId(chat)) is not None:
+            return
+        last = self._state.partners.get(self._login, chat)
+        for nick in dict.fromkeys([*([last.nick] if last is not None else []), account]):
+            try:
+                found = await self.inquiries(session).whois(nick)
+            except TransientError as error:
+                raise RejectedError(f"it cannot be found out whether {account} is there: {error}") from error
+            if found is not None and found.account and people.of_account(found.account) == RemoteUserId(chat):
+                self._state.partners.met(self._login, chat, Partner(found.nick, f"{found.user}@{found.host}"))
+                return
+        raise RejectedError(f"{account} is not there under a nick that the bridge knows")
+
+    def nick(self, chat: ChatId) -> str | None:
+        """Under which nick the partner of a chat is; `reach` comes first."""
+        person = self._state.roster.of(RemoteUserId(chat))
+        if person is not None:
+            return person.nick
+        nick = people.nick_of(chat)
+        if nick is not None:
+            return nick
+        last = self._state.partners.get(self._login, chat)
+        return last.nick if last is not None else None
+
+    def inquiries(self, session: Session) -> Inquiries:
+        """The questions of a connection; made with the first one."""
+        if self._inquiries is None or self._inquiries[0] is not session:
+            self._inquiries = (session, Inquiries(session.tell, self._state.isupport.fold))
+        return self._inquiries[1]
+
+    def take(self, line: Line) -> bool:
+        """Takes a line that may answer a question; whether it does."""
+        return self._inquiries is not None and self._inquiries[1].take(line)
+
+    def closed(self) -> None:
+        """The connection is gone."""
+        if self._inquiries is not None:
+            self._inquiries[1].closed()
+            self._inquiries = None
