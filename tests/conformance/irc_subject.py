@@ -10,12 +10,13 @@ import aiohttp
 
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.testing.conformance import Feature, Heard, Subject
+from bridges.irc.demo.options import CAPABILITIES, ServerOptions
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Received, Witness
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd
 
-_CAPS = ("message-tags", "server-time", "account-tag", "echo-message")
+_CAPS = ("message-tags", "server-time", "account-tag", "echo-message", "draft/message-redaction")
 _LINK = re.compile(r"<(http://\S+)>")
 _BOT = "brdg"
 _NUMBERS = itertools.count(1)
@@ -105,6 +106,13 @@ class IrcSubject(Subject):
         return [line.text for line in ann.messages(chat) if not self._is_person(line.nick)]
 
     # Features
+
+    async def take_back(self, who: str, chat: ChatId, message: str) -> None:
+        (await self.client(who, chat)).raw(f"REDACT {chat} {message}")
+
+    async def taken_back(self, chat: ChatId, message: str) -> None:
+        ann = await self.client("ann", chat)
+        await ann.wait_for(lambda line: line.command == "REDACT" and line.params[1] == message)
 
     async def react(self, who: str, chat: ChatId, message: str, key: str, *, removed: bool = False) -> None:
         person = await self.client(who, chat)
@@ -202,7 +210,7 @@ class DemoSubject(IrcSubject):
     features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.TYPING}
 
     async def _serve(self, folder: Path) -> Ircd:
-        server = DemoIrcServer()
+        server = DemoIrcServer(ServerOptions(capabilities=CAPABILITIES - {"draft/message-redaction"}))
         await server.start()
         return server
 
