@@ -22,7 +22,8 @@ class InspIRCd(Server):
     """`port` speaks plain text, `tls_port` TLS with `certificate`. No throttle, no lookups.
 
     `without` leaves modules out (such as "ircv3_echomessage"), `modules` adds some, `config` adds raw
-    configuration lines, `opers` maps names to passwords; all may be changed before a restart.
+    configuration lines, `opers` maps names to passwords; all may be changed before a restart. With `use_ident`
+    (and the module "ident") it asks the ident server of each client.
     Registering a client takes the server up to a second (its timer's tick).
     """
 
@@ -45,6 +46,7 @@ class InspIRCd(Server):
         self.config = config
         self.opers = dict(opers if opers is not None else {"op": "oppw"})
         self.webirc_password = webirc_password
+        self.use_ident = False
         self.certificate = make_certificate(directory)
         self.log_file = directory / "ircd.log"
 
@@ -83,4 +85,6 @@ class InspIRCd(Server):
             for name, password in self.opers.items()
         ]
         basics = inspircd_config(self.directory, self.port, modules=names, name=self.name, network="testNet")
+        if self.use_ident:
+            basics = basics.replace('useident="no"', 'useident="yes"')
         self._config_file.write_text("\n".join([basics, *lines, self.config, ""]))
