@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import hashlib
+import socket
 import ssl
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
 from pathlib import Path
@@ -391,6 +392,11 @@ def test_openings_that_fail_in_words(run: Run) -> None:
         assert (await failure_of(foreign)).failure is ConnectFailure.BIND
         other = Peer(port, host="127.0.0.1", route=Route("::1"))
         assert (await failure_of(other)).failure is ConnectFailure.DNS
+        six = Peer(port, host="127.0.0.1", route=Route(family=socket.AF_INET6))
+        error = await failure_of(six)
+        assert (error.failure, "over IPv6" in str(error)) == (ConnectFailure.DNS, True)
+        torn = Peer(port, host="127.0.0.1", route=Route("127.0.0.1", family=socket.AF_INET6))
+        assert (await failure_of(torn)).failure is ConnectFailure.DNS
 
     run(main())
 
@@ -419,6 +425,45 @@ def test_own_port_is_known_before_connecting(run: Run) -> None:
             await peer.connection.close(5)
 
     run(main())
+
+
+def test_all_addresses_of_a_name_are_tried(run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system's preferred kind first, those of one kind in any order; each is tried once."""
+    told: list[str] = []
+
+    async def main() -> None:
+        async with serving(silent) as port:
+            loop = asyncio.get_running_loop()
+
+            async def resolve(host: str, service: int, **more: Any) -> list[Any]:
+                found: list[Any] = [(socket.AF_INET6, 1, 6, "", (f"::ffff:127.0.0.{n}", port, 0, 0)) for n in (7, 8, 7)]
+                found += [(socket.AF_INET, 1, 6, "", (address, port)) for address in ("127.0.0.3", "127.0.0.1")]
+                return found
+
+            class Loop:
+                getaddrinfo = staticmethod(resolve)
+
+            monkeypatch.setattr("bridges.irc.dialing.asyncio.get_running_loop", lambda: Overlay(loop, Loop))
+            route = Route(bound=lambda ours, theirs: told.append(theirs[0]))
+            peer = Peer(port, host="many.test", route=route)
+            await peer.connection.open(10)
+            monkeypatch.undo()
+            assert sorted(told[:2]) == ["::ffff:127.0.0.7", "::ffff:127.0.0.8"]
+            assert told[2:] in (["127.0.0.3", "127.0.0.1"], ["127.0.0.1"])
+            await peer.connection.close(5)
+
+    run(main())
+
+
+class Overlay:
+    """An event loop with some of its methods replaced."""
+
+    def __init__(self, loop: Any, over: Any) -> None:
+        self._loop = loop
+        self._over = over
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._over, name, None) or getattr(self._loop, name)
 
 
 def test_held_lines_survive_the_end(run: Run) -> None:
