@@ -7,6 +7,7 @@ from bridges.irc.bans import Bans
 from bridges.irc.config import IrcConfig
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
+from bridges.irc.scheduler import Scheduler
 from bridges.irc.state import NetworkState
 
 
@@ -19,6 +20,8 @@ class IrcConnector:
         self._config = config
         self._state = NetworkState(network, config)
         self._bans = Bans(config.ban_pause)
+        self._scheduler = Scheduler(config, self._bans)
+        self._state.reached = self._scheduler.reachable
         self._observer: Observer | None = None
         self._meta = NetworkMeta(network, network, "irc", PlaintextLocation.SERVER, withheld=frozenset(Grant))
 
@@ -33,9 +36,11 @@ class IrcConnector:
         await self._state.access.start(host)
         await self._bans.load(host)
         await self._state.partners.load(host)
+        self._scheduler.start(host)
 
     async def stop(self, deadline: float) -> None:
-        """Nothing but the ident server is left to stop: the clients own their tasks."""
+        """Nobody connects any more, and the ident server ends; the clients own their tasks."""
+        self._scheduler.stop()
         await self._state.access.stop()
 
     def client(self, login: Login | None, inbox: Inbox) -> Client:
@@ -44,7 +49,7 @@ class IrcConnector:
             self._observer = Observer(self._state, inbox)
         if login is None:
             return self._observer
-        return Puppet(self._state, login, inbox, self._observer, self._bans)
+        return Puppet(self._state, login, inbox, self._observer, self._scheduler)
 
     def chat(self, text: str) -> ChatId:
         """The channel that `text` names. Raises ValueError in words for admins."""

@@ -32,6 +32,8 @@ _JOINS_SENT: Final = 10.0
 _BUG: Final = "the bridge made a mistake, which its log describes"
 _STATUS: Final = {
     Cause.BANNED: LoginStatus.BANNED,
+    Cause.USERINFO: LoginStatus.BANNED,
+    Cause.ADDRESS: LoginStatus.BANNED,
     Cause.CREDENTIALS: LoginStatus.BAD_CREDENTIALS,
 }
 
@@ -185,9 +187,9 @@ class Observer(Voice):
                 if clock.monotonic() - started > _STEADY:
                     failures = 0
                 delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(failures, 20))
-                if ending.cause in (Cause.BANNED, Cause.CREDENTIALS):
+                if ending.cause in _STATUS:
                     delay = config.reconnect_max
-                elif ending.cause in (Cause.THROTTLED, Cause.FULL):
+                elif ending.cause in (Cause.THROTTLED, Cause.FULL, Cause.KILLED):
                     delay = max(delay, config.reconnect_max / 4)
                 failures += 1
                 status = _STATUS.get(ending.cause, LoginStatus.DISCONNECTED)
@@ -241,6 +243,7 @@ class Observer(Voice):
             self._session = None
             return error.ending
         self._state.barrier = session.barrier
+        self._state.reached(True)
         self._state.relay_nick = session.nick
         self._state.learned(session.isupport)
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
@@ -312,6 +315,7 @@ class Observer(Voice):
             self._state.forget(self._session.own)
         self._session = None
         self._state.barrier = None
+        self._state.reached(False)
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(ending)
 

@@ -7,28 +7,33 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
+from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixSignal, MatrixTyping
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
 from bridges.irc.access.approach import Approach
-from bridges.irc.bans import Bans
 from bridges.irc.codec.prefilter import boring, own_mark
-from bridges.irc.endings import Cause, Ending, RefusedError
+from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
 from bridges.irc.membership import Membership
 from bridges.irc.nicks import alternatives, make_nick
 from bridges.irc.observer import Observer
 from bridges.irc.private import PrivateMessages
 from bridges.irc.pump import Pump
 from bridges.irc.registration import PUPPET_CAPABILITIES
+from bridges.irc.schedule import Turn, Urgency
+from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.voice import Voice
 
 log = structlog.get_logger(__name__)
 _FLUSH: Final = 2.0
+_STEADY: Final = 60.0
+"""Seconds of connection after which the next loss counts as a first one."""
+_AGAIN: Final = frozenset((Cause.LOST, Cause.THROTTLED, Cause.FULL, Cause.SERVER_FULL))
+"""What passes by itself: who was active lately is connected again."""
 _RETIRED: Final = 120.0
 """Seconds for which lines of a connection that is gone are still taken for ours, unless its QUIT is seen before."""
 
@@ -36,12 +41,15 @@ _RETIRED: Final = 120.0
 class Puppet(Voice):
     """One Matrix user's connection. Connects when it is needed first, and again when it is needed next."""
 
-    def __init__(self, state: NetworkState, login: Login, inbox: Inbox, observer: Observer, bans: Bans) -> None:
+    def __init__(
+        self, state: NetworkState, login: Login, inbox: Inbox, observer: Observer, scheduler: Scheduler
+    ) -> None:
         super().__init__(state)
         self._login = login
         self._inbox = inbox
         self._observer = observer
-        self._bans = bans
+        self._scheduler = scheduler
+        self._turn: Turn | None = None
         self._session: Session | None = None
         self._mark = b""
         self._connecting: asyncio.Task[None] | None = None
@@ -54,20 +62,25 @@ class Puppet(Voice):
         self._failures = 0
         self._retry_at = 0.0
         self._used_at = 0.0
+        self._opened_at = 0.0
+        self._stopped = False
 
     # The contract
 
     async def connect(self, cursor: bytes | None) -> None:
         """Starts connecting and returns."""
-        self._begin()
+        self._stopped = False
+        self._begin(Urgency.ACTIVE)
 
     async def disconnect(self) -> None:
         """Leaves the network; received messages are committed first, within two seconds."""
+        self._stopped = True
         if self._connecting is not None:
             self._connecting.cancel()
             await asyncio.gather(self._connecting, return_exceptions=True)
         if self._session is not None:
             await self._session.close("The bridge closes this connection")
+        self._give_back()
         await asyncio.gather(*self._chores, return_exceptions=True)
         if self._pump is not None and not await self._pump.drained(_FLUSH):
             log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
@@ -86,7 +99,7 @@ class Puppet(Voice):
     async def prepare(self, chat: ChatId) -> None:
         """Starts connecting, or joining. Raises RejectedError where the network or the channel shuts this user out:
         the relay must not speak for someone who is banned."""
-        banned = self._bans.of(self._login.id)
+        banned = self._scheduler.banned(self._login.id, self._address())
         if banned is not None:
             raise RejectedError(f"you are banned from this network: {banned}")
         barred = self._channels.barred(chat)
@@ -96,7 +109,8 @@ class Puppet(Voice):
         if self._session is not None and self._session.up:
             self._channels.join(self._session, [chat])
         else:
-            self._begin()
+            self._used_at = self._state.running.clock.monotonic()
+            self._begin(Urgency.NOW)
 
     async def enter(self, chat: ChatId) -> None:
         """Joins the channel if there is a connection; without one the user connects when they first speak."""
@@ -159,22 +173,32 @@ class Puppet(Voice):
 
     # The connection
 
-    def _begin(self) -> None:
-        """Starts connecting unless that is under way, or there are too many already."""
-        if self._session is not None or (self._connecting is not None and not self._connecting.done()):
+    def _address(self) -> str:
+        """What stands for the address that this user's connection comes from; empty for the one that all share."""
+        return self._login.user if self._state.config.addresses is not None else ""
+
+    def _begin(self, urgency: Urgency) -> None:
+        """Asks for a connection, unless there is one or it is asked for already."""
+        if self._session is not None or self._stopped:
             return
+        if self._turn is not None:
+            self._scheduler.hurry(self._turn, urgency, self._used_at)
+            return
+        if self._scheduler.banned(self._login.id, self._address()) is None:
+            self._turn = self._scheduler.ask(self._address(), urgency, self._used_at, self._go, self._retry_at)
+
+    def _go(self) -> None:
+        """It is this connection's turn."""
         self._connecting = self._state.running.tasks.spawn(self._open(), f"irc {self._state.network} puppet")
 
+    def _give_back(self) -> None:
+        """Leaves the line, and the place to others."""
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            self._scheduler.gone(turn)
+
     async def _open(self) -> None:
-        config, host = self._state.config, self._state.running
-        wait = self._retry_at - host.clock.monotonic()
-        if wait > 0:
-            await host.clock.sleep(wait)
-        if not self._bans.admit(self._login.id, config.max_puppets):
-            return
         try:
-            if config.connect_rate > 0:
-                await host.budget("connect", config.connect_rate, config.connect_burst).take()
             session = self._make(await self._state.access.approach(self._login))
             self._session = session
             self._report(LoginStatus.CONNECTING)
@@ -184,16 +208,14 @@ class Puppet(Voice):
                 self._session = None
                 raise
         except RefusedError as error:
-            self._bans.leave(self._login.id)
             await self._failed(error.ending)
             return
         except Exception:
-            self._bans.leave(self._login.id)
             log.exception("irc_puppet_failed", network=self._state.network, user=self._login.user)
             await self._failed(Ending(Cause.LOST, "the bridge made a mistake, which its log describes"))
             return
         except BaseException:
-            self._bans.leave(self._login.id)
+            self._give_back()
             raise
         if session.up:
             self._opened(session)
@@ -201,8 +223,9 @@ class Puppet(Voice):
     def _opened(self, session: Session) -> None:
         """The session is registered: goes where it is wanted."""
         config, host = self._state.config, self._state.running
-        self._failures = 0
-        self._used_at = host.clock.monotonic()
+        self._opened_at = host.clock.monotonic()
+        if self._turn is not None:
+            self._scheduler.opened(self._turn)
         self._mark = own_mark(session.nick)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
@@ -241,42 +264,56 @@ class Puppet(Voice):
         )
 
     async def _failed(self, ending: Ending) -> None:
-        """There is no connection: waits before the next try, for ever when the network bans this user."""
-        config, clock = self._state.config, self._state.running.clock
+        """There is no connection: asks for the next one where that makes sense, unless the network bans this user."""
+        config, now = self._state.config, self._state.running.clock.monotonic()
+        if self._opened_at and now - self._opened_at > _STEADY:
+            self._failures = 0
+        self._opened_at = 0.0
         delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(self._failures, 20))
-        if ending.cause in (Cause.THROTTLED, Cause.FULL, Cause.CREDENTIALS):
+        if ending.cause is Cause.CREDENTIALS:
             delay = max(delay, config.reconnect_max / 4)
         self._failures += 1
-        self._retry_at = clock.monotonic() + delay * random.uniform(0.8, 1.2)
+        self._retry_at = now + delay * random.uniform(0.8, 1.2)
         log.info(
             "irc_puppet_disconnected",
             network=self._state.network,
             user=self._login.user,
             cause=ending.cause.value,
+            kind=ending.ban,
             reason=ending.reason,
         )
-        if ending.cause is Cause.BANNED:
-            try:
-                await self._bans.ban(self._login.id, ending.reason)
-            except BridgeError as error:
-                log.warning("irc_ban_not_stored", network=self._state.network, error=str(error))
+        turn, self._turn = self._turn, None
+        if turn is not None:
+            await self._scheduler.failed(turn, self._login.id, ending)
+        if ending.cause in UNWANTED or (ending.cause is Cause.ADDRESS and self._address()):
             self._report(LoginStatus.BANNED, ending.reason)
         elif ending.cause is Cause.CREDENTIALS:
             self._report(LoginStatus.BAD_CREDENTIALS, ending.reason)
         else:
             self._report(LoginStatus.DISCONNECTED, ending.reason)
+            if ending.cause in _AGAIN:
+                self._again(now)
+
+    def _again(self, now: float) -> None:
+        """Who was active lately is connected again soon, others when they are needed, as it is configured."""
+        connects = self._state.config.connects
+        active = bool(self._used_at) and now - self._used_at <= connects.active
+        if active and connects.again != "needed":
+            self._begin(Urgency.ACTIVE)
+        elif connects.again == "all":
+            self._begin(Urgency.LATER)
 
     def closed(self, ending: Ending) -> None:
-        """The session is over; the next message brings it back, unless the network said no."""
+        """The session is over; who is active is connected again, unless the network said no."""
         session, self._session = self._session, None
         self._private.closed()
         self._channels.disconnected()
-        self._bans.leave(self._login.id)
         if session is not None and session.own is not None:
             own = session.own
             self._state.retire(own)
             asyncio.get_running_loop().call_later(_RETIRED, self._state.forget, own)
         if ending.cause is Cause.CLOSED:
+            self._give_back()
             self._report(LoginStatus.DISCONNECTED, ending.reason)
         else:
             self._spawn(self._failed(ending))

@@ -8,7 +8,7 @@ from bridges.irc.codec.isupport import Isupport
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.sasl import Mechanism, SaslSession, SaslState
 from bridges.irc.codec.serializer import serialize
-from bridges.irc.endings import Cause, Ending, by_numeric, by_words
+from bridges.irc.endings import Cause, Ending, by_numeric, by_standard_reply, by_words, joined
 
 _TAKEN: Final = frozenset(("432", "433", "436", "437"))
 _LONGEST_REAL: Final = 100
@@ -44,7 +44,8 @@ NEEDS: Final = {"echo-message": "labeled-response"}
 class Registration:
     """One registration: send `start()`, give every line to `receive`, send what it returns, until `complete`.
 
-    When `refusal` is set it has failed. `nicks` are tried in order; `isupport` is what the server told of itself.
+    When `refusal` is set it has failed; until `over` is set the server may yet say more of why.
+    `nicks` are tried in order; `isupport` is what the server told of itself.
     """
 
     def __init__(
@@ -69,6 +70,7 @@ class Registration:
         self.isupport = Isupport()
         self.complete = False
         self.refusal: Ending | None = None
+        self.over = False
         self.own_prefix = ""
 
     def start(self) -> list[bytes]:
@@ -103,10 +105,16 @@ class Registration:
         elif command in ("376", "422"):
             self.complete = True
         elif command == "ERROR":
-            self.refusal = self.refusal or by_words(line.param(-1))
+            self.refuse(joined(self.refusal, by_words(line.param(-1))))
+        elif command == "FAIL":
+            self.refusal = self.refusal or by_standard_reply(line.param(1), line.param(-1))
         else:
             self.refusal = self.refusal or by_numeric(command, line.param(-1))
         return []
+
+    def refuse(self, ending: Ending) -> None:
+        """It has failed, and nothing more is to be waited for."""
+        self.refusal, self.over = ending, True
 
     def _after_caps(self) -> list[bytes]:
         """Once capabilities are settled: the login, or the end of negotiation."""
@@ -114,7 +122,7 @@ class Registration:
             return []
         if self._mechanisms and self._sasl is None:
             if "sasl" not in self.caps.enabled:
-                self.refusal = Ending(Cause.CREDENTIALS, "the server offers no SASL, but a login is configured")
+                self.refuse(Ending(Cause.CREDENTIALS, "the server offers no SASL, but a login is configured"))
                 return []
             self._sasl = SaslSession(self._mechanisms, self.caps.available.get("sasl", ""))
             return [*self._sasl.start(), *self._after_login()]
@@ -131,14 +139,14 @@ class Registration:
     def _after_login(self) -> list[bytes]:
         assert self._sasl is not None
         if self._sasl.state is SaslState.FAILED:
-            self.refusal = Ending(Cause.CREDENTIALS, f"SASL: {self._sasl.reason}")
+            self.refuse(Ending(Cause.CREDENTIALS, f"SASL: {self._sasl.reason}"))
             return []
         return self._after_caps() if self._sasl.state is SaslState.DONE else []
 
     def _next_nick(self, reason: str) -> list[bytes]:
         nick = next(self._nicks, None)
         if nick is None:
-            self.refusal = Ending(Cause.NICK, reason or "every nick is taken")
+            self.refuse(Ending(Cause.NICK, reason or "every nick is taken"))
             return []
         self.nick = nick
         return [serialize("NICK", nick)]

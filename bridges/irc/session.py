@@ -16,7 +16,7 @@ from bridges.irc.codec.message import Line, LineError, parse
 from bridges.irc.codec.sasl import Mechanism
 from bridges.irc.codec.serializer import UnsafeLine, serialize
 from bridges.irc.dialing import ConnectError, ConnectFailure
-from bridges.irc.endings import Cause, Ending, RefusedError, by_numeric, by_words
+from bridges.irc.endings import Cause, Ending, RefusedError, by_numeric, by_words, joined
 from bridges.irc.flight import Flight
 from bridges.irc.identity import Identity
 from bridges.irc.registration import NEEDS, Registration
@@ -26,6 +26,8 @@ from bridges.irc.transport import Connection, WriteBufferFull
 log = structlog.get_logger(__name__)
 _GOODBYE: Final = 2.0
 _LAST_PROOFS: Final = 1.0
+_LAST_WORDS: Final = 3.0
+"""Seconds for which a server that refuses us may yet say in an ERROR why."""
 _BARRIERS_AT_MOST: Final = 10_000
 _BUFFER: Final = 65536
 _SPARE: Final = 4096
@@ -167,7 +169,9 @@ class Session:
             self._registered = None
             await self._connection.close(0.0)
             raise RefusedError(Ending(Cause.CREDENTIALS, f"a configured name cannot be sent: {error}")) from None
-        except BaseException:
+        except BaseException as error:
+            if isinstance(error, RefusedError) and error.ending.cause is Cause.SERVER_FULL:
+                self._state.access.full(self._approach)
             await self._connection.close(0.0)
             raise
         finally:
@@ -302,9 +306,12 @@ class Session:
         if registered is None or registered.done():
             return
         if line.command == "CAP" and (moved := self._moved(line)) is not None:
-            registration.refusal = Ending(Cause.LOST, moved)
+            registration.refuse(Ending(Cause.LOST, moved))
         if registration.refusal is not None:
-            registered.set_exception(RefusedError(registration.refusal))
+            if registration.over:
+                registered.set_exception(RefusedError(registration.refusal))
+            elif self._alive is None:
+                self._alive = self._loop.call_later(_LAST_WORDS, self._refused)
         elif registration.complete:
             if self._matrix_user is not None:
                 # Each copy would take several KiB, and the observer's says the same.
@@ -319,6 +326,12 @@ class Session:
             self.up = True
             self._alive = self._loop.call_later(self._state.config.ping_interval / 2, self._check)
             registered.set_result(None)
+
+    def _refused(self) -> None:
+        """The server said that it does not want us, and then nothing more."""
+        refusal, registered = self._registration.refusal, self._registered
+        if refusal is not None and registered is not None and not registered.done():
+            registered.set_exception(RefusedError(refusal))
 
     def parse(self, raw: bytes) -> Line | None:
         """One line; None when it is none."""
@@ -358,7 +371,8 @@ class Session:
             self.wrote(False)
 
     def _on_error(self, line: Line) -> None:
-        self._ending = self._ending or by_words(line.param(-1))
+        if self._ending is None or self._ending.cause is not Cause.CLOSED:
+            self._ending = joined(self._ending, by_words(line.param(-1)))
 
     def _on_cap(self, line: Line) -> None:
         for answer in self.caps.receive(line):

@@ -60,6 +60,8 @@ class NetworkState:
         self.relay_nick = config.nick
         self.barrier: Callable[[Callable[[], None]], bool] | None = None
         """Set by the observer: calls back once it has read all that the server sent so far; False when it cannot."""
+        self.reached: Callable[[bool], None] = lambda _: None
+        """Told by the observer whether it is connected: nobody else tries meanwhile."""
         self._chats: dict[str, ChatId] = {}
         self._spellings: dict[str, ChatId | None] = {}
         self._own: dict[bytes, Own] = {}

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from bridges.irc.access.endpoints import Endpoint
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.config.addresses import Addresses
+from bridges.irc.config.connects import Connects
 from bridges.irc.config.ident import Ident
 from bridges.irc.config.messages import Messages
 from bridges.irc.config.people import People
@@ -96,6 +97,7 @@ class IrcConfig(Section):
         default=1, description="New connections per second, after `connect_burst`; 0: no limit."
     )
     connect_burst: Annotated[float, Field(ge=1)] = Field(default=5, description="New connections at once.")
+    connects: Connects = Field(default=Connects(), description="How connections of Matrix users are made.")
     connect_timeout: Seconds = Field(default=30, description="To connect and be welcomed.")
     reconnect_min: Seconds = Field(default=1, description="Wait before the first new try; it doubles each time.")
     reconnect_max: Seconds = Field(default=300, description="The longest wait before a new try.")
