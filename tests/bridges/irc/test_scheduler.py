@@ -39,6 +39,11 @@ async def refused(adapter: Rig, door: Doorway, *lines: str, user: str = ANNA) ->
     await eventually(lambda: door.refused > before)
 
 
+def bans_of(adapter: Rig) -> list[str]:
+    """The keys of stored bans."""
+    return [key for key in adapter.host.kv.values if key.startswith("banned")]
+
+
 BANS = [
     ([":irc.test 465 anna :You are banned from this server- spam", "ERROR :Closing Link: h (K-Lined)"], "K-line"),
     (["ERROR :Closing link: (anna@h) [G-lined: spam]"], "G-line"),
@@ -85,7 +90,7 @@ async def test_a_ban_of_the_common_address_is_nobodys_fault(
         await client.prepare(CHAT)
         assert not client.ready(CHAT)
     assert adapter.connector._scheduler.counts == (0, 0, 0)
-    assert list(adapter.host.kv.values) == ["banned-address/"]
+    assert bans_of(adapter) == ["banned-address/"]
     again = Rig(door.port, nick="relay2")
     again.host.kv.values.update(adapter.host.kv.values)
     await again.start()
@@ -109,7 +114,7 @@ async def test_a_throttle_holds_the_address_and_nobody_is_lost(
     assert len(server.world.clients) == 1
     await eventually(lambda: all(client.ready(CHAT) for client in [*clients, adapter.puppets[ANNA]]))
     assert door.came.count("anna") == 2
-    assert adapter.host.kv.values == {}
+    assert bans_of(adapter) == []
 
 
 async def test_a_full_class_is_waited_for_and_nobody_is_thrown_out(
@@ -166,7 +171,7 @@ async def test_a_bans_words_after_465_are_waited_for(rig: StartRig, server: Demo
     )
     door.refusal = []
     await eventually(lambda: adapter.puppets[ANNA].ready(CHAT))
-    assert adapter.host.kv.values == {}
+    assert bans_of(adapter) == []
 
 
 async def test_several_bans_in_a_row_are_put_down_to_the_address(
