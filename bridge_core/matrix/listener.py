@@ -1,10 +1,15 @@
 """Listens on TCP or on a Unix socket and serves an application there."""
 
+import asyncio
 from pathlib import Path
+from typing import Final
 
 from aiohttp import web
 
 __all__ = ["Listener"]
+
+_TURNS: Final = 10
+"""Turns of the loop in which a connection that was accepted has surely begun."""
 
 
 class Listener:
@@ -40,6 +45,13 @@ class Listener:
 
     async def stop(self) -> None:
         """Stops accepting, lets requests in flight end (at most 10 s), removes the socket file."""
+        for site in list(self._runner.sites):
+            await site.stop()
+        # Until the task of a connection has begun, aiohttp does not see that it is idle, and would wait for it in vain.
+        for _ in range(_TURNS):
+            await asyncio.sleep(0)
+            if self._runner.server is not None:
+                self._runner.server.pre_shutdown()
         await self._runner.cleanup()
         if self._path is not None:
             _remove_socket(Path(self._path))

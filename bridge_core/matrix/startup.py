@@ -2,9 +2,11 @@
 
 import secrets
 from dataclasses import dataclass
+from typing import Any
 
 import orjson
 import structlog
+from yarl import URL
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.engine.matrix_ports import MatrixRejectedError
@@ -91,9 +93,8 @@ class Startup:
         SetupProblemError with the diagnosis.
         """
         url = self._hs.addresses.of("client", "v1", "appservice", appservice_id, "ping")
-        body = orjson.dumps({"transaction_id": f"start-{secrets.token_hex(8)}"})
         try:
-            answer = await self._hs.requests.json("POST", url, body)
+            answer = await self._ping(url)
         except (MatrixRejectedError, HomeserverFailedError) as error:
             if error.errcode == "M_UNRECOGNIZED" or (error.status == 404 and error.errcode is None):
                 return None
@@ -103,6 +104,19 @@ class Startup:
             raise SetupProblemError(f"{error}. {advice}") from error
         duration = answer.get("duration_ms")
         return float(duration) if isinstance(duration, int | float) else 0.0
+
+    async def _ping(self, url: URL) -> dict[str, Any]:
+        try:
+            return await self._one_ping(url)
+        except (MatrixRejectedError, HomeserverFailedError) as error:
+            if error.errcode != "M_CONNECTION_FAILED":
+                raise
+        # It may have taken a connection that it had kept to the process before this one, which it gives up by that.
+        return await self._one_ping(url)
+
+    async def _one_ping(self, url: URL) -> dict[str, Any]:
+        body = orjson.dumps({"transaction_id": f"start-{secrets.token_hex(8)}"})
+        return await self._hs.requests.json("POST", url, body)
 
     async def _versions(self) -> tuple[str, ...]:
         answer = await self._hs.requests.json("GET", self._hs.addresses.of("client", "versions"))

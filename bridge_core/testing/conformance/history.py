@@ -3,6 +3,9 @@
 The subject's section has `backfill: {initial: 10, rate: 1000}`, and less `history` of its own cuts nothing here.
 """
 
+import asyncio
+import time
+
 from bridge_core.testing.conformance.basics import FeatureTests
 from bridge_core.testing.conformance.bench import Bench, Place
 from bridge_core.testing.conformance.subject import Feature
@@ -64,6 +67,7 @@ class HistoryTests(FeatureTests):
         await bench.subject.say_away("ann", place.chat, "not for strangers")
         newcomer = await bench.homeserver.human()
         await newcomer.join(place.room)
+        await _later_than_the_entry(place, newcomer.id)
         await bench.subject.say_away("ann", place.chat, "for all of you")
         await bench.bridge.start_bridge()
         await bench.subject.enter(place.chat)
@@ -127,6 +131,16 @@ async def _stopped_after(place: Place, text: str) -> None:
     await place.reads("ann", text)
     await bench.bridge.settled()
     await bench.bridge.stop_bridge()
+
+
+async def _later_than_the_entry(place: Place, user: str) -> None:
+    """Wait for the next millisecond: what was said in the one in which somebody came is not shown either."""
+
+    def entered(event: dict[str, object]) -> bool:
+        return event["type"] == "m.room.member" and event.get("state_key") == user
+
+    event = await place.bench.human.sees(place.room, entered)
+    await asyncio.sleep(max(0.0, event["origin_server_ts"] / 1000 + 0.001 - time.time()))
 
 
 async def _filled(bench: Bench) -> None:

@@ -62,6 +62,20 @@ async def test_each_way_a_ping_fails_is_explained(url: str | None, status: int |
         await listener.stop()
 
 
+async def test_a_ping_over_a_connection_to_the_former_process_is_made_again() -> None:
+    """What a homeserver has kept open from before the start is no reason to look for a firewall."""
+    async with FakeHomeserver() as fake, side_of(fake) as side:
+        listener = Listener(AppserviceHttp(fake.appservice.hs_token, Sink()).application())
+        await listener.start()
+        fake.appservice.url = listener.url
+        fake.faults.answer(502, errcode="M_CONNECTION_FAILED", match="ping")
+        assert await side.ping(ID) is not None
+        fake.faults.answer(502, times=2, errcode="M_CONNECTION_FAILED", match="ping")
+        with pytest.raises(SetupProblemError, match="cannot connect"):
+            await side.ping(ID)
+        await listener.stop()
+
+
 async def test_a_ping_that_times_out_is_explained() -> None:
     """M_CONNECTION_TIMEOUT."""
     async with FakeHomeserver() as fake, side_of(fake) as side:
