@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from benchmarks.certificates import per_certificate
 from benchmarks.cpu import memory, settled
 from benchmarks.options import SQLITE, Options, names
 from benchmarks.rig import Layout, Rig, rig
@@ -60,7 +61,7 @@ async def puppets(options: Options) -> Result:
         result[f"{kind}kib_per_puppet_burst"] = (after.rss - without.rss) / options.puppets
         result[f"{kind}pss_kib_per_puppet"] = (idle.pss - without.pss) / options.puppets
         result[f"{kind}rss_mb"] = without.rss / 1024
-    return result
+    return result | await per_certificate()
 
 
 async def _start(run: Rig, kind: str) -> None:

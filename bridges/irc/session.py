@@ -323,6 +323,7 @@ class Session:
                 self._matrix_user,
                 by_observer=self._matrix_user is not None and not self.echoes,
             )
+            self._state.access.endpoints.worked(self._approach.endpoint)
             self.up = True
             self._alive = self._loop.call_later(self._state.config.ping_interval / 2, self._check)
             registered.set_result(None)

@@ -6,7 +6,6 @@ per connection (asyncio) or grow to 336 KiB after one burst (uvloop).
 
 import hashlib
 import hmac
-import os
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def client_context(*, verify: bool, ca_file: str | None, small: bool = False) ->
 def _hashed_authorities() -> str | None:
     """The folder that holds all of the system's authorities by their hash, as Debian's; None where there is none."""
     paths = ssl.get_default_verify_paths()
-    if paths.capath is None or paths.openssl_cafile_env in os.environ:
+    if paths.capath is None:
         return None
     folder = Path(paths.capath)
     if paths.cafile is not None and Path(paths.cafile).resolve().parent != folder.resolve():
