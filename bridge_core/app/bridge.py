@@ -183,6 +183,7 @@ class Bridge:
         self._journalling = False
         self._sweeping: asyncio.Task[None] | None = None
         self._met: asyncio.Task[None] | None = None
+        self._looking: asyncio.Task[None] | None = None
         self._hosts: dict[NetworkId, NetworkHost] = {}
         self._shared: dict[str, Any] = {}
 
@@ -225,7 +226,11 @@ class Bridge:
     def _make_listeners(self, hs_token: str) -> list[Listener]:
         config = self._config
         self._leftovers = Leftovers(
-            self.engine.intake, lambda: self._tasks.start(self._meeting.ask_again(), "ask-again"), self._clock
+            self.engine.intake,
+            lambda: self._tasks.start(self._meeting.ask_again(), "ask-again"),
+            lambda room, event: self.matrix.read(room, self.matrix.bot, event),
+            self._clock,
+            shared=any(server.as_token is not None for server in config.double_puppet.servers.values()),
         )
         app = AppserviceHttp(
             hs_token,
@@ -273,6 +278,7 @@ class Bridge:
             await self.engine.backfill.start()
             await self.engine.to_network.start()
             self._met = self._tasks.spawn(self._meeting.meet(), "homeserver")
+            self._looking = self._tasks.spawn(self._leftovers.watch(), "leftovers")
             for network in self.networks:
                 await network.connect(lambda login, name=network.id: self._cursor(name, login))  # type: ignore[misc]
         except BaseException:
@@ -294,8 +300,9 @@ class Bridge:
             await _quietly(listener.stop(), "listener", left(4.0))
         if self._journalling:
             await _quietly(self.engine.backfill.note(), "backfill", left(4.0))
-        if self._met is not None:
-            self._met.cancel()  # it would go on with what has been stopped
+        for endless in (self._met, self._looking):
+            if endless is not None:
+                endless.cancel()  # it would go on with what has been stopped
         self.engine.stop()
         self.control.halt()
         await _quietly(self.engine.logins.stop(), "logins", left(4.0))

@@ -24,9 +24,9 @@ _PUPPETS = {
     "rate_limited": False,
     "namespaces": {"users": [{"exclusive": False, "regex": "@twin:hs\\.test"}]},
 }
-"""A second registration, by whose token the bridge acts as the user twin. It must be interested in nobody else: Synapse
+"""A second registration, by whose token the bridge acts as the user twin. Here it is interested in nobody else: Synapse
 numbers the transactions of all services together, and holes in those of the bridge mean nothing then (see
-`bridge_core.matrix.leftovers`)."""
+`bridge_core.matrix.leftovers`). What that costs where it is for all users is in `test_two_services`."""
 
 
 @dataclass(slots=True)
@@ -46,15 +46,20 @@ class Site:
     numbers: "itertools.count[int]" = field(default_factory=lambda: itertools.count(1))
 
     @classmethod
-    async def start(cls, folder: Path) -> Self:
-        """Starts the servers with the registration that all bridges here use."""
+    async def start(cls, folder: Path, *, puppets: str = "") -> Self:
+        """Starts the servers with the registration that all bridges here use.
+
+        `puppets`: whom the second registration is for, as a regular expression, instead of the user twin.
+        """
         port = free_port()
         files = folder / "registration"
         files.mkdir()
         # Written for its registration.yaml only; the echo network takes the place of all that have ghosts.
         networks = {name: {"type": "echo"} for name in ("irc", "echo", "stage")}
         write_config(files, "http://127.0.0.1:1", networks, port=port, tokens=TOKENS)
-        (files / "puppets.yaml").write_text(json.dumps(_PUPPETS))
+        users = {"users": [{"exclusive": False, "regex": puppets}]}
+        second = {**_PUPPETS, "namespaces": users} if puppets else _PUPPETS
+        (files / "puppets.yaml").write_text(json.dumps(second))
         registrations = [files / "registration.yaml", files / "puppets.yaml"]
         synapse = Synapse(folder / "synapse", registrations=registrations)
         site = cls(folder, synapse, InspIRCd(folder / "ircd"), NgIRCd(folder / "ngircd"), port)
