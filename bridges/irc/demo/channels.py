@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from bridges.irc.demo import access, metadata
 from bridges.irc.demo.client import Channel, Client
-from bridges.irc.demo.wire import Line, glob
+from bridges.irc.demo.message import Message
+from bridges.irc.demo.wire import Line
 from bridges.irc.demo.world import World
 
 
@@ -26,13 +28,16 @@ def join(world: World, client: Client, line: Line) -> None:
         _join_one(world, client, name, keys[number] if number < len(keys) else "")
 
 
-def _join_one(world: World, client: Client, name: str, key: str) -> None:
+def _join_one(world: World, client: Client, name: str, key: str, *, sent_on: bool = False) -> None:
     options = world.options
-    if not name.startswith("#") or len(name) > options.channel_length or set(name) & set("\a ,"):
+    if not world.is_channel(name) or len(name) > options.channel_length or set(name) & set("\a ,"):
         world.numeric(client, 403, "No such channel", name)
         return
     folded = world.fold(name)
     channel = world.channels.get(folded)
+    if channel is None and folded in world.renamed:
+        _renamed(world, client, name, world.renamed[folded], key, sent_on)
+        return
     if channel is not None and client in channel.members:
         return
     if len(client.channels) >= options.channels_per_client:
@@ -40,48 +45,49 @@ def _join_one(world: World, client: Client, name: str, key: str) -> None:
         return
     if channel is None:
         channel = world.channels[folded] = Channel(name, int(world.now()), modes=set(options.channel_modes))
-        modes = "o"
+        modes = "".join(letter for letter in world.prefix_modes if letter in options.founder)
     else:
-        refusal = _refusal(world, client, channel, key)
+        refusal = access.refusal(world, client, channel, key)
         if refusal:
-            world.numeric(client, refusal[0], f"Cannot join channel ({refusal[1]})", channel.name)
+            onward = access.forward(world, client, channel)
+            if onward and not sent_on and world.fold(onward) != folded:
+                world.numeric(client, 470, "Forwarding to another channel", channel.name, onward)
+                _join_one(world, client, onward, "", sent_on=True)
+            else:
+                world.numeric(client, refusal[0], f"Cannot join channel ({refusal[1]})", channel.name)
             return
         modes = ""
     channel.members[client] = modes
     channel.invited.discard(client)
     client.channels[folded] = channel
+    world.record(channel, welcome(world, client, channel, list(channel.members)), "JOIN", client)
+
+
+def _renamed(world: World, client: Client, old: str, new: str, key: str, sent_on: bool) -> None:
+    """Answer a JOIN to a channel's old name: a FAIL for those who know RENAME, else 470 and the new channel."""
+    text = "The channel has been renamed"
+    if "draft/channel-rename" in client.caps:
+        world.fail(client, "JOIN", "CHANNEL_RENAMED", text, old, new)
+    elif not sent_on:
+        world.numeric(client, 470, text, old, new)
+        _join_one(world, client, new, key, sent_on=True)
+
+
+def welcome(world: World, client: Client, channel: Channel, seen_by: list[Client]) -> Message:
+    """Tell of a JOIN, and tell the one who joined what there is to know of the channel. Gives the JOIN."""
     plain = world.by(client, f"JOIN {channel.name}")
     extended = world.by(client, f"JOIN {channel.name} {client.account or '*'} :{client.real}")
-    for member in channel.members:
+    for member in seen_by:
         member.send(extended if "extended-join" in member.caps else plain)
-    world.record(channel, plain, "JOIN", client)
     if client.away is not None:
         note = world.by(client, f"AWAY :{client.away}")
-        world.tell([m for m in channel.members if m is not client], note, "away-notify")
+        world.tell([m for m in seen_by if m is not client], note, "away-notify")
     if channel.topic:
         send_topic(world, client, channel)
     if "no-implicit-names" not in client.caps:
         send_names(world, client, channel)
-
-
-def _refusal(world: World, client: Client, channel: Channel, key: str) -> tuple[int, str] | None:
-    if client in channel.invited:
-        return None
-    if "i" in channel.modes:
-        return 473, "+i"
-    if channel.key and key != channel.key:
-        return 475, "+k"
-    if channel.limit and len(channel.members) >= channel.limit:
-        return 471, "+l"
-    if is_banned(world, client, channel):
-        return 474, "+b"
-    return None
-
-
-def is_banned(world: World, client: Client, channel: Channel) -> bool:
-    """Say whether a ban mask of the channel matches the client's full prefix."""
-    source = world.fold(client.source)
-    return any(pattern.match(source) for pattern, _, _ in channel.bans.values())
+    metadata.joined(world, client, channel)
+    return plain
 
 
 def part(world: World, client: Client, line: Line) -> None:
@@ -128,7 +134,7 @@ def topic(world: World, client: Client, line: Line) -> None:
         else:
             world.numeric(client, 331, "No topic is set", channel.name)
         return
-    if "t" in channel.modes and not channel.is_op(client):
+    if "t" in channel.modes and not channel.is_half(client):
         world.numeric(client, 482, "You're not channel operator", channel.name)
         return
     channel.topic = line.params[1][: world.options.topic_length]
@@ -148,7 +154,7 @@ def names(world: World, client: Client, line: Line) -> None:
     """List a channel's members."""
     name = line.params[0].split(",")[0] if line.params else "*"
     channel = world.channel(name)
-    if channel is None or ("s" in channel.modes and client not in channel.members):
+    if channel is None or (channel.hidden and client not in channel.members):
         world.numeric(client, 366, "End of /NAMES list", name)
     else:
         send_names(world, client, channel)
@@ -157,12 +163,12 @@ def names(world: World, client: Client, line: Line) -> None:
 def send_names(world: World, client: Client, channel: Channel) -> None:
     """Send 353 lines that fit the line limit, then 366."""
     every, full = "multi-prefix" in client.caps, "userhost-in-names" in client.caps
-    sign = "@" if "s" in channel.modes else "="
+    sign = "@" if "s" in channel.modes else "*" if "p" in channel.modes else "="
     room = world.options.line_length - 12 - len(world.options.name + client.nick + channel.name)
     words: list[str] = []
     used = 0
     for member in channel.members:
-        word = channel.prefix(member, every) + (member.source if full else member.nick)
+        word = world.prefix(channel, member, every) + (member.source if full else member.nick)
         if words and used + len(word) + 1 > room:
             world.numeric(client, 353, " ".join(words), sign, channel.name)
             words, used = [], 0
@@ -178,7 +184,7 @@ def list_(world: World, client: Client, line: Line) -> None:
     wanted = {world.fold(name) for name in line.params[0].split(",")} if line.params else None
     world.numeric(client, 321, "Users  Name", "Channel")
     for folded, channel in world.channels.items():
-        hidden = "s" in channel.modes and client not in channel.members
+        hidden = channel.hidden and client not in channel.members
         if not hidden and (wanted is None or folded in wanted):
             world.say(client, f"322 {client.nick} {channel.name} {len(channel.members)} :{channel.topic}")
     world.numeric(client, 323, "End of /LIST")
@@ -192,12 +198,15 @@ def kick(world: World, client: Client, line: Line) -> None:
     channel = _joined(world, client, line.params[0])
     if channel is None:
         return
-    if not channel.is_op(client):
+    if not channel.is_half(client):
         world.numeric(client, 482, "You're not channel operator", channel.name)
         return
     target = world.find(line.params[1])
     if target is None or target not in channel.members:
         world.numeric(client, 441, "They aren't on that channel", line.params[1], channel.name)
+        return
+    if channel.is_op(target) and not channel.is_op(client):
+        world.numeric(client, 482, "You're not channel operator", channel.name)
         return
     reason = (line.params[2] if len(line.params) > 2 else client.nick)[:255]
     note = world.by(client, f"KICK {channel.name} {target.nick} :{reason}")
@@ -231,19 +240,3 @@ def invite(world: World, client: Client, line: Line) -> None:
     world.tell([m for m in channel.members if m is not client], note, "invite-notify")
     if target.away is not None:
         world.numeric(client, 301, target.away, target.nick)
-
-
-def complete_mask(mask: str) -> str:
-    """Bring a ban mask into nick!user@host form."""
-    if "!" in mask:
-        return mask if "@" in mask else mask + "@*"
-    return f"*!{mask}" if "@" in mask else f"{mask}!*@*"
-
-
-def add_ban(world: World, channel: Channel, mask: str, by: str) -> bool:
-    """Add a completed ban mask; False when it is there already."""
-    folded = world.fold(mask)
-    if any(world.fold(known) == folded for known in channel.bans):
-        return False
-    channel.bans[mask] = (glob(folded), by, int(world.now()))
-    return True

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import itertools
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
@@ -14,6 +13,7 @@ from bridges.irc.demo.wire import escape_tag
 if TYPE_CHECKING:
     from bridges.irc.demo.batches import OpenBatch
     from bridges.irc.demo.link import Link
+    from bridges.irc.demo.masks import Mask
 
 
 class Client:
@@ -32,7 +32,9 @@ class Client:
         "last_heard",
         "link",
         "mask",
+        "metadata",
         "modes",
+        "monitored",
         "negotiating",
         "nick",
         "open",
@@ -43,6 +45,7 @@ class Client:
         "sasl",
         "secure",
         "signon",
+        "subscribed",
         "user",
     )
 
@@ -70,6 +73,9 @@ class Client:
         self.label = ""
         self.capture: list[Message] | None = None
         self.open: OpenBatch | None = None
+        self.metadata: dict[str, str] = {}
+        self.subscribed: set[str] = set()
+        self.monitored: dict[str, str] = {}
         self.batches = itertools.count(1)
 
     @property
@@ -111,6 +117,10 @@ class Client:
             self.link.write(Message(f":{server} BATCH -{name}", limit=limit).render(0))
 
 
+#: Statuses that may do what operators may.
+_OPS = frozenset("qao")
+
+
 def decode_plain(blob: str) -> tuple[str, str] | None:
     """Read a SASL PLAIN answer (RFC 4616) into name and password; None when it is malformed."""
     try:
@@ -124,7 +134,7 @@ def decode_plain(blob: str) -> tuple[str, str] | None:
 
 @dataclass(slots=True)
 class Channel:
-    """A channel: members with their prefix modes (a subset of ``ov``), topic, modes, bans and invitations."""
+    """A channel: members with their prefix modes, topic, modes, lists (by letter and folded mask) and invitations."""
 
     name: str
     created: int
@@ -135,18 +145,23 @@ class Channel:
     topic: str = ""
     topic_by: str = ""
     topic_at: int = 0
-    bans: dict[str, tuple[re.Pattern[str], str, int]] = field(default_factory=dict)
+    forward: str = ""
+    lists: dict[str, dict[str, Mask]] = field(default_factory=dict)
+    metadata: dict[str, str] = field(default_factory=dict)
     invited: set[Client] = field(default_factory=set)
 
     def is_op(self, client: Client) -> bool:
-        """Say whether the client is a channel operator."""
-        return "o" in self.members.get(client, "")
+        """Say whether the client is a channel operator, or more."""
+        return not _OPS.isdisjoint(self.members.get(client, ""))
 
-    def prefix(self, client: Client, every: bool) -> str:
-        """Give the client's prefix characters: the highest one, or all (multi-prefix)."""
-        modes = self.members.get(client, "")
-        signs = ("@" if "o" in modes else "") + ("+" if "v" in modes else "")
-        return signs if every else signs[:1]
+    def is_half(self, client: Client) -> bool:
+        """Say whether the client is a half-operator at least."""
+        return self.is_op(client) or "h" in self.members.get(client, "")
+
+    @property
+    def hidden(self) -> bool:
+        """Whether only members may know of the channel (+s, +p)."""
+        return not self.modes.isdisjoint("sp")
 
     def mode_words(self, member: bool) -> list[str]:
         """Give the channel's modes with their parameters; the key only for members."""
@@ -158,4 +173,7 @@ class Channel:
         if self.limit:
             flags += "l"
             words.append(str(self.limit))
+        if self.forward:
+            flags += "f"
+            words.append(self.forward)
         return ["+" + flags, *words]

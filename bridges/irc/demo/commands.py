@@ -5,7 +5,20 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from bridges.irc.demo import batches, channels, chathistory, messages, modes, queries, redaction, registration
+from bridges.irc.demo import (
+    batches,
+    channels,
+    chathistory,
+    isupport,
+    messages,
+    metadata,
+    modes,
+    monitor,
+    queries,
+    redaction,
+    registration,
+    rename,
+)
 from bridges.irc.demo.world import Handler
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
@@ -17,11 +30,14 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "CHATHISTORY": chathistory.chathistory,
         "INVITE": channels.invite,
         "ISON": queries.ison,
+        "ISUPPORT": isupport.isupport,
         "JOIN": channels.join,
         "KICK": channels.kick,
         "LIST": channels.list_,
         "LUSERS": queries.lusers,
+        "METADATA": metadata.metadata,
         "MODE": modes.mode,
+        "MONITOR": monitor.monitor,
         "MOTD": queries.motd,
         "NAMES": channels.names,
         "NICK": registration.nick,
@@ -33,6 +49,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "PRIVMSG": messages.privmsg,
         "QUIT": registration.quit_,
         "REDACT": redaction.redact,
+        "RENAME": rename.rename,
         "SETNAME": queries.setname,
         "TAGMSG": messages.tagmsg,
         "TOPIC": channels.topic,

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from bridges.irc.demo import speech
-from bridges.irc.demo.channels import is_banned
+from bridges.irc.demo import access, services, speech
 from bridges.irc.demo.client import Channel, Client
 from bridges.irc.demo.history import Entry, private_key
 from bridges.irc.demo.message import Message
 from bridges.irc.demo.speech import Speech
 from bridges.irc.demo.wire import Line, escape_tag
 from bridges.irc.demo.world import World
-
-_PREFIXES = {"@": "o", "+": "ov"}
 
 
 def privmsg(world: World, client: Client, line: Line) -> None:
@@ -66,6 +63,9 @@ def _relay(world: World, client: Client, line: Line, command: str) -> None:
     tags = client_tags(world, client, line.tags)
     if command == "TAGMSG" and not tags:
         return
+    if services.is_service(world, line.params[0]):
+        services.nickserv(world, client, text)
+        return
     targets = line.params[0].split(",")
     for target in targets[: world.options.message_targets]:
         route = find_route(world, client, target, quiet)
@@ -87,9 +87,9 @@ class Route:
 
 def find_route(world: World, client: Client, target: str, quiet: bool = False) -> Route | None:
     """Find who hears what the client says to a target; None when it may not, which it is told unless ``quiet``."""
-    status = _PREFIXES.get(target[:1], "") if target[1:2] == "#" else ""
+    status = world.statuses.get(target[:1], "") if world.is_channel(target[1:]) else ""
     name = target[1:] if status else target
-    if not name.startswith("#"):
+    if not world.is_channel(name):
         peer = world.find(name)
         if peer is None or not peer.registered:
             if not quiet:
@@ -102,7 +102,10 @@ def find_route(world: World, client: Client, target: str, quiet: bool = False) -
         if not quiet:
             world.numeric(client, 403, "No such channel", name)
         return None
-    if not _may_speak(world, client, channel):
+    if not access.may_speak(world, client, channel):
+        if "z" in channel.modes:
+            heard = [member for member in channel.members if channel.is_op(member) and member is not client]
+            return Route("@" + channel.name, heard, channel, None)
         if not quiet:
             world.numeric(client, 404, "Cannot send to channel", channel.name)
         return None
@@ -152,12 +155,3 @@ def remember(world: World, client: Client, route: Route, command: str, content: 
 def _answer_away(world: World, client: Client, route: Route, command: str) -> None:
     if route.peer is not None and route.peer.away is not None and command == "PRIVMSG":
         world.numeric(client, 301, route.peer.away, route.peer.nick)
-
-
-def _may_speak(world: World, client: Client, channel: Channel) -> bool:
-    modes = channel.members.get(client)
-    if modes:
-        return True
-    if modes is None and "n" in channel.modes:
-        return False
-    return "m" not in channel.modes and not (channel.bans and is_banned(world, client, channel))

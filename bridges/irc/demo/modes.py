@@ -1,20 +1,23 @@
-"""MODE for channels and users (RFC 2812 sections 3.1.5 and 3.2.3; the minimum a bridge meets)."""
+"""MODE for channels and users (RFC 2812 sections 3.1.5 and 3.2.3; modes as on solanum, InspIRCd and UnrealIRCd)."""
 
 from __future__ import annotations
 
-from bridges.irc.demo.channels import add_ban, complete_mask
+from bridges.irc.demo import masks
 from bridges.irc.demo.client import Channel, Client
 from bridges.irc.demo.wire import Line
 from bridges.irc.demo.world import World
 
-FLAGS = "imnst"
+#: Numerics of a list's entry and its end.
+_LISTS = {"b": (367, 368), "e": (348, 349), "I": (346, 347), "q": (728, 729)}
+#: What a half-operator may change, beside lists.
+_HALF = "imntv"
 
 
 def mode(world: World, client: Client, line: Line) -> None:
     """Show or change modes."""
     if not line.params:
         world.numeric(client, 461, "Not enough parameters", "MODE")
-    elif not line.params[0].startswith("#"):
+    elif not world.is_channel(line.params[0]):
         _user_mode(world, client, line)
     else:
         channel = world.channel(line.params[0])
@@ -37,7 +40,7 @@ def _user_mode(world: World, client: Client, line: Line) -> None:
         return
     changed = _Changes()
     for adding, letter in _letters(line.params[1]):
-        if letter not in "iB":
+        if letter != "i" and letter != world.options.bot_mode:
             world.numeric(client, 501, "Unknown MODE flag")
         elif adding != (letter in client.modes):
             (client.modes.add if adding else client.modes.discard)(letter)
@@ -79,17 +82,17 @@ def _channel_mode(world: World, client: Client, channel: Channel, params: list[s
     words = iter(params[1:])
     changed = _Changes()
     for adding, letter in _letters(params[0])[:20]:
-        if letter == "b":
+        if letter in world.lists:
             word = next(words, None)
             if word is None:
-                _list_bans(world, client, channel)
+                _show_list(world, client, channel, letter)
                 continue
         else:
-            takes = letter in "ovk" or (letter == "l" and adding)
+            takes = letter in world.prefix_modes or letter == "k" or (letter in "fl" and adding)
             word = next(words, "") if takes else None
             if word == "":
                 continue
-        if not channel.is_op(client):
+        if not _may_change(world, client, channel, letter):
             world.numeric(client, 482, "You're not channel operator", channel.name)
             break
         _change(world, client, channel, changed, adding, letter, word)
@@ -98,6 +101,14 @@ def _channel_mode(world: World, client: Client, channel: Channel, params: list[s
         note = world.by(client, f"MODE {channel.name} {text}")
         world.tell(channel.members, note)
         world.record(channel, note, "MODE", client)
+
+
+def _may_change(world: World, client: Client, channel: Channel, letter: str) -> bool:
+    if letter in "qa" and letter in world.prefix_modes:
+        return "q" in channel.members.get(client, "")
+    if channel.is_op(client):
+        return True
+    return channel.is_half(client) and (letter in _HALF or letter in world.lists)
 
 
 def _change(
@@ -109,7 +120,7 @@ def _change(
     letter: str,
     word: str | None,
 ) -> None:
-    if letter in "ov" and word is not None:
+    if letter in world.prefix_modes and word is not None:
         target = world.find(word)
         if target is None or target not in channel.members:
             world.numeric(client, 441, "They aren't on that channel", word, channel.name)
@@ -118,28 +129,52 @@ def _change(
         if adding != (letter in held):
             channel.members[target] = held + letter if adding else held.replace(letter, "")
             changed.note(adding, letter, target.nick)
-    elif letter == "b" and word is not None:
-        mask = complete_mask(word)
-        done = add_ban(world, channel, mask, client.source) if adding else channel.bans.pop(mask, None)
-        if done:
-            changed.note(adding, letter, mask)
+    elif letter in world.lists and word is not None:
+        _change_list(world, client, channel, changed, adding, letter, word)
+    elif letter not in world.options.channel_settings + world.options.channel_flags:
+        world.numeric(client, 472, "is unknown mode char to me", letter)
     elif letter == "k" and word is not None:
-        channel.key = word if adding else ""
-        changed.note(adding, letter, word)
+        if " " not in word and "," not in word and not word.startswith(":"):
+            channel.key = word if adding else ""
+            changed.note(adding, letter, word)
     elif letter == "l":
         if adding and not (word or "").isdigit():
             return
         channel.limit = int(word or 0) if adding else 0
         changed.note(adding, letter, word)
-    elif letter in FLAGS:
-        if adding != (letter in channel.modes):
-            (channel.modes.add if adding else channel.modes.discard)(letter)
-            changed.note(adding, letter)
-    else:
-        world.numeric(client, 472, "is unknown mode char to me", letter)
+    elif letter == "f":
+        if adding and world.channel(word or "") is None:
+            world.numeric(client, 403, "No such channel", word or "*")
+            return
+        channel.forward = word or ""
+        changed.note(adding, letter, word)
+    elif adding != (letter in channel.modes):
+        (channel.modes.add if adding else channel.modes.discard)(letter)
+        changed.note(adding, letter)
 
 
-def _list_bans(world: World, client: Client, channel: Channel) -> None:
-    for mask, (_, by, at) in channel.bans.items():
-        world.numeric(client, 367, "", channel.name, mask, by, str(at))
-    world.numeric(client, 368, "End of channel ban list", channel.name)
+def _change_list(
+    world: World, client: Client, channel: Channel, changed: _Changes, adding: bool, letter: str, word: str
+) -> None:
+    text = masks.complete(world, word)
+    folded = world.fold(text)
+    known = channel.lists.setdefault(letter, {})
+    if adding and folded not in known:
+        if len(known) >= world.options.list_length:
+            world.numeric(client, 478, "Channel list is full", channel.name, text)
+            return
+        known[folded] = masks.make(world, text, client.source)
+        changed.note(adding, letter, text)
+    elif not adding and folded in known:
+        changed.note(adding, letter, known.pop(folded).text)
+
+
+def _show_list(world: World, client: Client, channel: Channel, letter: str) -> None:
+    entry, end = _LISTS[letter]
+    middle = (channel.name, letter) if letter == "q" else (channel.name,)
+    if letter in "eI" and not channel.is_half(client):
+        world.numeric(client, 482, "You're not channel operator", channel.name)
+        return
+    for mask in channel.lists.get(letter, {}).values():
+        world.numeric(client, entry, "", *middle, mask.text, mask.by, str(mask.at))
+    world.numeric(client, end, "End of channel list", *middle)

@@ -33,7 +33,8 @@ def split(near: World, leaving: Sequence[Client], name: str) -> World:
             channel,
             members=moved,
             modes=set(channel.modes),
-            bans=dict(channel.bans),
+            lists={letter: dict(masks) for letter, masks in channel.lists.items()},
+            metadata=dict(channel.metadata),
             invited=channel.invited & gone,
         )
         for client in moved:

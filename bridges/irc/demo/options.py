@@ -16,12 +16,16 @@ CAPABILITIES: frozenset[str] = frozenset(
         "batch",
         "cap-notify",
         "chghost",
+        "draft/channel-rename",
         "draft/chathistory",
         "draft/event-playback",
+        "draft/extended-isupport",
         "draft/message-redaction",
+        "draft/metadata-2",
         "draft/multiline",
         "echo-message",
         "extended-join",
+        "extended-monitor",
         "invite-notify",
         "labeled-response",
         "message-tags",
@@ -50,6 +54,16 @@ class ServerOptions:
     message can be redacted (None: for ever). ``client_tag_deny`` is CLIENTTAGDENY: names without the ``+``, ``*``
     for all, ``-name`` for an exception.
 
+    Channels: ``chantypes``, ``prefix`` (as in ISUPPORT; ``(qaohv)~&@%+`` gives all), ``founder`` is the status of who
+    opens a channel. ``channel_lists`` are the list modes (``q`` only where PREFIX has none), ``channel_settings`` of
+    k, l, f, ``channel_flags`` of: i, m, n, s, p, t, r (only accounts join), R (only accounts speak), S (only TLS
+    joins), z (what is refused goes to the operators). ``extbans`` is their prefix: ``$`` (``$a:account``), ``~``
+    (``~account:name``), empty (``R:account``), None for none; a ban may end in ``$#channel`` to forward (470).
+
+    ``bot_mode`` is the user mode of bots, ``monitor`` the length of a MONITOR list (None: no MONITOR), ``utf8_only``
+    refuses all else. NickServ (IDENTIFY, LOGOUT, REGAIN) is there with ``accounts``. ``renamed_channels`` remembers
+    the old names of channels for those who come later.
+
     ``msgid`` switches message ids, which have no capability of their own (IRCv3 message-ids).
     ``sasl`` is offered only when ``accounts`` (name to password) is not empty.
     """
@@ -75,6 +89,20 @@ class ServerOptions:
     message_targets: int = 4
     channels_per_client: int = 250
     channel_modes: str = "nt"
+    chantypes: str = "#"
+    prefix: str = "(ov)@+"
+    founder: str = "o"
+    channel_lists: str = "beIq"
+    channel_settings: str = "fkl"
+    channel_flags: str = "imnprRsStz"
+    list_length: int = 100
+    extbans: str | None = "$"
+    bot_mode: str | None = "B"
+    monitor: int | None = 100
+    metadata_subs: int = 50
+    metadata_keys: int = 20
+    utf8_only: bool = False
+    renamed_channels: bool = True
     multiline_bytes: int = 4096
     multiline_lines: int = 100
     batch_timeout: float = 30.0

@@ -14,7 +14,7 @@ def who(world: World, client: Client, line: Line) -> None:
     channel = world.channel(mask)
     targets: list[Client] = []
     if channel is not None:
-        if "s" not in channel.modes or client in channel.members:
+        if not channel.hidden or client in channel.members:
             targets = list(channel.members)
     else:
         found = world.find(mask)
@@ -23,17 +23,17 @@ def who(world: World, client: Client, line: Line) -> None:
         if fields:
             _whox(world, client, target, channel, fields)
         else:
-            flags = _flags(client, target, channel)
+            flags = _flags(world, client, target, channel)
             shown = channel.name if channel is not None else "*"
             words = (shown, target.user, target.host, world.options.name, target.nick, flags)
             world.numeric(client, 352, f"0 {target.real}", *words)
     world.numeric(client, 315, "End of /WHO list", mask)
 
 
-def _flags(client: Client, target: Client, channel: Channel | None) -> str:
+def _flags(world: World, client: Client, target: Client, channel: Channel | None) -> str:
     here = "G" if target.away is not None else "H"
-    bot = "B" if "B" in target.modes else ""
-    return here + bot + (channel.prefix(target, "multi-prefix" in client.caps) if channel else "")
+    bot = world.options.bot_mode or "" if world.is_bot(target) else ""
+    return here + bot + (world.prefix(channel, target, "multi-prefix" in client.caps) if channel else "")
 
 
 def _whox(world: World, client: Client, target: Client, channel: Channel | None, spec: str) -> None:
@@ -47,7 +47,7 @@ def _whox(world: World, client: Client, target: Client, channel: Channel | None,
         "h": target.host,
         "s": world.options.name,
         "n": target.nick,
-        "f": _flags(client, target, channel),
+        "f": _flags(world, client, target, channel),
         "d": "0",
         "l": "0",
         "a": target.account or "0",
@@ -69,16 +69,16 @@ def whois(world: World, client: Client, line: Line) -> None:
     else:
         nick = target.nick
         world.numeric(client, 311, target.real, nick, target.user, target.host, "*")
-        shown = [c for c in target.channels.values() if "s" not in c.modes or client in c.members]
+        shown = [c for c in target.channels.values() if not c.hidden or client in c.members]
         if shown:
-            names = " ".join(c.prefix(target, True) + c.name for c in shown)
+            names = " ".join(world.prefix(c, target, True) + c.name for c in shown)
             world.numeric(client, 319, names, nick)
         world.numeric(client, 312, world.options.network, nick, world.options.name)
         if target.away is not None:
             world.numeric(client, 301, target.away, nick)
         if target.account:
             world.numeric(client, 330, "is logged in as", nick, target.account)
-        if "B" in target.modes:
+        if world.is_bot(target):
             world.numeric(client, 335, "is a bot", nick)
         if target.secure:
             world.numeric(client, 671, "is using a secure connection", nick)
@@ -96,7 +96,7 @@ def away(world: World, client: Client, line: Line) -> None:
     else:
         world.numeric(client, 305, "You are no longer marked as being away")
     note = world.by(client, f"AWAY :{text}" if text else "AWAY")
-    world.tell(world.peers(client), note, "away-notify")
+    world.tell(world.observers(client, "away-notify"), note)
 
 
 def setname(world: World, client: Client, line: Line) -> None:
@@ -108,7 +108,7 @@ def setname(world: World, client: Client, line: Line) -> None:
     else:
         client.real = line.params[0]
         note = world.by(client, f"SETNAME :{client.real}")
-        world.tell({*world.peers(client), client}, note, "setname")
+        world.tell({*world.observers(client, "setname"), client}, note, "setname")
 
 
 def motd(world: World, client: Client, line: Line) -> None:

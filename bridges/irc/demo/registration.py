@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+from bridges.irc.demo import isupport, monitor, services
 from bridges.irc.demo.client import Client, decode_plain
 from bridges.irc.demo.queries import send_motd
 from bridges.irc.demo.wire import Line
@@ -98,10 +99,8 @@ def authenticate(world: World, client: Client, line: Line) -> None:
     if found is None or world.options.accounts.get(found[0]) != found[1]:
         world.numeric(client, 904, "SASL authentication failed")
         return
-    client.account = found[0]
-    world.numeric(client, 900, f"You are now logged in as {found[0]}", client.source, found[0])
+    services.log_in(world, client, found[0])
     world.numeric(client, 903, "SASL authentication successful")
-    world.tell(world.peers(client), world.by(client, f"ACCOUNT {found[0]}"), "account-notify")
 
 
 def nick(world: World, client: Client, line: Line) -> None:
@@ -126,10 +125,14 @@ def nick(world: World, client: Client, line: Line) -> None:
         world.tell({*world.peers(client), client}, note)
         for channel in client.channels.values():
             world.record(channel, note, "NICK", client)
-    if world.find(client.nick) is client:
-        del world.clients[world.fold(client.nick)]
+    before = client.nick
+    if world.find(before) is client:
+        del world.clients[world.fold(before)]
     client.nick = wanted
     world.clients[world.fold(wanted)] = client
+    if client.registered and world.fold(before) != world.fold(wanted):
+        monitor.offline(world, before)
+        monitor.online(world, client)
     _complete(world, client)
 
 
@@ -189,52 +192,13 @@ def _complete(world: World, client: Client) -> None:
         world.kill(client, "Bad password")
         return
     client.registered = True
+    monitor.online(world, client)
     world.stats["registrations"] += 1
     world.numeric(client, 1, f"Welcome to the {options.network} IRC network {client.source}")
     world.numeric(client, 2, f"Your host is {options.name}, running version {VERSION}")
     world.numeric(client, 3, "This server was created for a demonstration")
-    world.numeric(client, 4, "", options.name, VERSION, "iB", "biklmnostv", "bklov")
-    words = isupport(world)
-    for start in range(0, len(words), 12):
-        world.numeric(client, 5, "are supported by this server", *words[start : start + 12])
+    letters = "".join(sorted({*options.channel_flags, *options.channel_settings, *world.lists, *world.prefix_modes}))
+    with_words = "".join(sorted({*options.channel_settings, *world.lists, *world.prefix_modes}))
+    world.numeric(client, 4, "", options.name, VERSION, "i" + (options.bot_mode or ""), letters, with_words)
+    isupport.send(world, client)
     send_motd(world, client)
-
-
-def isupport(world: World) -> list[str]:
-    """List the server's ISUPPORT tokens (numeric 005)."""
-    options = world.options
-    joins = "" if options.join_targets is None else str(options.join_targets)
-    many = options.message_targets
-    return [
-        f"CASEMAPPING={options.casemapping}",
-        "CHANTYPES=#",
-        "PREFIX=(ov)@+",
-        "STATUSMSG=@+",
-        "CHANMODES=b,k,l,imnst",
-        f"CHANLIMIT=#:{options.channels_per_client}",
-        f"NICKLEN={options.nick_length}",
-        f"USERLEN={options.user_length}",
-        f"CHANNELLEN={options.channel_length}",
-        f"TOPICLEN={options.topic_length}",
-        f"NAMELEN={options.real_length}",
-        f"LINELEN={options.line_length}",
-        "AWAYLEN=200",
-        "KICKLEN=255",
-        "MODES=6",
-        f"TARGMAX=JOIN:{joins},KICK:1,NAMES:1,NOTICE:{many},PRIVMSG:{many},TAGMSG:{many},WHOIS:1",
-        f"NETWORK={options.network}",
-        "BOT=B",
-        "WHOX",
-        *_drafts(world),
-    ]
-
-
-def _drafts(world: World) -> list[str]:
-    """List the tokens that come with what is switched on."""
-    options = world.options
-    words = []
-    if "draft/chathistory" in world.capabilities:
-        words += [f"CHATHISTORY={options.history_limit}", "MSGREFTYPES=msgid,timestamp"]
-    if options.client_tag_deny:
-        words.append(f"CLIENTTAGDENY={','.join(options.client_tag_deny)}")
-    return words

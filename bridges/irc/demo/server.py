@@ -13,7 +13,7 @@ import json
 import signal
 import ssl
 
-from bridges.irc.demo import netsplit
+from bridges.irc.demo import isupport, netsplit, services
 from bridges.irc.demo.client import Client
 from bridges.irc.demo.commands import HANDLERS
 from bridges.irc.demo.link import Link
@@ -114,9 +114,27 @@ class DemoIrcServer:
     def set_host(self, nick: str, user: str, host: str) -> None:
         """Change a client's user and host as a cloak would (CHGHOST to those who know it, IRCv3 chghost)."""
         client = self.client(nick)
-        note = self.world.by(client, f"CHGHOST {user} {host}")
-        self.world.tell({*self.world.peers(client), client}, note, "chghost")
+        world = client.link.world
+        note = world.by(client, f"CHGHOST {user} {host}")
+        world.tell({*world.observers(client, "chghost"), client}, note, "chghost")
         client.user, client.host = user, host
+        world.numeric(client, 396, "is now your displayed host", host)
+
+    def log_in(self, nick: str, account: str) -> None:
+        """Log a client in as services would (900; ACCOUNT to those who know it, IRCv3 account-notify)."""
+        client = self.client(nick)
+        services.log_in(client.link.world, client, account)
+
+    def log_out(self, nick: str) -> None:
+        """Log a client out as services would (901, ACCOUNT *)."""
+        client = self.client(nick)
+        services.log_out(client.link.world, client)
+
+    def tell_isupport(self, *tokens: str) -> None:
+        """Send further ISUPPORT tokens to all clients, such as ``NICKLEN=9`` or ``-WHOX``."""
+        for client in list(self.world.clients.values()):
+            if client.registered or isupport.CAPABILITY in client.caps:
+                isupport.send(self.world, client, list(tokens))
 
     def split(self, *nicks: str, server: str = "far.demo") -> World:
         """Cut the network in two: these clients are behind another server until ``heal`` (see netsplit).

@@ -33,6 +33,14 @@ class World:
         self.capabilities = self._offered()
         self.empty = asyncio.Event()
         self.empty.set()
+        self.renamed: dict[str, str] = {}
+        self.monitors: dict[str, set[Client]] = {}
+        modes, _, signs = options.prefix[1:].partition(")")
+        self.prefix_modes = modes
+        self.prefix_signs = dict(zip(modes, signs, strict=True))
+        self.statuses = {sign: modes[: number + 1] for number, sign in enumerate(signs)}
+        self.lists = "".join(letter for letter in options.channel_lists if letter not in modes)
+        self._chantypes = options.chantypes
         self._handlers = handlers
         self._fold = FOLDS[options.casemapping]
         self._dirty: list[Link] = []
@@ -52,6 +60,7 @@ class World:
         """The values of capabilities that have one (capability negotiation 302)."""
         options = self.options
         return {
+            "draft/metadata-2": f"before-connect,max-subs={options.metadata_subs},max-keys={options.metadata_keys}",
             "draft/multiline": f"max-bytes={options.multiline_bytes},max-lines={options.multiline_lines}",
             "sasl": "PLAIN",
         }
@@ -64,6 +73,20 @@ class World:
         return other
 
     # --- time, names
+
+    def is_channel(self, name: str) -> bool:
+        """Say whether a name is one of a channel (CHANTYPES)."""
+        return name[:1] in self._chantypes and name != ""
+
+    def is_bot(self, client: Client) -> bool:
+        """Say whether the client has marked itself as a bot (IRCv3 bot-mode)."""
+        return self.options.bot_mode is not None and self.options.bot_mode in client.modes
+
+    def prefix(self, channel: Channel, client: Client, every: bool) -> str:
+        """Give the client's prefix characters: the highest one, or all (multi-prefix)."""
+        modes = channel.members.get(client, "")
+        signs = "".join(self.prefix_signs[letter] for letter in self.prefix_modes if letter in modes)
+        return signs if every else signs[:1]
 
     def now(self) -> float:
         """Wall-clock seconds."""
@@ -95,6 +118,8 @@ class World:
         self, source: str, text: str, *, sender: Client | None = None, msgid: bool = False, tags: str = ""
     ) -> Message:
         """Make a line ``:source text`` with the tags recipients may ask for; ``tags`` are relayed client tags."""
+        if sender is not None and self.is_bot(sender):
+            tags = "bot;" + tags if tags else "bot"
         return Message(
             f":{source} {text}",
             limit=self.options.line_length,
@@ -160,6 +185,16 @@ class World:
             if not needs or needs in client.caps:
                 client.send(message)
 
+    def observers(self, client: Client, capability: str) -> set[Client]:
+        """Everyone with a capability who shares a channel with the client or watches it (IRCv3 extended-monitor)."""
+        seeing = self.peers(client) | self.watchers(client)
+        return {other for other in seeing if capability in other.caps and other is not client}
+
+    def watchers(self, client: Client) -> set[Client]:
+        """Everyone who watches the client's nick with extended-monitor."""
+        watching = self.monitors.get(self.fold(client.nick), ())
+        return {other for other in watching if "extended-monitor" in other.caps}
+
     def peers(self, client: Client) -> set[Client]:
         """Everyone who shares a channel with the client, without itself."""
         seen: set[Client] = set()
@@ -176,6 +211,9 @@ class World:
         if line is None:
             return
         self.stats["lines_in"] += 1
+        if self.options.utf8_only and not _is_utf8(text):
+            self.fail(client, line.command, "INVALID_UTF8", "Message rejected, your software must use UTF-8")
+            return
         client.last_heard = self.now()
         client.pinged = False
         hook = self.faults.on_line
@@ -221,6 +259,8 @@ class World:
         """Forget the client and tell its peers; a second call does nothing."""
         if self.find(client.nick) is not client:
             return
+        for nick in client.monitored:
+            self.monitors.get(nick, set()).discard(client)
         if client.registered:
             note = self.by(client, f"QUIT :{reason}")
             self.tell(self.peers(client), note)
@@ -231,6 +271,9 @@ class World:
         for channel in self.channels.values():
             channel.invited.discard(client)
         del self.clients[self.fold(client.nick)]
+        if client.registered:
+            for watcher in self.monitors.get(self.fold(client.nick), ()):
+                self.numeric(watcher, 731, client.nick)
 
     def kill(self, client: Client, reason: str) -> None:
         """Disconnect the client with an ERROR it can read."""
@@ -262,8 +305,18 @@ class World:
             link.flush()
 
 
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode("latin-1").decode()
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
 #: Commands whose drafts answer by standard replies in any case.
 BUILT_ON_REPLIES: frozenset[str] = frozenset({"BATCH", "CHATHISTORY", "METADATA", "REDACT", "RENAME"})
 
 #: Commands a client may use before it is registered.
-BEFORE_REGISTRATION: frozenset[str] = frozenset({"AUTHENTICATE", "CAP", "NICK", "PASS", "PING", "PONG", "QUIT", "USER"})
+BEFORE_REGISTRATION: frozenset[str] = frozenset(
+    {"AUTHENTICATE", "CAP", "ISUPPORT", "METADATA", "NICK", "PASS", "PING", "PONG", "QUIT", "USER"}
+)
