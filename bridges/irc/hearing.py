@@ -79,6 +79,7 @@ class Hearing:
             "MODE": self._mode,
             "470": self._forwarded,
             **self._people.handlers(),
+            **state.watch.handlers(),
         }
 
     def heard(self, lines: list[bytes]) -> None:

@@ -1,6 +1,6 @@
 """Which channels a puppet is in, wants to be in, and is kept out of."""
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from typing import Final
 
 import structlog
@@ -35,6 +35,11 @@ class Membership:
 
     def __iter__(self) -> Iterator[ChatId]:
         return iter(self._wanted)
+
+    @property
+    def wanted(self) -> Collection[ChatId]:
+        """The channels to be in."""
+        return self._wanted.keys()
 
     def barred(self, chat: ChatId) -> str | None:
         """Why a channel does not want this user now; None when it is not known to."""

@@ -244,6 +244,7 @@ class Observer(Voice):
             return error.ending
         self._state.barrier = session.barrier
         self._state.reached(True)
+        self._state.watch.opened(session, session.isupport.tokens.get("MONITOR"), session.isupport.fold)
         self._state.relay_nick = session.nick
         self._state.learned(session.isupport)
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
@@ -316,6 +317,7 @@ class Observer(Voice):
         self._session = None
         self._state.barrier = None
         self._state.reached(False)
+        self._state.watch.closed()
         if self._ended is not None and not self._ended.done():
             self._ended.set_result(ending)
 

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
@@ -16,9 +16,10 @@ from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
 from bridges.irc.access.approach import Approach
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
+from bridges.irc.inquiries import Whois
 from bridges.irc.membership import Membership
-from bridges.irc.nicks import alternatives, make_nick
 from bridges.irc.observer import Observer
+from bridges.irc.persona import Persona
 from bridges.irc.private import PrivateMessages
 from bridges.irc.pump import Pump
 from bridges.irc.registration import PUPPET_CAPABILITIES
@@ -59,9 +60,12 @@ class Puppet(Voice):
         self._private = PrivateMessages(state, login.id, self._offer)
         state.inboxes[login.id] = self._offer
         self._channels = Membership(state)
+        self._persona = Persona(state, login, self._spawn)
         self._failures = 0
         self._retry_at = 0.0
         self._used_at = 0.0
+        self._hold_until = 0.0
+        """Until then a login that a user made is waited for rather than relayed."""
         self._opened_at = 0.0
         self._stopped = False
 
@@ -70,6 +74,7 @@ class Puppet(Voice):
     async def connect(self, cursor: bytes | None) -> None:
         """Starts connecting and returns."""
         self._stopped = False
+        self._hold_until = self._state.running.clock.monotonic() + self._state.config.join_timeout
         self._begin(Urgency.ACTIVE)
 
     async def disconnect(self) -> None:
@@ -105,12 +110,19 @@ class Puppet(Voice):
         barred = self._channels.barred(chat)
         if barred is not None:
             raise RejectedError(barred)
+        now = self._state.running.clock.monotonic()
+        if chat not in self._channels.wanted:
+            self._hold_until = now + self._state.config.join_timeout
         self._channels.want(chat)
         if self._session is not None and self._session.up:
-            self._channels.join(self._session, [chat])
+            if self._persona.settled:
+                self._channels.join(self._session, [chat])
         else:
-            self._used_at = self._state.running.clock.monotonic()
+            self._used_at = now
             self._begin(Urgency.NOW)
+        if not self._login.provided and now < self._hold_until:
+            # Who has logged in speaks in their own name, if that can be had soon.
+            raise NotConnectedError("your connection is being made")
 
     async def enter(self, chat: ChatId) -> None:
         """Joins the channel if there is a connection; without one the user connects when they first speak."""
@@ -137,6 +149,37 @@ class Puppet(Voice):
         state = "active" if user in signal.started else "done" if user in signal.stopped else None
         if state is not None:
             session.tell("TAGMSG", signal.chat, tags={"+typing": state})
+
+    # What its user asks for
+
+    @property
+    def nick(self) -> str | None:
+        """The nick of the connection; None when there is none."""
+        return self._session.nick if self._session is not None and self._session.up else None
+
+    @property
+    def account(self) -> str | None:
+        """The account it is logged in to; None for none."""
+        return self._session.account if self._session is not None and self._session.up else None
+
+    @property
+    def certificate(self) -> str | None:
+        """The certificate of its login, as PEM."""
+        return self._persona.certificate
+
+    async def rename(self, nick: str) -> None:
+        """Takes a nick now. Raises RejectedError in the server's words; NotConnectedError."""
+        await self._persona.rename(nick)
+
+    def reconsider(self) -> None:
+        """The wanted nick is another now."""
+        self._persona.reconsider()
+
+    async def whois(self, nick: str) -> Whois | None:
+        """What the server tells of a nick. Raises NotConnectedError, TransientError."""
+        if self._session is None or not self._session.up:
+            raise NotConnectedError("you are not connected to the network")
+        return await self._private.inquiries(self._session).whois(nick)
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
         """As the observer knows it."""
@@ -229,9 +272,30 @@ class Puppet(Voice):
         self._mark = own_mark(session.nick)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
-        self._channels.join(session, list(self._channels))
+        self._persona.opened(session, lambda: self._settled(session))
         if config.idle > 0:
             self._look_idle(session)
+
+    def _settled(self, session: Session) -> None:
+        """Nothing is waited for any more: goes where it is wanted; who has logged in, where its user is."""
+        self._channels.join(session, list(self._channels))
+        if not self._login.provided:
+            self._spawn(self._come_home(session))
+
+    async def _come_home(self, session: Session) -> None:
+        """Enters the channels in whose rooms the user is."""
+        host = self._state.running
+        for chat in host.chats():
+            if not self._state.is_channel(chat) or chat in self._channels or not session.up:
+                continue
+            try:
+                there = await host.rooms.members(chat)
+            except BridgeError as error:
+                log.info("irc_rooms_unknown", network=self._state.network, chat=chat, error=str(error))
+                continue
+            if there is not None and self._login.user in there and self._channels.barred(chat) is None:
+                self._channels.want(chat)
+                self._channels.join(session, [chat])
 
     def _look_idle(self, session: Session) -> None:
         """Closes a connection that nobody has used for `idle` seconds."""
@@ -252,14 +316,14 @@ class Puppet(Voice):
 
     def _make(self, approach: Approach) -> Session:
         login, state = self._login, self._state
-        nick = make_nick(state.config.nick_template, login.user, login.name, state.nicklen)
         return Session(
             state,
             self,
             approach,
-            nicks=alternatives(nick, state.nicklen),
+            nicks=self._persona.nicks(),
             real=state.access.realname(login),
             wanted=PUPPET_CAPABILITIES,
+            login=self._persona.mechanisms,
             matrix_user=login.user,
         )
 
@@ -307,6 +371,7 @@ class Puppet(Voice):
         """The session is over; who is active is connected again, unless the network said no."""
         session, self._session = self._session, None
         self._private.closed()
+        self._persona.closed()
         self._channels.disconnected()
         if session is not None and session.own is not None:
             own = session.own
@@ -333,6 +398,7 @@ class Puppet(Voice):
                 continue
             command = line.command
             if command in ("PRIVMSG", "NOTICE"):
+                self._persona.heard(line)
                 if self._private.heard(session, line):
                     self._used_at = self._state.running.clock.monotonic()
             elif command[0].isdigit() and self._private.take(line):
@@ -345,6 +411,10 @@ class Puppet(Voice):
                 self._channels.on_kick(session, line)
             elif command == "NICK":
                 self._mark = own_mark(session.nick)
+                if line.source is not None and line.param(0) == session.nick:
+                    self._persona.renamed()
+            elif self._persona.heard(line):
+                continue
             elif command[0] in "45":
                 self._channels.on_error(session, line)
 

@@ -57,12 +57,14 @@ class Registration:
         password: str | None,
         sasl: Sequence[Mechanism],
         caps: CapNegotiation,
+        sasl_needed: bool = True,
     ) -> None:
         self._nicks = nicks
         self._user = user
         self._real = "".join(character for character in real if character.isprintable())[:_LONGEST_REAL] or user
         self._password = password
         self._mechanisms = sasl
+        self._sasl_needed = sasl_needed
         self._sasl: SaslSession | None = None
         self._ended_caps = False
         self.caps = caps
@@ -72,6 +74,13 @@ class Registration:
         self.refusal: Ending | None = None
         self.over = False
         self.own_prefix = ""
+
+    @property
+    def account(self) -> str | None:
+        """The account that the server logged us in to, `*` where it does not name it; None for none."""
+        if self._sasl is None or self._sasl.state is not SaslState.DONE:
+            return None
+        return self._sasl.account or "*"
 
     def start(self) -> list[bytes]:
         """The first lines."""
@@ -120,7 +129,7 @@ class Registration:
         """Once capabilities are settled: the login, or the end of negotiation."""
         if self._ended_caps or not self.caps.settled:
             return []
-        if self._mechanisms and self._sasl is None:
+        if self._mechanisms and self._sasl is None and ("sasl" in self.caps.enabled or self._sasl_needed):
             if "sasl" not in self.caps.enabled:
                 self.refuse(Ending(Cause.CREDENTIALS, "the server offers no SASL, but a login is configured"))
                 return []

@@ -8,6 +8,7 @@ import structlog
 
 from bridge_core.api.ids import UserId
 from bridges.irc.access.approach import Approach
+from bridges.irc.access.endpoints import is_loopback
 from bridges.irc.answers import Answers
 from bridges.irc.batches import Batches
 from bridges.irc.codec.caps import CapNegotiation
@@ -19,6 +20,8 @@ from bridges.irc.dialing import ConnectError, ConnectFailure
 from bridges.irc.endings import Cause, Ending, RefusedError, by_numeric, by_words, joined
 from bridges.irc.flight import Flight
 from bridges.irc.identity import Identity
+from bridges.irc.latelogin import LINES as SASL_LINES
+from bridges.irc.latelogin import LateLogin
 from bridges.irc.registration import NEEDS, Registration
 from bridges.irc.state import NetworkState, Own
 from bridges.irc.transport import Connection, WriteBufferFull
@@ -59,6 +62,7 @@ class Session:
         real: str,
         wanted: Sequence[str | tuple[str, ...]],
         sasl: Sequence[Mechanism] = (),
+        login: Callable[[bool], Sequence[Mechanism]] | None = None,
         matrix_user: UserId | None = None,
     ) -> None:
         config = state.config
@@ -76,10 +80,18 @@ class Session:
             on_closed=self._closed,
             buffered_at_most=_BUFFER + _SPARE,
         )
+        sasl = login(self.secure) if login is not None else sasl
         wants = (*wanted, "sasl") if sasl else wanted
         self.caps = CapNegotiation(wants, NEEDS)
         password = config.password.get_secret_value() if config.password is not None else None
-        self._registration = Registration(nicks, approach.user, real, password=password, sasl=sasl, caps=self.caps)
+        self._registration = Registration(
+            nicks, approach.user, real, password=password, sasl=sasl, caps=self.caps, sasl_needed=login is None
+        )
+        self._late = LateLogin(
+            self.caps, lambda: login(self.secure) if login is not None else (), self.write, self._logged_in
+        )
+        self.logged_in: Callable[[bool, str], None] = lambda done, reason: None
+        """Told how a login after registration ended."""
         self._registered: asyncio.Future[None] | None = None
         self._ending: Ending | None = None
         self.flight = Flight()
@@ -105,6 +117,7 @@ class Session:
             "NICK": self._on_nick,
             "CHGHOST": self.identity.changed_host,
             "396": self.identity.visible_host,
+            **dict.fromkeys(SASL_LINES, self._late.receive),
         }
         self.own: Own | None = None
         self.up = False
@@ -129,6 +142,16 @@ class Session:
     def isupport(self) -> Isupport:
         """What the server said of itself during registration."""
         return self._registration.isupport
+
+    @property
+    def secure(self) -> bool:
+        """Whether nobody reads along: TLS, or a server on this machine."""
+        return self._approach.tls is not None or is_loopback(self._approach.host)
+
+    @property
+    def account(self) -> str | None:
+        """The account that we are logged in to; None for none."""
+        return self._late.account
 
     @property
     def labels(self) -> bool:
@@ -316,6 +339,7 @@ class Session:
             if self._matrix_user is not None:
                 # Each copy would take several KiB, and the observer's says the same.
                 registration.isupport = self._state.isupport
+            self._late.account = registration.account
             self.identity.welcomed(registration.nick, registration.own_prefix)
             self.own = self._state.claim(
                 self.nick,
@@ -378,9 +402,13 @@ class Session:
     def _on_cap(self, line: Line) -> None:
         for answer in self.caps.receive(line):
             self.write(answer)
+        self._late.begin()
         moved = self._moved(line)
         if moved is not None:
             self._end(Ending(Cause.LOST, moved))
+
+    def _logged_in(self, done: bool, reason: str) -> None:
+        self.logged_in(done, reason)
 
     def _moved(self, line: Line) -> str | None:
         """Why capabilities that are offered demand another connection, or None."""

@@ -10,14 +10,17 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridges.irc import people
 from bridges.irc.access.access import Access
+from bridges.irc.autocommands import Autocommands
 from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.codec.isupport import Isupport
 from bridges.irc.config import IrcConfig
 from bridges.irc.flight import Flight
+from bridges.irc.nickbook import NickBook
 from bridges.irc.nicks import BadName, check_channel, check_nick
 from bridges.irc.partners import Partners
 from bridges.irc.roster import Roster
+from bridges.irc.watch import Watch
 
 _NICK_ROOM: Final = 64
 """Longest nick believed before the server has said how long they may be."""
@@ -55,6 +58,9 @@ class NetworkState:
         self.decode = Decoder(config.encoding)
         self.roster = Roster()
         self.partners = Partners()
+        self.nickbook = NickBook(config)
+        self.autocommands = Autocommands(config.logins.services)
+        self.watch = Watch()
         self.inboxes: dict[LoginId, Callable[[RemoteEvent], None]] = {}
         """Where what concerns the private chats of a login goes."""
         self.relay_nick = config.nick
@@ -109,6 +115,12 @@ class NetworkState:
         folded = self.isupport.fold(check_nick(name, self.nicklen))
         person = self.roster.folded(folded)
         return person.sender.id if person is not None else people.of_nick(folded)
+
+    def check_own_nick(self, nick: str) -> str:
+        """A nick that one of our users wants. Raises BadName."""
+        if self.isupport.fold(nick) == self.isupport.fold(self.relay_nick):
+            raise BadName("that is the bridge's own nick")
+        return check_nick(nick, self.nicklen)
 
     def nick_of_person(self, person: RemoteUserId) -> str | None:
         """Under which nick somebody is now, as they write it where that is known; None for an account nowhere seen."""

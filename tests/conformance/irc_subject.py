@@ -9,7 +9,7 @@ from typing import Any, ClassVar, Protocol
 import aiohttp
 
 from bridge_core.api.ids import ChatId, RemoteUserId
-from bridge_core.testing.conformance import Feature, Heard, Subject
+from bridge_core.testing.conformance import Feature, Heard, LoginWay, Subject
 from bridges.irc.demo.options import CAPABILITIES, ServerOptions
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Received, Witness
@@ -69,6 +69,7 @@ class IrcSubject(Subject):
             **fast,
             **shown,
             **counted,
+            "logins": {"enabled": self.login is not None},
         }
 
     def chats(self, count: int) -> list[str]:
@@ -205,12 +206,27 @@ class IrcSubject(Subject):
 
 
 class DemoSubject(IrcSubject):
-    """The small server of the demo: message tags, and ids of messages."""
+    """The small server of the demo: message tags, ids of messages, and accounts."""
 
-    features = IrcSubject.features | {Feature.REPLIES, Feature.REACTIONS, Feature.REACTION_REMOVALS, Feature.TYPING}
+    features = IrcSubject.features | {
+        Feature.REPLIES,
+        Feature.REACTIONS,
+        Feature.REACTION_REMOVALS,
+        Feature.TYPING,
+        Feature.LOGINS,
+    }
+    login = LoginWay(
+        flow="password",
+        right=("Mona", "right"),
+        wrong=("Mona", "wrong"),
+        secrets=frozenset({"right", "wrong"}),
+        name="Mona",
+    )
 
     async def _serve(self, folder: Path) -> Ircd:
-        server = DemoIrcServer(ServerOptions(capabilities=CAPABILITIES - {"draft/message-redaction"}))
+        server = DemoIrcServer(
+            ServerOptions(capabilities=CAPABILITIES - {"draft/message-redaction"}, accounts={"Mona": "right"})
+        )
         await server.start()
         return server
 

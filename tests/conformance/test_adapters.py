@@ -103,6 +103,7 @@ class TestIrcDemo(
     ModerationTests,
     InfoTests,
     TypingTests,
+    LoginTests,
 ):
     """IRC with message tags, on the server of the demo."""
 

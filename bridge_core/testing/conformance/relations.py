@@ -96,7 +96,7 @@ class LoginTests(FeatureTests):
             _, ended = await bench.answer(room, f"logout {bench.network}")
         assert "logged out" in ended
         _, listed = await bench.answer(room, "logins")
-        assert listed == "You have no logins."
+        assert way.name not in listed  # one that the network provides may be there
         await bench.human.send(place.room, "by the relay")
         assert (await bench.subject.heard(place.chat, "by the relay")).by != way.name
         await bench.balances()
@@ -112,7 +112,7 @@ class LoginTests(FeatureTests):
         _, answer = await bench.answer(room, way.right[0])
         assert "I do not know that command" in answer
         _, listed = await bench.answer(room, "logins")
-        assert listed == "You have no logins."
+        assert way.name not in listed  # one that the network provides may be there
 
     async def test_a_login_is_not_begun_in_public(self, bench: Bench) -> None:
         """In a room with others no secret is asked for."""

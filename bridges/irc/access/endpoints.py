@@ -3,7 +3,7 @@
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
-from ipaddress import IPv6Address
+from ipaddress import IPv6Address, ip_address
 from typing import Final
 
 UNREACHABLE: Final = 60.0
@@ -58,3 +58,11 @@ class Endpoints:
     def worked(self, endpoint: Endpoint) -> None:
         """A server welcomed us."""
         self._avoided.pop(endpoint, None)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host is this machine, by its name or address alone."""
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False

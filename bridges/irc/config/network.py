@@ -14,7 +14,9 @@ from bridges.irc.codec.encoding import Decoder
 from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.connects import Connects
 from bridges.irc.config.ident import Ident
+from bridges.irc.config.logins import Logins
 from bridges.irc.config.messages import Messages
+from bridges.irc.config.nicks import Nicks
 from bridges.irc.config.people import People
 from bridges.irc.config.proxy import Proxy
 from bridges.irc.config.sasl import Sasl
@@ -136,6 +138,8 @@ class IrcConfig(Section):
         description="Whether the bot kicks, bans, invites and sets topics for Matrix moderators without a connection.",
     )
     typing: bool = Field(default=False, description="Whether typing crosses, where the server knows message tags.")
+    nicks: Nicks = Field(default=Nicks(), description="What is done about nicks that cannot be had.")
+    logins: Logins = Field(default=Logins(), description="Accounts of Matrix users at the network's services.")
     people: People = Field(default=People(), description="How people of the network are known and shown.")
     private_messages: bool = Field(default=True, description="Whether private messages reach Matrix users.")
 

@@ -85,12 +85,24 @@ class Bucket:
         await asyncio.sleep(0)
 
 
+class FakeRooms:
+    """Who is in the rooms of chats."""
+
+    def __init__(self) -> None:
+        self.inside: dict[str, frozenset[UserId]] = {}
+
+    async def members(self, chat: ChatId) -> frozenset[UserId] | None:
+        return self.inside.get(chat, frozenset())
+
+
 class FakeHost:
     """The parts of `Host` that the adapter uses."""
 
     def __init__(self, chats: Sequence[str]) -> None:
         self.network = NetworkId("irc")
         self.kv = Memory()
+        self.secrets = Memory()
+        self.rooms = FakeRooms()
         self.clock = Clock()
         self.tasks = Tasks()
         self.buckets: dict[str, Bucket] = {}
