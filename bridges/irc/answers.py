@@ -4,12 +4,12 @@ from typing import Final, NamedTuple
 
 from bridge_core.api.ids import MessageId
 from bridges.irc.codec.message import Line
+from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.flight import Flight
 from bridges.irc.state import NetworkState
 
 _BATCHES_AT_MOST: Final = 64
 _ECHOES: Final = frozenset(("PRIVMSG", "NOTICE", "TAGMSG", "REDACT"))
-MULTILINE: Final = "draft/multiline"
 _DONE: Final = frozenset(("KICK", "MODE", "TOPIC", "341"))
 """What tells everybody, the owner of the connection included, that something was done (341: INVITE)."""
 # Errors about a target that follow a message to it (RFC 2812 section 5.2, modern.ircdocs.horse, InspIRCd, UnrealIRCd).
@@ -70,7 +70,7 @@ class Answers:
         """
         name, tags = line.param(0), line.tags
         if name.startswith("+"):
-            echo = line.param(1) == MULTILINE
+            echo = line.param(1) == CAPABILITY
             label = tags.get("label", "")
             if echo and not label:
                 label = self._batches.get(tags.get("batch", ""), _NONE).label
@@ -90,6 +90,8 @@ class Answers:
         for context in line.params[2:-1]:
             if self._flight.refused_target(self._state.isupport.fold(context), line.param(-1)):
                 return
+        if line.param(0) == "BATCH":  # most of them name a limit, and no target (IRCv3 multiline)
+            self._flight.refused_command("BATCH", line.param(-1))
 
     def error(self, line: Line) -> bool:
         """An error numeric without a label; whether it was about a line of ours."""

@@ -164,6 +164,14 @@ class Flight:
                 return True
         return False
 
+    def refused_command(self, command: str, reason: str) -> bool:
+        """An error without a label and a target named a command: it is that of the oldest unproved such line."""
+        for line in self._lines:
+            if not line.done and line.command == command:
+                self._refuse(line, reason)
+                return True
+        return False
+
     def seen(self, command: str, target: str, text: str, message: MessageId | None) -> bool:
         """The observer saw a line of this connection's nick; whether it is one that waited for it."""
         text = text.rstrip(" ")

@@ -1,35 +1,31 @@
 """What the observer makes of each line: events for the core, and the state of channels and people."""
 
 from collections.abc import Callable
-from typing import Final, Protocol
+from typing import Protocol
 
 import structlog
 
 from bridge_core.api.events import (
     RemoteEvent,
     RemoteInfo,
-    RemoteMessage,
-    RemoteReaction,
-    RemoteRedaction,
-    RemoteTyping,
+    RemoteSender,
 )
-from bridge_core.api.ids import ChatId, MessageId
+from bridge_core.api.ids import ChatId
 from bridges.irc.acquaintance import Acquaintance
 from bridges.irc.attendance import Attendance
+from bridges.irc.batches import Batch
 from bridges.irc.codec.message import Line
+from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.joins import Place, Places, Stage
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
+from bridges.irc.speech import Speech, several_lines
 from bridges.irc.state import NetworkState, Own
-from bridges.irc.to_matrix import message_content, timestamp
+from bridges.irc.to_matrix import message_id
 
 log = structlog.get_logger(__name__)
 _MESSAGES = (b" PRIVMSG ", b" NOTICE ", b" TAGMSG ")
-
-
-_TYPING: Final = {"active": 6.0, "paused": 30.0, "done": 0.0}
-"""Seconds for which a state of typing holds (IRCv3 typing)."""
 
 
 class Sink(Protocol):
@@ -60,6 +56,8 @@ class Hearing:
         self._now = state.running.clock.now_ms
         self._attendance = Attendance(state, session, sink)
         self._people = Acquaintance(state, session, self._attendance, sink)
+        self._speech = Speech(state, self._sender)
+        session.batches.on(CAPABILITY, self._several)
         self._courtesy = Courtesy(state.running.clock.monotonic)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
@@ -103,16 +101,19 @@ class Hearing:
         """Takes what our own connections said: never bridged, proof of its delivery where no better one comes."""
         if own is self._session.own or not any(command in raw for command in _MESSAGES):
             return False
+        if raw[:1] == b"@" and b"batch=" in raw[: raw.find(b" ")]:
+            gathered = self._session.parse(raw)
+            if gathered is not None and self._session.batches.holds(gathered):
+                return False  # its batch tells whose it is
         if own.away is not None and not self._back(own, self._session.parse(raw)):
             return False
         line = self._session.parse(raw) if own.by_observer and len(own.flight) else None
         if line is not None and line.command in ("PRIVMSG", "NOTICE"):
-            message = line.tags.get("msgid")
             own.flight.seen(
                 line.command,
                 self._state.isupport.fold(line.param(0)),
                 line.param(1),
-                MessageId(message) if message else None,
+                message_id(line.tags.get("msgid")),
             )
         return line is None or line.command in ("PRIVMSG", "NOTICE", "TAGMSG")
 
@@ -130,25 +131,26 @@ class Hearing:
         if chat is None:
             self._private(line, name)
             return
-        text = line.param(1)
-        content = message_content(self._state, chat, line.command, text)
-        if content is None:
+        event = self._speech.message(line, chat)
+        if event is not None:
+            self._sink.offer(event)
+
+    def _several(self, batch: Batch) -> None:
+        """A message of several lines."""
+        source = batch.source
+        chat = self._state.chat_of(self._state.isupport.split_target(batch.param(0))[1])
+        if source is None or chat is None or source.nick == self._session.nick:
             return
-        tags = line.tags
-        now = self._now()
-        if tags:
-            message, reply = tags.get("msgid"), tags.get("+reply") or tags.get("+draft/reply")
-            event = RemoteMessage(
-                chat,
-                self._people.sender(line, source.nick),
-                content,
-                MessageId(message) if message else None,
-                timestamp(tags.get("time"), now),
-                MessageId(reply) if reply else None,
-            )
-        else:
-            event = RemoteMessage(chat, self._people.sender(line, source.nick), content, None, now)
-        self._sink.offer(event)
+        own = self._own(source.nick)
+        if own is not None and (own.away is None or self._back(own, Line(batch.tags, source, batch.type, ()))):
+            spoken = several_lines(batch) if own.by_observer else None
+            if spoken is not None:
+                message = message_id(batch.tags.get("msgid"))
+                own.flight.seen("BATCH", self._state.isupport.fold(batch.param(0)), spoken[1], message)
+            return
+        event = self._speech.several(batch, chat)
+        if event is not None:
+            self._sink.offer(event)
 
     def _private(self, line: Line, target: str) -> None:
         """Somebody writes to the relay: a CTCP request, or one who takes it for a person."""
@@ -170,35 +172,22 @@ class Hearing:
 
     def _tags(self, line: Line) -> None:
         """A reaction (IRCv3 client tags react and reply), or typing."""
-        tags, source = line.tags, line.source
-        chat = self._state.chat_of(line.param(0))
-        typing = _TYPING.get(tags.get("+typing", ""))
-        if typing is not None and self._state.config.typing and chat is not None and source is not None:
-            self._sink.offer(RemoteTyping(chat, self._people.sender(line, source.nick), typing))
-            return
-        target = tags.get("+reply") or tags.get("+draft/reply")
-        added, removed = tags.get("+draft/react"), tags.get("+draft/unreact")
-        key = added or removed
-        if chat is None or source is None or not target or not key or source.nick == self._session.nick:
-            return
-        message = tags.get("msgid")
-        self._sink.offer(
-            RemoteReaction(
-                chat,
-                self._people.sender(line, source.nick),
-                MessageId(target),
-                key,
-                not added,
-                MessageId(message) if message else None,
-                timestamp(tags.get("time"), self._now()),
-            )
-        )
+        chat, source = self._state.chat_of(line.param(0)), line.source
+        if chat is not None and source is not None and source.nick != self._session.nick:
+            event = self._speech.tags(line, chat)
+            if event is not None:
+                self._sink.offer(event)
 
     def _redaction(self, line: Line) -> None:
         chat, source = self._state.chat_of(line.param(0)), line.source
-        if chat is not None and source is not None and line.param(1) and source.nick != self._session.nick:
-            sender = self._people.sender(line, source.nick)
-            self._sink.offer(RemoteRedaction(chat, sender, MessageId(line.param(1)), line.param(2) or None))
+        if chat is not None and source is not None and source.nick != self._session.nick:
+            event = self._speech.redaction(line, chat)
+            if event is not None:
+                self._sink.offer(event)
+
+    def _sender(self, line: Line) -> RemoteSender:
+        assert line.source is not None
+        return self._people.sender(line, line.source.nick)
 
     # Channels and people
 

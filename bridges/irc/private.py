@@ -1,18 +1,23 @@
 """Private messages of one Matrix user: who writes to them, and under which nick somebody is reached."""
 
 from collections.abc import Callable
+from typing import Final
 
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, LoginId, MessageId, RemoteUserId
+from bridge_core.api.ids import ChatId, LoginId, RemoteUserId
 from bridges.irc import people
+from bridges.irc.batches import Batch
 from bridges.irc.codec.message import Line, Source
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.inquiries import Inquiries
 from bridges.irc.partners import Partner
 from bridges.irc.session import Session
+from bridges.irc.speech import Speech, several_lines
 from bridges.irc.state import NetworkState
-from bridges.irc.to_matrix import message_content, timestamp
+
+_CONTEXTS: Final = ("+channel-context", "+draft/channel-context")
+_CONTEXT_AT_MOST: Final = 64
 
 
 class PrivateMessages:
@@ -32,42 +37,60 @@ class PrivateMessages:
     def heard(self, session: Session, line: Line) -> bool:
         """Takes a PRIVMSG or NOTICE; whether it was for this user."""
         source = line.source
-        fold = self._state.isupport.fold
-        if source is None or not source.user or source.nick == session.nick:
+        if source is None or not self._meant(session, source, line.param(0)):
             return False
-        if fold(line.param(0)) != fold(session.nick):
-            return False
-        text = line.param(1)
-        content = message_content(self._state, ChatId(""), line.command, text)
-        if content is None or not self._state.config.private_messages:
-            self._answer(session, line, source, said=content is not None)
-            return True
+        context = next((line.tags[name] for name in _CONTEXTS if name in line.tags), "") if line.tags else ""
         sender = self._sender(session, line, source)
-        chat = ChatId(sender.id)
-        self._state.partners.met(self._login, chat, Partner(source.nick, f"{source.user}@{source.host}"))
-        message = line.tags.get("msgid")
-        reply = line.tags.get("+reply") or line.tags.get("+draft/reply")
-        self._offer(
-            RemoteMessage(
-                chat,
-                sender,
-                content,
-                MessageId(message) if message else None,
-                timestamp(line.tags.get("time"), self._state.running.clock.now_ms()),
-                MessageId(reply) if reply else None,
-                receiver=self._login,
-            )
-        )
+        # Said to one user, it stays in their room, and names the channel that it is about (channel-context).
+        context = f"[{context[:_CONTEXT_AT_MOST]}] " if context else ""
+        speech = Speech(self._state, lambda _: sender, self._login)
+        event = speech.message(line, ChatId(sender.id), context=context)
+        self._said(session, event, line.command, line.param(1), source)
         return True
 
-    def _answer(self, session: Session, line: Line, source: Source, *, said: bool) -> None:
+    def several(self, session: Session, batch: Batch) -> None:
+        """A message of several lines (IRCv3 multiline)."""
+        spoken, source = several_lines(batch), batch.source
+        if spoken is None or source is None or not self._meant(session, source, batch.param(0)):
+            return
+        sender = self._sender(session, Line(batch.tags, source, batch.type, batch.params), source)
+        event = Speech(self._state, lambda _: sender, self._login).several(batch, ChatId(sender.id))
+        self._said(session, event, *spoken, source)
+
+    def told(self, session: Session, line: Line) -> None:
+        """A reaction, typing, or a message that is taken back."""
+        source = line.source
+        if source is None or not self._state.config.private_messages:
+            return
+        if not self._meant(session, source, line.param(0)):
+            return
+        sender = self._sender(session, line, source)
+        speech, chat = Speech(self._state, lambda _: sender, self._login), ChatId(sender.id)
+        event = speech.tags(line, chat) if line.command == "TAGMSG" else speech.redaction(line, chat)
+        if event is not None:
+            self._offer(event)
+
+    def _meant(self, session: Session, source: Source, target: str) -> bool:
+        """Whether something is for this user: not their own echo, and not from a server."""
+        fold = self._state.isupport.fold
+        return bool(source.user) and source.nick != session.nick and fold(target) == fold(session.nick)
+
+    def _said(self, session: Session, event: RemoteMessage | None, command: str, text: str, source: Source) -> None:
+        """Hands on a message, or answers one that is not for people."""
+        if event is None or not self._state.config.private_messages:
+            self._answer(session, command, text, source, said=event is not None)
+            return
+        self._state.partners.met(self._login, event.chat, Partner(source.nick, f"{source.user}@{source.host}"))
+        self._offer(event)
+
+    def _answer(self, session: Session, command: str, text: str, source: Source, *, said: bool) -> None:
         """A CTCP request, or a message where private ones are off."""
-        if line.command != "PRIVMSG":
+        if command != "PRIVMSG":
             return
         if self._courtesy is None:
             self._courtesy = Courtesy(self._state.running.clock.monotonic)
         if not said:
-            answer = self._courtesy.ctcp(line.param(1))
+            answer = self._courtesy.ctcp(text)
         elif self._courtesy.first_time(self._state.isupport.fold(source.nick)):
             answer = "Private messages do not reach me here."
         else:

@@ -14,6 +14,7 @@ from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixSignal, MatrixTyping
 from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
 from bridges.irc.access.approach import Approach
+from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
 from bridges.irc.inquiries import Whois
@@ -244,6 +245,7 @@ class Puppet(Voice):
         try:
             session = self._make(await self._state.access.approach(self._login))
             self._session = session
+            session.batches.on(CAPABILITY, lambda batch: self._private.several(session, batch))
             self._report(LoginStatus.CONNECTING)
             try:
                 await session.open()
@@ -401,6 +403,8 @@ class Puppet(Voice):
                 self._persona.heard(line)
                 if self._private.heard(session, line):
                     self._used_at = self._state.running.clock.monotonic()
+            elif command in ("TAGMSG", "REDACT"):
+                self._private.told(session, line)
             elif command[0].isdigit() and self._private.take(line):
                 continue
             elif command == "JOIN":

@@ -28,6 +28,7 @@ _COMMON: Final[tuple[str | tuple[str, ...], ...]] = (
     "setname",
     "standard-replies",
     ("message-redaction", "draft/message-redaction"),
+    "draft/multiline",
 )
 """What every connection asks for."""
 CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (*_COMMON, "account-notify")
@@ -37,7 +38,7 @@ PUPPET_CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
     ("no-implicit-names", "draft/no-implicit-names", "soju.im/no-implicit-names"),
 )
 """What connections ask for that need no lists of members."""
-NEEDS: Final = {"echo-message": "labeled-response"}
+NEEDS: Final = {"echo-message": "labeled-response", "draft/multiline": "batch"}
 """An echo that cannot be told from others' lines by its label is of no use."""
 
 

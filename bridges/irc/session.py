@@ -14,6 +14,7 @@ from bridges.irc.batches import Batches
 from bridges.irc.codec.caps import CapNegotiation
 from bridges.irc.codec.isupport import Isupport
 from bridges.irc.codec.message import Line, LineError, parse
+from bridges.irc.codec.multiline import CAPABILITY, Limits, parse_limits
 from bridges.irc.codec.sasl import Mechanism
 from bridges.irc.codec.serializer import UnsafeLine, serialize
 from bridges.irc.dialing import ConnectError, ConnectFailure
@@ -162,6 +163,14 @@ class Session:
     def echoes(self) -> bool:
         """Whether each of our lines comes back under its label, with the id that the server gave it."""
         return self.labels and "echo-message" in self.caps.enabled
+
+    @property
+    def several(self) -> Limits | None:
+        """What a message of several lines may hold; None where the server takes none (IRCv3 multiline)."""
+        caps = self.caps
+        if CAPABILITY not in caps.enabled or "batch" not in caps.enabled or not self.tags:
+            return None
+        return parse_limits(caps.available.get(CAPABILITY, ""))
 
     @property
     def tags(self) -> bool:

@@ -69,22 +69,24 @@ class Envelope:
         return room
 
 
-def split(text: str, room: int) -> list[str]:
+def split(text: str, room: int, *, reset: bool = False) -> list[str]:
     """One line of text with control codes as pieces of at most `room` bytes each; joined they are the text.
 
     Splits behind spaces where it can, else between characters as people see them (grapheme clusters), never within a
-    control sequence. Styles are opened anew in each piece. A piece of control codes alone is left out.
+    control sequence. Styles are opened anew in each piece. A piece of control codes alone is left out. With `reset`
+    they are ended first, so that a piece looks the same behind the one before it as in a line of its own.
     """
     if len(text) * 4 <= room or len(text.encode()) <= room:
         return [text] if text else []
-    return list(_pieces(text.encode(), max(room, ROOM_AT_LEAST)))
+    return list(_pieces(text.encode(), max(room, ROOM_AT_LEAST), RESET if reset else ""))
 
 
-def _pieces(rest: bytes, room: int) -> Iterator[str]:
+def _pieces(rest: bytes, room: int, reset: str) -> Iterator[str]:
     """The pieces of a text in UTF-8."""
     state = _State()
     while rest:
-        opening = state.opening(rest).encode()
+        codes = state.opening(rest)
+        opening = (reset + codes if codes else codes).encode()
         budget = room - len(opening)
         cut = len(rest) if len(rest) <= budget else _cut(rest, budget)
         piece, rest = rest[:cut].decode(), rest[cut:]

@@ -5,7 +5,7 @@ from datetime import datetime
 from typing import Final
 
 from bridge_core.api.content import Content, Kind, Mention, Node, Plain, RichText
-from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridges.irc import people
 from bridges.irc.codec.ctcp import parse_ctcp
 from bridges.irc.formatting import to_tree
@@ -78,6 +78,11 @@ def timestamp(tag: str | None, now: int) -> int:
     except (ValueError, OverflowError, OSError):
         return now
     return told if 0 < told <= now + 60_000 else now
+
+
+def message_id(tag: str | None) -> MessageId | None:
+    """The id of a message by its tag `msgid`; None where there is none (IRCv3 message-ids)."""
+    return MessageId(tag) if tag else None
 
 
 def person_id(state: NetworkState, nick: str) -> RemoteUserId:

@@ -3,6 +3,7 @@
 import re
 import unicodedata
 from collections.abc import Callable
+from dataclasses import replace
 from typing import Final, NamedTuple
 
 from bridge_core.api.content import Attachment, Content, Kind, Mention, Plain
@@ -30,6 +31,8 @@ class Said(NamedTuple):
 
     command: str
     texts: list[str]
+    joined: list[bool] | None = None
+    """For a message of several lines: which ones go on with the one before. None: each line is said by itself."""
 
 
 class Writer:
@@ -38,7 +41,8 @@ class Writer:
     def __init__(self, state: NetworkState, media_url: Callable[[Attachment], str | None]) -> None:
         self._state = state
         self._media_url = media_url
-        self._rendering = Rendering(nick=self._nick)
+        self._rendering = Rendering(nick=self._nick, hex_colors=state.config.messages.hex_colors)
+        self._whole = replace(self._rendering, keep_blank=True)
         self._names: dict[tuple[str, str], str] = {}
 
     def say(
@@ -50,11 +54,13 @@ class Writer:
         room: Callable[[str, bool], int],
         *,
         first: str = "",
+        several: bool = False,
     ) -> Said:
         """The lines of a message; `first` stands in front of its first line. Empty when it says nothing.
 
         Raises NoRoom, and RejectedError for a file without a link: half a message is not sent.
-        Relayed lines each carry the sender's name, so that no line can be taken for another's.
+        Relayed lines each carry the sender's name, so that no line can be taken for another's. `several`: the server
+        takes messages of several lines.
         """
         command = "NOTICE" if content.kind is Kind.NOTICE else "PRIVMSG"
         text = content.text
@@ -66,8 +72,9 @@ class Writer:
                 if short and plain and not plain.isspace() and CONTROLS.search(plain) is None:
                     return Said(command, [plain])
         lines = [self._file(attachment) for attachment in content.attachments]
-        lines += to_lines(text, self._rendering)
-        if not lines:
+        several = several and command == "PRIVMSG" and content.kind is not Kind.EMOTE
+        lines += to_lines(text, self._whole if several and not relayed else self._rendering)
+        if not any(lines):
             return Said(command, [])
         lines[0] = first + self._address(reply_to, sender, lines[0]) + lines[0]
         emote = content.kind is Kind.EMOTE and not content.attachments
@@ -77,11 +84,17 @@ class Writer:
             prefix = f"* {name} " if emote else self._state.config.relay_format.replace("{name}", name)
         emote = emote and not relayed
         space = room(command, emote) - len(prefix.encode())
-        pieces = [piece for line in lines for piece in split(line, space)]
+        whole = several and not relayed
+        cut = [split(line, space, reset=whole) or [""] for line in lines]
+        pieces = [piece for line in cut for piece in line]
+        joined = [whole and place > 0 for line in cut for place in range(len(line))]
         most = self._state.config.max_lines
         if len(pieces) > most:
             left = len(pieces) - (most - 1)
             pieces = [*pieces[: most - 1], f"… ({left} more lines)"]
+            joined = [*joined[: most - 1], False]
+        if several and len(pieces) > 1:
+            return Said(command, [prefix + piece for piece in pieces], joined)
         if emote:
             return Said(command, [action(piece) for piece in pieces])
         return Said(command, [prefix + piece for piece in pieces] if prefix else pieces)

@@ -1,12 +1,11 @@
 """How a client of this network speaks: shared by the relay and the puppets."""
 
-import asyncio
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bridge_core.api.content import MediaKind
-from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError, UnsupportedError
+from bridge_core.api.errors import RejectedError, UnsupportedError
 from bridge_core.api.ids import ChatId
 from bridge_core.api.matrix import (
     MatrixEdit,
@@ -18,17 +17,17 @@ from bridge_core.api.matrix import (
     MatrixRedaction,
     MessageRef,
 )
-from bridge_core.api.network import Attempt, Capabilities, Level, Proof, Sent
+from bridge_core.api.network import Attempt, Capabilities, Level, Sent
 from bridges.irc import people
-from bridges.irc.codec.serializer import UnsafeLine, serialize, serialize_tags
-from bridges.irc.flight import Outbound
+from bridges.irc.codec.multiline import groups, serialize_batch
+from bridges.irc.codec.serializer import UnsafeLine, serialize
 from bridges.irc.moderation import Moderation
 from bridges.irc.nicks import BadName
 from bridges.irc.session import Session
 from bridges.irc.splitting import NoRoom
 from bridges.irc.state import NetworkState
 from bridges.irc.to_network import Said, Writer
-from bridges.irc.transport import WriteBufferFull
+from bridges.irc.writing import Unit, write
 
 _NOTHING: Final[Mapping[str, str]] = {}
 _FILES: Final = {kind.value: Level.FALLBACK for kind in MediaKind}
@@ -41,6 +40,7 @@ class Voice(ABC):
     def __init__(self, state: NetworkState) -> None:
         self._state = state
         self._writer: Writer | None = None
+        self._batches = 0
         self._can: dict[tuple[bool, bool], Capabilities] = {}
 
     @abstractmethod
@@ -218,6 +218,7 @@ class Voice(ABC):
                 message.relayed,
                 lambda command, action: session.identity.room(command, target, action),
                 first=first,
+                several=self._state.config.messages.long_text != "split" and session.several is not None,
             )
         except NoRoom as error:
             raise RejectedError(str(error)) from None
@@ -234,9 +235,27 @@ class Voice(ABC):
 
     async def _say(self, session: Session, chat: ChatId, said: Said, tags: Mapping[str, str]) -> Sent:
         target = self._target(chat)
-        return await self._transmit(
-            session, chat, said.command, said.texts, [[target, text] for text in said.texts], tags
-        )
+        limits = session.several if said.joined is not None else None
+        if said.joined is None or limits is None:
+            return await self._transmit(
+                session, chat, said.command, said.texts, [[target, text] for text in said.texts], tags
+            )
+        units: list[Unit] = []
+        try:
+            for group in groups(said.texts, said.joined, limits):
+                texts, joined = said.texts[group.start : group.stop], said.joined[group.start : group.stop]
+                if len(texts) > 1 and any(texts):
+                    self._batches += 1
+                    body = serialize_batch(format(self._batches, "x"), target, texts, joined)
+                    whole = "".join(
+                        text if place and joined[place] else f"\n{text}" for place, text in enumerate(texts)
+                    )
+                    units.append(Unit("BATCH", whole[1:], body, len(texts)))
+                else:
+                    units += [Unit(said.command, text, serialize(said.command, target, text)) for text in texts if text]
+        except UnsafeLine as error:
+            raise RejectedError(f"it cannot be sent on IRC: {error}") from None
+        return await write(self._state, session, target, units, tags, observed=self._observed(chat))
 
     async def _transmit(
         self,
@@ -247,51 +266,11 @@ class Voice(ABC):
         lines: Sequence[Sequence[str]],
         tags: Mapping[str, str],
     ) -> Sent:
-        """Writes lines with their labels; `tags` go with the first. Waits only for the bucket and for a slow server.
-
-        Nothing is written when any line cannot be. Once one is written the message's fate is the confirmation's.
-        """
+        """Writes lines; nothing is written when any of them cannot be. `tags` go with the first."""
         try:
-            bodies = [serialize(command, *params) for params in lines]
-            heads = serialize_tags(tags) if tags else b""
+            units = [
+                Unit(command, text, serialize(command, *params)) for text, params in zip(texts, lines, strict=True)
+            ]
         except UnsafeLine as error:
             raise RejectedError(f"it cannot be sent on IRC: {error}") from None
-        config = self._state.config
-        flight, labelled = session.flight, session.labels
-        outbound = Outbound(asyncio.get_running_loop().create_future(), len(bodies))
-        target = self._state.isupport.fold(lines[0][0])
-        bucket = None
-        if config.rate > 0:
-            bucket = self._state.running.budget(f"lines/{session.key}", config.rate, config.burst)
-        for index, body in enumerate(bodies):
-            if bucket is not None:
-                await bucket.take()
-            while flight.full and session.up:
-                session.wrote(False)
-                await flight.room()
-            while True:
-                if not session.up:
-                    return _broken(outbound, index)
-                try:
-                    # Room first, so that a label is used up only by a line that is written.
-                    session.reserve(len(body) + len(heads) + 80)
-                    break
-                except WriteBufferFull:
-                    await session.drain()
-            label = flight.add(outbound, index, command, target, texts[index], labelled=labelled)
-            if label:
-                given = {"label": label, **tags} if index == 0 and tags else {"label": label}
-                session.write(serialize_tags(given) + body)
-            else:
-                session.write(heads + body if index == 0 and heads else body)
-        session.wrote(self._observed(chat))
-        return Sent((), Proof.WRITTEN, outbound.future)
-
-
-def _broken(outbound: Outbound, written: int) -> Sent:
-    """The connection went while a line waited for its turn."""
-    if not written:
-        raise NotConnectedError("the connection broke before anything was written")
-    if not outbound.future.done():
-        outbound.future.set_exception(UnknownOutcomeError("the connection broke in the middle of the message"))
-    return Sent((), Proof.WRITTEN, outbound.future)
+        return await write(self._state, session, lines[0][0], units, tags, observed=self._observed(chat))

@@ -7,6 +7,7 @@ from typing import Any
 from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import ChatId, NetworkId, UserId
 from bridge_core.content import to_plain
+from bridges.irc.batches import Batches
 from bridges.irc.codec.message import parse
 from bridges.irc.config import IrcConfig
 from bridges.irc.flight import Flight
@@ -39,6 +40,7 @@ class Observed:
             common=lambda line: False,
             identity=Identity(),
             caps=SimpleNamespace(enabled=frozenset()),
+            batches=Batches(),
         )
         self.hearing = Hearing(self.state, session, places, self)
 

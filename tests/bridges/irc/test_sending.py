@@ -51,7 +51,7 @@ async def test_a_puppet_speaks_in_its_own_name(rig: StartRig, port: int) -> None
 async def test_the_labelled_echo_gives_the_id(rig: StartRig, serve: StartServer) -> None:
     """With labels and echoes the proof is the echo, and each line's msgid is its remote id."""
     server = await serve()
-    adapter = await rig(server.port)
+    adapter = await rig(server.port, messages={"long_text": "split"})
     bob = await adapter.witness("Bob", "#a", caps=("message-tags",))
     anna = await adapter.puppet("@anna:hs.test")
     sent = await adapter.say(anna, "one\ntwo")

@@ -1,0 +1,85 @@
+"""Lines onto the wire: under their labels, within the rate, and each with its place in the flight."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
+
+from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError
+from bridge_core.api.network import Proof, Sent
+from bridges.irc.codec.serializer import UnsafeLine, serialize_tags
+from bridges.irc.flight import Outbound
+from bridges.irc.session import Session
+from bridges.irc.state import NetworkState
+from bridges.irc.transport import WriteBufferFull
+
+_LABEL_BYTES = 80
+
+
+class Unit(NamedTuple):
+    """What is proved at once: a line, or all lines of one batch. `text` is what others will see of it."""
+
+    command: str
+    text: str
+    body: bytes
+    lines: int = 1
+
+
+async def write(
+    state: NetworkState,
+    session: Session,
+    target: str,
+    units: Sequence[Unit],
+    tags: Mapping[str, str],
+    *,
+    observed: bool,
+) -> Sent:
+    """Writes units with their labels; `tags` go with the first. Waits only for the bucket and for a slow server.
+
+    Once one is written the message's fate is the confirmation's. Lines of one unit are never torn apart. `observed`:
+    another connection will probably see them. Raises RejectedError for tags that cannot be sent, NotConnectedError
+    when nothing was written.
+    """
+    try:
+        heads = serialize_tags(tags) if tags else b""
+    except UnsafeLine as error:
+        raise RejectedError(f"it cannot be sent on IRC: {error}") from None
+    config = state.config
+    flight, labelled = session.flight, session.labels
+    outbound = Outbound(asyncio.get_running_loop().create_future(), len(units))
+    folded = state.isupport.fold(target)
+    bucket = None
+    if config.rate > 0:
+        bucket = state.running.budget(f"lines/{session.key}", config.rate, config.burst)
+    for index, unit in enumerate(units):
+        if bucket is not None:
+            for _ in range(unit.lines):
+                await bucket.take()
+        while flight.full and session.up:
+            session.wrote(False)
+            await flight.room()
+        while True:
+            if not session.up:
+                return _broken(outbound, index)
+            try:
+                # Room first, so that a label is used up only by a line that is written.
+                session.reserve(len(unit.body) + len(heads) + _LABEL_BYTES)
+                break
+            except WriteBufferFull:
+                await session.drain()
+        label = flight.add(outbound, index, unit.command, folded, unit.text, labelled=labelled)
+        if label:
+            given = {"label": label, **tags} if index == 0 and tags else {"label": label}
+            session.write(serialize_tags(given) + unit.body)
+        else:
+            session.write(heads + unit.body if index == 0 and heads else unit.body)
+    session.wrote(observed)
+    return Sent((), Proof.WRITTEN, outbound.future)
+
+
+def _broken(outbound: Outbound, written: int) -> Sent:
+    """The connection went while a line waited for its turn."""
+    if not written:
+        raise NotConnectedError("the connection broke before anything was written")
+    if not outbound.future.done():
+        outbound.future.set_exception(UnknownOutcomeError("the connection broke in the middle of the message"))
+    return Sent((), Proof.WRITTEN, outbound.future)
