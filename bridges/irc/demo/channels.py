@@ -8,6 +8,9 @@ from bridges.irc.demo.message import Message
 from bridges.irc.demo.wire import Line
 from bridges.irc.demo.world import World
 
+#: The names under which servers offer to leave NAMES out of a JOIN; ``capabilities`` may hold any of them.
+NO_NAMES = frozenset({"no-implicit-names", "draft/no-implicit-names", "soju.im/no-implicit-names"})
+
 
 def join(world: World, client: Client, line: Line) -> None:
     """Join a list of channels, each with its key; ``0`` leaves all (RFC 2812 section 3.2.1)."""
@@ -84,7 +87,7 @@ def welcome(world: World, client: Client, channel: Channel, seen_by: list[Client
         world.tell([m for m in seen_by if m is not client], note, "away-notify")
     if channel.topic:
         send_topic(world, client, channel)
-    if "no-implicit-names" not in client.caps:
+    if NO_NAMES.isdisjoint(client.caps):
         send_names(world, client, channel)
     metadata.joined(world, client, channel)
     return plain

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import itertools
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from bridges.irc.demo.batches import OpenBatch
     from bridges.irc.demo.link import Link
     from bridges.irc.demo.masks import Mask
+    from bridges.irc.demo.sasl import Exchange
 
 
 class Client:
@@ -21,13 +21,18 @@ class Client:
 
     __slots__ = (
         "account",
+        "address",
         "away",
         "batches",
         "caps",
         "caps_version",
         "capture",
+        "certfp",
         "channels",
+        "checking",
         "host",
+        "ident",
+        "ip",
         "label",
         "last_heard",
         "link",
@@ -47,12 +52,24 @@ class Client:
         "signon",
         "subscribed",
         "user",
+        "webirc",
     )
 
-    def __init__(self, link: Link, host: str, secure: bool, now: float) -> None:
+    def __init__(
+        self, link: Link, address: tuple[str, int], secure: bool, now: float, *, host: str, certfp: str = ""
+    ) -> None:
         self.link = link
+        #: Where the connection really comes from; ``ip`` and ``host`` are what a gateway said (WEBIRC).
+        self.address = address
+        self.ip = address[0]
         self.host = host
         self.secure = secure
+        #: SHA-256 of the client's certificate in hex; empty when it showed none.
+        self.certfp = certfp
+        self.webirc: dict[str, str] = {}
+        #: What its ident server said; ``checking`` while that is being asked.
+        self.ident = ""
+        self.checking = False
         self.nick = "*"
         self.user = ""
         self.real = ""
@@ -64,7 +81,7 @@ class Client:
         self.mask = 0
         self.negotiating = False
         self.registered = False
-        self.sasl: str | None = None
+        self.sasl: Exchange | None = None
         self.modes: set[str] = set()
         self.channels: dict[str, Channel] = {}
         self.signon = now
@@ -119,17 +136,6 @@ class Client:
 
 #: Statuses that may do what operators may.
 _OPS = frozenset("qao")
-
-
-def decode_plain(blob: str) -> tuple[str, str] | None:
-    """Read a SASL PLAIN answer (RFC 4616) into name and password; None when it is malformed."""
-    try:
-        authzid, authcid, password = base64.b64decode(blob, validate=True).decode().split("\0")
-    except ValueError:
-        return None
-    if authzid not in ("", authcid):
-        return None
-    return authcid, password
 
 
 @dataclass(slots=True)

@@ -17,13 +17,16 @@ from bridges.irc.demo import (
     queries,
     redaction,
     registration,
+    relaymsg,
     rename,
+    sasl,
+    webirc,
 )
 from bridges.irc.demo.world import Handler
 
 HANDLERS: Mapping[str, Handler] = MappingProxyType(
     {
-        "AUTHENTICATE": registration.authenticate,
+        "AUTHENTICATE": sasl.authenticate,
         "AWAY": queries.away,
         "BATCH": batches.batch,
         "CAP": registration.cap,
@@ -49,6 +52,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "PRIVMSG": messages.privmsg,
         "QUIT": registration.quit_,
         "REDACT": redaction.redact,
+        "RELAYMSG": relaymsg.relaymsg,
         "RENAME": rename.rename,
         "SETNAME": queries.setname,
         "TAGMSG": messages.tagmsg,
@@ -56,6 +60,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "USER": registration.user,
         "USERHOST": queries.userhost,
         "VERSION": queries.version,
+        "WEBIRC": webirc.webirc,
         "WHO": queries.who,
         "WHOIS": queries.whois,
     }

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import hashlib
 from collections import deque
 from typing import TYPE_CHECKING, cast
 
+from bridges.irc.demo import admission, ident
 from bridges.irc.demo.client import Client
+from bridges.irc.demo.penalty import Penalty
 
 if TYPE_CHECKING:
     from bridges.irc.demo.world import World
@@ -14,11 +17,14 @@ if TYPE_CHECKING:
 #: Bytes of tags a client may send, with the ``@`` and the space (IRCv3 message-tags).
 CLIENT_TAGS_LIMIT = 4096
 
+#: Seconds a refused connection stays open: closing over unread input would reset it, and the last words were lost.
+LINGER = 0.2
+
 
 class Link(asyncio.Protocol):
     """One accepted connection. All it is asked to say in one turn of the loop leaves in one write."""
 
-    __slots__ = ("_buffer", "_closing", "_dirty", "_held", "_out", "client", "transport", "world")
+    __slots__ = ("_buffer", "_closing", "_dirty", "_held", "_ident", "_out", "_penalty", "client", "transport", "world")
 
     def __init__(self, world: World) -> None:
         self.world = world
@@ -29,6 +35,8 @@ class Link(asyncio.Protocol):
         self._dirty = False
         self._closing = False
         self._held: deque[bytes] = deque()
+        self._ident: asyncio.Task[None] | None = None
+        self._penalty: Penalty | None = None
 
     # --- socket events
 
@@ -39,18 +47,36 @@ class Link(asyncio.Protocol):
             self.transport.abort()
             return
         peer = transport.get_extra_info("peername")
-        host = peer[0] if isinstance(peer, tuple) else "localhost"
-        if host.startswith(":"):
-            host = "0" + host
-        secure = transport.get_extra_info("ssl_object") is not None
-        self.client = Client(self, host, secure, self.world.now())
+        address = (str(peer[0]), int(peer[1])) if isinstance(peer, tuple) else ("127.0.0.1", 0)
+        host = ("0" if address[0].startswith(":") else "") + address[0]
+        tls = transport.get_extra_info("ssl_object")
+        shown = tls.getpeercert(True) if tls is not None else None
+        certfp = hashlib.sha256(shown).hexdigest() if shown else ""
+        client = Client(self, address, tls is not None, self.world.now(), host=host, certfp=certfp)
+        self.client = client
         self.world.link_opened(self)
+        options = self.world.options
         if self.world.faults.stalled:
             self.transport.pause_reading()
+        reason = admission.at_connect(self.world, client)
+        if reason:
+            self.world.stats["refused"] += 1
+            self.end(reason, LINGER)
+            return
+        if options.flood is not None:
+            self._penalty = Penalty(options.flood, self._handle)
+        if options.ident_port is not None:
+            client.checking = True
+            ours = int(transport.get_extra_info("sockname")[1])
+            self._ident = asyncio.create_task(ident.ask(self.world, client, ours), name="irc demo ident")
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Let the others know that this client is gone."""
         self._closing = True
+        if self._ident is not None:
+            self._ident.cancel()
+        if self._penalty is not None:
+            self._penalty.stop()
         if self.client is not None:
             self.world.quit(self.client, "Connection closed" if exc is None else f"Read error: {exc}")
         self.world.link_lost(self)
@@ -71,11 +97,20 @@ class Link(asyncio.Protocol):
             if cut > CLIENT_TAGS_LIMIT:
                 self.world.numeric(client, 417, "Input line was too long")
                 continue
-            self.world.handle(client, text[: cut + limit])
+            text = text[: cut + limit]
+            if self._penalty is None or not client.registered:
+                self.world.handle(client, text)
+            elif not self._penalty.take(text):
+                self.world.stats["excess_flood"] += 1
+                self.world.kill(client, "Excess Flood")
             if self._closing:
                 return
         if len(self._buffer) > self.world.options.receive_queue:
             self.world.kill(client, "RecvQ exceeded")
+
+    def _handle(self, text: str) -> None:
+        if self.client is not None and not self._closing:
+            self.world.handle(self.client, text)
 
     # --- output
 
@@ -120,12 +155,19 @@ class Link(asyncio.Protocol):
 
     def close(self, reason: str) -> None:
         """Say ERROR and close once what is queued has been written."""
+        self.end(f"Closing link: {reason}")
+
+    def end(self, words: str, linger: float = 0.0) -> None:
+        """Close with exactly these words in the ERROR, after so many seconds in which input is thrown away."""
         if self._closing or self.transport is None:
             return
-        self.write(f"ERROR :Closing link: {reason}\r\n".encode("latin-1", "replace"))
+        self.write(f"ERROR :{words}\r\n".encode("latin-1", "replace"))
         self.flush()
         self._closing = True
-        self.transport.close()
+        if linger:
+            asyncio.get_running_loop().call_later(linger, self.transport.close)
+        else:
+            self.transport.close()
 
     def abort(self, reason: str) -> None:
         """Cut the connection at once; the others see the reason."""

@@ -7,9 +7,15 @@ from bridges.irc.demo.wire import escape_tag
 TIME = 1
 TAGS = 2
 ACCOUNT = 4
+RELAYED = 8
 
 #: Capabilities that change how a line looks, with their bit in the render mask.
-TAG_BITS: tuple[tuple[str, int], ...] = (("server-time", TIME), ("message-tags", TAGS), ("account-tag", ACCOUNT))
+TAG_BITS: tuple[tuple[str, int], ...] = (
+    ("server-time", TIME),
+    ("message-tags", TAGS),
+    ("account-tag", ACCOUNT),
+    ("draft/relaymsg", RELAYED),
+)
 
 
 class Message:
@@ -17,10 +23,10 @@ class Message:
 
     ``body`` is latin-1 text from the source on, cut to the line limit; the tags are added per variant. ``batch`` is
     the batch it lies in and ``fixed`` are further tags: every recipient gets both. ``opens`` names the batch that the
-    line opens.
+    line opens, ``relayed_by`` who used RELAYMSG.
     """
 
-    __slots__ = ("_cache", "account", "batch", "body", "client_tags", "fixed", "msgid", "opens", "time")
+    __slots__ = ("_cache", "account", "batch", "body", "client_tags", "fixed", "msgid", "opens", "relayed_by", "time")
 
     def __init__(
         self,
@@ -34,6 +40,7 @@ class Message:
         batch: str = "",
         fixed: str = "",
         opens: str = "",
+        relayed_by: str = "",
     ) -> None:
         self.body = body if len(body) <= limit - 2 else body[: limit - 2]
         self.time = time
@@ -43,6 +50,7 @@ class Message:
         self.batch = batch
         self.fixed = fixed
         self.opens = opens
+        self.relayed_by = relayed_by
         self._cache: dict[int, bytes] = {}
 
     def inside(self, batch: str) -> Message:
@@ -56,6 +64,7 @@ class Message:
             batch=batch,
             fixed=self.fixed,
             opens=self.opens,
+            relayed_by=self.relayed_by,
         )
 
     def render(self, mask: int) -> bytes:
@@ -76,6 +85,8 @@ class Message:
             tags.append("time=" + self.time)
         if mask & ACCOUNT and self.account:
             tags.append("account=" + escape_tag(self.account))
+        if mask & RELAYED and self.relayed_by:
+            tags.append("draft/relaymsg=" + escape_tag(self.relayed_by))
         if mask & TAGS:
             if self.msgid:
                 tags.append("msgid=" + self.msgid)

@@ -6,6 +6,7 @@ import enum
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 #: Every capability the server knows; ``ServerOptions.capabilities`` takes a part of it away.
 CAPABILITIES: frozenset[str] = frozenset(
@@ -23,6 +24,7 @@ CAPABILITIES: frozenset[str] = frozenset(
         "draft/message-redaction",
         "draft/metadata-2",
         "draft/multiline",
+        "draft/relaymsg",
         "echo-message",
         "extended-join",
         "extended-monitor",
@@ -41,6 +43,16 @@ CAPABILITIES: frozenset[str] = frozenset(
 
 #: Those that no server of Debian offers: ``CAPABILITIES - DRAFTS`` is what a good server of today has.
 DRAFTS: frozenset[str] = frozenset(name for name in CAPABILITIES if name.startswith("draft/"))
+
+
+@dataclass(frozen=True, slots=True)
+class Flood:
+    """How fast a client may speak: ``burst`` lines at once, then ``rate`` a second; with more than ``excess`` lines
+    waiting it is ended (Excess Flood)."""
+
+    burst: int = 20
+    rate: float = 1.0
+    excess: int = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +75,13 @@ class ServerOptions:
     ``bot_mode`` is the user mode of bots, ``monitor`` the length of a MONITOR list (None: no MONITOR), ``utf8_only``
     refuses all else. NickServ (IDENTIFY, LOGOUT, REGAIN) is there with ``accounts``. ``renamed_channels`` remembers
     the old names of channels for those who come later.
+
+    Connections: ``sasl_mechanisms`` of PLAIN, EXTERNAL, SCRAM-SHA-256, SCRAM-SHA-512; ``certificates`` maps SHA-256
+    fingerprints (hex) to accounts for EXTERNAL (``tls`` must ask for certificates and trust who issued them).
+    ``sts_duration`` offers sts: the port on the plain port, the duration (seconds) on the TLS one. ``webirc_password``
+    is what gateways say. ``ident_port`` is where each client's host is asked who it is (None: nobody is), for
+    ``ident_timeout`` seconds; without an answer the user name begins with ``~``. ``relaymsg_separators`` is the value
+    of draft/relaymsg. ``flood`` limits the lines of registered clients.
 
     ``msgid`` switches message ids, which have no capability of their own (IRCv3 message-ids).
     ``sasl`` is offered only when ``accounts`` (name to password) is not empty.
@@ -102,6 +121,14 @@ class ServerOptions:
     metadata_subs: int = 50
     metadata_keys: int = 20
     utf8_only: bool = False
+    sasl_mechanisms: tuple[str, ...] = ("PLAIN",)
+    certificates: Mapping[str, str] = field(default_factory=dict)
+    sts_duration: int | None = None
+    webirc_password: str | None = None
+    ident_port: int | None = None
+    ident_timeout: float = 5.0
+    relaymsg_separators: str = "/"
+    flood: Flood | None = None
     renamed_channels: bool = True
     multiline_bytes: int = 4096
     multiline_lines: int = 100
@@ -131,15 +158,36 @@ class Verdict(enum.Enum):
 LineHook = Callable[[str, str, list[str]], Verdict]
 
 
+@dataclass(frozen=True, slots=True)
+class ServerBan:
+    """A ban of the whole server. ``kind``: K and G by user@host (465), X by real name, Z by address (both silent)."""
+
+    kind: Literal["G", "K", "X", "Z"]
+    mask: str
+    reason: str = "no reason"
+
+
 @dataclass(slots=True)
 class Faults:
     """Faults in force; a test sets and clears them while the server runs.
 
     ``refuse_connections`` closes each new connection at once, ``stalled`` leaves all input unread (the kernel's
-    buffers fill up, as with a hung server), ``delay`` holds every outgoing write back, in order.
+    buffers fill up, as with a hung server), ``delay`` holds every outgoing write back, in order. ``bans`` are what
+    `DemoIrcServer.ban` adds. Limits end new connections as servers do: ``class_limit`` (No more connections allowed
+    in your connection class) by all clients, ``host_limit`` (Too many host connections) by those of one address,
+    ``server_limit`` (This server is full), ``throttle`` (Reconnecting too fast) by connections in so many seconds from
+    one address. ``sasl_answer`` is a numeric that refuses every login, such as 902; ``wrong_signature`` lets SCRAM
+    prove nothing.
     """
 
     refuse_connections: bool = False
     stalled: bool = False
     delay: float = 0.0
     on_line: LineHook | None = None
+    bans: list[ServerBan] = field(default_factory=list)
+    class_limit: int | None = None
+    host_limit: int | None = None
+    server_limit: int | None = None
+    throttle: tuple[int, float] | None = None
+    sasl_answer: int = 0
+    wrong_signature: bool = False

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import re
 
-from bridges.irc.demo import isupport, monitor, services
-from bridges.irc.demo.client import Client, decode_plain
+from bridges.irc.demo import admission, isupport, monitor
+from bridges.irc.demo.client import Client
 from bridges.irc.demo.queries import send_motd
 from bridges.irc.demo.wire import Line
 from bridges.irc.demo.world import World
@@ -25,7 +25,8 @@ def cap(world: World, client: Client, line: Line) -> None:
         if client.caps_version >= 302 and "cap-notify" in world.capabilities:
             client.set_caps(client.caps | {"cap-notify"})
         client.negotiating = client.negotiating or not client.registered
-        _cap_lines(world, client, "LS", [_cap_word(world, name, client) for name in sorted(world.capabilities)])
+        offered = world.capabilities if client.caps_version >= 302 else world.capabilities - {"sts"}
+        _cap_lines(world, client, "LS", [_cap_word(world, name, client) for name in sorted(offered)])
     elif sub == "LIST":
         _cap_lines(world, client, "LIST", sorted(client.caps))
     elif sub == "REQ":
@@ -33,7 +34,7 @@ def cap(world: World, client: Client, line: Line) -> None:
         _cap_request(world, client, line.params[-1])
     elif sub == "END":
         client.negotiating = False
-        _complete(world, client)
+        complete(world, client)
     else:
         world.numeric(client, 410, "Invalid CAP command", sub)
 
@@ -42,7 +43,7 @@ def _cap_request(world: World, client: Client, text: str) -> None:
     words = text.split()
     wanted = {word for word in words if not word.startswith("-")}
     dropped = {word[1:] for word in words if word.startswith("-")}
-    if (wanted | dropped) <= world.capabilities:
+    if (wanted | dropped) <= world.capabilities - {"sts"}:
         client.set_caps((client.caps | wanted) - dropped)
         world.say(client, f"CAP {client.nick} ACK :{text}")
     else:
@@ -51,7 +52,7 @@ def _cap_request(world: World, client: Client, text: str) -> None:
 
 def _cap_word(world: World, name: str, client: Client) -> str:
     """Give a capability as LS names it: with its value for those who know version 302."""
-    value = world.cap_values.get(name, "") if client.caps_version >= 302 else ""
+    value = world.cap_value(name, client) if client.caps_version >= 302 else ""
     return f"{name}={value}" if value else name
 
 
@@ -65,42 +66,6 @@ def _cap_lines(world: World, client: Client, sub: str, words: list[str]) -> None
     for number, chunk in enumerate(lines, 1):
         more = "* " if number < len(lines) else ""
         world.say(client, f"CAP {client.nick} {sub} {more}:{' '.join(chunk)}")
-
-
-def authenticate(world: World, client: Client, line: Line) -> None:
-    """Run SASL PLAIN against the given accounts (IRCv3 sasl-3.1)."""
-    if "sasl" not in client.caps:
-        world.numeric(client, 904, "SASL authentication failed")
-        return
-    if client.account:
-        world.numeric(client, 907, "You have already authenticated using SASL")
-        return
-    word = line.params[0] if line.params else ""
-    if client.sasl is None:
-        if word.upper() != "PLAIN":
-            world.numeric(client, 908, "are available SASL mechanisms", "PLAIN")
-            world.numeric(client, 904, "SASL authentication failed")
-            return
-        client.sasl = ""
-        client.link.write(b"AUTHENTICATE +\r\n")
-        return
-    if word == "*":
-        client.sasl = None
-        world.numeric(client, 906, "SASL authentication aborted")
-        return
-    if len(word) > 400:
-        client.sasl = None
-        world.numeric(client, 905, "SASL message too long")
-        return
-    client.sasl += "" if word == "+" else word
-    if len(word) == 400:
-        return
-    found, client.sasl = decode_plain(client.sasl), None
-    if found is None or world.options.accounts.get(found[0]) != found[1]:
-        world.numeric(client, 904, "SASL authentication failed")
-        return
-    services.log_in(world, client, found[0])
-    world.numeric(client, 903, "SASL authentication successful")
 
 
 def nick(world: World, client: Client, line: Line) -> None:
@@ -133,7 +98,7 @@ def nick(world: World, client: Client, line: Line) -> None:
     if client.registered and world.fold(before) != world.fold(wanted):
         monitor.offline(world, before)
         monitor.online(world, client)
-    _complete(world, client)
+    complete(world, client)
 
 
 def user(world: World, client: Client, line: Line) -> None:
@@ -147,7 +112,7 @@ def user(world: World, client: Client, line: Line) -> None:
     name = re.sub(r"[^A-Za-z0-9._\-]", "", line.params[0]) or "user"
     client.user = ("~" + name)[: world.options.user_length]
     client.real = line.params[3][: world.options.real_length]
-    _complete(world, client)
+    complete(world, client)
 
 
 def password(world: World, client: Client, line: Line) -> None:
@@ -182,14 +147,21 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() else 0
 
 
-def _complete(world: World, client: Client) -> None:
+def complete(world: World, client: Client) -> None:
     """Register the client once nick, user and capabilities are settled, and greet it (001 to 005, MOTD)."""
-    if client.registered or client.negotiating or client.nick == "*" or not client.user:
+    if client.registered or client.negotiating or client.checking or client.nick == "*" or not client.user:
         return
+    if client.ident:
+        client.user = client.ident[: world.options.user_length]
     options = world.options
     if options.password is not None and client.password != options.password:
         world.numeric(client, 464, "Password incorrect")
         world.kill(client, "Bad password")
+        return
+    refusal = admission.at_registration(world, client)
+    if refusal:
+        world.stats["refused"] += 1
+        world.kill(client, refusal)
         return
     client.registered = True
     monitor.online(world, client)

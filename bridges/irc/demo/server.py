@@ -12,12 +12,13 @@ import contextlib
 import json
 import signal
 import ssl
+from typing import Literal
 
-from bridges.irc.demo import isupport, netsplit, services
+from bridges.irc.demo import admission, isupport, netsplit, registration, services
 from bridges.irc.demo.client import Client
 from bridges.irc.demo.commands import HANDLERS
 from bridges.irc.demo.link import Link
-from bridges.irc.demo.options import Faults, ServerOptions
+from bridges.irc.demo.options import Faults, ServerBan, ServerOptions
 from bridges.irc.demo.world import World
 
 #: Seconds a stopping server gives its connections to close by themselves.
@@ -30,7 +31,7 @@ class DemoIrcServer:
     def __init__(self, options: ServerOptions | None = None) -> None:
         self.options = options or ServerOptions()
         self.faults = Faults()
-        self.world = World(self.options, self.faults, HANDLERS)
+        self.world = World(self.options, self.faults, HANDLERS, registration.complete)
         self.port: int | None = None
         self.tls_port: int | None = None
         self._listeners: list[asyncio.Server] = []
@@ -53,7 +54,7 @@ class DemoIrcServer:
                 ssl=options.tls,
                 backlog=1024,
             )
-            self.tls_port = listener.sockets[0].getsockname()[1]
+            self.tls_port = self.world.tls_port = listener.sockets[0].getsockname()[1]
             self._listeners.append(listener)
         self._sweeper = asyncio.create_task(self._sweep(), name="irc demo sweeper")
 
@@ -88,6 +89,18 @@ class DemoIrcServer:
         """Disconnect a client with an ERROR line."""
         client = self.client(nick)
         client.link.world.kill(client, reason)
+
+    def ban(self, kind: Literal["G", "K", "X", "Z"], mask: str, reason: str = "no reason") -> None:
+        """Ban from the server (see ServerBan): those who are here are ended, those who come are refused."""
+        ban = ServerBan(kind, mask, reason)
+        self.faults.bans.append(ban)
+        for world in (self.world, *((self._far,) if self._far is not None else ())):
+            for client in admission.banned(world, ban):
+                world.kill(client, admission.refuse(world, client, ban))
+
+    def unban(self, kind: Literal["G", "K", "X", "Z"], mask: str) -> None:
+        """Take a ban back; does nothing when there is none."""
+        self.faults.bans[:] = [ban for ban in self.faults.bans if (ban.kind, ban.mask) != (kind, mask)]
 
     def drop(self, nick: str) -> None:
         """Cut a client's connection without a word."""

@@ -6,7 +6,7 @@ import asyncio
 import itertools
 import secrets
 import time
-from collections import Counter
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 
@@ -23,7 +23,13 @@ Handler = Callable[["World", Client, Line], None]
 class World:
     """The server's state. Nothing in it blocks; everything runs in the loop's thread."""
 
-    def __init__(self, options: ServerOptions, faults: Faults, handlers: Mapping[str, Handler]) -> None:
+    def __init__(
+        self,
+        options: ServerOptions,
+        faults: Faults,
+        handlers: Mapping[str, Handler],
+        complete: Callable[[World, Client], None],
+    ) -> None:
         self.options = options
         self.faults = faults
         self.links: set[Link] = set()
@@ -41,6 +47,9 @@ class World:
         self.statuses = {sign: modes[: number + 1] for number, sign in enumerate(signs)}
         self.lists = "".join(letter for letter in options.channel_lists if letter not in modes)
         self._chantypes = options.chantypes
+        self.arrivals: dict[str, deque[float]] = {}
+        self.tls_port: int | None = None
+        self._complete = complete
         self._handlers = handlers
         self._fold = FOLDS[options.casemapping]
         self._dirty: list[Link] = []
@@ -53,21 +62,31 @@ class World:
 
     def _offered(self) -> frozenset[str]:
         offered = self.options.capabilities
-        return offered if self.options.accounts else offered - {"sasl"}
+        if not (self.options.accounts or self.options.certificates):
+            offered -= {"sasl"}
+        return offered | {"sts"} if self.options.sts_duration is not None else offered
 
-    @property
-    def cap_values(self) -> dict[str, str]:
-        """The values of capabilities that have one (capability negotiation 302)."""
+    def complete(self, client: Client) -> None:
+        """Let a client in when nothing is missing any more."""
+        if self.links and client.link in self.links:
+            self._complete(self, client)
+
+    def cap_value(self, name: str, client: Client) -> str:
+        """Give a capability's value as this client is told it (capability negotiation 302); empty for none."""
         options = self.options
+        if name == "sts":
+            # The way up is told on the plain port, the policy on the secure one (IRCv3 sts).
+            return f"duration={options.sts_duration}" if client.secure else f"port={self.tls_port}"
         return {
             "draft/metadata-2": f"before-connect,max-subs={options.metadata_subs},max-keys={options.metadata_keys}",
             "draft/multiline": f"max-bytes={options.multiline_bytes},max-lines={options.multiline_lines}",
-            "sasl": "PLAIN",
-        }
+            "draft/relaymsg": options.relaymsg_separators,
+            "sasl": ",".join(options.sasl_mechanisms),
+        }.get(name, "")
 
     def beside(self, options: ServerOptions) -> World:
         """Make the world of another server of the same network: no clients, the same faults, counters and offer."""
-        other = World(options, self.faults, self._handlers)
+        other = World(options, self.faults, self._handlers, self._complete)
         other.capabilities, other.stats, other.history = self.capabilities, self.stats, self.history
         other._msgids, other._batches, other._msgid_prefix = self._msgids, self._batches, self._msgid_prefix
         return other
@@ -280,6 +299,10 @@ class World:
         self.quit(client, reason)
         client.link.close(f"{client.nick}[{client.host}] ({reason})")
 
+    def count_registered(self) -> int:
+        """Count the clients that are in."""
+        return sum(1 for client in self.clients.values() if client.registered)
+
     def link_opened(self, link: Link) -> None:
         """Note that a connection was accepted."""
         self.links.add(link)
@@ -314,9 +337,9 @@ def _is_utf8(text: str) -> bool:
 
 
 #: Commands whose drafts answer by standard replies in any case.
-BUILT_ON_REPLIES: frozenset[str] = frozenset({"BATCH", "CHATHISTORY", "METADATA", "REDACT", "RENAME"})
+BUILT_ON_REPLIES: frozenset[str] = frozenset({"BATCH", "CHATHISTORY", "METADATA", "REDACT", "RELAYMSG", "RENAME"})
 
 #: Commands a client may use before it is registered.
 BEFORE_REGISTRATION: frozenset[str] = frozenset(
-    {"AUTHENTICATE", "CAP", "ISUPPORT", "METADATA", "NICK", "PASS", "PING", "PONG", "QUIT", "USER"}
+    {"AUTHENTICATE", "CAP", "ISUPPORT", "METADATA", "NICK", "PASS", "PING", "PONG", "QUIT", "USER", "WEBIRC"}
 )

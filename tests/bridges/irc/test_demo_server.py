@@ -152,6 +152,16 @@ async def test_names_carry_prefixes_and_hosts_as_asked(start: Start, connect: Co
     assert names == ["@+anna!~anna@127.0.0.1", "bert!~bert@127.0.0.1"]
 
 
+async def test_names_can_be_left_out_under_a_drafts_name(start: Start, connect: Connect) -> None:
+    """Bouncers offer no-implicit-names as a draft: NAMES is left out of JOIN by that name too."""
+    server = await start(capabilities=frozenset({"draft/no-implicit-names"}))
+    anna = await connect(server, "anna", "no-implicit-names", "draft/no-implicit-names")
+    assert anna.caps == {"draft/no-implicit-names"}
+    await anna.join("#a")
+    await anna.sync()
+    assert not any(line.command == "353" for line in anna.lines)
+
+
 async def test_members_see_nick_away_name_host_and_quit(start: Start, connect: Connect) -> None:
     """NICK, AWAY, SETNAME, CHGHOST, extended JOIN and QUIT reach those who share a channel."""
     server = await start()
