@@ -3,6 +3,7 @@
 import asyncio
 import random
 import socket
+import sys
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
@@ -147,10 +148,11 @@ async def _connect(
 def _bind(made: socket.socket, route: Route) -> None:
     """Gives a socket its own address and port now, before it connects. Raises ConnectError."""
     try:
-        if route.freebind and made.family == socket.AF_INET6:
-            made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
-        elif route.freebind:
-            made.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
+        if route.freebind and sys.platform == "linux":
+            if made.family == socket.AF_INET6:
+                made.setsockopt(socket.IPPROTO_IPV6, _IPV6_FREEBIND, 1)
+            else:
+                made.setsockopt(socket.SOL_IP, _IP_FREEBIND, 1)
         made.bind((route.source or "", 0))
     except OSError as error:
         reason = error.strerror or str(error)

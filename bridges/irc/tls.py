@@ -7,7 +7,7 @@ per connection (asyncio) or grow to 336 KiB after one burst (uvloop).
 import hashlib
 import hmac
 import ssl
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -24,36 +24,35 @@ class FingerprintError(ssl.SSLError):
 class TlsSettings:
     """How connections of one network are secured. Share them: a context with its roots takes about 1 MB.
 
-    `server_name` overrides the host's name in SNI and in the check of the certificate. `fingerprint` is the SHA-256 of
-    the certificate that is accepted, whoever signed it.
+    `server_name` overrides the host's name in SNI and in the check of the certificate. `fingerprints` are the
+    SHA-256 of the certificates that are accepted, whoever signed them; empty for those an authority vouches for.
     """
 
     context: ssl.SSLContext
     server_name: str | None = None
-    fingerprint: bytes | None = None
+    fingerprints: tuple[bytes, ...] = ()
 
 
 def tls_settings(
     *,
     verify: bool = True,
     server_name: str | None = None,
-    fingerprint: str | None = None,
+    fingerprints: Sequence[str] = (),
     ca_file: str | None = None,
     client_certificate: str | None = None,
 ) -> TlsSettings:
     """Settings from what the configuration says; reads the named files, so it blocks.
 
-    `fingerprint` is 64 hex digits, colons allowed; it replaces the check by authorities. `client_certificate` is a PEM
-    file with key, for SASL EXTERNAL: whoever shows it is logged in as the bot, so users' connections must not.
+    `fingerprints` are 64 hex digits each, colons allowed; they replace the check by authorities. `client_certificate`
+    is a PEM file with key, for SASL EXTERNAL: whoever shows it is logged in as the bot, so users' connections must
+    not.
 
     Raises ValueError for a malformed fingerprint, OSError or ssl.SSLError for unreadable files.
     """
-    pinned = None
-    if fingerprint is not None:
-        pinned = bytes.fromhex(fingerprint.replace(":", ""))
-        if len(pinned) != hashlib.sha256().digest_size:
-            raise ValueError("a SHA-256 fingerprint has 64 hex digits")
-    context = client_context(verify=verify and pinned is None, ca_file=ca_file)
+    pinned = tuple(bytes.fromhex(fingerprint.replace(":", "")) for fingerprint in fingerprints)
+    if any(len(one) != hashlib.sha256().digest_size for one in pinned):
+        raise ValueError("a SHA-256 fingerprint has 64 hex digits")
+    context = client_context(verify=verify and not pinned, ca_file=ca_file)
     if client_certificate is not None:
         context.load_cert_chain(client_certificate)
     return TlsSettings(context, server_name, pinned)
@@ -93,7 +92,7 @@ def _hashed_authorities() -> str | None:
 class TlsSession:
     """TLS of one connection over bytes in memory. The owner moves the bytes: `outgoing` after every call."""
 
-    __slots__ = ("_fingerprint", "_incoming", "_object", "_outgoing", "closed_by_peer", "ready")
+    __slots__ = ("_fingerprints", "_incoming", "_object", "_outgoing", "closed_by_peer", "ready")
 
     def __init__(self, settings: TlsSettings, host: str) -> None:
         self._incoming = ssl.MemoryBIO()
@@ -101,7 +100,7 @@ class TlsSession:
         self._object = settings.context.wrap_bio(
             self._incoming, self._outgoing, server_hostname=settings.server_name or host
         )
-        self._fingerprint = settings.fingerprint
+        self._fingerprints = settings.fingerprints
         self.ready = False
         self.closed_by_peer = False
 
@@ -131,9 +130,9 @@ class TlsSession:
             self._object.do_handshake()
         except ssl.SSLWantReadError:
             return
-        if self._fingerprint is not None:
-            certificate = self._object.getpeercert(True) or b""
-            if not hmac.compare_digest(hashlib.sha256(certificate).digest(), self._fingerprint):
+        if self._fingerprints:
+            shown = hashlib.sha256(self._object.getpeercert(True) or b"").digest()
+            if not any(hmac.compare_digest(shown, pinned) for pinned in self._fingerprints):
                 raise FingerprintError("the certificate has another fingerprint than the pinned one")
         self.ready = True
 

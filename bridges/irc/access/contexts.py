@@ -4,6 +4,9 @@ import asyncio
 import hashlib
 import os
 import ssl
+import sys
+import tempfile
+from pathlib import Path
 
 from bridges.irc.config import IrcConfig
 from bridges.irc.tls import TlsSettings, client_context, tls_settings
@@ -22,7 +25,7 @@ class TlsContexts:
     def trusted(self) -> bool:
         """Whether servers prove who they are: by an authority or as pinned. Without TLS configured, always."""
         config = self._config
-        return not config.tls or config.tls_verify or config.tls_fingerprint is not None
+        return not config.tls or config.tls_verify or bool(config.fingerprints)
 
     async def shared(self) -> TlsSettings:
         """What puppets without a certificate use. Raises OSError, ssl.SSLError, ValueError."""
@@ -54,7 +57,7 @@ class TlsContexts:
             tls_settings,
             # Without TLS configured only a server's own wish (STS) leads here, and it must be checked.
             verify=config.tls_verify or not config.tls,
-            fingerprint=config.tls_fingerprint,
+            fingerprints=config.fingerprints,
             ca_file=config.tls_ca,
             client_certificate=certificate,
         )
@@ -69,13 +72,19 @@ def certificate_fingerprint(pem: str) -> str:
 
 
 def _with_certificate(shared: TlsSettings, pem: str, ca_file: str | None) -> TlsSettings:
-    """A context of its own with a certificate. Its key goes through memory: ssl reads keys from files only."""
+    """A context of its own with a certificate. ssl reads keys from files only: on Linux from one that is memory."""
     context = client_context(verify=shared.context.verify_mode is not ssl.CERT_NONE, ca_file=ca_file, small=True)
-    descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+    if sys.platform == "linux":
+        descriptor = os.memfd_create("certificate", os.MFD_CLOEXEC)
+        name = f"/proc/self/fd/{descriptor}"
+    else:
+        descriptor, name = tempfile.mkstemp()  # for its owner's eyes only
     try:
         with open(descriptor, "wb", closefd=False) as file:
             file.write(pem.encode())
-        context.load_cert_chain(f"/proc/self/fd/{descriptor}")
+        context.load_cert_chain(name)
     finally:
         os.close(descriptor)
-    return TlsSettings(context, shared.server_name, shared.fingerprint)
+        if sys.platform != "linux":
+            Path(name).unlink()
+    return TlsSettings(context, shared.server_name, shared.fingerprints)

@@ -38,8 +38,10 @@ class IrcConfig(Section):
     tls: bool = Field(default=True, description="Whether connections are encrypted.")
     tls_verify: bool = Field(default=True, description="Whether the server's certificate is checked.")
     tls_ca: str | None = Field(default=None, description="PEM file of authorities to trust instead of the system's.")
-    tls_fingerprint: str | None = Field(
-        default=None, description="SHA-256 of the one certificate to accept, whoever signed it: 64 hex digits."
+    tls_fingerprint: str | list[str] | None = Field(
+        default=None,
+        description="SHA-256 of the one certificate to accept, whoever signed it: 64 hex digits. Or a list, for "
+        "several servers or while a certificate is replaced.",
     )
     tls_certificate: str | None = Field(
         default=None, description="PEM file with certificate and key of the bot, for SASL external."
@@ -199,7 +201,16 @@ class IrcConfig(Section):
 
     @field_validator("tls_fingerprint")
     @classmethod
-    def _hex(cls, value: str | None) -> str | None:
-        if value is not None and not _FINGERPRINT.fullmatch(value):
-            raise ValueError("is not 64 hex digits")
+    def _hex(cls, value: str | list[str] | None) -> str | list[str] | None:
+        for one in [value] if isinstance(value, str) else value or []:
+            if not _FINGERPRINT.fullmatch(one):
+                raise ValueError("is not 64 hex digits")
+        if value == []:
+            raise ValueError("is an empty list")
         return value
+
+    @property
+    def fingerprints(self) -> tuple[str, ...]:
+        """Of the certificates that are accepted; none where authorities vouch for them."""
+        value = self.tls_fingerprint
+        return (value,) if isinstance(value, str) else tuple(value or ())

@@ -107,7 +107,7 @@ async def test_a_users_connection_checks_the_server_too(rig: StartRig, serve: St
     """With a certificate of their own a user trusts no more servers than the others: authority or pin."""
     pki = Pki(tmp_path)
     server = await serve(tls_port=0, tls=pki.context)
-    adapter = await rig(server.tls_port, tls=True, tls_fingerprint=pki.fingerprint)
+    adapter = await rig(server.tls_port, tls=True, tls_fingerprint=["00" * 32, pki.fingerprint])
     await with_certificate(adapter, "@anna:hs.test", pki.certificate("anna.test"))
     await adapter.puppet("@ben:hs.test")
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")

@@ -318,14 +318,14 @@ def test_certificates_are_checked(run: Run, pki: Pki) -> None:
 
 
 def test_pinned_certificates(run: Run, pki: Pki) -> None:
-    """The pinned certificate is accepted whoever signed it, any other is refused."""
+    """Each pinned certificate is accepted whoever signed it, any other is refused."""
 
     async def main() -> None:
         async with serving(silent, pki.server) as port:
-            peer = Peer(port, tls_settings(fingerprint=pki.fingerprint.upper()))
+            peer = Peer(port, tls_settings(fingerprints=["11" * 32, pki.fingerprint.upper()]))
             await peer.connection.open(5)
             await peer.connection.close(5)
-            error = await failure_of(Peer(port, tls_settings(fingerprint="00" * 32)))
+            error = await failure_of(Peer(port, tls_settings(fingerprints=["00" * 32, "11" * 32])))
             assert error.failure is ConnectFailure.CERTIFICATE
             assert "fingerprint" in str(error)
 
@@ -336,7 +336,7 @@ def test_pinned_certificates(run: Run, pki: Pki) -> None:
 def test_malformed_fingerprints_are_refused(fingerprint: str) -> None:
     """A pin that can match nothing is refused when configured."""
     with pytest.raises(ValueError):
-        tls_settings(fingerprint=fingerprint)
+        tls_settings(fingerprints=[fingerprint])
 
 
 def test_plain_text_on_a_tls_port(run: Run, pki: Pki) -> None:
