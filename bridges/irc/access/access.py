@@ -132,7 +132,7 @@ class Access:
         source = config.source_address
         if address is not None and config.webirc is not None:
             fingerprint = certificate_fingerprint(certificate) if certificate is not None else None
-            preamble = webirc_line(config.webirc, address, tls=secure, fingerprint=fingerprint)
+            preamble = webirc_line(config.webirc, address, user, tls=secure, fingerprint=fingerprint)
         elif address is not None:
             source = str(address)
         approach = Approach(

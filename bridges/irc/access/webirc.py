@@ -7,11 +7,12 @@ from bridges.irc.config.webirc import WebIrc
 
 
 def webirc_line(
-    settings: WebIrc, address: IPv4Address | IPv6Address, *, tls: bool, fingerprint: str | None = None
+    settings: WebIrc, address: IPv4Address | IPv6Address, user: str, *, tls: bool, fingerprint: str | None = None
 ) -> bytes:
     """The line that comes before all others. The address is its own host name: nothing vouches for another one.
 
-    `secure` is said only where our own connection has TLS. `fingerprint` is the SHA-256 in hex of the certificate
+    `secure` is said only where our own connection has TLS. `user` is the user's name for servers that take it from
+    here. `fingerprint` is the SHA-256 in hex of the certificate
     that the user shows (`certfp-sha-256`, UnrealIRCd). Raises UnsafeLine.
     """
     text = str(address)
@@ -22,5 +23,6 @@ def webirc_line(
         options.append("secure")
     if fingerprint is not None:
         options.append(f"certfp-sha-256={fingerprint}")
-    parts = [settings.password.get_secret_value(), settings.gateway, text, text]
+    gateway = settings.gateway.replace("$USERNAME", user)
+    parts = [settings.password.get_secret_value(), gateway, text, text]
     return serialize("WEBIRC", *parts, *([" ".join(options)] if options else []))

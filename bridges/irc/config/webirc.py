@@ -15,7 +15,12 @@ class WebIrc(Section):
     """WEBIRC (IRCv3 webirc): the server takes each user's address from us. Needs `addresses`."""
 
     password: SecretStr = Field(description="The gateway's password, agreed with the network.")
-    gateway: str = Field(default="matrix", min_length=1, max_length=32, description="The gateway's name.")
+    gateway: str = Field(
+        default="matrix",
+        min_length=1,
+        max_length=32,
+        description="The gateway's name. Some servers take it for the user name (ngIRCd): for them `$USERNAME`.",
+    )
     secure: bool = Field(
         default=True,
         description="Whether users count as connected with TLS, where our own connection is: they reach their "

@@ -11,12 +11,13 @@ import pytest
 from bridge_core.api.network import LoginStatus
 from tests.bridges.irc.rig import Rig, StartRig, eventually
 from tests.servers.inspircd import InspIRCd
+from tests.servers.ngircd import NgIRCd
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.server
 
 
-async def whois(rig: Rig, nick: str) -> dict[str, list[str]]:
+async def whois(rig: Rig, nick: str) -> dict[str, tuple[str, ...]]:
     """What a server operator reads of somebody, by numeric."""
     witness = rig.witnesses[0] if rig.witnesses else await rig.witness("eve")
     witness.raw("OPER op oppw")
@@ -69,6 +70,22 @@ async def test_inspircd_takes_our_word_for_addresses(rig: StartRig, inspircd: In
     assert found["311"][3] == "2001:db8:1:1::1"
     assert "671" in found, "is using a secure connection"
     assert any("matrixgate" in " ".join(params) for params in found.values()), found
+
+
+@pytest.mark.parametrize("secured", [False, True])
+async def test_ngircd_takes_our_word_for_addresses(rig: StartRig, ngircd: NgIRCd, secured: bool) -> None:
+    """A server that takes the gateway's name for the user's is told that."""
+    adapter = await rig(
+        ngircd.tls_port if secured else ngircd.port,
+        tls=secured,
+        tls_ca=str(ngircd.certificate.authority),
+        addresses={"prefix": "2001:db8:1::/48", "block": 64},
+        webirc={"password": ngircd.webirc_password, "gateway": "$USERNAME"},
+    )
+    adapter.port = ngircd.port
+    await adapter.puppet("@anna:hs.test")
+    found = await whois(adapter, "anna")
+    assert found["311"][2:4] == ("anna", "2001:db8:1:1::1")
 
 
 async def test_a_wrong_webirc_password_is_said(rig: StartRig, inspircd: InspIRCd) -> None:

@@ -80,7 +80,7 @@ def shown_by(server: DemoIrcServer, nick: str) -> str | None:
 async def with_certificate(adapter: Rig, user: str, pem: str) -> None:
     """A puppet whose login holds a certificate."""
     name = user[1:].partition(":")[0]
-    login = Login(LoginId(user), UserId(user), name, secrets={CERTIFICATE: pem})
+    login = Login(LoginId(user), UserId(user), name, True, secrets={CERTIFICATE: pem})
     client = adapter.connector.client(login, adapter.inbox)
     assert isinstance(client, Puppet)
     adapter.puppets[user] = client

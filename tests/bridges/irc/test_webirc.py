@@ -55,12 +55,14 @@ async def test_the_server_is_told_before_all_else(
 
 def test_an_address_that_begins_with_a_colon_does_not_end_the_line() -> None:
     """It gets a zero in front (IRCv3 webirc)."""
-    assert webirc_line(SETTINGS, ip_address("::1:2"), tls=False) == b"WEBIRC hunter2 gate 0::1:2 0::1:2\r\n"
+    assert webirc_line(SETTINGS, ip_address("::1:2"), "anna", tls=False) == b"WEBIRC hunter2 gate 0::1:2 0::1:2\r\n"
 
 
 def test_what_is_said_of_the_user() -> None:
     """The certificate that the user shows, and security that there is."""
-    line = webirc_line(SETTINGS, ip_address("192.0.2.1"), tls=True, fingerprint="ab" * 32)
+    line = webirc_line(SETTINGS, ip_address("192.0.2.1"), "anna", tls=True, fingerprint="ab" * 32)
     assert line == b"WEBIRC hunter2 gate 192.0.2.1 192.0.2.1 :secure certfp-sha-256=" + b"ab" * 32 + b"\r\n"
     modest = WebIrc(password="hunter2", secure=False)
-    assert webirc_line(modest, ip_address("192.0.2.1"), tls=True).endswith(b" 192.0.2.1\r\n")
+    assert webirc_line(modest, ip_address("192.0.2.1"), "anna", tls=True).endswith(b" 192.0.2.1\r\n")
+    old = WebIrc(password="hunter2", gateway="$USERNAME")
+    assert webirc_line(old, ip_address("192.0.2.1"), "anna", tls=False).startswith(b"WEBIRC hunter2 anna 192")

@@ -117,7 +117,7 @@ def test_policies_are_numbers_in_range(value: str) -> None:
 @given(st.ip_addresses(), st.booleans())
 def test_addresses_stay_in_their_place(address: object, tls: bool) -> None:
     """Any address makes a line of exactly its parts."""
-    line = webirc_line(WebIrc(password="secret"), address, tls=tls)  # type: ignore[arg-type]
+    line = webirc_line(WebIrc(password="secret"), address, "anna", tls=tls)  # type: ignore[arg-type]
     assert line.count(b" ") == (5 if tls else 4)
     assert b" :" not in line and line.startswith(b"WEBIRC secret matrix ")
 
