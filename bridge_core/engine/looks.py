@@ -72,6 +72,8 @@ class GhostLooks:
         self._waiting: OrderedDict[_Key, _Wish] = OrderedDict()
         self._later: OrderedDict[_Key, tuple[float, _Wish]] = OrderedDict()
         self._working = 0
+        self._dressing: set[_Key] = set()
+        """Who is being looked after: what is wished for them meanwhile comes after that."""
 
     def want(self, row: GhostRow, source: str | None, drifted: bool = False) -> None:
         """Wish that a ghost has the picture at `source` (empty: none; None: the one that the network knows).
@@ -110,14 +112,17 @@ class GhostLooks:
 
     async def _work(self) -> None:
         try:
-            while self._waiting:
-                key, wish = self._waiting.popitem(last=False)
+            while (key := next((one for one in self._waiting if one not in self._dressing), None)) is not None:
+                wish = self._waiting.pop(key)
                 row = self._keeper.in_memory(*key) or wish.row
+                self._dressing.add(key)
                 try:
                     await self._grant(row, wish)
                 except BridgeError as error:
                     log.info("ghost_profile_not_checked", ghost=row.user, error=str(error))
                     self._postpone(key, wish, error)
+                finally:
+                    self._dressing.discard(key)
         finally:
             self._working -= 1
 

@@ -26,6 +26,8 @@ class Bench:
         if rig is None:
             rig = Rig(self._site, self._folder, **options)
             await rig.__aenter__()
+        else:
+            rig.forget_transactions()
         try:
             if not rig.room:
                 await rig.warm_up()

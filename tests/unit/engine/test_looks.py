@@ -1,5 +1,6 @@
 """Ghosts look like their people, and nobody's message waits for that."""
 
+import asyncio
 import struct
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -43,10 +44,10 @@ async def _blob(bridge: Harness, data: bytes) -> str:
     return await host.blobs.put(chunks(), 1 << 20)
 
 
-async def _says(bridge: Harness, number: int, avatar: str | None, name: str = "Dora") -> None:
+async def _says(bridge: Harness, number: int, avatar: str | None, name: str = "Dora", who: RemoteUserId = DORA) -> None:
     inbox = _script(bridge).inbox
     assert inbox is not None
-    sender = RemoteSender(DORA, name, avatar=avatar)
+    sender = RemoteSender(who, name, avatar=avatar)
     await inbox.receive(
         [RemoteMessage(ChatId("lobby"), sender, Content((Plain(f"m{number}"),)), MessageId(f"{number}"))]
     )
@@ -77,6 +78,54 @@ async def test_a_picture_is_uploaded_once(bridge: Harness) -> None:
     await bridge.until(lambda: not _avatar(bridge))
     # Spooled pictures are needed no more.
     assert not [path for path in (bridge.folder / "spool").iterdir() if len(path.name) == 32]
+
+
+@pytest.mark.parametrize("again", [DORA, RemoteUserId("bert")])
+async def test_a_picture_on_its_way_is_not_uploaded_again(
+    bridge: Harness, monkeypatch: pytest.MonkeyPatch, again: RemoteUserId
+) -> None:
+    """Who speaks while it is being uploaded, its owner or somebody with the same one, waits for that upload."""
+    await bridge.portal_room("net", "lobby")
+    uploads, go_on = 0, asyncio.Event()
+    upload = bridge.running.matrix.upload
+
+    async def held(*args: object, **named: object) -> str:
+        nonlocal uploads
+        uploads += 1
+        await go_on.wait()
+        return await upload(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bridge.running.matrix, "upload", held)
+    blob = await _blob(bridge, PNG)
+    await _says(bridge, 1, blob)
+    await bridge.until(lambda: uploads == 1)
+    await _says(bridge, 2, blob, who=again)
+    go_on.set()
+    ghost = f"@_net_{again}:hs.test"
+    mxc = await bridge.until(lambda: bridge.homeserver._world.accounts[ghost].avatar_url)
+    assert await bridge.until(lambda: _avatar(bridge)) == mxc
+    assert uploads == 1 and len(bridge.homeserver.files()) == 1
+
+
+async def test_the_newest_picture_stays(bridge: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A picture that is shown while an older one is still being uploaded is not replaced by that."""
+    await bridge.portal_room("net", "lobby")
+    began, go_on, upload = 0, asyncio.Event(), bridge.running.matrix.upload
+
+    async def held(*args: object, **named: object) -> str:
+        nonlocal began
+        began += 1
+        if began == 1:
+            await go_on.wait()
+        return await upload(*args, **named)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(bridge.running.matrix, "upload", held)
+    await _says(bridge, 1, await _blob(bridge, PNG))
+    await bridge.until(lambda: began == 1)
+    await _says(bridge, 2, await _blob(bridge, PNG + b"2"))
+    go_on.set()
+    await bridge.until(lambda: len(bridge.homeserver.files()) == 2 and not bridge.running.engine.ghosts._looks._working)
+    assert bridge.homeserver.file(_avatar(bridge) or "") == PNG + b"2"
 
 
 async def test_what_is_no_picture_is_refused_once(bridge: Harness) -> None:
