@@ -11,7 +11,7 @@ from bridges.irc.demo.client import Client
 from bridges.irc.demo.history import SPOKEN, Entry, private_key
 from bridges.irc.demo.message import Message
 from bridges.irc.demo.speech import Speech
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, upper
 from bridges.irc.demo.world import World
 
 CAPABILITY = "draft/chathistory"
@@ -42,7 +42,7 @@ def chathistory(world: World, client: Client, line: Line) -> None:
     if CAPABILITY not in client.caps:
         world.numeric(client, 421, "Unknown command", "CHATHISTORY")
         return
-    sub = line.params[0].upper() if line.params else "*"
+    sub = upper(line.params[0]) if line.params else "*"
     try:
         if sub not in _SHAPES:
             raise _RefusedError("UNKNOWN_COMMAND", "Unknown command", sub)

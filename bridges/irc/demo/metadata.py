@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 from bridges.irc.demo.client import Channel, Client
 from bridges.irc.demo.message import Message
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, upper
 from bridges.irc.demo.world import World
 
 CAPABILITY = "draft/metadata-2"
@@ -26,7 +26,7 @@ def metadata(world: World, client: Client, line: Line) -> None:
     if len(line.params) < 2:
         world.numeric(client, 461, "Not enough parameters", "METADATA")
         return
-    name, sub, words = line.params[0], line.params[1].upper(), line.params[2:]
+    name, sub, words = line.params[0], upper(line.params[1]), line.params[2:]
     if sub in ("SUB", "UNSUB", "SUBS"):
         _subscriptions(world, client, sub, words)
         return

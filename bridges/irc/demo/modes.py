@@ -138,7 +138,7 @@ def _change(
             channel.key = word if adding else ""
             changed.note(adding, letter, word)
     elif letter == "l":
-        if adding and not (word or "").isdigit():
+        if adding and not (word and word.isascii() and word.isdigit()):
             return
         channel.limit = int(word or 0) if adding else 0
         changed.note(adding, letter, word)

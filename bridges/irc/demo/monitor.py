@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridges.irc.demo.client import Client
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, upper
 from bridges.irc.demo.world import World
 
 
@@ -13,7 +13,7 @@ def monitor(world: World, client: Client, line: Line) -> None:
     if limit is None:
         world.numeric(client, 421, "Unknown command", "MONITOR")
         return
-    sub = line.params[0].upper() if line.params else ""
+    sub = upper(line.params[0]) if line.params else ""
     nicks = [nick for nick in line.params[1].split(",") if nick] if len(line.params) > 1 else []
     if sub == "+":
         _add(world, client, nicks, limit)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from bridges.irc.demo.client import Channel, Client
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, split
 from bridges.irc.demo.world import World
 
 
@@ -141,7 +141,7 @@ def version(world: World, client: Client, line: Line) -> None:
 
 def ison(world: World, client: Client, line: Line) -> None:
     """Say which of the given nicks are here."""
-    nicks = " ".join(line.params).split()
+    nicks = split(" ".join(line.params))
     here = [found.nick for nick in nicks if (found := world.find(nick)) and found.registered]
     world.say(client, f"303 {client.nick} :{' '.join(here)}")
 

@@ -7,7 +7,7 @@ import re
 from bridges.irc.demo import admission, isupport, monitor
 from bridges.irc.demo.client import Client
 from bridges.irc.demo.queries import send_motd
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, split, upper
 from bridges.irc.demo.world import World
 
 VERSION = "matrix-bridge-demo-ircd-1"
@@ -19,7 +19,7 @@ def cap(world: World, client: Client, line: Line) -> None:
     if not line.params:
         world.numeric(client, 461, "Not enough parameters", "CAP")
         return
-    sub = line.params[0].upper()
+    sub = upper(line.params[0])
     if sub == "LS":
         client.caps_version = max(client.caps_version, _number(line.params[1] if len(line.params) > 1 else ""))
         if client.caps_version >= 302 and "cap-notify" in world.capabilities:
@@ -40,7 +40,7 @@ def cap(world: World, client: Client, line: Line) -> None:
 
 
 def _cap_request(world: World, client: Client, text: str) -> None:
-    words = text.split()
+    words = split(text)
     wanted = {word for word in words if not word.startswith("-")}
     dropped = {word[1:] for word in words if word.startswith("-")}
     if (wanted | dropped) <= world.capabilities - {"sts"}:

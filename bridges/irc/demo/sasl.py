@@ -11,7 +11,7 @@ from typing import Protocol
 
 from bridges.irc.demo import services
 from bridges.irc.demo.client import Client
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, upper
 from bridges.irc.demo.world import World
 
 #: Characters of one AUTHENTICATE line; a shorter one ends the answer.
@@ -142,7 +142,7 @@ def authenticate(world: World, client: Client, line: Line) -> None:
     elif client.account:
         world.numeric(client, 907, "You have already authenticated using SASL")
     elif client.sasl is None:
-        _choose(world, client, line.params[0].upper() if line.params else "")
+        _choose(world, client, upper(line.params[0]) if line.params else "")
     else:
         _answered(world, client, client.sasl, line.params[0] if line.params else "")
 

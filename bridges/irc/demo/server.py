@@ -1,7 +1,7 @@
 """A small IRC server over real sockets and TLS: for demonstrations, tests with switches, and benchmarks.
 
 ``python -m bridges.irc.demo.server --port 6667 [--tls-port N --tls CERT KEY]`` runs it and prints one JSON line
-with its ports.
+with its ports. ``--without draft/multiline`` and ``--set history=0`` turn its switches.
 """
 
 from __future__ import annotations
@@ -9,16 +9,17 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import dataclasses
 import json
 import signal
 import ssl
-from typing import Literal
+from typing import Any, Literal
 
 from bridges.irc.demo import admission, isupport, netsplit, registration, services
 from bridges.irc.demo.client import Client
 from bridges.irc.demo.commands import HANDLERS
 from bridges.irc.demo.link import Link
-from bridges.irc.demo.options import Faults, ServerBan, ServerOptions
+from bridges.irc.demo.options import CAPABILITIES, Faults, Flood, ServerBan, ServerOptions
 from bridges.irc.demo.world import World
 
 #: Seconds a stopping server gives its connections to close by themselves.
@@ -206,8 +207,8 @@ async def serve(options: ServerOptions) -> None:
         await server.stop()
 
 
-def main(argv: list[str] | None = None) -> None:
-    """Read the command line and run the server, under uvloop where it is installed."""
+def read_options(argv: list[str] | None = None) -> ServerOptions:
+    """Read the command line. Raises SystemExit with what is wrong."""
     parser = argparse.ArgumentParser(prog="python -m bridges.irc.demo.server", description=__doc__)
     parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=0)
@@ -215,19 +216,53 @@ def main(argv: list[str] | None = None) -> None:
     parser.add_argument("--tls", nargs=2, metavar=("CERT", "KEY"))
     parser.add_argument("--name", default="irc.demo")
     parser.add_argument("--network", default="DemoNet")
+    parser.add_argument("--without", action="append", default=[], metavar="CAPABILITY", help="do not offer this one")
+    parser.add_argument(
+        "--set",
+        action="append",
+        default=[],
+        metavar="NAME=JSON",
+        help="a ServerOptions switch, such as monitor=null",
+    )
     args = parser.parse_args(argv)
     context: ssl.SSLContext | None = None
     if args.tls:
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         context.load_cert_chain(*args.tls)
-    options = ServerOptions(
+    unknown = set(args.without) - CAPABILITIES
+    if unknown:
+        parser.error(f"no such capability: {', '.join(sorted(unknown))}")
+    switches: dict[str, Any] = {}
+    for item in args.set:
+        name, _, value = item.partition("=")
+        if name not in _SWITCHES:
+            parser.error(f"no such switch: {name}; there are: {', '.join(sorted(_SWITCHES))}")
+        try:
+            read = json.loads(value)
+        except ValueError:
+            parser.error(f"not JSON: {value}")
+        switches[name] = tuple(read) if isinstance(read, list) else Flood(**read) if name == "flood" else read
+    return ServerOptions(
         name=args.name,
         network=args.network,
         host=args.host,
         port=args.port,
         tls_port=args.tls_port if context else None,
         tls=context,
+        capabilities=CAPABILITIES - set(args.without),
+        **switches,
     )
+
+
+#: Options that ``--set`` takes; the others have arguments of their own.
+_SWITCHES = frozenset(field.name for field in dataclasses.fields(ServerOptions)) - {
+    *("capabilities", "host", "name", "network", "port", "tls", "tls_port"),
+}
+
+
+def main(argv: list[str] | None = None) -> None:
+    """Read the command line and run the server, under uvloop where it is installed."""
+    options = read_options(argv)
     try:
         import uvloop
     except ImportError:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from bridges.irc.demo.client import Client
+from bridges.irc.demo.wire import split, upper
 from bridges.irc.demo.world import World
 
 NAME = "NickServ"
@@ -35,8 +36,8 @@ def is_service(world: World, target: str) -> bool:
 
 def nickserv(world: World, client: Client, text: str) -> None:
     """Answer IDENTIFY [account] password, LOGOUT, and REGAIN or GHOST nick [password]."""
-    words = text.split()
-    command = words[0].upper() if words else ""
+    words = split(text)
+    command = upper(words[0]) if words else ""
     if command == "IDENTIFY" and len(words) > 1:
         account = words[1] if len(words) > 2 else client.nick
         if world.options.accounts.get(account) == words[-1]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hmac
 
 from bridges.irc.demo.client import Client
-from bridges.irc.demo.wire import Line
+from bridges.irc.demo.wire import Line, split
 from bridges.irc.demo.world import World
 
 
@@ -23,7 +23,7 @@ def webirc(world: World, client: Client, line: Line) -> None:
         world.stats["webirc_refused"] += 1
         world.kill(client, "WEBIRC access denied")
         return
-    words = line.params[4].split() if len(line.params) > 4 else []
+    words = split(line.params[4]) if len(line.params) > 4 else []
     client.webirc = {"gateway": gateway, **{k: v for k, _, v in (word.partition("=") for word in words)}}
     client.host = ("0" if host.startswith(":") else "") + host
     client.ip = address

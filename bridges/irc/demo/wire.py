@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 
 ASCII_FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ", "abcdefghijklmnopqrstuvwxyz")
 RFC1459_FOLD = str.maketrans("ABCDEFGHIJKLMNOPQRSTUVWXYZ[]\\~", "abcdefghijklmnopqrstuvwxyz{}|^")
+_UPPER = str.maketrans("abcdefghijklmnopqrstuvwxyz", "ABCDEFGHIJKLMNOPQRSTUVWXYZ")
 FOLDS = {"ascii": ASCII_FOLD, "rfc1459": RFC1459_FOLD}
 
 _UNESCAPE = {":": ";", "s": " ", "\\": "\\", "r": "\r", "n": "\n"}
@@ -29,6 +30,16 @@ class Line:
 def to_wire(text: str) -> str:
     """Turn ordinary text into the latin-1 view of its UTF-8 bytes, the form this server works in."""
     return text.encode().decode("latin-1")
+
+
+def upper(text: str) -> str:
+    """Put ASCII letters into upper case; ``str.upper`` would turn bytes of other encodings into what is no byte."""
+    return text.translate(_UPPER)
+
+
+def split(text: str) -> list[str]:
+    """Split at spaces; ``str.split`` would also split at bytes that are parts of characters, such as NBSP's."""
+    return [word for word in text.split(" ") if word]
 
 
 def unescape_tag(value: str) -> str:
@@ -66,13 +77,13 @@ def parse(text: str) -> Line | None:
     head, colon, trailing = text.partition(" :")
     if head.startswith(":"):
         return None
-    words = head.split()
+    words = split(head)
     if not words:
         return None
     params = words[1:]
     if colon:
         params.append(trailing)
-    return Line(words[0].upper(), params, tags)
+    return Line(upper(words[0]), params, tags)
 
 
 def glob(mask: str) -> re.Pattern[str]:

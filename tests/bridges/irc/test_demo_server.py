@@ -8,7 +8,8 @@ import ssl
 import pytest
 import trustme
 
-from bridges.irc.demo.options import CAPABILITIES, Verdict
+from bridges.irc.demo.options import CAPABILITIES, Flood, Verdict
+from bridges.irc.demo.server import read_options
 from bridges.irc.demo.witness import WitnessClosedError, WitnessTimeoutError, read_line
 from tests.bridges.irc.demo_rig import Connect, Start, numeric
 
@@ -23,6 +24,22 @@ async def test_registration_sends_the_welcome_and_isupport(start: Start, connect
     tokens = {word for line in anna.lines if line.command == "005" for word in line.params[1:-1]}
     assert {"NICKLEN=20", "CASEMAPPING=ascii", "CHANTYPES=#", "PREFIX=(ov)@+", "LINELEN=512"} <= tokens
     assert any(token.startswith("TARGMAX=") for token in tokens)
+
+
+def test_the_command_line_turns_the_switches() -> None:
+    """`--without` takes a capability away and `--set` gives an option its value; what does not exist is refused."""
+    options = read_options(
+        [
+            *("--without", "draft/multiline", "--set", "monitor=null", "--set", 'client_tag_deny=["*"]'),
+            *("--set", 'accounts={"anna": "pw"}', "--set", 'flood={"burst": 3}'),
+        ]
+    )
+    assert options.capabilities == CAPABILITIES - {"draft/multiline"}
+    assert (options.monitor, options.client_tag_deny, options.accounts) == (None, ("*",), {"anna": "pw"})
+    assert options.flood == Flood(burst=3)
+    for wrong in (["--without", "none"], ["--set", "none=1"], ["--set", "history=x"], ["--set", "host=1"]):
+        with pytest.raises(SystemExit):
+            read_options(wrong)
 
 
 async def test_capabilities_can_be_switched_off(start: Start, connect: Connect) -> None:
