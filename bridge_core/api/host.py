@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.staff import Staff
 
 T = TypeVar("T")
 
@@ -148,6 +149,10 @@ class Host(Protocol):
 
     @property
     def rooms(self) -> RoomView: ...
+
+    @property
+    def staff(self) -> Staff:
+        """What the network's own staff may do to this bridge."""
 
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         """The bucket of `key`: `rate` tokens a second up to `burst`; a rate of 0 means no limit."""

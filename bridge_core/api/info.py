@@ -35,3 +35,11 @@ class UserInfo:
     avatar: str | None = None
     bot: bool = False
     identifiers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class Advice:
+    """Something in a network's settings that works and should be otherwise: what it is, and what to do."""
+
+    what: str
+    advice: str

@@ -1,11 +1,12 @@
 """What a Client or Connector may also do. Absence means unsupported; the engine tells the user once, in words."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from typing import Protocol, runtime_checkable
 
 from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
+from bridge_core.api.info import Advice
 from bridge_core.api.login import LoginProcess
 from bridge_core.api.matrix import (
     MatrixEdit,
@@ -186,6 +187,25 @@ class OpensDirectChats(Protocol):
 
     def direct_chat(self, user: RemoteUserId) -> ChatId:
         """The chat in which a login talks to the person."""
+
+
+@runtime_checkable
+class Advises(Protocol):
+    """A connector that can tell, before it is started, what should be otherwise in its settings: `check` shows it."""
+
+    def advise(self) -> Iterable[Advice]:
+        """All of it."""
+
+
+@runtime_checkable
+class KnowsPresence(Protocol):
+    """A connector that can tell which Matrix users are in its chats by connections of their own."""
+
+    def absent(self, chat: ChatId, users: Collection[UserId]) -> Mapping[UserId, str] | None:
+        """Those of the users who are not in the chat now, as the network itself tells, each with why in words.
+
+        None when that is not known at this moment. Does not block: it is asked before each message is shown.
+        """
 
 
 @runtime_checkable

@@ -16,7 +16,9 @@ from bridge_core.app.control import Control
 from bridge_core.app.engine import Engine, EngineSettings
 from bridge_core.app.meeting import Meeting
 from bridge_core.app.networks import load_networks, make_networks, puppet_servers, room_settings
+from bridge_core.app.privacy import add_privacy
 from bridge_core.app.queries import EngineQueries
+from bridge_core.app.staff import StaffDesks
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
@@ -163,6 +165,16 @@ class Bridge:
         )
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
+        self.staff = StaffDesks(
+            self.engine,
+            self.whomay,
+            self.matrix,
+            self.database.kv,
+            self.database.users,
+            self._links.file_of if self._links is not None else lambda link: None,
+            self._clock,
+            self.metrics,
+        )
         self.control = Control(
             config,
             self.engine,
@@ -174,6 +186,7 @@ class Bridge:
             self._clock,
             self._tasks,
         )
+        self.privacy = add_privacy(self.engine, self._configs, self.matrix, self._clock, self._tasks, self.metrics)
         self._show_journal()
         self._listeners = self._make_listeners(hs_token)
         self._health_server = (
@@ -268,6 +281,7 @@ class Bridge:
             await self.control.start()
             await self.matrix.start()
             await self.whomay.load()
+            await self.staff.load()
             await self.engine.load()
             self._leftovers.resume(await self.database.transactions.newest())
             await self._configured_portals()
@@ -364,6 +378,7 @@ class Bridge:
             self.engine.portals,
             self._link,
             self._sources.open_attachment,
+            self.staff.of(network.id),
             self._shared,
         )
 

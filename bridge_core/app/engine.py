@@ -53,6 +53,7 @@ from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.polls import Polls
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Direction, Journal
+from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.receipts import Receipts
@@ -141,6 +142,8 @@ class Engine:
         )
         self.on_redaction: list[Callable[[RoomId], None]] = []
         """Told of each redaction in any room as soon as it is stored. Must not block."""
+        self.on_visibility: list[Callable[[RoomId], None]] = []
+        """Told as soon as it is stored that other people may read a room's history now. Must not block."""
         self.on_meeting: list[Callable[[], None]] = []
         """Told when the homeserver is met. Must not block."""
         self.confirmations = Confirmations()
@@ -181,7 +184,7 @@ class Engine:
             self.expiry,
             self.puppets,
         )
-        incoming = Incoming(
+        self.incoming = incoming = Incoming(
             journal,
             matrix,
             self.ghosts,
@@ -382,6 +385,7 @@ class Engine:
         await self.status.load()
         await self.withdrawn.load()
         await self.puppets.load()
+        await self.room_features.doubles.load()
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)
@@ -400,6 +404,9 @@ class Engine:
         """Membership and redactions count at once, however long the lane of their room has to wait."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
             self._member(event)
+        elif event["type"] == VISIBILITY and "state_key" in event:
+            for told in self.on_visibility:
+                told(RoomId(event["room_id"]))
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self.links.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
             for told in self.on_redaction:

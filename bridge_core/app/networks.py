@@ -106,6 +106,7 @@ def make_networks(
             power_cap=common.power_cap,
             provided_for=provided,
             grants=frozenset(common.grants),
+            double_bridges=common.double_bridges,
         )
         identifier = NetworkId(name)
         networks[identifier] = Network(identifier, connectors[name], options, permissions, users)

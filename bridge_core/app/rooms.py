@@ -9,12 +9,14 @@ from bridge_core.api.ids import NetworkId, UserId
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.alias_portals import AliasPortals
 from bridge_core.engine.avatars import Avatars
+from bridge_core.engine.bridgestate import BRIDGE_STATE
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.commands.relay import RelayCommands
 from bridge_core.engine.commands.rooms import RoomCommands
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.departures import Departures
 from bridge_core.engine.description import Descriptions
+from bridge_core.engine.doublebridges import DoubleBridges
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
@@ -83,7 +85,10 @@ class RoomFeatures:
         grants = Grants(networks)
         gate.add(grants)
         rooms.guard(grants.room_made)
-        self.plumbing = Plumbing(networks, portals, gate, grants)
+        self.doubles = DoubleBridges(networks, portals, matrix, stores.kv, status)
+        gate.add(self.doubles)
+        rooms.look_out(self.doubles.refuse)
+        self.plumbing = Plumbing(networks, portals, gate, grants, self.doubles)
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)
@@ -127,6 +132,8 @@ class RoomFeatures:
         conversion.look(self.lost.elsewhere)
         incoming.look(self.lost.elsewhere)
         room_events.on("m.room.power_levels", self._rooms.powers)
+        for kind in BRIDGE_STATE:
+            room_events.on(kind, self.doubles.told)
         room_events.on("m.room.tombstone", self.upgrades.tombstoned)
         room_events.on("m.room.member", self.upgrades.membership)
         room_events.on("m.room.member", self.lost.membership)

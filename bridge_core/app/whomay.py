@@ -24,6 +24,7 @@ from bridge_core.engine.joinrequests import JoinRequests
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
+from bridge_core.engine.newcomers import Newcomers, Waits
 from bridge_core.engine.optouts import OptOuts
 from bridge_core.engine.permissions import Permission, RuledPermissions
 from bridge_core.engine.policies import Policies
@@ -64,6 +65,11 @@ class WhoMay:
             for verdict in Verdict
             for pattern in getattr(network.common.portal_filter, verdict.value)
         ]
+        self._waits = {
+            NetworkId(name): Waits(one.common.newcomers.user_wait, one.common.newcomers.server_wait)
+            for name, one in networks.items()
+            if one.common.newcomers.user_wait or one.common.newcomers.server_wait
+        }
         self._names = names
         self._letting_go = False
         self._kv = kv
@@ -102,9 +108,13 @@ class WhoMay:
             engine.networks,
             engine.portals,
             metrics.counter("quota_exceeded", "What was refused since its user's quota was used up.", ("quota",)),
+            self._config.homeserver.domain,
         )
         engine.logins.check(lambda user, network: self.quotas.new_login(user))
         engine.logins.check(Grants(engine.networks).new_login)
+        self.newcomers = Newcomers(
+            self._waits, self._config.homeserver.domain, self._kv, self.permissions, self._clock, tasks
+        )
         self.filters = Filters(self._filters, self._kv)
         FilterCommands(engine.commands, self.filters, engine.networks)
         PeopleCommands(engine.commands, self.optouts, self.quotas, engine.networks)
@@ -116,7 +126,16 @@ class WhoMay:
         )
         self.permissions.on_change(lambda: self._let_go_later(engine.networks, tasks))
         people = DeniedPeople(self.permissions, self._names, engine.networks)
-        for check in (people, self.stops, self.policies, self.optouts, self.consents, self.quotas, self.filters):
+        for check in (
+            people,
+            self.stops,
+            self.policies,
+            self.optouts,
+            self.consents,
+            self.newcomers,
+            self.quotas,
+            self.filters,
+        ):
             engine.gate.add(check)
         DenyingCommands(engine.commands, self.bans, self.stops, engine.networks, engine.portals, matrix)
 
@@ -162,4 +181,5 @@ class WhoMay:
         await self.policies.load()
         await self.optouts.load()
         await self.quotas.load()
+        await self.newcomers.load()
         await self.filters.load()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 from pathlib import Path
 
+from bridge_core.api.optional import Advises
 from bridge_core.app.networks import load_networks
 from bridge_core.cli.adapters import adapter_models, installed_types
 from bridge_core.cli.checks.database import check_database
@@ -50,7 +51,10 @@ def _networks(loaded: LoadedConfig, report: Report) -> None:
     try:
         loaded.validate_networks(models, installed_types())
         if not broken:
-            load_networks(loaded, {})  # what `run` does first: the networks look at their portals' names
+            # What `run` does first: the networks look at their portals' names.
+            for name, connector in load_networks(loaded, {})[1].items():
+                for advice in connector.advise() if isinstance(connector, Advises) else ():
+                    report.warning(f"networks.{name}", advice.what, advice.advice)
     except ConfigError as error:
         for problem in error.problems:
             if not any(kind in problem.text for kind in broken):

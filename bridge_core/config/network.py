@@ -98,6 +98,37 @@ class Backfill(Section):
     )
 
 
+class Privacy(Section):
+    """The privacy filter, for networks whose people must know who reads along."""
+
+    all_members_joined: bool = Field(
+        default=False,
+        description="Whether what people of a chat say is held back while anybody is in the Matrix room who is not in "
+        "the chat by a connection of their own; the room is told who. It is shown, in order, when they are in the chat "
+        "or out of the room. Rooms made for such a network let in who knocks, once they are in the chat; a room's "
+        "history visibility has to be `joined`. What is held longer than `journal.retry_window` becomes a dead letter.",
+    )
+    kick_after: Duration = Field(
+        default=0.0,
+        ge=0,
+        description="Who is in the way for this long is removed from the room, with the reason. 0: nobody is.",
+    )
+    exempt: list[ExactMask] = Field(
+        default=[], description="Who may read along all the same: a room's moderation bots, say."
+    )
+
+
+class Newcomers(Section):
+    """How long new users wait before what they say crosses: spam comes from accounts and homeservers made for it."""
+
+    user_wait: Duration = Field(
+        default=0.0, ge=0, description="Since the bridge saw the user write for the first time."
+    )
+    server_wait: Duration = Field(
+        default=0.0, ge=0, description="Since it saw anybody of their homeserver. Our own one is never new."
+    )
+
+
 class NetworkCommon(Section):
     """What the bridge itself reads of a network's section."""
 
@@ -172,6 +203,13 @@ class NetworkCommon(Section):
         description="What was said before or meanwhile. Nobody is shown what was said before they came, unless the "
         "network says that everybody there may read it.",
     )
+    double_bridges: bool = Field(
+        default=False,
+        description="Whether a room may be bridged that another bridge joins to the same kind of network, as its "
+        "state tells (m.bridge). What is said on one network would come back to it, or to another of its kind.",
+    )
+    newcomers: Newcomers = Field(default=Newcomers(), description="Users and homeservers that were not seen before.")
+    privacy: Privacy = Field(default=Privacy(), description="Who may read along of those who are not in the chat.")
     presence: bool = Field(
         default=False,
         description="Whether it is shown who is there, both ways. It costs the homeserver much; Synapse has to have "

@@ -28,6 +28,13 @@ class Quotas(Section):
         description="What a user may send within a minute: messages, edits, reactions, everything but taking back. "
         "Counted by when the homeserver sent it, so an outage makes nobody a spammer.",
     )
+    server_messages_per_minute: int | None = Field(
+        default=None,
+        ge=1,
+        le=100_000,
+        description="What all users of one homeserver together may send within a minute, our own homeserver excepted: "
+        "many accounts on one server are one spammer.",
+    )
     media_per_day: Size | None = Field(
         default=None,
         ge=0,

@@ -39,12 +39,12 @@ class Consents(Check):
 
     def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
         """As `Check.outgoing`. Each room is told once."""
-        if why := _against(portal):
+        if why := against(portal):
             raise UnsupportedError(why)
 
     def incoming(self, portal: PortalRow, sender: RemoteSender | None) -> None:
         """As `Check.incoming`."""
-        if why := _against(portal):
+        if why := against(portal):
             raise RejectedError(why)
 
     async def said(self, entry: Entry, event: RemoteConsent) -> list[Prepared]:
@@ -92,7 +92,7 @@ class Consents(Check):
             log.info("refusal_put_off", network=network, chat=event.chat, error=str(error))
 
 
-def _against(portal: PortalRow) -> str:
+def against(portal: PortalRow) -> str:
     """What the other side has against the portal; empty for nothing. A word that is not known is no consent."""
     said = portal.options.get(CONSENT)
     if said is None or said == Consent.GRANTED.value:

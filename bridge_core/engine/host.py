@@ -9,6 +9,7 @@ from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import KV, Blobs, Bucket, Clock, GuardedHttp, RoomView, Routes, Tasks
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
+from bridge_core.api.staff import Staff
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.portals import PortalIndex
@@ -115,6 +116,7 @@ class NetworkHost:
         portals: PortalIndex,
         links: Callable[[Attachment], str | None],
         files: Callable[[Attachment], AsyncIterator[bytes]],
+        staff: Staff,
         shared: dict[str, Any] | None = None,
     ) -> None:
         self.network = network
@@ -126,6 +128,7 @@ class NetworkHost:
         self.tasks = tasks
         self.routes = routes
         self.rooms = rooms
+        self.staff = staff
         self._portals = portals
         self._links = links
         self._files = files

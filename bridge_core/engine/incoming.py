@@ -62,6 +62,7 @@ class Incoming:
         self._faults = faults
         self._elsewhere: Elsewhere | None = None
         self._voiced: Callable[[RoomId, UserId], Awaitable[bool]] | None = None
+        self._may_show: Callable[[Entry, RoomId], Awaitable[None]] | None = None
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
         """Turn a prefix of the entries into final requests; one that refers to an earlier entry starts a new prefix."""
@@ -125,6 +126,8 @@ class Incoming:
             try:
                 if item.refused:
                     raise RejectedError(item.refused)
+                if self._may_show is not None:
+                    await self._may_show(entry, request.room)
                 event, room = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
@@ -166,6 +169,10 @@ class Incoming:
                 )
             )
         await self._conversion.finished(entry)
+
+    def guard(self, may_show: Callable[[Entry, RoomId], Awaitable[None]]) -> None:
+        """Ask this right before each request: it raises TransientError to hold it, RejectedError to refuse it."""
+        self._may_show = may_show
 
     def give_voice(self, voiced: Callable[[RoomId, UserId], Awaitable[bool]]) -> None:
         """Ask this to let a ghost speak that a room forbids to; whether it may now."""

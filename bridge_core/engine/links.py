@@ -7,7 +7,7 @@ import structlog
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import EventId, RoomId
+from bridge_core.api.ids import EventId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing
 from bridge_core.content.addresses import is_mxc
 from bridge_core.engine.store_ports import KeyValues
@@ -16,6 +16,8 @@ log = structlog.get_logger(__name__)
 
 NAMESPACE: Final = "links"
 """Of the rows, which are forgotten once the links have expired: see `remembered_at`."""
+USERS: Final = "links.users"
+"""The same by network and user, for those who take back everything that a user sent."""
 _AT: Final = 8
 
 
@@ -34,7 +36,7 @@ class LinkLedger:
         self._revocations = revocations
         self._clock = clock
 
-    async def remember(self, message: MatrixOutgoing) -> None:
+    async def remember(self, network: NetworkId, message: MatrixOutgoing) -> None:
         """Return when it is committed which files go out with a message: before it is sent, whatever becomes of it."""
         if not isinstance(message, MatrixMessage | MatrixEdit) or not message.content.attachments:
             return
@@ -48,6 +50,7 @@ class LinkLedger:
             every = list(dict.fromkeys([*known, *sources]))
             value = self._clock.now_ms().to_bytes(_AT, "big") + orjson.dumps(every)
             await self._kv.put(NAMESPACE, _key(message.room, event), value)
+            await self._kv.put(USERS, f"{_of_user(network, message.sender.id)}{_key(message.room, event)}", value)
 
     async def revoke(self, room: RoomId, event: EventId) -> None:
         """End the links of a message that was taken back. Whoever redacted it: the room has allowed that."""
@@ -71,6 +74,14 @@ class LinkLedger:
             await self.revoke_file(source)
         return len(files)
 
+    async def revoke_user(self, network: NetworkId, user: UserId) -> int:
+        """End the links to all files that a user sent to a network and that still work; how many files it was."""
+        rows = await self._kv.items(USERS, _of_user(network, user))
+        files = {source for value in rows.values() for source in orjson.loads(value[_AT:])}
+        for source in files:
+            await self.revoke_file(source)
+        return len(files)
+
     async def _of(self, room: RoomId, event: EventId) -> list[str]:
         stored = await self._kv.get(NAMESPACE, _key(room, event))
         return list(orjson.loads(stored[_AT:])) if stored else []
@@ -79,6 +90,10 @@ class LinkLedger:
 def remembered_at(value: bytes) -> int:
     """When the links of a row went out last, in milliseconds."""
     return int.from_bytes(value[:_AT], "big")
+
+
+def _of_user(network: NetworkId, user: UserId) -> str:
+    return f"{network}\x1f{user}\x1f"
 
 
 def _key(room: RoomId, event: EventId) -> str:

@@ -61,6 +61,8 @@ class NetworkOptions:
     """Highest power level that people of the network get in rooms."""
     provided_for: frozenset[str] = frozenset()
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
+    double_bridges: bool = False
+    """Whether rooms may be bridged where another bridge to the same kind of network is."""
     grants: frozenset[Grant] = frozenset()
     """What those who run the network have allowed."""
 
@@ -98,6 +100,7 @@ class Network:
         self._locks: dict[UserId, asyncio.Lock] = {}
         self._changing = asyncio.Lock()
         """Held while a login comes or goes: of two users who log in to one account at once, one gets it."""
+        self._bars: Callable[[UserId], bool] = lambda user: False
         self.main: Client | None = None
         self.states: dict[LoginId | None, LoginState] = {}
 
@@ -112,6 +115,10 @@ class Network:
         """Whether the network-wide client says that it is connected."""
         state = self.states.get(None)
         return state is not None and state.status is LoginStatus.CONNECTED
+
+    def bar(self, bars: Callable[[UserId], bool]) -> None:
+        """Ask this whether a user may have no connection there, whatever they are allowed here. Must not block."""
+        self._bars = bars
 
     def granted(self, grant: Grant) -> bool:
         """Whether something may be done there: those who run the network allow it, or need not be asked."""
@@ -137,7 +144,7 @@ class Network:
         if self.main is not None:
             await self.main.connect(await cursor(None))
         for one in self._clients:
-            if not one.login.provided and self.granted(Grant.PUPPETS):
+            if not one.login.provided and self.granted(Grant.PUPPETS) and not self._bars(one.login.user):
                 await one.client.connect(await cursor(one.login.id))
 
     async def disconnect(self) -> None:
@@ -238,7 +245,7 @@ class Network:
 
     async def _own(self, sender: MatrixSender, level: Permission, portal: PortalRow | None) -> LoggedIn | None:
         """The sender's own login and client, as long as they may have one: rules may have changed since it was made."""
-        if level < Permission.USER or not self.granted(Grant.PUPPETS):
+        if level < Permission.USER or not self.granted(Grant.PUPPETS) or self._bars(sender.id):
             return None
         found = self._chosen(sender.id, portal)
         if found is None and portal is not None and portal.receiver is not None:

@@ -244,7 +244,7 @@ class Outgoing:
                 # Their own connection would overtake what the relay still has in flight.
                 await self._confirmations.wait(relayed, 10.0)
         await self._confirmations.room_for_one(room)
-        await self._links.remember(message)
+        await self._links.remember(network.id, message)
         self._faults.hit("network.before_send")
         delivery.request = None  # in doubt from here on, until the client says what became of it
         try:

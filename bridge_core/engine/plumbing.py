@@ -7,6 +7,7 @@ from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.api.network import Consent
 from bridge_core.api.optional import Consents, WatchesChats
 from bridge_core.engine.consents import CONSENT
+from bridge_core.engine.doublebridges import DoubleBridges
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.grants import Grants
 from bridge_core.engine.networks import Networks
@@ -20,23 +21,33 @@ _MOST: Final = 20
 class Plumbing:
     """Makes portals that somebody asks for. Whether they may change the room is for the caller to ask."""
 
-    def __init__(self, networks: Networks, portals: PortalIndex, gate: Gate, grants: Grants) -> None:
+    def __init__(
+        self,
+        networks: Networks,
+        portals: PortalIndex,
+        gate: Gate,
+        grants: Grants,
+        doubles: DoubleBridges | None = None,
+    ) -> None:
+        self._doubles = doubles
         self._networks = networks
         self._portals = portals
         self._gate = gate
         self._grants = grants
 
     async def portal(
-        self, user: UserId, network: NetworkId, chat: ChatId, name: str, *, plumbed: bool = False
+        self, user: UserId, network: NetworkId, chat: ChatId, name: str, *, into: RoomId | None = None
     ) -> PortalRow:
         """The portal of a chat, made when there is none, once its own side was asked where the network has one to ask.
 
-        `plumbed`: for a room that is there already; for all others the network must allow that rooms are made.
+        `into` is a room that is there already; for all others the network must allow that rooms are made.
         Nothing crosses before that side has agreed. Raises RejectedError in words when it refused, or the user may not.
         """
         known = self._portals.get(PortalKey(network, chat))
-        if not plumbed:
+        if into is None:
             self._grants.room_for(network, known)
+        elif self._doubles is not None:
+            await self._doubles.refuse(network, into)  # before anybody is asked
         if known is None:
             self._gate.new_portal(user, network, chat)
         row = known or await self._portals.ensure(network, chat, name=name, options={MADE_BY: user})

@@ -23,6 +23,7 @@ log = structlog.get_logger(__name__)
 LIMITS: Final = "quotas"
 USED: Final = "quotas.media"
 NAMES: Final = ("portals", "logins", "messages_per_minute", "media_per_day")
+_TOGETHER: Final = "server_messages_per_minute"
 _MINUTE: Final = 60_000
 _DAY: Final = 86_400_000
 _USERS: Final = 10_000
@@ -52,7 +53,9 @@ class Quotas(Check):
         networks: Networks,
         portals: PortalIndex,
         exceeded: Counter,
+        domain: str = "",
     ) -> None:
+        self._domain = domain
         self._default = default
         self._largest = largest
         self._kv = kv
@@ -101,21 +104,31 @@ class Quotas(Check):
         """As `Check.spend`: one more within a minute."""
         if not self._rated or event["type"] == "m.room.redaction":
             return
-        limit = self.limit(sender.id, "messages_per_minute")
-        if limit is None:
+        if self._permissions.configured(sender.id) is Permission.ADMIN:
             return
-        said = self._said.get(sender.id)
+        limit = self.limit(sender.id, "messages_per_minute")
+        if limit is not None:
+            words = f"you sent more than {limit} messages within a minute"
+            self._count(sender.id, "messages_per_minute", limit, words, event["event_id"], received_at)
+        server = sender.id.partition(":")[2]
+        together = self._default.get(_TOGETHER)
+        if together is not None and server != self._domain:
+            words = f"users of {server} sent more than {together} messages within a minute"
+            self._count(UserId(server), _TOGETHER, together, words, event["event_id"], received_at)
+
+    def _count(self, who: UserId, name: str, limit: int, words: str, event: EventId, received_at: int) -> None:
+        said = self._said.get(who)
         if said is None:
-            said = self._said[sender.id] = OrderedDict()
+            said = self._said[who] = OrderedDict()
             if len(self._said) > _USERS:
                 self._said.popitem(last=False)
-        if event["event_id"] in said:
+        if event in said:
             return  # tried again, or for another chat
         while said and next(iter(said.values())) <= received_at - _MINUTE:
             said.popitem(last=False)
         if len(said) >= limit:
-            self._over("messages_per_minute", f"you sent more than {limit} messages within a minute")
-        said[event["event_id"]] = received_at
+            self._over(name, words)
+        said[event] = received_at
 
     async def carry(self, message: MatrixOutgoing, received_at: int) -> None:
         """As `Check.carry`: so many bytes more on a day. Returns when it is stored."""
@@ -175,4 +188,5 @@ class Quotas(Check):
 
     def _renew(self) -> None:
         name = "messages_per_minute"
-        self._rated = self._default.get(name) is not None or any(name in own for own in self._own.values())
+        rated = any(self._default.get(one) is not None for one in (name, _TOGETHER))
+        self._rated = rated or any(name in own for own in self._own.values())

@@ -70,6 +70,8 @@ class RoomMaker:
         self._finished = finished
         self._join_rules = join_rules
         self._further: tuple[FurtherState, ...] = ()
+        self._refuse: Callable[[NetworkId, RoomId], Awaitable[None]] | None = None
+        self._closed: frozenset[NetworkId] = frozenset()
         self._may: Callable[[PortalRow], None] | None = None
         self._locks: dict[int, asyncio.Lock] = {}
         self._finishing: asyncio.Task[None] | None = None
@@ -77,6 +79,14 @@ class RoomMaker:
     def begin_with(self, further: FurtherState) -> None:
         """Let new rooms begin with this state as well: saying it later would be one event more in each."""
         self._further = (*self._further, further)
+
+    def look_out(self, refuse: Callable[[NetworkId, RoomId], Awaitable[None]]) -> None:
+        """Ask this before a room that was there is bridged to a network: RejectedError where it may not be."""
+        self._refuse = refuse
+
+    def closed_for(self, networks: frozenset[NetworkId]) -> None:
+        """New rooms of these networks let in only who was let in, by the bridge or by the room's moderators."""
+        self._closed = networks
 
     def guard(self, may: Callable[[PortalRow], None]) -> None:
         """Ask this before a room is made: it raises RejectedError where none may be. Must not block."""
@@ -189,6 +199,9 @@ class RoomMaker:
         if info is not None and info.listed is False:
             portal = await self._portals.set_option(portal, UNLISTED, True)
         widest = "invite" if portal.receiver else self._join_rules.get(portal.network, "public")
+        closed = portal.network in self._closed and not portal.receiver
+        if closed:
+            widest = stricter(widest, "knock")
         name = (info.name if info else None) or portal.name or portal.chat
         topic = lines((info.topic if info else None) or portal.topic, TOPIC)
         invite = tuple(UserId(user) for user in portal.options.get("invite", ()))
@@ -202,7 +215,7 @@ class RoomMaker:
             public=False,
             join_rule=stricter(widest, info.join_rule if info is not None else None),
             history_visibility="joined" if not portal.receiver else "invited",
-            power_levels=self._power_levels(),
+            power_levels={**self._power_levels(), "invite": 50 if closed else 0},
             state=(
                 *self._bridge_state(portal, meta, name),
                 *(state for further in self._further for state in further(portal, info)),
@@ -239,6 +252,8 @@ class RoomMaker:
         """
         if not joined:
             await self._matrix.join(room, self._matrix.bot)
+        if self._refuse is not None:
+            await self._refuse(portal.network, room)
         row = await self._portals.add_room(portal, room, plumbed=by)
         await self.tell(row, room)
         return row

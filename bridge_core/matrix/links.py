@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Protocol
-from urllib.parse import quote
+from urllib.parse import quote, unquote
 
 import structlog
 from aiohttp import web
@@ -21,6 +21,7 @@ __all__ = ["Download", "MediaLinks", "Revocations"]
 _log = structlog.get_logger(__name__)
 
 _PATH = "/_matrix_bridge/media/{token}/{name}"
+_LINK = re.compile(r"/_matrix_bridge/media/([A-Za-z0-9_-]{1,2048})/([^\s/?#<>]{1,1024})")
 _LONGEST_NAME = 80
 _BAD_NAME = re.compile(r"[/\\:*?\"<>|\s]+")
 _MIME = re.compile(r"[a-z0-9][a-z0-9.+-]{0,60}/[a-z0-9][a-z0-9.+-]{0,60}")
@@ -96,6 +97,14 @@ class MediaLinks:
         expires = None if self._lifetime is None else self._clock.now_ms() // 1000 + self._lifetime
         file = LinkedFile(mxc, kind if _MIME.fullmatch(kind) else "application/octet-stream", expires)
         return f"{self._public}/_matrix_bridge/media/{self._tokens.make(file, shown)}/{quote(shown)}"
+
+    def file_of(self, link: str) -> str | None:
+        """The mxc address of the file that a link leads to, expired or not; None when it is none of ours."""
+        found = _LINK.search(link)
+        try:
+            return self._tokens.read(found[1], unquote(found[2])).mxc if found is not None else None
+        except (BadTokenError, ValueError):
+            return None
 
     def add_to(self, app: web.Application) -> None:
         """Serves the links in an application."""

@@ -1,7 +1,7 @@
 """Commands about rooms: what they are bridged to."""
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import NetworkId, RoomId
 from bridge_core.engine.commands.command import Answer, Call, Command
 from bridge_core.engine.commands.registry import Commands
 from bridge_core.engine.matrix_ports import MatrixSide
@@ -61,7 +61,7 @@ class RoomCommands:
                 "this is your management room: say it in the room that is to be bridged (there as !bridge bridge ...)"
             )
         await self._may_change(call)
-        row = await self._ensure(call, plumbed=True)
+        row = await self._ensure(call, into=room)
         self._plumbing.room_for_one(row, room)
         row = await self._rooms.adopt(row, room, by=call.sender)
         text = f"This room is now bridged to {row.chat} on {row.network}."
@@ -91,9 +91,9 @@ class RoomCommands:
         room = await self._private.open(NetworkId(call["network"]), call.sender, name, call["person"])
         return Answer(f"You are invited to {room}.", {"room": room})
 
-    async def _ensure(self, call: Call, *, plumbed: bool = False) -> PortalRow:
+    async def _ensure(self, call: Call, *, into: RoomId | None = None) -> PortalRow:
         name, text = NetworkId(call["network"]), call["chat"]
-        return await self._plumbing.portal(call.sender, name, self._networks.chat(name, text), text, plumbed=plumbed)
+        return await self._plumbing.portal(call.sender, name, self._networks.chat(name, text), text, into=into)
 
     async def _may_change(self, call: Call) -> None:
         """An admin of the bridge, or whoever may change this room's state, asked of the room itself each time."""

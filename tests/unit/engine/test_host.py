@@ -33,7 +33,7 @@ async def test_buckets_are_bounded_and_used_ones_stay() -> None:
         NetworkId("net"),
         *(nothing,) * 4,
         clock,
-        *(nothing,) * 6,
+        *(nothing,) * 7,
     )
     busy = host.budget("busy", 0.1, 1)
     assert isinstance(busy, TokenBucket)

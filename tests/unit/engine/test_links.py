@@ -7,7 +7,7 @@ import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import ChatId, EventId, MessageId, RoomId, UserId
+from bridge_core.api.ids import ChatId, EventId, MessageId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixSender, MessageRef
 from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.links import LinkLedger
@@ -60,9 +60,9 @@ def _edit(event: str, target: str, *names: str) -> MatrixEdit:
 
 async def test_a_message_takes_what_it_was_changed_into_along(kept: Kept, ledger: LinkLedger) -> None:
     """Redacting the message ends the links of its edits too; redacting an edit ends that edit's."""
-    await ledger.remember(_message("$first", "a", "b"))
-    await ledger.remember(_edit("$second", "$first", "c"))
-    await ledger.remember(_edit("$third", "$first", "d"))
+    await ledger.remember(NetworkId("net"), _message("$first", "a", "b"))
+    await ledger.remember(NetworkId("net"), _edit("$second", "$first", "c"))
+    await ledger.remember(NetworkId("net"), _edit("$third", "$first", "d"))
     await ledger.revoke(ROOM, EventId("$third"))
     assert kept.revoked == {"mxc://hs.test/d"}
     await ledger.revoke(ROOM, EventId("$first"))
@@ -71,7 +71,7 @@ async def test_a_message_takes_what_it_was_changed_into_along(kept: Kept, ledger
 
 async def test_an_admin_ends_links(kept: Kept, ledger: LinkLedger) -> None:
     """By the file's address, or by the event; what is no address is refused in words."""
-    await ledger.remember(_message("$first", "a"))
+    await ledger.remember(NetworkId("net"), _message("$first", "a"))
     assert await ledger.revoke_event(ROOM, EventId("$first")) == 1
     assert await ledger.revoke_event(ROOM, EventId("$unknown")) == 0
     await ledger.revoke_file("mxc://hs.test/z")

@@ -125,3 +125,23 @@ async def test_portals_and_logins_are_counted(bridge: Harness, script: Script) -
     with pytest.raises(RejectedError, match="0 logins already"):
         await bridge.running.engine.logins.begin(ALICE, NetworkId("net"), "password")
     _quotas(bridge).new_portal(ADMIN, NetworkId("net"), ChatId("x"))
+
+
+@pytest.mark.parametrize("sections", [{"quotas": {"server_messages_per_minute": 3}}], ids=["server"])
+async def test_one_homeserver_has_a_limit_together(bridge: Harness, script: Script) -> None:
+    """Users of another homeserver share one limit, however many they are; our own server and admins have none."""
+    quotas = bridge.running.whomay.quotas
+
+    def spend(user: str, number: int, at: int = 0) -> None:
+        event = {"type": "m.room.message", "event_id": f"${user}{number}"}
+        quotas.spend(MatrixSender(UserId(user), "x"), event, at)
+
+    for number in range(3):
+        spend(f"@spam{number}:evil.test", number)
+    spend("@spam0:evil.test", 0)  # tried again
+    with pytest.raises(RejectedError, match=r"users of evil.test sent more than 3"):
+        spend("@spam9:evil.test", 9)
+    for number in range(10):
+        spend("@alice:hs.test", number)
+        spend("@other:good.test", number, number * 60_000)
+    spend("@spam9:evil.test", 10, 61_000)
