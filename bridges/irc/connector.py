@@ -1,14 +1,21 @@
 """IRC: one observer that reads all channels and speaks as the relay, and one connection per Matrix user."""
 
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Final
 from weakref import WeakValueDictionary
 
+import structlog
+
 from bridge_core.api.commands import AdapterCommand
+from bridge_core.api.errors import TransientError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.network import Client, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
+from bridge_core.api.info import Advice
+from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
 from bridges.irc.bans import Bans
 from bridges.irc.config import IrcConfig
+from bridges.irc.introduction import advice
 from bridges.irc.logins import ACCOUNT, FLOWS, AccountLogin
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
@@ -16,6 +23,9 @@ from bridges.irc.scheduler import Scheduler
 from bridges.irc.state import NetworkState
 from bridges.irc.trial import Trial
 from bridges.irc.usercommands import UserCommands
+
+log = structlog.get_logger(__name__)
+_AGAIN: Final = 5.0
 
 
 class IrcConnector:
@@ -36,6 +46,7 @@ class IrcConnector:
         self._meta = NetworkMeta(
             network, network, "irc", PlaintextLocation.SERVER, login_flows=flows, withheld=frozenset(Grant)
         )
+        self._lapsing: asyncio.Task[None] | None = None
 
     @property
     def meta(self) -> NetworkMeta:
@@ -50,12 +61,34 @@ class IrcConnector:
         await self._state.partners.load(host)
         await self._state.nickbook.load(host)
         await self._state.autocommands.load(host)
+        await self._state.consents.load(host)
+        self._lapsing = host.tasks.spawn(self._lapse(), f"irc {host.network} consents")
         self._scheduler.start(host)
 
     async def stop(self, deadline: float) -> None:
-        """Nobody connects any more, and the ident server ends; the clients own their tasks."""
+        """Nobody connects or is waited for any more, and the ident server ends; the clients own their tasks."""
         self._scheduler.stop()
+        if self._lapsing is not None:
+            self._lapsing.cancel()
         await self._state.access.stop()
+
+    async def _lapse(self) -> None:
+        """Ends questions that nobody answered in time, for ever."""
+        book = self._state.consents
+        while True:
+            try:
+                for chat in book.due():
+                    await book.answered(chat, Consent.REFUSED, "", "nobody answered in time")
+                    if self._observer is not None:
+                        self._observer.lapsed(chat)
+                book.changed.clear()
+                async with asyncio.timeout(book.next_due()):
+                    await book.changed.wait()
+            except TimeoutError:
+                continue
+            except TransientError as error:
+                log.info("irc_consent_not_stored", network=self._state.network, error=str(error))
+                await self._state.running.clock.sleep(_AGAIN)
 
     def client(self, login: Login | None, inbox: Inbox) -> Client:
         """The observer for None, a puppet for a login."""
@@ -105,11 +138,26 @@ class IrcConnector:
         return Login(LoginId(user), user, name, provided=True)
 
     async def chat_added(self, chat: ChatId) -> None:
-        """Joins a channel that has a portal now, in the background."""
-        if self._observer is not None:
+        """Joins a channel that has a portal now, in the background, where its operators allow it."""
+        if self._observer is not None and self._state.consents.may_enter(chat):
             self._observer.want(chat)
 
     async def chat_removed(self, chat: ChatId) -> None:
         """Leaves a channel that has no portal any more."""
+        await self._state.consents.forget(chat)
         if self._observer is not None:
-            self._observer.unwant(chat)
+            self._observer.clear_out(chat, "This channel is not bridged any more")
+
+    def advise(self) -> Iterable[Advice]:
+        """What networks expect of a bridge and these settings lack."""
+        return advice(self._config)
+
+    def absent(self, chat: ChatId, users: Collection[UserId]) -> Mapping[UserId, str] | None:
+        """Those who are not in the channel by a connection of their own."""
+        return self._observer.absent(chat, users) if self._observer is not None else None
+
+    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
+        """What the channel's operators say, who are asked if nobody has asked them; see `ConsentSettings`."""
+        word = await self._state.consents.ask(chat, asked_by)
+        await self.chat_added(chat)
+        return word

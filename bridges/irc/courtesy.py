@@ -11,16 +11,17 @@ _BURST: Final = 5.0
 _PER_SECOND: Final = 0.5
 _TOLD_AT_MOST: Final = 1000
 _PING_AT_MOST: Final = 64
-_KNOWN: Final = "ACTION CLIENTINFO PING TIME VERSION"
+_KNOWN: Final = "ACTION CLIENTINFO PING SOURCE TIME VERSION"
 _VERSION: Final = "matrix-bridge-core"
 
 
 class Courtesy:
     """The answers of one connection; `now` is a monotonic clock in seconds."""
 
-    __slots__ = ("_at", "_now", "_tokens", "_told")
+    __slots__ = ("_at", "_contact", "_now", "_tokens", "_told")
 
-    def __init__(self, now: Callable[[], float]) -> None:
+    def __init__(self, now: Callable[[], float], contact: str | None = None) -> None:
+        self._contact = contact
         self._now = now
         self._at = now()
         self._tokens = _BURST
@@ -33,7 +34,9 @@ class Courtesy:
             return None
         command, argument = request
         match command:
-            case "VERSION" | "SOURCE":
+            case "VERSION":
+                answer = f"{_VERSION}, a bridge to Matrix" + (f" run by {self._contact}" if self._contact else "")
+            case "SOURCE":
                 answer = _VERSION
             case "PING":
                 answer = "".join(character for character in argument if character.isprintable())[:_PING_AT_MOST]

@@ -6,7 +6,6 @@ from typing import Protocol
 import structlog
 
 from bridge_core.api.events import (
-    RemoteEvent,
     RemoteInfo,
     RemoteSender,
 )
@@ -17,10 +16,12 @@ from bridges.irc.batches import Batch
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.courtesy import Courtesy
+from bridges.irc.floor import WORD, Exit, Floor
 from bridges.irc.joins import Place, Places, Stage
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
 from bridges.irc.speech import Speech, several_lines
+from bridges.irc.staff import StaffDesk
 from bridges.irc.state import NetworkState, Own
 from bridges.irc.to_matrix import message_id
 
@@ -28,11 +29,8 @@ log = structlog.get_logger(__name__)
 _MESSAGES = (b" PRIVMSG ", b" NOTICE ", b" TAGMSG ")
 
 
-class Sink(Protocol):
+class Sink(Exit, Protocol):
     """Where the observer's findings go."""
-
-    def offer(self, event: RemoteEvent) -> None:
-        """An event for the core."""
 
     def entered(self, chat: ChatId) -> None:
         """We are in a channel."""
@@ -58,7 +56,9 @@ class Hearing:
         self._people = Acquaintance(state, session, self._attendance, sink)
         self._speech = Speech(state, self._sender)
         session.batches.on(CAPABILITY, self._several)
-        self._courtesy = Courtesy(state.running.clock.monotonic)
+        self._courtesy = Courtesy(state.running.clock.monotonic, state.config.contact)
+        self.floor = Floor(state, session, places, sink)
+        self._staff = StaffDesk(state, session, places, self.floor)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
             "NOTICE": self._message,
@@ -78,6 +78,7 @@ class Hearing:
             "470": self._forwarded,
             **self._people.handlers(),
             **state.watch.handlers(),
+            "INVITE": self.floor.invited,
         }
 
     def heard(self, lines: list[bytes]) -> None:
@@ -131,6 +132,8 @@ class Hearing:
         if chat is None:
             self._private(line, name)
             return
+        if (text := line.param(1))[: len(WORD)] == WORD:
+            self.floor.said(chat, line, text)
         event = self._speech.message(line, chat)
         if event is not None:
             self._sink.offer(event)
@@ -161,6 +164,8 @@ class Hearing:
         ):
             return
         text = line.param(1)
+        if self._staff.said(line, text) or self.floor.private(line, text):
+            return
         if text[:1] == "\x01":
             answer = self._courtesy.ctcp(text)
         elif self._courtesy.first_time(self._state.isupport.fold(source.nick)):
@@ -221,6 +226,8 @@ class Hearing:
         if chat is None:
             return
         if line.param(1) == self._session.nick:
+            if self.floor.kicked(chat, line):
+                return
             self._out(chat, f"the bridge was kicked by {by or 'the server'}: {line.param(2)}")
         else:
             self._attendance.kicked(chat, line.param(1), by, line.param(2))
@@ -323,6 +330,7 @@ class Hearing:
         chat = self._state.chat_of(line.param(1))
         if chat is not None:
             self._people.named(chat)
+            self.floor.listed(chat)
 
     def _mode(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(0))
@@ -333,7 +341,7 @@ class Hearing:
         """The server sent us to another channel (numeric 470): nobody asked to be bridged there."""
         chat = self._state.chat_of(line.param(1))
         if chat is not None:
-            self._sink.refused(chat, f"the channel forwards to {line.param(2)}")
+            self._refused(chat, f"the channel forwards to {line.param(2)}")
 
     def _error(self, line: Line) -> None:
         """An error that names a channel we asked for, or hold to be in."""
@@ -345,4 +353,8 @@ class Hearing:
             if line.command == "442":
                 self._sink.thrown_out(chat, line.param(-1))
         else:
-            self._sink.refused(chat, line.param(-1))
+            self._refused(chat, line.param(-1))
+
+    def _refused(self, chat: ChatId, reason: str) -> None:
+        self._sink.refused(chat, reason)
+        self.floor.refused(chat, reason)

@@ -2,21 +2,25 @@
 
 import asyncio
 import random
+from collections.abc import Collection, Mapping
 from typing import Final
 
 import structlog
 
 from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.events import RemoteEvent, RemoteGap, RemoteSender
-from bridge_core.api.ids import ChatId, RemoteUserId
+from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteGap, RemoteSender
+from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.network import Inbox, LoginState, LoginStatus
 from bridges.irc.codec.sasl import External, Mechanism, Plain
 from bridges.irc.codec.scram import Scram
 from bridges.irc.endings import Cause, Ending, RefusedError
+from bridges.irc.floor import UNANSWERED
 from bridges.irc.hearing import Hearing
+from bridges.irc.introduction import bot_mark, introduction
 from bridges.irc.joins import Places, Stage, join_lines
 from bridges.irc.nicks import alternatives
+from bridges.irc.present import absent
 from bridges.irc.pump import Pump
 from bridges.irc.registration import CAPABILITIES
 from bridges.irc.session import Session
@@ -66,7 +70,8 @@ class Observer(Voice):
         self._pump = Pump(
             self._inbox, host.clock, self._pause, self._resume, self._heard, merge=self._state.config.messages.merge
         )
-        chats = [chat for chat in host.chats() if self._state.is_channel(chat)]
+        may_enter = self._state.consents.may_enter
+        chats = [chat for chat in host.chats() if self._state.is_channel(chat) and may_enter(chat)]
         self._state.bridge([*self._places, *chats])
         self._places.want(chats)
         if cursor is not None and cursor.isdigit():
@@ -135,6 +140,27 @@ class Observer(Voice):
         if place is not None and place.stage is Stage.JOINED and self._session is not None:
             self._state.roster.closed(chat)
             self._session.tell("PART", chat)
+
+    def clear_out(self, chat: ChatId, reason: str) -> None:
+        """All of our connections leave a channel."""
+        self.unwant(chat)
+        for puppet in list(self._state.puppets):
+            puppet.clear_out(chat, reason)
+
+    def lapsed(self, chat: ChatId) -> None:
+        """Nobody answered there whether it may be bridged."""
+        if self._hearing is not None and self._session is not None:
+            self._hearing.floor.lapse(chat)
+        else:
+            self.clear_out(chat, "")
+            self.offer(RemoteChatGone(chat, UNANSWERED))
+
+    def absent(self, chat: ChatId, users: Collection[UserId]) -> Mapping[UserId, str] | None:
+        """Who of these is not in a channel, by the list of members that the server keeps right; None without one."""
+        session = self._session
+        if session is None or not session.up or not self.joined(chat):
+            return None
+        return absent(self._state, chat, users)
 
     def joined(self, chat: ChatId) -> bool:
         """Whether what is said in a channel is seen here."""
@@ -229,7 +255,7 @@ class Observer(Voice):
             self,
             approach,
             nicks=alternatives(config.nick, self._state.nicklen),
-            real=config.realname,
+            real=introduction(config),
             wanted=CAPABILITIES,
             sasl=_mechanisms(self._state),
         )
@@ -247,6 +273,8 @@ class Observer(Voice):
         self._state.watch.opened(session, session.isupport.tokens.get("MONITOR"), session.isupport.fold)
         self._state.relay_nick = session.nick
         self._state.learned(session.isupport)
+        if mark := bot_mark(session.isupport):
+            session.tell("MODE", session.nick, f"+{mark}")
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
         self._asked_all.clear()
         joining = self._state.running.tasks.spawn(self._join(session), f"irc {self._state.network} joins")
@@ -322,7 +350,10 @@ class Observer(Voice):
             self._ended.set_result(ending)
 
     def offer(self, event: RemoteEvent) -> None:
-        """An event for the core."""
+        """An event for the core. From a channel that has not agreed comes nothing but that it has not."""
+        closed = self._state.consents.closed
+        if closed and getattr(event, "chat", None) in closed and not isinstance(event, RemoteConsent | RemoteChatGone):
+            return
         if self._pump is not None:
             self._pump.offer(event)
 

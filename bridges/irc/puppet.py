@@ -69,6 +69,7 @@ class Puppet(Voice):
         """Until then a login that a user made is waited for rather than relayed."""
         self._opened_at = 0.0
         self._stopped = False
+        state.puppets.add(self)
 
     # The contract
 
@@ -108,7 +109,7 @@ class Puppet(Voice):
         banned = self._scheduler.banned(self._login.id, self._address())
         if banned is not None:
             raise RejectedError(f"you are banned from this network: {banned}")
-        barred = self._channels.barred(chat)
+        barred = self._channels.barred(chat) or self._state.consents.closed.get(chat)
         if barred is not None:
             raise RejectedError(barred)
         now = self._state.running.clock.monotonic()
@@ -133,6 +134,10 @@ class Puppet(Voice):
     async def leave(self, chat: ChatId, reason: str | None) -> None:
         """Leaves the channel: the user left its room."""
         self._channels.drop(self._session, chat, " ".join((reason or "left on Matrix").split())[:200])
+
+    def clear_out(self, chat: ChatId, reason: str) -> None:
+        """As `Leaver.clear_out`."""
+        self._channels.drop(self._session, chat, reason)
 
     async def signal(self, signal: MatrixSignal) -> None:
         """Tells that its user types, or stopped (IRCv3 typing), where that is configured and the server has tags."""

@@ -3,7 +3,8 @@
 import re
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, Protocol
+from weakref import WeakSet
 
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Host
@@ -15,6 +16,7 @@ from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.codec.isupport import Isupport
 from bridges.irc.config import IrcConfig
+from bridges.irc.consents import ConsentBook
 from bridges.irc.flight import Flight
 from bridges.irc.nickbook import NickBook
 from bridges.irc.nicks import BadName, check_channel, check_nick
@@ -46,6 +48,13 @@ class Own:
     """The observer has read all that the server sent it before the connection had its nick."""
 
 
+class Leaver(Protocol):
+    """A client of a Matrix user."""
+
+    def clear_out(self, chat: ChatId, reason: str) -> None:
+        """Leave a channel for good, and do not enter it. Does not block."""
+
+
 class NetworkState:
     """One network: what its server says of itself, its channels and people, our own nicks."""
 
@@ -64,6 +73,9 @@ class NetworkState:
         self.inboxes: dict[LoginId, Callable[[RemoteEvent], None]] = {}
         """Where what concerns the private chats of a login goes."""
         self.relay_nick = config.nick
+        self.consents = ConsentBook(config.consent)
+        self.puppets: WeakSet[Leaver] = WeakSet()
+        """All clients of Matrix users, to be told when a channel wants none of us any more."""
         self.barrier: Callable[[Callable[[], None]], bool] | None = None
         """Set by the observer: calls back once it has read all that the server sent so far; False when it cannot."""
         self.reached: Callable[[bool], None] = lambda _: None

@@ -191,6 +191,8 @@ class Voice(ABC):
     def _target(self, chat: ChatId) -> str:
         """What a line to a chat is addressed to. Raises RejectedError for what would reach others."""
         if self._state.is_channel(chat):
+            if (closed := self._state.consents.closed) and chat in closed:
+                raise RejectedError(closed[chat])
             return chat
         nick = self._addressee(chat)
         if nick is None:

@@ -13,6 +13,7 @@ from bridges.irc.access.endpoints import Endpoint
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.connects import Connects
+from bridges.irc.config.consent import ConsentSettings
 from bridges.irc.config.ident import Ident
 from bridges.irc.config.logins import Logins
 from bridges.irc.config.messages import Messages
@@ -21,6 +22,7 @@ from bridges.irc.config.people import People
 from bridges.irc.config.proxy import Proxy
 from bridges.irc.config.sasl import Sasl
 from bridges.irc.config.section import Seconds, Section, one_line
+from bridges.irc.config.staff import StaffSettings
 from bridges.irc.config.webirc import WebIrc
 
 _NICK = r"^[A-Za-z\[\]\\`_^{|}][A-Za-z0-9\[\]\\`_^{|}-]{0,62}$"
@@ -68,6 +70,18 @@ class IrcConfig(Section):
     username: Annotated[str, Field(pattern=_USER)] = Field(default="matrix", description="User name of the bot.")
     realname: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         default="Matrix bridge", description="Real name of the bot. Many networks want to read there who runs it."
+    )
+    contact: Annotated[str, Field(max_length=100)] | None = Field(
+        default=None,
+        description="Where the bridge's admin is reached, by mail or on the network itself: told to operators who are "
+        "asked, in the bot's real name, and to whoever asks the bot what it is. Networks expect it.",
+        examples=["irc@example.org"],
+    )
+    consent: ConsentSettings = Field(
+        default=ConsentSettings(), description="How a channel's operators agree to being bridged, and end it."
+    )
+    staff: StaffSettings = Field(
+        default=StaffSettings(), description="Who of the network's staff may command the bridge from IRC."
     )
     sasl: Sasl | None = Field(default=None, description="The bot's login.")
     puppets: bool = Field(
@@ -145,10 +159,12 @@ class IrcConfig(Section):
     people: People = Field(default=People(), description="How people of the network are known and shown.")
     private_messages: bool = Field(default=True, description="Whether private messages reach Matrix users.")
 
-    @field_validator("realname", "nick_template", "username_template", "realname_template", "relay_format", "server")
+    @field_validator(
+        "realname", "nick_template", "username_template", "realname_template", "relay_format", "server", "contact"
+    )
     @classmethod
-    def _printable(cls, value: str) -> str:
-        return one_line(value)
+    def _printable(cls, value: str | None) -> str | None:
+        return one_line(value) if value is not None else None
 
     @field_validator("server")
     @classmethod

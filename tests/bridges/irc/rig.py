@@ -6,10 +6,12 @@ from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Attachment, Content, Kind, Node, Plain
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import ChatId, EventId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMessage, MatrixSender, MessageRef
 from bridge_core.api.network import Accepted, LoginState, LoginStatus, Sent
+from bridge_core.api.staff import Block
 from bridge_core.content import to_plain
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
@@ -95,6 +97,46 @@ class FakeRooms:
         return self.inside.get(chat, frozenset())
 
 
+class FakeStaff:
+    """A `Staff` that remembers what it was told."""
+
+    def __init__(self) -> None:
+        self.acts: list[tuple[str, ...]] = []
+        self.logins = [UserId("@anna:hs.test"), UserId("@ben:evil.test")]
+
+    async def block(self, mask: str, by: str, reason: str = "") -> int:
+        if mask == "*":
+            raise RejectedError("that would be everybody")
+        self.acts.append(("block", mask, by, reason))
+        return 1
+
+    async def unblock(self, mask: str, by: str) -> None:
+        self.acts.append(("unblock", mask, by))
+
+    def blocked(self) -> tuple[Block, ...]:
+        return (Block("evil.test", "oper", 0, "spam"),)
+
+    def users(self) -> tuple[UserId, ...]:
+        return tuple(self.logins)
+
+    async def kick(self, user: UserId, by: str, reason: str = "") -> int:
+        self.acts.append(("kick", user, by, reason))
+        return 2
+
+    async def revoke(self, what: str, by: str) -> int:
+        self.acts.append(("revoke", what, by))
+        return 1
+
+    async def stop(self, by: str, reason: str = "") -> None:
+        self.acts.append(("stop", by, reason))
+
+    async def start(self, by: str) -> None:
+        self.acts.append(("start", by))
+
+    async def note(self, act: str, by: str) -> None:
+        self.acts.append(("note", act, by))
+
+
 class FakeHost:
     """The parts of `Host` that the adapter uses."""
 
@@ -103,6 +145,7 @@ class FakeHost:
         self.kv = Memory()
         self.secrets = Memory()
         self.rooms = FakeRooms()
+        self.staff = FakeStaff()
         self.clock = Clock()
         self.tasks = Tasks()
         self.buckets: dict[str, Bucket] = {}

@@ -114,8 +114,8 @@ async def test_a_restart_of_the_server_is_a_gap_and_a_rejoin(rig: StartRig, serv
 
 
 async def test_a_kick_is_answered_with_a_rejoin_and_a_gap(rig: StartRig, port: int) -> None:
-    """The observer comes back to a channel it was kicked from, with a gap that says by whom."""
-    adapter = await rig(port, "#a", "#b", reconnect_min=0.05)
+    """Where a kick ends nothing, the observer comes back to the channel, with a gap that says by whom."""
+    adapter = await rig(port, "#a", "#b", reconnect_min=0.05, consent={"kick_ends": False})
     op = await adapter.witness("op")
     op.raw("JOIN #x")
     await op.sync()

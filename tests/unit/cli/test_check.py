@@ -48,8 +48,8 @@ def _edit(path: Path, old: str, new: str) -> None:
 
 
 def test_fresh_files_have_no_mistakes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """What init wrote passes the offline check."""
-    assert ((found := _check(folder, capsys, "--offline"))[0], "Nothing to complain" in found[1]) == (0, True)
+    """What init wrote passes the offline check; only what networks expect of an admin is left to do."""
+    assert ((found := _check(folder, capsys, "--offline"))[0], "0 errors, 2 warnings" in found[1]) == (0, True)
 
 
 @pytest.mark.parametrize(
@@ -88,7 +88,7 @@ def test_world_readable_secrets_are_pointed_out(folder: Path, capsys: pytest.Cap
     (folder / "registration.yaml").chmod(0o640)
     code, out = _check(folder, capsys, "--offline")
 
-    assert (code, out.count("warning:")) == (0, 1)
+    assert (code, out.count("warning:")) == (0, 3)  # two are of the network
     assert f"chmod 640 {folder}/config.yaml" in out
 
 

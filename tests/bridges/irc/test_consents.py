@@ -1,0 +1,211 @@
+"""Operators of channels say yes and no to being bridged; nobody else does, and nothing crosses before."""
+
+from typing import Any
+
+import pytest
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteMembers
+from bridge_core.api.ids import ChatId, UserId
+from bridge_core.api.network import Consent
+from bridges.irc.demo.witness import Witness
+from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, eventually
+
+ALICE = UserId("@alice:hs.test")
+X = ChatId("#x")
+
+
+def _portal(adapter: Rig, chat: ChatId = X) -> None:
+    """The chat has a portal from now on."""
+    adapter.host._chats = (*adapter.host._chats, chat)
+
+
+async def _ask(adapter: Rig, chat: ChatId = X) -> Consent:
+    _portal(adapter, chat)
+    return await adapter.connector.consent(chat, ALICE)
+
+
+def _of(adapter: Rig, kind: type[RemoteEvent], chat: ChatId = X) -> list[Any]:
+    return [event for event in adapter.inbox.events if isinstance(event, kind) and event.chat == chat]
+
+
+async def _gone(witness: Witness, nick: str = "relay") -> None:
+    await witness.wait_for(lambda line: line.command in ("PART", "KICK") and nick in (line.nick, *line.params))
+
+
+async def _allowed(adapter: Rig, op: Witness) -> None:
+    """#x is bridged, by the word of its operator."""
+    assert await _ask(adapter) is Consent.ASKED
+    await op.wait_text("asks to bridge this channel")
+    op.privmsg("#x", "!bridge allow")
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteConsent)))
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteMembers)))
+
+
+async def test_an_operator_is_asked_once_and_nothing_comes_before_they_agree(rig: StartRig, port: int) -> None:
+    """The question names who asks; what is said before the yes stays there; the yes is kept with who gave it."""
+    adapter = await rig(port, contact="admin@example.org")
+    op = await adapter.witness("op", "#x")
+    bob = await adapter.witness("bob", "#x")
+    assert await _ask(adapter) is Consent.ASKED
+    question = await op.wait_text("asks to bridge this channel")
+    assert ALICE in question.text and "admin@example.org" in question.text
+    bob.privmsg("#x", "secret")
+    bob.privmsg("#x", "!bridge allow")
+    await bob.wait_text("Only operators of #x")
+    with pytest.raises(RejectedError, match="have not agreed"):
+        await adapter.observer.send(adapter.message("hello", chat="#x", relayed=True), FakeAttempt())
+    assert await _ask(adapter) is Consent.ASKED
+    op.privmsg("#x", "!bridge allow")
+    await op.wait_text("Thank you")
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteMembers)))
+    bob.privmsg("#x", "now")
+    await adapter.inbox.text("now")
+    assert adapter.inbox.texts == ["!bridge allow", "now"] or adapter.inbox.texts == ["now"]
+    (consent,) = _of(adapter, RemoteConsent)
+    assert consent.granted and consent.by.name == "op"
+    assert "op!" in consent.evidence and "modes o" in consent.evidence
+    assert [line.text for line in op.lines if "asks to bridge" in line.text] == [question.text]
+
+
+async def test_any_operator_ends_it_at_any_time(rig: StartRig, port: int) -> None:
+    """On `!bridge leave` relay and puppets leave, what Matrix says is refused at once, and nobody is asked again."""
+    adapter = await rig(port)
+    op = await adapter.witness("op", "#x")
+    await _allowed(adapter, op)
+    other = await adapter.witness("other", "#x")
+    op.raw("MODE #x +o other")
+    await op.sync()
+    puppet = await adapter.puppet("@anna:hs.test", "#x", name="anna")
+    other.privmsg("#x", "!bridge leave")
+    await _gone(op)
+    await _gone(op, "anna")
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)))
+    assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False]
+    assert "other, an operator" in _of(adapter, RemoteChatGone)[0].reason
+    for client, relayed in ((adapter.observer, True), (puppet, False)):
+        with pytest.raises(RejectedError):
+            await client.send(adapter.message("still there?", chat="#x", relayed=relayed), FakeAttempt())
+    with pytest.raises(RejectedError, match="do not want"):
+        await puppet.prepare(X)
+    assert await adapter.connector.consent(X, ALICE) is Consent.REFUSED
+    other.privmsg("#x", "after")
+    await other.sync()
+    assert "after" not in adapter.inbox.texts
+
+
+async def test_a_kick_ends_it_and_outlives_a_restart(rig: StartRig, port: int) -> None:
+    """Who kicks the bot has said no: it does not come back, in the next process either."""
+    adapter = await rig(port)
+    op = await adapter.witness("op", "#x")
+    await _allowed(adapter, op)
+    op.raw("KICK #x relay :out")
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)))
+    await eventually(lambda: "refused" in str(adapter.host.kv.values.get("consent/#x")))
+    kept = dict(adapter.host.kv.values)
+    await adapter.stop()
+    again = Rig(port, ("#a", "#x"))
+    again.host.kv.values.update(kept)
+    try:
+        await again.connector.start(again.host, again.inbox)  # type: ignore[arg-type]
+        again.observer = again.connector.client(None, again.inbox)  # type: ignore[assignment]
+        await again.observer.connect(None)
+        assert await again.observer.chat_info(ChatId("#a")) is not None
+        assert await again.observer.chat_info(X) is None
+        assert await again.connector.consent(X, ALICE) is Consent.REFUSED
+    finally:
+        await again.stop()
+
+
+async def test_a_no_may_be_taken_back_in_private(rig: StartRig, port: int) -> None:
+    """Only an operator of the channel can; the bot looks for itself, and leaves again when it is somebody else."""
+    adapter = await rig(port)
+    op = await adapter.witness("op", "#x")
+    await _allowed(adapter, op)
+    bob = await adapter.witness("bob", "#x")
+    op.privmsg("#x", "!bridge leave")
+    await _gone(op)
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)))
+    mark = op.mark()
+    bob.privmsg("relay", "allow #x")
+    await bob.wait_text("Only operators of #x")
+    await op.wait_for(lambda line: line.command == "PART" and line.nick == "relay", since=mark)
+    assert await adapter.connector.consent(X, ALICE) is Consent.REFUSED
+    op.privmsg("relay", "allow #x")
+    await op.wait_text("Thank you", since=mark)
+    assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False, True]
+    op.privmsg("#x", "welcome back")
+    await adapter.inbox.text("welcome back")
+
+
+async def test_nobody_answers(rig: StartRig, port: int) -> None:
+    """After the time for an answer the bot leaves, the room hears why, and the channel is not asked again soon."""
+    adapter = await rig(port, consent={"timeout": 0.2})
+    op = await adapter.witness("op", "#x")
+    assert await _ask(adapter) is Consent.ASKED
+    await _gone(op)
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)))
+    assert "no operator" in _of(adapter, RemoteChatGone)[0].reason
+    assert await adapter.connector.consent(X, ALICE) is Consent.REFUSED
+
+
+async def test_the_bot_waits_to_be_asked_in(rig: StartRig, port: int) -> None:
+    """With `ask: wait` it enters no channel by itself: an operator's invitation or private word brings it."""
+    adapter = await rig(port, consent={"ask": "wait"})
+    op = await adapter.witness("op", "#x", "#y")
+    assert await _ask(adapter) is Consent.ASKED
+    assert await _ask(adapter, ChatId("#y")) is Consent.ASKED
+    await adapter.connector.chat_added(X)
+    op.raw("INVITE relay #z")
+    op.raw("INVITE relay #x")
+    await op.wait_text("asks to bridge this channel")
+    op.privmsg("relay", "allow #y")
+    await op.wait_text("Thank you")
+    assert [(event.chat, event.granted) for event in adapter.inbox.events if isinstance(event, RemoteConsent)] == [
+        ("#y", True)
+    ]
+    assert adapter.observer._places.get(ChatId("#z")) is None
+
+
+@pytest.mark.parametrize("modes", ["", "+v"])
+async def test_only_the_server_makes_operators(rig: StartRig, serve: StartServer, modes: str) -> None:
+    """Who lost the mode, has a lower one, or is operator elsewhere, decides nothing."""
+    server = await serve()
+    adapter = await rig(server.port)
+    op = await adapter.witness("op", "#x")
+    await _allowed(adapter, op)
+    bob = await adapter.witness("bob", "#mine", "#x")
+    if modes:
+        op.raw(f"MODE #x {modes} bob")
+    op.raw("MODE #x +o bob")
+    op.raw("MODE #x -o bob")
+    await op.sync()
+    bob.privmsg("#x", "!bridge leave")
+    bob.privmsg("relay", "leave #x")
+    await bob.wait_text("Only operators of #x")
+    bob.privmsg("#x", "still bridged")
+    await adapter.inbox.text("still bridged")
+    assert not _of(adapter, RemoteChatGone)
+
+
+async def test_who_unbridges_takes_the_yes_along(rig: StartRig, port: int) -> None:
+    """When Matrix ends the bridging, the channel is asked anew by whoever wants it next."""
+    adapter = await rig(port)
+    op = await adapter.witness("op", "#x")
+    await _allowed(adapter, op)
+    await adapter.connector.chat_removed(X)
+    await _gone(op)
+    assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
+
+
+async def test_questions_are_bounded(rig: StartRig, port: int) -> None:
+    """One user asks three channels at a time, all users together twenty."""
+    adapter = await rig(port)
+    for number in range(3):
+        assert await adapter.connector.consent(ChatId(f"#q{number}"), ALICE) is Consent.ASKED
+    with pytest.raises(RejectedError, match="3 channels that you asked"):
+        await adapter.connector.consent(ChatId("#q3"), ALICE)
+    for number in range(17):
+        await adapter.connector.consent(ChatId(f"#r{number}"), UserId(f"@u{number}:hs.test"))
+    with pytest.raises(RejectedError, match="too many"):
+        await adapter.connector.consent(ChatId("#s"), UserId("@new:hs.test"))
