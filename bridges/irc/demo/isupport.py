@@ -71,6 +71,7 @@ def tokens(world: World) -> list[str]:
         *(["INVEX=I"] if "I" in world.lists else []),
         *masks.extban_token(options),
         *_switched(world),
+        *options.further_isupport,
     ]
 
 

@@ -74,7 +74,8 @@ class ServerOptions:
 
     ``bot_mode`` is the user mode of bots, ``monitor`` the length of a MONITOR list (None: no MONITOR), ``utf8_only``
     refuses all else. NickServ (IDENTIFY, LOGOUT, REGAIN) is there with ``accounts``. ``renamed_channels`` remembers
-    the old names of channels for those who come later.
+    the old names of channels for those who come later. ``further_isupport`` are tokens that are only told, such as
+    ``draft/ICON=https://example.org/icon.png``.
 
     Connections: ``sasl_mechanisms`` of PLAIN, EXTERNAL, SCRAM-SHA-256, SCRAM-SHA-512; ``certificates`` maps SHA-256
     fingerprints (hex) to accounts for EXTERNAL (``tls`` must ask for certificates and trust who issued them).
@@ -121,6 +122,7 @@ class ServerOptions:
     metadata_subs: int = 50
     metadata_keys: int = 20
     utf8_only: bool = False
+    further_isupport: tuple[str, ...] = ()
     sasl_mechanisms: tuple[str, ...] = ("PLAIN",)
     certificates: Mapping[str, str] = field(default_factory=dict)
     sts_duration: int | None = None

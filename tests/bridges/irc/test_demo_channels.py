@@ -157,6 +157,25 @@ async def test_modes_for_accounts_tls_and_operators(start: Start, connect: Conne
     assert not any("for operators" in line.text for line in voice.lines)
 
 
+async def test_invitations_are_told_and_pass_everything(start: Start, connect: Connect) -> None:
+    """INVITE reaches the invited and members with invite-notify, and lets in once, past +i and a ban."""
+    server = await start()
+    op, member = await connect(server, "op"), await connect(server, "member", "invite-notify")
+    plain, guest = await connect(server, "plain"), await connect(server, "guest")
+    for witness in (op, member, plain):
+        await witness.join("#a")
+    await modes(op, "#a", "+ib guest")
+    op.raw("INVITE guest #a")
+    assert (await op.wait_for(numeric("341"))).params[1:3] == ("guest", "#a")
+    assert (await guest.wait_for(numeric("INVITE"))).params == ("guest", "#a")
+    assert (await member.wait_for(numeric("INVITE"))).params == ("guest", "#a")
+    await guest.join("#a")
+    guest.part("#a")
+    await refused(guest, "#a", "474")
+    await plain.sync()
+    assert not any(line.command == "INVITE" for line in plain.lines)
+
+
 async def test_other_kinds_of_channels(start: Start, connect: Connect) -> None:
     """CHANTYPES decides what is a channel."""
     server = await start(chantypes="#&+!")

@@ -160,10 +160,11 @@ async def test_bots_are_marked(start: Start, connect: Connect) -> None:
 
 async def test_isupport_before_registration(start: Start, connect: Connect) -> None:
     """Who has draft/extended-isupport may ask before registration, and gets a batch; changes come the same way."""
-    server = await start()
+    server = await start(further_isupport=("draft/ICON=https://example.org/icon.png",))
     anna = await connect(server, "anna", "batch", "draft/extended-isupport")
     _, lines = await batch(anna, "draft/isupport")
     assert any("CHANTYPES=#" in line.params for line in lines)
+    assert any("draft/ICON=https://example.org/icon.png" in line.params for line in lines)
     mark = anna.mark()
     server.tell_isupport("NICKLEN=7", "-WHOX")
     _, lines = await batch(anna, "draft/isupport", since=mark)
