@@ -13,6 +13,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import Advice
 from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
+from bridges.irc.access.origin import origin_command
 from bridges.irc.bans import Bans
 from bridges.irc.config import IrcConfig
 from bridges.irc.introduction import advice
@@ -118,8 +119,8 @@ class IrcConnector:
         return ChatId(user)
 
     def commands(self) -> Sequence[AdapterCommand]:
-        """What users may tell this network."""
-        return self._users.commands()
+        """What users and admins may tell this network."""
+        return (*self._users.commands(), origin_command(self._state.access))
 
     def login(self, user: UserId, flow: str) -> AccountLogin:
         """Logging in to an account of the network's services."""

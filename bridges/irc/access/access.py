@@ -96,6 +96,14 @@ class Access:
         """The address that is a Matrix user's own; None where nobody has one. Raises NoAddress; errors of the store."""
         return await self._addresses.address(user) if self._addresses is not None else None
 
+    async def known_username(self, user: UserId) -> str | None:
+        """The user name that a Matrix user has already."""
+        return await self._usernames.known(user) if self._usernames is not None else None
+
+    async def known_address(self, user: UserId) -> Address | None:
+        """The address that a Matrix user has already. Raises NoAddress; errors of the store."""
+        return await self._addresses.known(user) if self._addresses is not None else None
+
     async def block(self, server: str) -> str | None:
         """The addresses of a homeserver's users, as staff would ban them; None where there are none."""
         return await self._addresses.block(server) if self._addresses is not None else None

@@ -64,6 +64,11 @@ class AddressBook:
                 numbers = await self._give(server, user)
         return self._plan.address(numbers[0] or 0, numbers[1] or 0)
 
+    async def known(self, user: UserId) -> Address | None:
+        """A user's address, if they have one already. Raises as `address`."""
+        block, place = await self._number(_SERVER + user.partition(":")[2]), await self._number(_USER + user)
+        return self._plan.address(block, place) if block is not None and place is not None else None
+
     async def block(self, server: str) -> str | None:
         """The block of a homeserver's users; None while none of them was ever connected."""
         number = await self._number(_SERVER + server)

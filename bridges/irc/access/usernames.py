@@ -39,6 +39,11 @@ class Usernames:
                 found = await self._give(user, display)
         return found.decode()
 
+    async def known(self, user: UserId) -> str | None:
+        """A user's name, if they have one already."""
+        found = await self._kv.get(_OF + user)
+        return found.decode() if found is not None and _VALID.fullmatch(found) else None
+
     async def _give(self, user: UserId, display: str) -> bytes:
         for candidate in candidates(fill(self._template, user, display), user):
             if candidate == self._reserved:

@@ -5,6 +5,8 @@ from typing import Any
 
 import pytest
 
+from bridge_core.api.commands import CommandCall, CommandLevel
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
 from bridges.irc.access.addresses import AddressBook, AddressPlan, NoAddress
 from bridges.irc.access.endpoints import FULL, Endpoint, Endpoints
@@ -109,6 +111,29 @@ async def test_another_server_is_taken_while_one_is_out_of_reach(rig: StartRig, 
     adapter = await rig(gone.port, fallback_servers=[f"127.0.0.1:{server.port}"])
     await adapter.puppet("@anna:hs.test")
     assert server.client("anna").nick == "anna"
+
+
+async def test_admins_may_ask_who_somebody_is_to_the_network(rig: StartRig, serve: StartServer) -> None:
+    """They read what the network's staff sees and may ban; asking gives nobody a name or an address."""
+    server = await serve()
+    adapter = await rig(server.port, addresses={"prefix": "127.16.0.0/12", "block": 24})
+    await adapter.puppet("@anna:hs.test")
+    (command,) = [one for one in adapter.connector.commands() if one.name == "origin"]
+    assert command.level is CommandLevel.ADMIN
+
+    async def ask(who: str) -> str:
+        return await command.run(CommandCall(BEN, CommandLevel.ADMIN, {"who": who}))
+
+    before = dict(adapter.host.kv.values)
+    said = await ask("@anna:hs.test")
+    assert said.startswith("@anna:hs.test has the user name anna and the address 127.16.1.1")
+    assert "127.16.1.0/24" in said
+    assert await ask("hs.test") == "hs.test has 127.16.1.0/24."
+    assert await ask("@ben:hs.test") == "@ben:hs.test was never connected."
+    assert await ask("two.test") == "No user of two.test has an address of their own."
+    with pytest.raises(RejectedError):
+        await ask("@a\r\nQUIT:hs.test")
+    assert adapter.host.kv.values == before
 
 
 def test_a_server_that_failed_comes_last_for_a_while() -> None:

@@ -98,6 +98,39 @@ async def test_what_is_no_question(server: IdentServer, question: bytes, answere
     await eventually(lambda: not server.askers)
 
 
+async def test_a_question_may_come_byte_by_byte(server: IdentServer) -> None:
+    """However the network cuts it, it is one question with one answer."""
+    server.claim((HERE, 40001), (HERE, 6697), "anna")
+    asker = idents.Asker(server)
+    wire = Wire()
+    asker.connection_made(wire)
+    for byte in b"40001, 6697\r\n40001, 6697\r\n":
+        asker.data_received(bytes([byte]))
+    assert wire.said == [b"40001, 6697 : USERID : UNIX : anna\r\n"]
+    asker.connection_lost(None)
+
+
+class Wire(asyncio.Transport):
+    """A connection that remembers what is written."""
+
+    def __init__(self) -> None:
+        super().__init__({"sockname": (HERE, 113), "peername": (HERE, 50000)})
+        self.said: list[bytes] = []
+        self.closed = False
+
+    def write(self, data: bytes | bytearray | memoryview) -> None:
+        self.said.append(bytes(data))
+
+    def close(self) -> None:
+        self.closed = True
+
+    def abort(self) -> None:
+        self.closed = True
+
+    def is_closing(self) -> bool:
+        return self.closed
+
+
 async def test_askers_are_bounded_and_the_silent_are_cut_off(
     server: IdentServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
