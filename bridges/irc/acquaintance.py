@@ -76,6 +76,8 @@ class Acquaintance:
         """Who said something. A line of today with another account than was known is news (IRCv3 account-tag)."""
         person = self._roster.get(nick)
         if person is not None and person.nick == nick:
+            if "bot" in line.tags and not person.bot:
+                self._roster.looks(person, bot=True)
             account = line.tags.get("account")
             if account != person.account and self.accounts and "batch" not in line.tags:
                 self._tagged(person, line, account)
@@ -126,9 +128,11 @@ class Acquaintance:
 
     def _away(self, line: Line) -> None:
         """Somebody is away, or back (IRCv3 away-notify)."""
-        person = self._source(line)
+        person, away = self._source(line), bool(line.param(0))
         if person is not None:
-            self._is_away(person, bool(line.param(0)), line.param(0))
+            self._is_away(person, away, line.param(0))
+        elif self._state.presence is not None and line.source is not None:
+            self._state.presence.away(line.source.nick, away, line.param(0)[:_STATUS_AT_MOST])
 
     def _is_away(self, person: Person, away: bool, text: str = "") -> None:
         if person.away is away and not text:
@@ -225,7 +229,8 @@ class Acquaintance:
         person = self._roster.get(nick)
         if person is not None:
             mark = self._state.isupport.tokens.get("BOT", "")
-            person.bot = person.bot or (bool(mark) and mark in flags[1:])
+            if mark and mark in flags[1:] and not person.bot:
+                self._roster.looks(person, bot=True)  # told with the list, or when they speak
             self._is_away(person, flags[:1] == "G")
 
     def _end_of_who(self, line: Line) -> None:

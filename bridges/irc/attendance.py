@@ -102,6 +102,11 @@ class Attendance:
         how = f"is logged in as {account}" if account else "is logged out"
         self._changed(person, before, [chat for chat in chats if chat not in stays], chats, how)
 
+    def looks(self, person: Person, *, shown: str | None = None, avatar: str | None = None) -> None:
+        """Somebody wants to be shown otherwise (empty: not any more; None: no news)."""
+        if self._roster.looks(person, shown=shown, avatar=avatar) and not self._ours(person.nick):
+            self._events.offer(RemoteRename(person.sender.id, person.sender))
+
     def renamed(self, old: str, new: str) -> Person | None:
         """Somebody has another nick; None when they are in none of the channels."""
         person = self._roster.get(old)

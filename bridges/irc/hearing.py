@@ -18,6 +18,7 @@ from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.floor import WORD, Exit, Floor
 from bridges.irc.joins import Place, Places, Stage
+from bridges.irc.metadata import Metadata
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
 from bridges.irc.speech import Speech, several_lines
@@ -59,6 +60,7 @@ class Hearing:
         self._courtesy = Courtesy(state.running.clock.monotonic, state.config.contact)
         self.floor = Floor(state, session, places, sink)
         self._staff = StaffDesk(state, session, places, self.floor)
+        self._metadata = Metadata(state, session, self._attendance)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
             "NOTICE": self._message,
@@ -77,9 +79,14 @@ class Hearing:
             "MODE": self._mode,
             "470": self._forwarded,
             **self._people.handlers(),
+            **self._metadata.handlers(),
             **state.watch.handlers(),
             "INVITE": self.floor.invited,
         }
+
+    def opened(self) -> None:
+        """The session is registered."""
+        self._metadata.opened()
 
     def heard(self, lines: list[bytes]) -> None:
         """Takes lines of the session. Does not block."""

@@ -20,9 +20,10 @@ from bridges.irc.hearing import Hearing
 from bridges.irc.introduction import bot_mark, introduction
 from bridges.irc.joins import Places, Stage, join_lines
 from bridges.irc.nicks import alternatives
+from bridges.irc.presence import PartnerPresence
 from bridges.irc.present import absent
 from bridges.irc.pump import Pump
-from bridges.irc.registration import CAPABILITIES
+from bridges.irc.registration import observer_capabilities
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.transport import WriteBufferFull
@@ -74,6 +75,9 @@ class Observer(Voice):
         chats = [chat for chat in host.chats() if self._state.is_channel(chat) and may_enter(chat)]
         self._state.bridge([*self._places, *chats])
         self._places.want(chats)
+        if self._state.config.people.away:
+            self._state.presence = PartnerPresence(self._state.partners, self._state.watch, self.offer)
+            self._state.presence.start()
         if cursor is not None and cursor.isdigit():
             self._places.away_since(int(cursor))
             self._lost = "the bridge was not running"
@@ -256,7 +260,7 @@ class Observer(Voice):
             approach,
             nicks=alternatives(config.nick, self._state.nicklen),
             real=introduction(config),
-            wanted=CAPABILITIES,
+            wanted=observer_capabilities(config.people),
             sasl=_mechanisms(self._state),
         )
         self._hearing = Hearing(self._state, session, self._places, self)
@@ -275,6 +279,7 @@ class Observer(Voice):
         self._state.learned(session.isupport)
         if mark := bot_mark(session.isupport):
             session.tell("MODE", session.nick, f"+{mark}")
+        self._hearing.opened()
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
         self._asked_all.clear()
         joining = self._state.running.tasks.spawn(self._join(session), f"irc {self._state.network} joins")

@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Final
 
@@ -30,6 +31,8 @@ class Partners:
     """The partners of all logins by chat. What cannot be stored is still known until the next start."""
 
     def __init__(self) -> None:
+        self.on_met: Callable[[str], None] = lambda nick: None
+        """Told of each nick under which somebody is met, when that is news. Must not block."""
         self._host: Host | None = None
         self._of: dict[LoginId, OrderedDict[ChatId, Partner]] = {}
         self._storing: dict[LoginId, asyncio.Task[None]] = {}
@@ -55,6 +58,11 @@ class Partners:
         """The nicks of all partners, each once."""
         return list(dict.fromkeys(partner.nick for chats in self._of.values() for partner in chats.values()))
 
+    def under(self, nick: str, fold: Callable[[str], str]) -> set[ChatId]:
+        """The private chats whose partners were met last under a nick."""
+        wanted = fold(nick)
+        return {chat for chats in self._of.values() for chat, partner in chats.items() if fold(partner.nick) == wanted}
+
     def chats(self, login: LoginId) -> list[ChatId]:
         """The private chats of a login, the one longest silent first."""
         return list(self._of.get(login, ()))
@@ -75,6 +83,7 @@ class Partners:
             chats.popitem(last=False)
         if before != partner:
             self._store(login)
+            self.on_met(partner.nick)
         return before != partner
 
     def follow(self, old: ChatId, new: ChatId, partner: Partner) -> list[LoginId]:

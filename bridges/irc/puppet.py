@@ -11,8 +11,8 @@ from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.matrix import MatrixSignal, MatrixTyping
-from bridge_core.api.network import Inbox, Login, LoginState, LoginStatus
+from bridge_core.api.matrix import MatrixMessage, MatrixPresence, MatrixSignal, MatrixTyping
+from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
@@ -22,8 +22,9 @@ from bridges.irc.membership import Membership
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.private import PrivateMessages
+from bridges.irc.profile import Profile
 from bridges.irc.pump import Pump
-from bridges.irc.registration import PUPPET_CAPABILITIES
+from bridges.irc.registration import puppet_capabilities
 from bridges.irc.schedule import Turn, Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
@@ -62,6 +63,7 @@ class Puppet(Voice):
         state.inboxes[login.id] = self._offer
         self._channels = Membership(state)
         self._persona = Persona(state, login, self._spawn)
+        self._profile: Profile | None = None
         self._failures = 0
         self._retry_at = 0.0
         self._used_at = 0.0
@@ -142,6 +144,8 @@ class Puppet(Voice):
     async def signal(self, signal: MatrixSignal) -> None:
         """Tells that its user types, or stopped (IRCv3 typing), where that is configured and the server has tags."""
         session = self._session
+        if isinstance(signal, MatrixPresence) and session is not None and session.up and self._profile is not None:
+            self._profile.is_there(session, signal.presence)
         if (
             not isinstance(signal, MatrixTyping)
             or session is None
@@ -196,6 +200,13 @@ class Puppet(Voice):
         return await self._observer.user_info(user)
 
     # Speaking
+
+    async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
+        """As `Voice.send`; others see who speaks first."""
+        session = self._session
+        if session is not None and session.up and self._profile is not None:
+            self._profile.spoke(session, message.sender)
+        return await super().send(message, attempt)
 
     async def _line(self, chat: ChatId) -> Session:
         session = self._session
@@ -277,6 +288,7 @@ class Puppet(Voice):
         if self._turn is not None:
             self._scheduler.opened(self._turn)
         self._mark = own_mark(session.nick)
+        self._profile = Profile(self._state, self._login)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
         self._persona.opened(session, lambda: self._settled(session))
@@ -329,7 +341,7 @@ class Puppet(Voice):
             approach,
             nicks=self._persona.nicks(),
             real=state.access.realname(login),
-            wanted=PUPPET_CAPABILITIES,
+            wanted=puppet_capabilities(state.config.people),
             login=self._persona.mechanisms,
             matrix_user=login.user,
         )

@@ -8,6 +8,7 @@ from bridges.irc.codec.isupport import Isupport
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.sasl import Mechanism, SaslSession, SaslState
 from bridges.irc.codec.serializer import serialize
+from bridges.irc.config.people import People
 from bridges.irc.endings import Cause, Ending, by_numeric, by_standard_reply, by_words, joined
 
 _TAKEN: Final = frozenset(("432", "433", "436", "437"))
@@ -38,8 +39,24 @@ PUPPET_CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
     ("no-implicit-names", "draft/no-implicit-names", "soju.im/no-implicit-names"),
 )
 """What connections ask for that need no lists of members."""
-NEEDS: Final = {"echo-message": "labeled-response", "draft/multiline": "batch"}
-"""An echo that cannot be told from others' lines by its label is of no use."""
+
+
+def observer_capabilities(people: People) -> tuple[str | tuple[str, ...], ...]:
+    """What the observer asks for by its settings."""
+    more = (
+        *(["away-notify", "extended-monitor"] if people.away else []),
+        *(["draft/metadata-2"] if people.metadata else []),
+    )
+    return (*CAPABILITIES, *more)
+
+
+def puppet_capabilities(people: People) -> tuple[str | tuple[str, ...], ...]:
+    """What a Matrix user's connection asks for by its settings."""
+    return (*PUPPET_CAPABILITIES, "draft/metadata-2") if people.share else PUPPET_CAPABILITIES
+
+
+NEEDS: Final = {"echo-message": "labeled-response", "draft/multiline": "batch", "draft/metadata-2": "batch"}
+"""What another capability is of no use without: an echo that cannot be told from others' lines by its label, say."""
 
 
 class Registration:

@@ -37,13 +37,19 @@ class Person:
         """What the person is called: never without their nick, which nobody else has."""
         return self.nick if not self.shown or self.shown == self.nick else f"{self.shown} ({self.nick})"
 
+    def called(self, bot_mark: str) -> str:
+        """The name, with the mark of bots."""
+        return f"{self.name}{bot_mark}" if self.bot else self.name
+
 
 class Roster:
     """The members of all channels by nick. `fold` is the network's; clear the roster when it changes."""
 
-    __slots__ = ("_people", "_sessions", "fold")
+    __slots__ = ("_people", "_sessions", "bot_mark", "fold")
 
-    def __init__(self) -> None:
+    def __init__(self, bot_mark: str = "") -> None:
+        self.bot_mark = bot_mark
+        """What stands behind the names of bots."""
         self.fold: Fold = fold_rfc1459
         self._people: dict[str, Person] = {}
         self._sessions: dict[RemoteUserId, dict[str, Person]] = {}
@@ -128,15 +134,16 @@ class Roster:
             self._forget(before, folded)
             if people.account_of(now) is not None:
                 self._sessions.setdefault(now, {})[folded] = person
-        person.sender = RemoteSender(now, person.name, avatar=person.avatar)
+        person.sender = RemoteSender(now, person.called(self.bot_mark), avatar=person.avatar)
         self._name(now)
 
-    def looks(self, person: Person, *, shown: str | None = None, avatar: str | None = None) -> bool:
+    def looks(self, person: Person, *, shown: str | None = None, avatar: str | None = None, bot: bool = False) -> bool:
         """How someone wants to be shown (empty: not any more; None: no news); whether the core must know."""
         before = person.sender
         person.shown = person.shown if shown is None else shown
         person.avatar = person.avatar if avatar is None else avatar
-        person.sender = RemoteSender(before.id, person.name, avatar=person.avatar)
+        person.bot = person.bot or bot
+        person.sender = RemoteSender(before.id, person.called(self.bot_mark), avatar=person.avatar)
         self._name(before.id)
         return person.sender != before
 
@@ -147,7 +154,7 @@ class Roster:
             return
         first = next(iter(sessions.values()))
         avatar = next((other.avatar for other in sessions.values() if other.avatar is not None), None)
-        sender = RemoteSender(person, first.name, avatar=avatar)
+        sender = RemoteSender(person, first.called(self.bot_mark), avatar=avatar)
         for other in sessions.values():
             other.sender = sender
 
@@ -203,7 +210,7 @@ class Roster:
             }
             self._name(person.sender.id)
         else:
-            person.sender = RemoteSender(people.of_nick(after), person.name, avatar=person.avatar)
+            person.sender = RemoteSender(people.of_nick(after), person.called(self.bot_mark), avatar=person.avatar)
 
     def closed(self, chat: ChatId) -> None:
         """We are no longer in a channel, so nothing is known of its members."""

@@ -21,6 +21,7 @@ from bridges.irc.flight import Flight
 from bridges.irc.nickbook import NickBook
 from bridges.irc.nicks import BadName, check_channel, check_nick
 from bridges.irc.partners import Partners
+from bridges.irc.presence import PartnerPresence
 from bridges.irc.roster import Roster
 from bridges.irc.watch import Watch
 
@@ -65,11 +66,13 @@ class NetworkState:
         self.access = Access(config)
         self.isupport = Isupport()
         self.decode = Decoder(config.encoding)
-        self.roster = Roster()
+        self.roster = Roster(config.people.bot_mark)
         self.partners = Partners()
         self.nickbook = NickBook(config)
         self.autocommands = Autocommands(config.logins.services)
         self.watch = Watch()
+        self.presence: PartnerPresence | None = None
+        """Where it is shown who is there."""
         self.inboxes: dict[LoginId, Callable[[RemoteEvent], None]] = {}
         """Where what concerns the private chats of a login goes."""
         self.relay_nick = config.nick

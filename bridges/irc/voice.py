@@ -168,7 +168,7 @@ class Voice(ABC):
                 "emoji": Level.FALLBACK,
                 "typing": Level.FULL if tags and self._state.config.typing else Level.DROPPED,
                 "receipts": Level.DROPPED,
-                "presence": Level.DROPPED,
+                "presence": Level.PARTIAL if self._state.config.people.away else Level.DROPPED,
                 "name": Level.REJECTED,
                 "topic": Level.FULL,
                 "avatar": Level.REJECTED,

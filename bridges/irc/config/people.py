@@ -22,5 +22,17 @@ class People(Section):
     )
     away: bool = Field(
         default=False,
-        description="Whether people who are away are shown so on Matrix. `presence` of the network must be on as well.",
+        description="Whether it is shown who is away, both ways. `presence` of the network must be on as well.",
+    )
+    metadata: bool = Field(
+        default=True,
+        description="Whether pictures and names that people give themselves (IRCv3 metadata) are shown on Matrix.",
+    )
+    share: bool = Field(
+        default=True,
+        description="Whether names and pictures of Matrix users are told there (IRCv3 metadata); pictures as links, "
+        "where media links are on.",
+    )
+    bot_mark: Annotated[str, Field(max_length=16)] = Field(
+        default=" (bot)", description="What stands behind the names of people whom the network marks as bots."
     )

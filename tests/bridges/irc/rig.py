@@ -1,12 +1,13 @@
 """An IRC adapter without a bridge around it: a host and an inbox that remember, on any server."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Attachment, Content, Kind, Node, Plain
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import ChatId, EventId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMessage, MatrixSender, MessageRef
@@ -308,7 +309,8 @@ class Rig:
     async def puppet(self, user: str, chat: str = "#a", name: str | None = None) -> Puppet:
         """A puppet that is ready to speak."""
         client = self.puppets.get(user) or await self.make_puppet(user, name)
-        await client.prepare(ChatId(chat))
+        with contextlib.suppress(NotConnectedError):  # who has logged in is waited for
+            await client.prepare(ChatId(chat))
         await eventually(lambda: client.ready(ChatId(chat)))
         return client
 

@@ -20,6 +20,7 @@ from bridge_core.api.events import (
 )
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId
 from bridges.irc import people
+from bridges.irc.batches import Batches
 from bridges.irc.codec.casemap import fold_rfc1459
 from bridges.irc.codec.isupport import from_tokens
 from bridges.irc.codec.message import parse
@@ -59,6 +60,7 @@ class Ear:
             parse=parse,
             common=lambda line: False,
             identity=Identity(),
+            batches=Batches(),
             caps=SimpleNamespace(enabled=caps),
             tell=lambda *words, **tags: self.told.append(words),
         )
