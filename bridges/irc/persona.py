@@ -23,7 +23,7 @@ _NICK_REFUSED: Final = frozenset(("431", "432", "433", "436", "437", "438", "447
 class Persona:
     """Of one login; it outlives connections. `spawn` runs something that its owner waits for at the end."""
 
-    __slots__ = ("_asked", "_login", "_regain", "_session", "_settled", "_spawn", "_state")
+    __slots__ = ("_asked", "_had", "_login", "_regain", "_session", "_settled", "_spawn", "_state")
 
     def __init__(self, state: NetworkState, login: Login, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
         self._state = state
@@ -31,6 +31,8 @@ class Persona:
         self._spawn = spawn
         self._session: Session | None = None
         self._regain: Regain | None = None
+        self._had = ""
+        """The wanted nick, once this connection had it: when it is taken away then, somebody does not want us to."""
         self._asked: asyncio.Future[None] | None = None
         self._settled: asyncio.Future[None] | None = None
 
@@ -61,7 +63,7 @@ class Persona:
 
         Without a login that is still to come, at once.
         """
-        self._session = session
+        self._session, self._had = session, ""
         self._named(session)
         session.logged_in = self._logged_in
         late = self._mechanisms_left(session)
@@ -138,7 +140,9 @@ class Persona:
         if self._regain is not None and (session.nick == wanted or self._regain.nick != wanted):
             self._regain.stop()
             self._regain = None
-        if session.nick != wanted and self._regain is None and self._state.config.nicks.regain:
+        if session.nick == wanted:
+            self._had = wanted
+        elif self._had != wanted and self._regain is None and self._state.config.nicks.regain:
             self._regain = Regain(wanted, self._state.config.nicks, self._state.watch, self._take_back)
             self._regain.start()
         self._spawn(self._remember(session.nick))

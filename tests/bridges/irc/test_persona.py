@@ -135,6 +135,18 @@ async def test_a_nick_is_left_alone_where_that_is_configured(rig: StartRig, port
     await holder.sync()
 
 
+async def test_a_nick_that_is_taken_away_is_not_fought_for(rig: StartRig, serve: StartServer) -> None:
+    """When the network renames a user who had the wanted nick, the bridge does not take it back by itself."""
+    server = await serve()
+    adapter = await rig(server.port, nicks=Nicks(regain_min=0.01, regain_max=0.02))
+    puppet = await adapter.puppet(ANNA, name="Anna")
+    assert puppet._session is not None
+    puppet._session.tell("NICK", "Guest1")  # as services do it, without the user's wish
+    await eventually(lambda: puppet.nick == "Guest1")
+    assert puppet._persona._regain is None
+    assert await run(adapter, "nick", new_nick="Anna") == "You are called Anna now."
+
+
 class Monitored:
     """What the observer was asked to say."""
 
