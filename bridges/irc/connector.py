@@ -13,6 +13,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import Advice
 from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
+from bridges.irc.access.counsel import counsel
 from bridges.irc.access.origin import origin_command
 from bridges.irc.bans import Bans
 from bridges.irc.config import IrcConfig
@@ -151,7 +152,7 @@ class IrcConnector:
 
     def advise(self) -> Iterable[Advice]:
         """What networks expect of a bridge and these settings lack."""
-        return advice(self._config)
+        return (*advice(self._config), *counsel(self._config))
 
     def absent(self, chat: ChatId, users: Collection[UserId]) -> Mapping[UserId, str] | None:
         """Those who are not in the channel by a connection of their own."""

@@ -9,6 +9,7 @@ from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
 from bridges.irc.access.addresses import AddressBook, AddressPlan, NoAddress
+from bridges.irc.access.counsel import counsel
 from bridges.irc.access.endpoints import FULL, Endpoint, Endpoints
 from bridges.irc.access.usernames import Usernames
 from bridges.irc.config import IrcConfig
@@ -190,6 +191,23 @@ def test_ways_that_cannot_be_are_refused_with_the_configuration(settings: dict[s
     """What contradicts itself is said when the configuration is read."""
     with pytest.raises(ValueError):
         IrcConfig(server="irc.test", **settings)
+
+
+@pytest.mark.parametrize(
+    ("settings", "said"),
+    [
+        ({}, []),
+        ({"tls": False}, ["connections are not encrypted"]),
+        ({"tls": False, "server": "127.0.0.1"}, []),
+        ({"tls": False, "server": "hidden.onion", "proxy": {"host": "127.0.0.1"}}, []),
+        ({"tls_verify": False}, ["anybody can pass for the server"]),
+        ({"tls_verify": False, "tls_fingerprint": "00" * 32}, []),
+    ],
+)
+def test_what_is_open_to_others_is_said_by_check(settings: dict[str, Any], said: list[str]) -> None:
+    """Plain text over a network and servers that nobody vouches for are named, what is safe is not."""
+    config = IrcConfig(**{"server": "irc.test", **settings})
+    assert [one.what for one in counsel(config)] == said
 
 
 def test_blocks_of_homeservers_by_default() -> None:
