@@ -64,7 +64,8 @@ class World:
         offered = self.options.capabilities
         if not (self.options.accounts or self.options.certificates):
             offered -= {"sasl"}
-        return offered | {"sts"} if self.options.sts_duration is not None else offered
+        upward = self.options.sts_duration is not None and self.options.tls_port is not None
+        return offered | {"sts"} if upward else offered
 
     def complete(self, client: Client) -> None:
         """Let a client in when nothing is missing any more."""

@@ -41,7 +41,7 @@ async def last_words(witness: Witness) -> str:
 
 
 async def test_sts_points_the_way_up_and_tells_its_duration(start: Start, connect: Connect) -> None:
-    """The plain port offers the TLS port, the TLS port a duration; nobody can request it, and by default it is off."""
+    """The plain port offers the TLS port, the TLS port a duration; nobody can request it; without TLS it is off."""
     authority = trustme.CA()
     ours, theirs = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER), ssl.create_default_context()
     authority.issue_cert("127.0.0.1").configure_cert(ours)
@@ -58,8 +58,9 @@ async def test_sts_points_the_way_up_and_tells_its_duration(start: Start, connec
     mark = plain.mark()
     plain.raw("CAP REQ :sts")
     assert (await plain.wait_for(numeric("CAP"), since=mark)).params[1] == "NAK"
-    off = await connect(await start(), "off", "server-time")
-    assert not any(word.startswith("sts") for word in offered(off))
+    for options in ({}, {"sts_duration": 300}):
+        off = await connect(await start(**options), "off", "server-time")
+        assert not any(word.startswith("sts") for word in offered(off))
 
 
 async def test_external_knows_certificates(start: Start, connect: Connect, tmp_path: Path) -> None:
