@@ -9,6 +9,7 @@ missing_packages() {
     command -v openssl >/dev/null 2>&1 || echo openssl
     command -v inspircd >/dev/null 2>&1 || echo inspircd
     command -v ngircd >/dev/null 2>&1 || echo ngircd
+    command -v atheme-services >/dev/null 2>&1 || echo atheme-services
     has_postgres || echo postgresql
     if [ ! -x .venv/bin/python ] && ! has_ensurepip; then venv_package; fi
 }

@@ -89,6 +89,7 @@ def irc(server: Ircd, *, tls: bool = False, nick: str = "brdg", **settings: Any)
     return {
         "type": "irc",
         "grants": GRANTS,
+        "consent": {"required": False},
         "server": server.host,
         "port": port,
         "tls": tls,

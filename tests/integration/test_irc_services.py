@@ -54,9 +54,7 @@ async def _registered(server: InspIRCd, account: str, password: str) -> Witness:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def town(
-    ground: Ground, served: InspIRCd, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[Town]:
+async def town(ground: Ground, served: InspIRCd, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
     """A bridge that is logged in to its account."""
     sasl = {"mechanism": "plain", "user": "brdg", "password": _ACCOUNTS["brdg"]}
     people = {"who_rate": 50}
@@ -145,6 +143,7 @@ async def test_an_akill_ends_a_users_connection_for_good(town: Town, served: Ins
     place.witness.raw(f"WHO {alice}")
     who = await place.witness.wait_for(lambda line: line.command == "352" and line.params[5] == alice)
     root.raw(f"PRIVMSG OperServ :AKILL ADD {who.params[2]}@* !T 60 no bridging for you")
+    await root.wait_text("Timed AKILL on", timeout=20)
     await place.witness.wait_for(lambda line: line.command == "QUIT" and line.nick == alice, timeout=60)
     mark = place.witness.mark()
     await town.alice.send_text(place.room, "am I heard?")

@@ -2,14 +2,14 @@
 
 from pathlib import Path
 
-from bridge_core.demo.process import ChildProcess, free_port, tcp_answers
+from bridge_core.demo.process import ChildProcess, free_port
 from tests.servers.inspircd import InspIRCd
 from tests.servers.server import find_command
 
 __all__ = ["Atheme"]
 
 NAME = "services.test"
-_PASSWORD = "linkpw"  # noqa: S105 - of two servers on loopback
+_PASSWORD = "linkpw"
 _MODULES = (
     "protocol/inspircd backend/opensex crypto/pbkdf2v2 nickserv/main nickserv/register nickserv/identify nickserv/info "
     "nickserv/cert chanserv/main chanserv/register chanserv/flags chanserv/op chanserv/info chanserv/akick "
@@ -68,7 +68,7 @@ class Atheme:
             f'{section} {{ nick = "{nick}"; user = "{section}"; host = "{NAME}"; real = "{nick}"; }};'
             for section, nick in _SERVICES.items()
         )
-        opers = "\n".join(f'operator "{name}" {{ operclass = "sra"; }};' for name in self.opers)
+        opers = "\n".join(f'operator "{name}" {{ operclass = "all"; }};' for name in self.opers)
         return f"""\
 {modules}
 serverinfo {{
@@ -81,6 +81,7 @@ uplink "irc.test" {{
     host = "127.0.0.1"; port = {self.link_port}; send_password = "{_PASSWORD}"; receive_password = "{_PASSWORD}";
 }};
 {services}
+operclass "all" {{ privs = {{ general:admin; operserv:akill; operserv:massakill; }}; }};
 {opers}
 general {{
     flood_msgs = 0; ratelimit_uses = 0; ratelimit_period = 0; commit_interval = 5; default_clone_allowed = 1000;
