@@ -244,6 +244,9 @@ class ScriptedClient:
 class TellingClient(ScriptedClient):
     """A network-wide client that can tell what was said earlier. Its cursor is the id of a message."""
 
+    def remembers(self) -> bool:
+        return True
+
     async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
         assert self._script.tell is not None
         self._script.asked.append((chat, after, limit))

@@ -107,6 +107,9 @@ class Signals(Protocol):
 class Backfills(Protocol):
     """A client that can ask for what was said earlier."""
 
+    def remembers(self) -> bool:
+        """Whether its network tells history now: what a server offers may change with each connection. No waiting."""
+
     async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
         """What was said after a cursor that an earlier History or `reached` gave; for None the latest `limit` events.
 

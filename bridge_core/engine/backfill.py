@@ -246,7 +246,7 @@ class Backfill:
         kind = type(client)
         if kind not in self._able:
             self._able[kind] = isinstance(client, Backfills)
-        return self._able[kind]
+        return self._able[kind] and cast(Backfills, client).remembers()
 
     def _put(self, network: NetworkId, portal: int) -> None:
         queue = self._queues.setdefault(network, _Queue())

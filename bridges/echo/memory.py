@@ -49,6 +49,10 @@ class RemembersEcho(FurtherEcho):
 
     _archive: Archive
 
+    def remembers(self) -> bool:
+        """Always."""
+        return True
+
     async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
         """What was said after the cursor."""
         return self._archive.tell(chat, after, limit)

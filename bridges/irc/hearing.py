@@ -13,6 +13,7 @@ from bridge_core.api.ids import ChatId
 from bridges.irc.acquaintance import Acquaintance
 from bridges.irc.attendance import Attendance
 from bridges.irc.batches import Batch
+from bridges.irc.chatmoves import ChatMoves
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.courtesy import Courtesy
@@ -65,6 +66,8 @@ class Hearing:
             "PRIVMSG": self._message,
             "NOTICE": self._message,
             "TAGMSG": self._tags,
+            "RENAME": ChatMoves(state, places, self._sender, sink.offer).renamed,
+            "005": lambda line: state.learned(state.isupport.updated(line.params)),
             "REDACT": self._redaction,
             "JOIN": self._join,
             "PART": self._part,

@@ -72,6 +72,17 @@ class Places:
             self._tell(place)
         return place
 
+    def renamed(self, chat: ChatId, new: ChatId, name: str) -> Place | None:
+        """A channel has another name; its place, if it is wanted."""
+        place = self._places.pop(chat, None)
+        if place is not None:
+            place.name = name
+            self._places[new] = place
+            if chat in self._due:
+                self._due.discard(chat)
+                self._due.add(new)
+        return place
+
     def due(self, now: float) -> list[ChatId]:
         """Channels to ask for now."""
         return [chat for chat in self._due if self._places[chat].until <= now]

@@ -8,6 +8,7 @@ import structlog
 from bridge_core.api.ids import ChatId
 from bridges.irc.codec.message import Line
 from bridges.irc.joins import join_lines
+from bridges.irc.nicks import BadName
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.transport import WriteBufferFull
@@ -86,6 +87,19 @@ class Membership:
         self._asked.clear()
 
     # Lines
+
+    def on_rename(self, line: Line) -> None:
+        """RENAME: whoever was in the channel still is (IRCv3 channel-rename)."""
+        try:
+            old, new = self._state.chat_id(line.param(0)), self._state.chat_id(line.param(1))
+        except BadName:
+            return
+        if old in self._joined:
+            self._joined.discard(old)
+            self._joined.add(new)
+        if old in self._wanted:
+            del self._wanted[old]
+            self._wanted[new] = None
 
     def on_join(self, session: Session, line: Line) -> None:
         """JOIN: our own are answers."""

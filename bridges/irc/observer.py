@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import Collection, Mapping
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -11,7 +12,8 @@ from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteGap, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.network import Inbox, LoginState, LoginStatus
+from bridge_core.api.network import History, Inbox, LoginState, LoginStatus
+from bridges.irc.archive import Archive, cursor_of
 from bridges.irc.codec.sasl import External, Mechanism, Plain
 from bridges.irc.codec.scram import Scram
 from bridges.irc.endings import Cause, Ending, RefusedError
@@ -52,6 +54,7 @@ class Observer(Voice):
         self._places = Places()
         self._session: Session | None = None
         self._hearing: Hearing | None = None
+        self._archive: Archive | None = None
         self._pump: Pump | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: asyncio.Future[Ending] | None = None
@@ -127,6 +130,28 @@ class Observer(Voice):
         if person is None:
             return UserInfo(name=nick, identifiers=(f"irc:{nick}",))
         return UserInfo(person.sender.name, person.sender.avatar, person.bot, (f"irc:{nick}",))
+
+    def remembers(self) -> bool:
+        """Whether the server keeps what is said (IRCv3 draft/chathistory)."""
+        return self._archive is not None and self._archive.offered
+
+    async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
+        """What was said in a channel, as the server tells those who are in it."""
+        if not self._state.is_channel(chat):
+            raise RejectedError("the bridge asks for the history of channels only")
+        place = await self._places.wait(chat, self._state.config.join_timeout)
+        if place is not None and place.stage is Stage.REFUSED:
+            raise RejectedError(f"the bridge cannot be in the channel: {place.reason}")
+        if place is None or place.stage is not Stage.JOINED or self._archive is None:
+            raise NotConnectedError(self._reason or "the bridge is not in the channel yet")
+        told = await self._archive.history(chat, after, limit)
+        shown = self._pump.joined if self._pump is not None else ()
+        events = tuple(event for event in told.events if getattr(event, "id", None) not in shown)
+        return replace(told, events=events)
+
+    def reached(self, event: RemoteEvent) -> bytes | None:
+        """The cursor behind what came live."""
+        return cursor_of(event)
 
     # Channels with portals
 
@@ -264,6 +289,7 @@ class Observer(Voice):
             sasl=_mechanisms(self._state),
         )
         self._hearing = Hearing(self._state, session, self._places, self)
+        self._archive = Archive(self._state, session)
         assert self._pump is not None
         self._pump.restarted()
         self._session = session
@@ -347,7 +373,9 @@ class Observer(Voice):
         self._places.disconnected(self._state.running.clock.now_ms() - int(silence * 1000))
         if self._session is not None and self._session.own is not None:
             self._state.forget(self._session.own)
-        self._session = None
+        if self._archive is not None:
+            self._archive.closed()
+        self._session = self._archive = None
         self._state.barrier = None
         self._state.reached(False)
         self._state.watch.closed()
@@ -367,7 +395,9 @@ class Observer(Voice):
         place = self._places.get(chat)
         if place is not None and place.since is not None:
             until = self._state.running.clock.now_ms()
-            self.offer(RemoteGap(chat, place.since, until, place.gone or self._lost))
+            # What a broken connection missed the core asks for with the next one, where the server remembers.
+            if place.gone or not self.remembers():
+                self.offer(RemoteGap(chat, place.since, until, place.gone or self._lost))
             place.since = None
 
     def _heard(self) -> bytes | None:

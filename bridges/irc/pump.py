@@ -8,8 +8,9 @@ from typing import Final
 import structlog
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.events import RemoteEvent
+from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.host import Clock
+from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
 from bridges.irc.pastes import merged
 
@@ -19,6 +20,7 @@ FULL: Final = 2000
 _BATCH: Final = 200
 _PAUSE: Final = 1.0
 _PAUSE_AT_MOST: Final = 30.0
+_JOINED_AT_MOST: Final = 1000
 _BEAT: Final = 10.0
 """Seconds without events after which it is noted all the same up to when the network was heard."""
 
@@ -52,6 +54,8 @@ class Pump:
         self._free = free
         self._heard = heard
         self._merge = merge
+        self.joined: deque[MessageId] = deque(maxlen=_JOINED_AT_MOST)
+        """Ids of lines that went as parts of others' messages, the last ones of them."""
         self._queue: deque[RemoteEvent] = deque()
         self._wake: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
@@ -101,7 +105,12 @@ class Pump:
                 await self.note(self._heard())
         batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
         cursor = self._heard() if len(batch) == len(queue) else None
-        await self._inbox.receive(merged(batch) if self._merge else batch, cursor=cursor)
+        events = merged(batch) if self._merge else batch
+        if len(events) < len(batch):
+            for event in events:
+                if isinstance(event, RemoteMessage):
+                    self.joined += event.also
+        await self._inbox.receive(events, cursor=cursor)
         for _ in batch:
             queue.popleft()
         if self._stopped and len(queue) <= FULL // 2:

@@ -14,11 +14,13 @@ from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixMessage, MatrixPresence, MatrixSignal, MatrixTyping
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
+from bridges.irc.archive import Archive
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
 from bridges.irc.inquiries import Whois
 from bridges.irc.membership import Membership
+from bridges.irc.missed import Missed
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.private import PrivateMessages
@@ -59,7 +61,9 @@ class Puppet(Voice):
         self._chores: set[asyncio.Task[None]] = set()
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
+        self._archive: Archive | None = None
         self._private = PrivateMessages(state, login.id, self._offer)
+        self._missed = Missed(state, login.id, self._private)
         state.inboxes[login.id] = self._offer
         self._channels = Membership(state)
         self._persona = Persona(state, login, self._spawn)
@@ -298,6 +302,9 @@ class Puppet(Voice):
     def _settled(self, session: Session) -> None:
         """Nothing is waited for any more: goes where it is wanted; who has logged in, where its user is."""
         self._channels.join(session, list(self._channels))
+        if session.account:
+            self._archive = Archive(self._state, session)
+            self._spawn(self._missed.fetch(session, self._archive))
         if not self._login.provided:
             self._spawn(self._come_home(session))
 
@@ -390,6 +397,10 @@ class Puppet(Voice):
         """The session is over; who is active is connected again, unless the network said no."""
         session, self._session = self._session, None
         self._private.closed()
+        if self._archive is not None and session is not None:
+            self._archive.closed()
+            self._archive = None
+            self._spawn(self._missed.away(session))
         self._persona.closed()
         self._channels.disconnected()
         if session is not None and session.own is not None:
@@ -428,6 +439,8 @@ class Puppet(Voice):
                 self._channels.on_join(session, line)
             elif command == "PART":
                 self._channels.on_part(session, line)
+            elif command == "RENAME":
+                self._channels.on_rename(line)
             elif command == "KICK":
                 self._channels.on_kick(session, line)
             elif command == "NICK":

@@ -28,11 +28,14 @@ _COMMON: Final[tuple[str | tuple[str, ...], ...]] = (
     "cap-notify",
     "setname",
     "standard-replies",
+    "draft/chathistory",
+    "draft/channel-rename",
+    "draft/extended-isupport",
     ("message-redaction", "draft/message-redaction"),
     "draft/multiline",
 )
 """What every connection asks for."""
-CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (*_COMMON, "account-notify")
+CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (*_COMMON, "account-notify", "draft/event-playback")
 """What the observer asks for, which has to know of everybody in the channels."""
 PUPPET_CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
     *_COMMON,
@@ -55,7 +58,12 @@ def puppet_capabilities(people: People) -> tuple[str | tuple[str, ...], ...]:
     return (*PUPPET_CAPABILITIES, "draft/metadata-2") if people.share else PUPPET_CAPABILITIES
 
 
-NEEDS: Final = {"echo-message": "labeled-response", "draft/multiline": "batch", "draft/metadata-2": "batch"}
+NEEDS: Final = {
+    "echo-message": "labeled-response",
+    "draft/multiline": "batch",
+    "draft/chathistory": "batch",
+    "draft/metadata-2": "batch",
+}
 """What another capability is of no use without: an echo that cannot be told from others' lines by its label, say."""
 
 
@@ -84,7 +92,7 @@ class Registration:
         self._mechanisms = sasl
         self._sasl_needed = sasl_needed
         self._sasl: SaslSession | None = None
-        self._ended_caps = False
+        self._ended_caps = self._welcomed = False
         self.caps = caps
         self.nick = next(nicks)
         self.isupport = Isupport()
@@ -116,13 +124,13 @@ class Registration:
             return [*self.caps.receive(line), *self._after_caps()]
         if command == "AUTHENTICATE" or command in ("900", "902", "903", "904", "905", "906", "907", "908"):
             return self._log_in(line)
-        if command in _TAKEN and self.isupport.tokens == {}:
+        if command in _TAKEN and not self._welcomed:
             return self._next_nick(line.param(-1))
         if command in ("410", "421", "451") and line.param(1).upper() in ("CAP", ""):
             self.caps.unsupported()
             return self._after_caps()
         if command == "001":
-            self.nick = line.param(0)
+            self.nick, self._welcomed = line.param(0), True
             if not self.caps.settled:
                 self.caps.unsupported()
             last = line.param(-1).rsplit(" ", 1)[-1]
@@ -156,6 +164,8 @@ class Registration:
         if self._sasl is not None and self._sasl.state is SaslState.ACTIVE:
             return []
         self._ended_caps = True
+        if "draft/extended-isupport" in self.caps.enabled:
+            return [serialize("ISUPPORT"), self.caps.end()]  # known before the welcome
         return [self.caps.end()]
 
     def _log_in(self, line: Line) -> list[bytes]:

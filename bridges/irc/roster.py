@@ -219,6 +219,12 @@ class Roster:
             if not person.channels:
                 self.gone(person.nick)
 
+    def moved(self, chat: ChatId, new: ChatId) -> None:
+        """A channel has another name."""
+        for person in self._people.values():
+            if chat in person.channels:
+                person.channels[new] = person.channels.pop(chat)
+
     def people(self, chat: ChatId) -> list[Person]:
         """Everyone in a channel, as persons."""
         return [person for person in self._people.values() if chat in person.channels]

@@ -99,6 +99,8 @@ class Session:
         self.identity = Identity()
         self._answers = Answers(state, self.flight)
         self.batches = Batches()
+        self.failures: dict[str, Callable[[Line], None]] = {}
+        """Who is told of a FAIL without a label, by its command (IRCv3 standard-replies); others are about messages."""
         self._ping: asyncio.Handle | None = None
         self._alive: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
@@ -114,7 +116,7 @@ class Session:
             "BATCH": self._on_batch,
             "ACK": self._answers.acknowledged,
             "CAP": self._on_cap,
-            "FAIL": self._answers.failed,
+            "FAIL": self._on_fail,
             "NICK": self._on_nick,
             "CHGHOST": self.identity.changed_host,
             "396": self.identity.visible_host,
@@ -423,6 +425,13 @@ class Session:
         """Why capabilities that are offered demand another connection, or None."""
         told = line.param(1).upper() in ("LS", "NEW")
         return self._approach.offered(self.caps.available.get("sts")) if told else None
+
+    def _on_fail(self, line: Line) -> None:
+        handler = self.failures.get(line.param(0))
+        if handler is not None:
+            handler(line)
+        else:
+            self._answers.failed(line)
 
     def _on_batch(self, line: Line) -> None:
         if not self._answers.batch(line):

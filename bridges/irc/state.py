@@ -178,6 +178,14 @@ class NetworkState:
             found = self._spellings[name] = self._chats.get(self.isupport.fold(name))
             return found
 
+    def chat_id(self, name: str) -> ChatId:
+        """The id of a channel that the server calls `name`, bridged or not. Raises BadName."""
+        found = self.chat_of(name)
+        if found is not None:
+            return found
+        check_channel(name, self.isupport)
+        return ChatId(fold_ascii(name))
+
     # Our own nicks
 
     def claim(self, nick: str, flight: Flight, user: UserId | None, *, by_observer: bool) -> Own:

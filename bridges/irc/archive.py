@@ -1,0 +1,196 @@
+"""What the server remembers of its conversations: asked for piece by piece (IRCv3 draft/chathistory)."""
+
+import asyncio
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Final
+
+from bridge_core.api.errors import NotConnectedError, RejectedError, TransientError
+from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
+from bridge_core.api.ids import ChatId
+from bridge_core.api.network import History
+from bridges.irc import people
+from bridges.irc.batches import Batch
+from bridges.irc.codec.message import Line
+from bridges.irc.codec.multiline import CAPABILITY as MULTILINE
+from bridges.irc.session import Session
+from bridges.irc.speech import Speech
+from bridges.irc.state import NetworkState
+
+CAPABILITY: Final = "draft/chathistory"
+_NEEDED: Final = (CAPABILITY, "batch", "server-time", "message-tags")
+_TARGETS: Final = "draft/chathistory-targets"
+_PATIENCE: Final = 30.0
+"""Seconds for one answer."""
+_AT_MOST: Final = 100
+_GONE: Final = "the connection broke"
+
+
+class RefusedHistoryError(RejectedError):
+    """The server will not tell; `code` is that of its FAIL."""
+
+    def __init__(self, code: str, reason: str) -> None:
+        super().__init__(reason or "the server does not tell what was said")
+        self.code = code
+
+
+class Archive:
+    """The server's memory as one session can ask for it: one request at a time, each answered by one batch."""
+
+    def __init__(self, state: NetworkState, session: Session) -> None:
+        self._state = state
+        self._session = session
+        self._turn = asyncio.Lock()
+        self._answer: asyncio.Future[list[Line | Batch]] | None = None
+        self._kind = ""
+        self._parts: list[Line | Batch] = []
+        session.batches.on("chathistory", self._told)
+        session.batches.on(_TARGETS, self._told)
+        session.failures["CHATHISTORY"] = self._refused
+
+    @property
+    def offered(self) -> bool:
+        """Whether this server can be asked."""
+        enabled = self._session.caps.enabled
+        return self._session.up and self._state.config.messages.history and all(name in enabled for name in _NEEDED)
+
+    def closed(self) -> None:
+        """The connection is gone: nobody answers any more."""
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(NotConnectedError(_GONE))
+
+    async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
+        """As `Backfills.history`, for a channel that the session is in.
+
+        Raises NotConnectedError, TransientError when no answer comes, RejectedError in the server's words.
+        """
+        most = self._limit(limit)
+        items = await self._page(chat, after, most)
+        events = self._events(chat, items)
+        cursor = next((cursor_of(event) for event in reversed(events) if cursor_of(event) is not None), after)
+        if cursor == after and items:
+            at = _time(items[-1])
+            cursor = f"{at}:".encode() if at is not None else after  # all of it was ours, or is not shown
+        return History(tuple(events), cursor, len(items) >= most)
+
+    async def after(self, target: str, since_ms: int, limit: int) -> list[Line | Batch]:
+        """What was said in a conversation after a time, oldest first."""
+        return await self._ask("chathistory", "AFTER", target, f"timestamp={_stamp(since_ms)}", str(self._limit(limit)))
+
+    async def targets(self, since_ms: int, until_ms: int, limit: int) -> list[str]:
+        """The conversations in which something was said between two times."""
+        between = f"timestamp={_stamp(since_ms)}", f"timestamp={_stamp(until_ms)}"
+        found = await self._ask(_TARGETS, "TARGETS", *between, str(self._limit(limit)))
+        return [item.param(1) for item in found if isinstance(item, Line) and item.command == "CHATHISTORY"]
+
+    async def _page(self, chat: ChatId, after: bytes | None, most: int) -> list[Line | Batch]:
+        if after is None:
+            return await self._ask("chathistory", "LATEST", chat, "*", str(most))
+        at, message = parse_cursor(after)
+        if message and "msgid" in self._state.isupport.tokens.get("MSGREFTYPES", "").split(","):
+            try:
+                return await self._ask("chathistory", "AFTER", chat, f"msgid={message}", str(most))
+            except RefusedHistoryError as error:
+                if error.code == "INVALID_TARGET":
+                    raise  # else that message is forgotten: its time will do
+        # Others may have spoken in the same millisecond. What is known already is known by its id.
+        since = at - 1 if message else at
+        return await self._ask("chathistory", "AFTER", chat, f"timestamp={_stamp(since)}", str(most))
+
+    def _limit(self, limit: int) -> int:
+        told = self._state.isupport.tokens.get("CHATHISTORY", "")
+        most = int(told) if told.isascii() and told.isdigit() and len(told) < 7 and int(told) else _AT_MOST
+        return max(1, min(limit, most, _AT_MOST))
+
+    # Asking
+
+    async def _ask(self, kind: str, *words: str) -> list[Line | Batch]:
+        async with self._turn:
+            if not self._session.up:
+                raise NotConnectedError(_GONE)
+            self._kind, self._parts = kind, []
+            answer: asyncio.Future[list[Line | Batch]] = asyncio.get_running_loop().create_future()
+            self._answer = answer
+            self._session.tell("CHATHISTORY", *words)
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    return await answer
+            except TimeoutError:
+                raise TransientError("the server did not tell in time what was said") from None
+            finally:
+                self._answer = None
+
+    def _told(self, batch: Batch) -> None:
+        answer = self._answer
+        if answer is None or answer.done() or batch.type != self._kind:
+            return
+        self._parts += batch.items
+        if batch.last:
+            answer.set_result(self._parts)
+
+    def _refused(self, line: Line) -> None:
+        if self._answer is not None and not self._answer.done():
+            self._answer.set_exception(RefusedHistoryError(line.param(1), line.param(-1)))
+
+    # Reading
+
+    def _events(self, chat: ChatId, items: Sequence[Line | Batch]) -> list[RemoteEvent]:
+        """What others said, and did to messages; our own connections' words are known from Matrix."""
+        speech = Speech(self._state, self._sender)
+        events: list[RemoteEvent] = []
+        for item in items:
+            source = item.source
+            if source is None or not source.user or self._ours(source.nick):
+                continue
+            event: RemoteEvent | None = None
+            if isinstance(item, Batch):
+                event = speech.several(item, chat) if item.type == MULTILINE else None
+            elif item.command in ("PRIVMSG", "NOTICE"):
+                event = speech.message(item, chat)
+            elif item.command == "TAGMSG":
+                told = speech.tags(item, chat)
+                event = told if isinstance(told, RemoteReaction) else None
+            elif item.command == "REDACT":
+                event = speech.redaction(item, chat)
+            if event is not None:
+                events.append(event)
+        return events
+
+    def _ours(self, nick: str) -> bool:
+        return nick == self._session.nick or self._state.own(nick.encode("utf-8", "surrogateescape")) is not None
+
+    def _sender(self, line: Line) -> RemoteSender:
+        """Who it was then: by the account that the server tells with the line, never by who has the nick today."""
+        assert line.source is not None
+        nick = line.source.nick
+        accounts = self._state.config.people.accounts and "account-tag" in self._session.caps.enabled
+        return RemoteSender(
+            people.of(self._state.isupport.fold(nick), line.tags.get("account") if accounts else None), nick
+        )
+
+
+def cursor_of(event: RemoteEvent) -> bytes | None:
+    """The cursor behind an event: its time, and its id where it has one; None for what no history tells."""
+    if isinstance(event, RemoteMessage | RemoteReaction | RemoteRedaction) and event.timestamp:
+        message = event.also[-1] if isinstance(event, RemoteMessage) and event.also else event.id
+        return f"{event.timestamp}:{message or ''}".encode()
+    return None
+
+
+def parse_cursor(cursor: bytes) -> tuple[int, str]:
+    """Time and id of a cursor; the beginning of time for one that is damaged. Never raises."""
+    at, _, message = cursor.decode("utf-8", "replace").partition(":")
+    return (int(at), message) if at.isascii() and at.isdigit() and len(at) < 16 else (0, "")
+
+
+def _time(item: Line | Batch) -> int | None:
+    try:
+        return int(datetime.fromisoformat(item.tags.get("time", "")).timestamp() * 1000)
+    except (ValueError, OverflowError, OSError):
+        return None
+
+
+def _stamp(ms: int) -> str:
+    """Milliseconds as server-time writes them."""
+    at = datetime.fromtimestamp(max(0, ms) / 1000, UTC)
+    return f"{at.strftime('%Y-%m-%dT%H:%M:%S')}.{max(0, ms) % 1000:03d}Z"
