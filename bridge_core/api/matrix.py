@@ -80,6 +80,8 @@ class MatrixRedaction:
     relayed: bool = False
     reaction: str | None = None
     reacted_to: MessageRef | None = None
+    further: tuple[MessageId, ...] = ()
+    """The other ids of the message, which went out in several parts."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -164,6 +164,8 @@ class Translation:
         if row is None:
             return None
         reason = event["content"].get("reason")
+        every = await self._messages.by_event(room, row.event)
+        others = [one.message for one in every if one.portal == portal.id and one.message != row.message]
         noted = await noted_reaction(self._messages, portal.id, room, row.event)
         return MatrixRedaction(
             room,
@@ -175,6 +177,7 @@ class Translation:
             reason if isinstance(reason, str) else None,
             reacted_to=await self._reference(room, noted[0], portal) if noted is not None else None,
             reaction=noted[1] if noted is not None else None,
+            further=tuple(MessageId(one) for one in others if not one.startswith("~")),
         )
 
     async def _reaction(

@@ -90,8 +90,8 @@ class Answers:
         for context in line.params[2:-1]:
             if self._flight.refused_target(self._state.isupport.fold(context), line.param(-1)):
                 return
-        if line.param(0) == "BATCH":  # most of them name a limit, and no target (IRCv3 multiline)
-            self._flight.refused_command("BATCH", line.param(-1))
+        if line.param(0) in ("BATCH", "RELAYMSG"):  # most of these name a limit or a nick, and no target
+            self._flight.refused_command(line.param(0), line.param(-1))
 
     def error(self, line: Line) -> bool:
         """An error numeric without a label; whether it was about a line of ours."""

@@ -65,13 +65,13 @@ class Archive:
         Raises NotConnectedError, TransientError when no answer comes, RejectedError in the server's words.
         """
         most = self._limit(limit)
-        items = await self._page(chat, after, most)
+        items, missing = await self._page(chat, after, most)
         events = self._events(chat, items)
         cursor = next((cursor_of(event) for event in reversed(events) if cursor_of(event) is not None), after)
         if cursor == after and items:
             at = _time(items[-1])
             cursor = f"{at}:".encode() if at is not None else after  # all of it was ours, or is not shown
-        return History(tuple(events), cursor, len(items) >= most)
+        return History(tuple(events), cursor, len(items) >= most, missing)
 
     async def after(self, target: str, since_ms: int, limit: int) -> list[Line | Batch]:
         """What was said in a conversation after a time, oldest first."""
@@ -83,19 +83,23 @@ class Archive:
         found = await self._ask(_TARGETS, "TARGETS", *between, str(self._limit(limit)))
         return [item.param(1) for item in found if isinstance(item, Line) and item.command == "CHATHISTORY"]
 
-    async def _page(self, chat: ChatId, after: bytes | None, most: int) -> list[Line | Batch]:
+    async def _page(self, chat: ChatId, after: bytes | None, most: int) -> tuple[list[Line | Batch], str | None]:
+        """A page, and why something in front of it may be missing."""
         if after is None:
-            return await self._ask("chathistory", "LATEST", chat, "*", str(most))
+            return await self._ask("chathistory", "LATEST", chat, "*", str(most)), None
+        missing = None
         at, message = parse_cursor(after)
         if message and "msgid" in self._state.isupport.tokens.get("MSGREFTYPES", "").split(","):
             try:
-                return await self._ask("chathistory", "AFTER", chat, f"msgid={message}", str(most))
+                return await self._ask("chathistory", "AFTER", chat, f"msgid={message}", str(most)), None
             except RefusedHistoryError as error:
                 if error.code == "INVALID_TARGET":
-                    raise  # else that message is forgotten: its time will do
+                    raise
+                # Its time will do. But a server that forgot this one may have forgotten others.
+                missing = "the server no longer knows the last message that was seen"
         # Others may have spoken in the same millisecond. What is known already is known by its id.
         since = at - 1 if message else at
-        return await self._ask("chathistory", "AFTER", chat, f"timestamp={_stamp(since)}", str(most))
+        return await self._ask("chathistory", "AFTER", chat, f"timestamp={_stamp(since)}", str(most)), missing
 
     def _limit(self, limit: int) -> int:
         told = self._state.isupport.tokens.get("CHATHISTORY", "")
@@ -141,6 +145,8 @@ class Archive:
         for item in items:
             source = item.source
             if source is None or not source.user or self._ours(source.nick):
+                continue
+            if item.tags.get("draft/relaymsg") == self._session.nick:
                 continue
             event: RemoteEvent | None = None
             if isinstance(item, Batch):

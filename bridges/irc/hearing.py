@@ -142,6 +142,8 @@ class Hearing:
         if chat is None:
             self._private(line, name)
             return
+        if "draft/relaymsg" in line.tags and line.tags["draft/relaymsg"] == self._session.nick:
+            return  # said by ourselves, as somebody of Matrix
         if (text := line.param(1))[: len(WORD)] == WORD:
             self.floor.said(chat, line, text)
         event = self._speech.message(line, chat)

@@ -12,7 +12,9 @@ from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteGap, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.network import History, Inbox, LoginState, LoginStatus
+from bridge_core.api.matrix import MatrixMessage
+from bridge_core.api.network import Attempt, History, Inbox, LoginState, LoginStatus, Sent
+from bridges.irc.amends import Amends
 from bridges.irc.archive import Archive, cursor_of
 from bridges.irc.codec.sasl import External, Mechanism, Plain
 from bridges.irc.codec.scram import Scram
@@ -26,10 +28,10 @@ from bridges.irc.presence import PartnerPresence
 from bridges.irc.present import absent
 from bridges.irc.pump import Pump
 from bridges.irc.registration import observer_capabilities
+from bridges.irc.relaymsg import RelayMsg
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.transport import WriteBufferFull
-from bridges.irc.voice import Voice
 
 log = structlog.get_logger(__name__)
 _STEADY: Final = 60.0
@@ -45,7 +47,7 @@ _STATUS: Final = {
 }
 
 
-class Observer(Voice):
+class Observer(Amends):
     """The observer and relay. The only source of what is said in channels, so nothing is bridged twice."""
 
     def __init__(self, state: NetworkState, inbox: Inbox) -> None:
@@ -55,6 +57,7 @@ class Observer(Voice):
         self._session: Session | None = None
         self._hearing: Hearing | None = None
         self._archive: Archive | None = None
+        self._relaymsg: RelayMsg | None = None
         self._pump: Pump | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: asyncio.Future[Ending] | None = None
@@ -198,6 +201,18 @@ class Observer(Voice):
 
     # Speaking
 
+    async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
+        """As `Voice.send`; under the sender's own nick where the channel lets us do that (draft/relaymsg)."""
+        relaymsg, session = self._relaymsg, self._session
+        if relaymsg is not None and relaymsg.takes(message):
+            session = await self._line(message.chat)
+            if relaymsg is self._relaymsg:
+                sent = await relaymsg.send(message, self._writing(), self._reply_tags(session, message.reply_to))
+                if sent is not None:
+                    self._state.recent.put(message.event_id, self._writing().words(message.content))
+                    return sent
+        return await super().send(message, attempt)
+
     async def _line(self, chat: ChatId) -> Session:
         session = self._session
         if session is None or not session.up:
@@ -290,6 +305,7 @@ class Observer(Voice):
         )
         self._hearing = Hearing(self._state, session, self._places, self)
         self._archive = Archive(self._state, session)
+        self._relaymsg = RelayMsg(self._state, session)
         assert self._pump is not None
         self._pump.restarted()
         self._session = session
@@ -375,7 +391,7 @@ class Observer(Voice):
             self._state.forget(self._session.own)
         if self._archive is not None:
             self._archive.closed()
-        self._session = self._archive = None
+        self._session = self._archive = self._relaymsg = None
         self._state.barrier = None
         self._state.reached(False)
         self._state.watch.closed()

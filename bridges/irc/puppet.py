@@ -14,9 +14,11 @@ from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixMessage, MatrixPresence, MatrixSignal, MatrixTyping
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
+from bridges.irc.amends import Amends
 from bridges.irc.archive import Archive
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
+from bridges.irc.composing import Composing
 from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
 from bridges.irc.inquiries import Whois
 from bridges.irc.membership import Membership
@@ -31,7 +33,6 @@ from bridges.irc.schedule import Turn, Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
-from bridges.irc.voice import Voice
 
 log = structlog.get_logger(__name__)
 _FLUSH: Final = 2.0
@@ -43,7 +44,7 @@ _RETIRED: Final = 120.0
 """Seconds for which lines of a connection that is gone are still taken for ours, unless its QUIT is seen before."""
 
 
-class Puppet(Voice):
+class Puppet(Amends):
     """One Matrix user's connection. Connects when it is needed first, and again when it is needed next."""
 
     def __init__(
@@ -62,6 +63,7 @@ class Puppet(Voice):
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
         self._archive: Archive | None = None
+        self._composing: Composing | None = None
         self._private = PrivateMessages(state, login.id, self._offer)
         self._missed = Missed(state, login.id, self._private)
         state.inboxes[login.id] = self._offer
@@ -157,12 +159,18 @@ class Puppet(Voice):
             or signal.chat not in self._channels
         ):
             return
-        if not session.tags or not self._state.config.typing:
+        if not session.tags or not self._state.config.typing or not self._state.isupport.may_tag("typing"):
             return
-        user = self._login.user
-        state = "active" if user in signal.started else "done" if user in signal.stopped else None
-        if state is not None:
-            session.tell("TAGMSG", signal.chat, tags={"+typing": state})
+        if self._composing is None:
+            self._composing = Composing(self._tell_typing)
+        if self._login.user in signal.started:
+            self._composing.started(signal.chat)
+        elif self._login.user in signal.stopped:
+            self._composing.stopped(signal.chat)
+
+    def _tell_typing(self, chat: ChatId, state: str) -> None:
+        if self._session is not None and chat in self._channels:
+            self._session.tell("TAGMSG", chat, tags={"+typing": state})
 
     # What its user asks for
 
@@ -397,6 +405,9 @@ class Puppet(Voice):
         """The session is over; who is active is connected again, unless the network said no."""
         session, self._session = self._session, None
         self._private.closed()
+        if self._composing is not None:
+            self._composing.closed()
+            self._composing = None
         if self._archive is not None and session is not None:
             self._archive.closed()
             self._archive = None

@@ -35,7 +35,12 @@ _COMMON: Final[tuple[str | tuple[str, ...], ...]] = (
     "draft/multiline",
 )
 """What every connection asks for."""
-CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (*_COMMON, "account-notify", "draft/event-playback")
+CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
+    *_COMMON,
+    "account-notify",
+    "draft/event-playback",
+    "draft/relaymsg",
+)
 """What the observer asks for, which has to know of everybody in the channels."""
 PUPPET_CAPABILITIES: Final[tuple[str | tuple[str, ...], ...]] = (
     *_COMMON,

@@ -17,6 +17,7 @@ from bridges.irc.codec.encoding import Decoder
 from bridges.irc.codec.isupport import Isupport
 from bridges.irc.config import IrcConfig
 from bridges.irc.consents import ConsentBook
+from bridges.irc.edits import Recent
 from bridges.irc.flight import Flight
 from bridges.irc.nickbook import NickBook
 from bridges.irc.nicks import BadName, check_channel, check_nick
@@ -67,6 +68,8 @@ class NetworkState:
         self.isupport = Isupport()
         self.decode = Decoder(config.encoding)
         self.roster = Roster(config.people.bot_mark)
+        self.recent = Recent()
+        """What Matrix users said last, so that an edit can tell the difference."""
         self.partners = Partners()
         self.nickbook = NickBook(config)
         self.autocommands = Autocommands(config.logins.services)

@@ -42,6 +42,7 @@ class Writer:
         self._state = state
         self._media_url = media_url
         self._rendering = Rendering(nick=self._nick, hex_colors=state.config.messages.hex_colors)
+        self._bare = replace(self._rendering, styles=False)
         self._whole = replace(self._rendering, keep_blank=True)
         self._names: dict[tuple[str, str], str] = {}
 
@@ -98,6 +99,13 @@ class Writer:
         if emote:
             return Said(command, [action(piece) for piece in pieces])
         return Said(command, [prefix + piece for piece in pieces] if prefix else pieces)
+
+    def words(self, content: Content) -> str:
+        """The text of a message, without styles and names in front."""
+        text = content.text
+        if len(text) == 1 and isinstance(text[0], Plain):
+            return text[0].text
+        return "\n".join(to_lines(text, self._bare))
 
     def name(self, sender: MatrixSender) -> str:
         """How a relayed sender is called: one line, no controls, no brackets that would end the name early.

@@ -2,19 +2,17 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Final
+from typing import Final, Protocol
 
-from bridge_core.api.content import MediaKind
+from bridge_core.api.content import Content, MediaKind
 from bridge_core.api.errors import RejectedError, UnsupportedError
-from bridge_core.api.ids import ChatId
+from bridge_core.api.ids import ChatId, MessageId
 from bridge_core.api.matrix import (
-    MatrixEdit,
     MatrixInfo,
     MatrixMember,
     MatrixMessage,
     MatrixPower,
-    MatrixReaction,
-    MatrixRedaction,
+    MatrixSender,
     MessageRef,
 )
 from bridge_core.api.network import Attempt, Capabilities, Level, Sent
@@ -29,19 +27,33 @@ from bridges.irc.state import NetworkState
 from bridges.irc.to_network import Said, Writer
 from bridges.irc.writing import Unit, write
 
-_NOTHING: Final[Mapping[str, str]] = {}
+NO_TAGS: Final[Mapping[str, str]] = {}
+_NONE: Final = (False, False, False, False)
 _FILES: Final = {kind.value: Level.FALLBACK for kind in MediaKind}
-_REDACTION_CAPS: Final = ("message-redaction", "draft/message-redaction")
+REDACTION_CAPS: Final = ("message-redaction", "draft/message-redaction")
+
+
+class Spoken(Protocol):
+    """What lines are made of: a message, or what is said about one."""
+
+    @property
+    def content(self) -> Content: ...
+
+    @property
+    def sender(self) -> MatrixSender: ...
+
+    @property
+    def relayed(self) -> bool: ...
 
 
 class Voice(ABC):
-    """`send`, `edit`, `redact` and `react` of a client, over the session that `_line` names."""
+    """`send` and what else is written by a client, over the session that `_line` names."""
 
     def __init__(self, state: NetworkState) -> None:
         self._state = state
         self._writer: Writer | None = None
         self._batches = 0
-        self._can: dict[tuple[bool, bool], Capabilities] = {}
+        self._can: dict[tuple[bool, bool, bool, bool], Capabilities] = {}
 
     @abstractmethod
     async def _line(self, chat: ChatId) -> Session:
@@ -63,51 +75,9 @@ class Voice(ABC):
         """Writes a message; `confirmation` ends when the network has it, as `flight` says."""
         session = await self._line(message.chat)
         said = self._compose(session, message.chat, message, message.reply_to)
-        return await self._say(session, message.chat, said, self._reply_tags(session, message.reply_to))
-
-    async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
-        """Says the new text, marked with a star: IRC lines cannot be changed."""
-        session = await self._line(edit.chat)
-        said = self._compose(session, edit.chat, edit, None, first="* ")
-        return await self._say(session, edit.chat, said, _NOTHING)
-
-    async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
-        """Takes a message back where the network can (IRCv3 message-redaction); else says so, or nothing."""
-        session = await self._line(redaction.chat)
-        if redaction.reaction is not None:
-            return await self._unreact(session, redaction)
-        if redaction.target.id is not None and any(name in session.caps.enabled for name in _REDACTION_CAPS):
-            reason = " ".join((redaction.reason or "").split())[:200]
-            params = [self._target(redaction.chat), redaction.target.id, *([reason] if reason else [])]
-            return await self._transmit(session, redaction.chat, "REDACT", [redaction.target.id], [params], _NOTHING)
-        if self._state.config.redactions == "ignore":
-            raise UnsupportedError("messages cannot be taken back on IRC")
-        who = f"{self._writing().name(redaction.sender)} " if redaction.relayed else ""
-        said = Said("NOTICE", [f"{who}took back an earlier message"])
-        return await self._say(session, redaction.chat, said, _NOTHING)
-
-    async def _unreact(self, session: Session, redaction: MatrixRedaction) -> Sent:
-        """Takes a reaction off, as IRCv3's client tag `unreact` has it."""
-        target = redaction.reacted_to.id if redaction.reacted_to is not None else None
-        if target is None or redaction.reaction is None or redaction.relayed or not session.tags:
-            raise UnsupportedError("reactions cannot be taken off on this IRC network")
-        tags = {"+draft/unreact": redaction.reaction, "+draft/reply": target, "+reply": target}
-        return await self._transmit(session, redaction.chat, "TAGMSG", [""], [[self._target(redaction.chat)]], tags)
-
-    async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
-        """Puts a reaction on a message as a tag; networks without tags have none."""
-        session = await self._line(reaction.chat)
-        if reaction.target.id is None or not session.tags:
-            raise UnsupportedError("there are no reactions on this IRC network")
-        if reaction.relayed:
-            raise UnsupportedError("reactions need a connection of your own on IRC")
-        tags = {
-            "+draft/react": reaction.key,
-            "+draft/reply": reaction.target.id,
-            "+reply": reaction.target.id,
-        }
-        params = [self._target(reaction.chat)]
-        return await self._transmit(session, reaction.chat, "TAGMSG", [""], [params], tags)
+        sent = await self._say(session, message.chat, said, self._reply_tags(session, message.reply_to))
+        self._state.recent.put(message.event_id, self._writing().words(message.content))
+        return sent
 
     async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
         """Kicks, bans, invites, gives modes. The relay does it for others only where that is configured."""
@@ -117,7 +87,7 @@ class Voice(ABC):
         if command is None:
             return Sent()
         texts = [line[-1] for line in command.lines]
-        sent = await self._transmit(session, act.chat, command.name, texts, command.lines, _NOTHING)
+        sent = await self._transmit(session, act.chat, command.name, texts, command.lines, NO_TAGS)
         if command.then:
             session.tell(*command.then)
         return sent
@@ -132,7 +102,7 @@ class Voice(ABC):
         limit = self._state.isupport.topiclen
         if limit is not None and len(topic.encode()) > limit:
             raise RejectedError(f"topics on this network have at most {limit} bytes")
-        return await self._transmit(session, info.chat, "TOPIC", [topic], [[self._target(info.chat), topic]], _NOTHING)
+        return await self._transmit(session, info.chat, "TOPIC", [topic], [[self._target(info.chat), topic]], NO_TAGS)
 
     def _may_steer(self, relayed: bool) -> None:
         if relayed and not self._state.config.relay_moderation:
@@ -141,32 +111,37 @@ class Voice(ABC):
     def capabilities(self, chat: ChatId) -> Capabilities:
         """What lines of text can carry, and more where the server knows message tags."""
         session = self._current()
-        tags = session is not None and session.tags
-        redacts = session is not None and not session.caps.enabled.isdisjoint(_REDACTION_CAPS)
-        can = self._can.get((tags, redacts))
+        key = _NONE
+        if session is not None:
+            may = self._state.isupport.may_tag
+            redacts = not session.caps.enabled.isdisjoint(REDACTION_CAPS)
+            answers = session.tags and (may("reply") or may("draft/reply"))
+            key = (answers, self._may_tag(session, "react"), session.tags and may("typing"), redacts)
+        can = self._can.get(key)
         if can is None:  # asked for each message: made once
-            can = self._can[tags, redacts] = self._capabilities(tags=tags, redacts=redacts)
+            can = self._can[key] = self._capabilities(*key)
         return can
 
-    def _capabilities(self, *, tags: bool, redacts: bool) -> Capabilities:
+    def _capabilities(self, answers: bool, reacts: bool, types: bool, redacts: bool) -> Capabilities:
         notice = Level.FALLBACK if self._state.config.redactions == "notice" else Level.DROPPED
+        words = Level.FALLBACK if self._state.config.messages.reactions == "text" else Level.DROPPED
         return Capabilities(
             {
                 "text": Level.FULL,
                 "formatting": Level.PARTIAL,
                 "emote": Level.FULL,
                 "notice": Level.FULL,
-                "reply": Level.FULL if tags else Level.PARTIAL,
+                "reply": Level.FULL if answers else Level.PARTIAL,
                 "thread": Level.FALLBACK,
                 "edit": Level.FALLBACK,
                 "redact": Level.FULL if redacts else notice,
-                "react": Level.FULL if tags else Level.DROPPED,
+                "react": Level.FULL if reacts else words,
                 "location": Level.FALLBACK,
                 "caption": Level.PARTIAL,
                 "mention": Level.PARTIAL,
                 "spoiler": Level.PARTIAL,
                 "emoji": Level.FALLBACK,
-                "typing": Level.FULL if tags and self._state.config.typing else Level.DROPPED,
+                "typing": Level.FULL if types and self._state.config.typing else Level.DROPPED,
                 "receipts": Level.DROPPED,
                 "presence": Level.PARTIAL if self._state.config.people.away else Level.DROPPED,
                 "name": Level.REJECTED,
@@ -206,7 +181,7 @@ class Voice(ABC):
         self,
         session: Session,
         chat: ChatId,
-        message: MatrixMessage | MatrixEdit,
+        message: Spoken,
         reply: MessageRef | None,
         first: str = "",
     ) -> Said:
@@ -229,9 +204,17 @@ class Voice(ABC):
         return said
 
     def _reply_tags(self, session: Session, reply: MessageRef | None) -> Mapping[str, str]:
-        if reply is None or reply.id is None or not session.tags:
-            return _NOTHING
-        return {"+draft/reply": reply.id, "+reply": reply.id}
+        return self._reply(reply.id) if reply is not None and reply.id is not None and session.tags else NO_TAGS
+
+    def _reply(self, message: MessageId) -> Mapping[str, str]:
+        """The tags that answer a message, as far as the server passes them on (CLIENTTAGDENY)."""
+        may = self._state.isupport.may_tag
+        return {f"+{name}": message for name in ("draft/reply", "reply") if may(name)}
+
+    def _may_tag(self, session: Session, name: str) -> bool:
+        """Whether a tag about another message, `draft/` of that name, is passed on with what it is about."""
+        may = self._state.isupport.may_tag
+        return session.tags and may(f"draft/{name}") and (may("reply") or may("draft/reply"))
 
     # Writing
 
@@ -239,9 +222,8 @@ class Voice(ABC):
         target = self._target(chat)
         limits = session.several if said.joined is not None else None
         if said.joined is None or limits is None:
-            return await self._transmit(
-                session, chat, said.command, said.texts, [[target, text] for text in said.texts], tags
-            )
+            texts = [text for text in said.texts if text]
+            return await self._transmit(session, chat, said.command, texts, [[target, text] for text in texts], tags)
         units: list[Unit] = []
         try:
             for group in groups(said.texts, said.joined, limits):

@@ -10,7 +10,7 @@ import aiohttp
 
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.testing.conformance import Feature, Heard, LoginWay, Subject
-from bridges.irc.demo.options import CAPABILITIES, ServerOptions
+from bridges.irc.demo.options import ServerOptions
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Received, Witness
 from tests.servers.inspircd import InspIRCd
@@ -59,7 +59,7 @@ class IrcSubject(Subject):
     def section(self) -> dict[str, Any]:
         assert self._server is not None
         fast = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5, "kick_pause": 0}
-        counted = {"messages": {"merge": False}}
+        counted = {"messages": {"merge": False}, "backfill": {"initial": 10, "rate": 1000}}
         server = {"server": "127.0.0.1", "port": self._server.port, "tls": False, "nick": _BOT}
         shown = {"members": "eager", "leave_grace": "0s", "typing": True}
         return {
@@ -186,6 +186,9 @@ class IrcSubject(Subject):
             )
         )
 
+    async def say_away(self, who: str, chat: ChatId, text: str) -> None:
+        await self.say(who, chat, text)
+
     # Behind
 
     async def client(self, who: str, chat: ChatId) -> Witness:
@@ -214,6 +217,8 @@ class DemoSubject(IrcSubject):
         Feature.REACTION_REMOVALS,
         Feature.TYPING,
         Feature.LOGINS,
+        Feature.HISTORY,
+        Feature.REDACTIONS,
     }
     login = LoginWay(
         flow="password",
@@ -224,9 +229,7 @@ class DemoSubject(IrcSubject):
     )
 
     async def _serve(self, folder: Path) -> Ircd:
-        server = DemoIrcServer(
-            ServerOptions(capabilities=CAPABILITIES - {"draft/message-redaction"}, accounts={"Mona": "right"})
-        )
+        server = DemoIrcServer(ServerOptions(accounts={"Mona": "right"}))
         await server.start()
         return server
 

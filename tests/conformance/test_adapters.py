@@ -95,6 +95,8 @@ class TestEcho(
 
 class TestIrcDemo(
     AdapterConformance,
+    HistoryTests,
+    RedactionTests,
     ReplyTests,
     ReactionTests,
     ReactionRemovalTests,

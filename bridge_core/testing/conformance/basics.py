@@ -190,5 +190,7 @@ def _can(connector: Any, client: Any, feature: Feature) -> bool:
     """Whether some chat would carry it for real: a part that only says `not here` in words is none."""
     if feature is Feature.LOGINS:
         return bool(connector.meta.login_flows)
+    if feature is Feature.HISTORY:
+        return client is None or client.remembers()
     name = _LEVELS.get(feature)
     return name is None or client is None or client.capabilities("").level(name) >= Level.PARTIAL

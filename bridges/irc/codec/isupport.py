@@ -57,6 +57,14 @@ class Isupport:
                 tokens[key.upper()] = _ESCAPE.sub(_unescape, value)
         return from_tokens(tokens)
 
+    def may_tag(self, name: str) -> bool:
+        """Whether a client tag (its name without the `+`) is passed on: CLIENTTAGDENY (IRCv3 message-tags)."""
+        denied = self.tokens.get("CLIENTTAGDENY", "")
+        if not denied:
+            return True
+        names = denied.split(",")
+        return f"-{name}" in names if names[0] == "*" else name not in names
+
     def is_channel(self, name: str) -> bool:
         """Whether a name is one of a channel, by its first character."""
         return bool(name) and name[0] in self.chantypes
