@@ -7,6 +7,7 @@ from typing import Any, Protocol, TypeVar
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage
 from bridge_core.api.staff import Staff
 
 T = TypeVar("T")
@@ -173,6 +174,12 @@ class Host(Protocol):
 
     def media_url(self, attachment: Attachment) -> str | None:
         """A link by which people without Matrix can fetch the file; None where links are off. Signed, expiring."""
+
+    async def text_url(self, message: MatrixMessage | MatrixEdit, text: str) -> str | None:
+        """A link to the whole of a message's text, where it is too long to be said; None where links are off.
+
+        It works no more once the message is taken back. Raises TransientError, RateLimitedError, RejectedError.
+        """
 
     def chats(self) -> tuple[ChatId, ...]:
         """The chats that have a portal now. New ones come through `WatchesChats`."""

@@ -29,6 +29,7 @@ from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.filling import BackfillOptions
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
+from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
 from bridge_core.engine.ports import Direction
@@ -380,6 +381,7 @@ class Bridge:
             self._sources.open_attachment,
             self.staff.of(network.id),
             self._shared,
+            LongTexts(network.id, self.matrix, self.engine.links, self._link),
         )
 
         def inbox(login: LoginId | None) -> NetworkInbox:

@@ -9,7 +9,9 @@ from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import KV, Blobs, Bucket, Clock, GuardedHttp, RoomView, Routes, Tasks
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage
 from bridge_core.api.staff import Staff
+from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.portals import PortalIndex
@@ -118,6 +120,7 @@ class NetworkHost:
         files: Callable[[Attachment], AsyncIterator[bytes]],
         staff: Staff,
         shared: dict[str, Any] | None = None,
+        texts: LongTexts | None = None,
     ) -> None:
         self.network = network
         self.kv = kv
@@ -132,6 +135,7 @@ class NetworkHost:
         self._portals = portals
         self._links = links
         self._files = files
+        self._texts = texts
         self._shared: dict[str, Any] = {} if shared is None else shared
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = _BUCKETS
@@ -161,6 +165,10 @@ class NetworkHost:
     def media_url(self, attachment: Attachment) -> str | None:
         """As `Host.media_url`."""
         return self._links(attachment)
+
+    async def text_url(self, message: MatrixMessage | MatrixEdit, text: str) -> str | None:
+        """As `Host.text_url`."""
+        return await self._texts.url(message, text) if self._texts is not None else None
 
     def chats(self) -> tuple[ChatId, ...]:
         """As `Host.chats`: shared portals only, private ones are joined by nobody."""

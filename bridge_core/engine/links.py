@@ -41,12 +41,21 @@ class LinkLedger:
         if not isinstance(message, MatrixMessage | MatrixEdit) or not message.content.attachments:
             return
         sources = [attachment.source for attachment in message.content.attachments]
+        await self._put(network, message, sources, anew=not isinstance(message, MatrixEdit))
+
+    async def add(self, network: NetworkId, message: MatrixMessage | MatrixEdit, source: str) -> None:
+        """Return when it is committed that one more file goes out with a message, before anybody has its link."""
+        await self._put(network, message, [source], anew=False)
+
+    async def _put(
+        self, network: NetworkId, message: MatrixMessage | MatrixEdit, sources: list[str], *, anew: bool
+    ) -> None:
         events = [message.event_id]
         if isinstance(message, MatrixEdit):
             # Whoever takes the message back takes back what it was changed into.
             events.append(message.target.event_id)
         for event in events:
-            known = await self._of(message.room, event) if isinstance(message, MatrixEdit) else []
+            known = [] if anew else await self._of(message.room, event)
             every = list(dict.fromkeys([*known, *sources]))
             value = self._clock.now_ms().to_bytes(_AT, "big") + orjson.dumps(every)
             await self._kv.put(NAMESPACE, _key(message.room, event), value)

@@ -33,6 +33,8 @@ class Said(NamedTuple):
     texts: list[str]
     joined: list[bool] | None = None
     """For a message of several lines: which ones go on with the one before. None: each line is said by itself."""
+    cut: bool = False
+    """Whether the last line only says how many more there are."""
 
 
 class Writer:
@@ -90,15 +92,16 @@ class Writer:
         pieces = [piece for line in cut for piece in line]
         joined = [whole and place > 0 for line in cut for place in range(len(line))]
         most = self._state.config.max_lines
-        if len(pieces) > most:
+        over = len(pieces) > most
+        if over:
             left = len(pieces) - (most - 1)
             pieces = [*pieces[: most - 1], f"… ({left} more lines)"]
             joined = [*joined[: most - 1], False]
         if several and len(pieces) > 1:
-            return Said(command, [prefix + piece for piece in pieces], joined)
+            return Said(command, [prefix + piece for piece in pieces], joined, over)
         if emote:
-            return Said(command, [action(piece) for piece in pieces])
-        return Said(command, [prefix + piece for piece in pieces] if prefix else pieces)
+            return Said(command, [action(piece) for piece in pieces], None, over)
+        return Said(command, [prefix + piece for piece in pieces] if prefix else pieces, None, over)
 
     def words(self, content: Content) -> str:
         """The text of a message, without styles and names in front."""

@@ -8,6 +8,7 @@ from bridge_core.api.content import Content, MediaKind
 from bridge_core.api.errors import RejectedError, UnsupportedError
 from bridge_core.api.ids import ChatId, MessageId
 from bridge_core.api.matrix import (
+    MatrixEdit,
     MatrixInfo,
     MatrixMember,
     MatrixMessage,
@@ -74,7 +75,7 @@ class Voice(ABC):
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
         """Writes a message; `confirmation` ends when the network has it, as `flight` says."""
         session = await self._line(message.chat)
-        said = self._compose(session, message.chat, message, message.reply_to)
+        said = await self._linked(message, self._compose(session, message.chat, message, message.reply_to))
         sent = await self._say(session, message.chat, said, self._reply_tags(session, message.reply_to))
         self._state.recent.put(message.event_id, self._writing().words(message.content))
         return sent
@@ -202,6 +203,21 @@ class Voice(ABC):
         if not said.texts:
             raise RejectedError("the message has nothing that can be said on IRC")
         return said
+
+    async def _linked(self, message: MatrixMessage | MatrixEdit, said: Said) -> Said:
+        """The lines, the last with a link to the whole text where that is configured and not all of it is said."""
+        if not said.cut or self._state.config.messages.long_text != "link":
+            return said
+        words = self._writing().words(message.content)
+        try:
+            url = await self._state.running.text_url(message, words)
+        except RejectedError:
+            url = None  # the homeserver does not take it: the number of lines has to do
+        if url is None:
+            return said
+        last = said.texts[-1]
+        end = "\x01" if last.endswith("\x01") else ""
+        return said._replace(texts=[*said.texts[:-1], f"{last.removesuffix(end) if end else last} <{url}>{end}"])
 
     def _reply_tags(self, session: Session, reply: MessageRef | None) -> Mapping[str, str]:
         return self._reply(reply.id) if reply is not None and reply.id is not None and session.tags else NO_TAGS

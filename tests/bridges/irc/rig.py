@@ -151,6 +151,7 @@ class FakeHost:
         self.tasks = Tasks()
         self.buckets: dict[str, Bucket] = {}
         self.links = True
+        self.texts: dict[str, str] = {}
         self.common: dict[str, Any] = {}
         self._chats = tuple(ChatId(chat) for chat in chats)
 
@@ -166,6 +167,11 @@ class FakeHost:
         if not self.links or attachment.keys is not None:
             return None
         return f"https://media.test/{attachment.name.replace(' ', '_')}"
+
+    async def text_url(self, message: MatrixMessage, text: str) -> str | None:
+        event = message.event_id
+        self.texts[event] = text
+        return f"https://media.test/text/{event[1:]}" if self.links else None
 
     def chats(self) -> tuple[ChatId, ...]:
         return self._chats

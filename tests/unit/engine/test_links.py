@@ -10,7 +10,8 @@ from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import ChatId, EventId, MessageId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixSender, MessageRef
 from bridge_core.engine.clock import SystemClock
-from bridge_core.engine.links import LinkLedger
+from bridge_core.engine.links import USERS, LinkLedger
+from bridge_core.engine.longtexts import LongTexts
 
 ROOM = RoomId("!room:hs.test")
 ALICE = MatrixSender(UserId("@alice:hs.test"), "Alice")
@@ -78,3 +79,38 @@ async def test_an_admin_ends_links(kept: Kept, ledger: LinkLedger) -> None:
     assert kept.revoked == {"mxc://hs.test/a", "mxc://hs.test/z"}
     with pytest.raises(RejectedError, match="no mxc"):
         await ledger.revoke_file("https://hs.test/z")
+
+
+class Homeserver:
+    """Takes files."""
+
+    bot = UserId("@bot:hs.test")
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    async def upload(self, user: UserId, chunks: Any, *, mime: str, name: str, size: int, key: str) -> str:
+        assert (user, mime, name) == (self.bot, "text/plain", "message.txt")
+        data = b"".join([chunk async for chunk in chunks])
+        assert len(data) == size
+        self.files.setdefault(key, data)
+        return f"mxc://hs.test/{list(self.files).index(key)}"
+
+
+async def test_a_long_text_ends_with_its_message(kept: Kept, ledger: LinkLedger) -> None:
+    """A text is put up once for each event, and its link revoked with it and no other; without links nothing is."""
+    homeserver = Homeserver()
+    made = lambda attachment: f"https://links.test/{attachment.source[6:]}"  # noqa: E731
+    texts = LongTexts(NetworkId("net"), cast(Any, homeserver), ledger, made)
+    await ledger.remember(NetworkId("net"), _message("$1", "picture"))
+    url = await texts.url(_message("$1"), "a very long té\ud800xt")
+    assert url == "https://links.test/hs.test/0"
+    assert await texts.url(_message("$1"), "a very long té\ud800xt") == url
+    assert await texts.url(_message("$2"), "a very long té\ud800xt") == "https://links.test/hs.test/1"
+    assert list(homeserver.files.values()) == ["a very long té?xt".encode()] * 2
+    await ledger.revoke(ROOM, EventId("$1"))
+    assert kept.revoked == {"mxc://hs.test/picture", "mxc://hs.test/0"}
+    of_user = [value for (namespace, _), value in kept.values.items() if namespace == USERS]
+    assert any(b"mxc://hs.test/0" in value for value in of_user)  # found when all of a user's links are revoked
+    off = LongTexts(NetworkId("net"), cast(Any, homeserver), ledger, lambda attachment: None)
+    assert await off.url(_message("$3"), "text") is None and len(homeserver.files) == 2
