@@ -76,7 +76,10 @@ class Access:
             self._ident = ident
 
     async def stop(self) -> None:
-        """Gives the ident server back. Idempotent."""
+        """Gives the ident server back; what the last connections said of STS is stored first. Idempotent."""
+        storing, self._storing = self._storing, None
+        if storing is not None:
+            await asyncio.gather(storing, return_exceptions=True)
         ident, self._ident = self._ident, None
         if ident is not None:
             await ident.stop()

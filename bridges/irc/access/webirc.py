@@ -13,7 +13,7 @@ def webirc_line(
 
     `secure` is said only where our own connection has TLS. `user` is the user's name for servers that take it from
     here. `fingerprint` is the SHA-256 in hex of the certificate
-    that the user shows (`certfp-sha-256`, UnrealIRCd). Raises UnsafeLine.
+    that the user shows (`certfp-sha-256`, UnrealIRCd), said over TLS only. Raises UnsafeLine.
     """
     text = str(address)
     if text.startswith(":"):
@@ -21,7 +21,7 @@ def webirc_line(
     options = []
     if tls and settings.secure:
         options.append("secure")
-    if fingerprint is not None:
+    if tls and fingerprint is not None:
         options.append(f"certfp-sha-256={fingerprint}")
     gateway = settings.gateway.replace("$USERNAME", user)
     parts = [settings.password.get_secret_value(), gateway, text, text]

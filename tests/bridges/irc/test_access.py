@@ -90,6 +90,24 @@ async def test_who_a_puppet_is(rig: StartRig, serve: StartServer) -> None:
     assert (other.user, other.real) == ("~anna2", "other.test:@anna via example.org")
 
 
+async def test_a_name_cannot_end_the_line(rig: StartRig, serve: StartServer) -> None:
+    """Whatever somebody calls themselves, it stays within the real name (CVE-2022-29166's class)."""
+    server = await serve()
+    adapter = await rig(server.port, realname_template="$DISPLAY $USERID", username_template="$DISPLAY")
+    await adapter.puppet("@anna:hs.test", name="Anna\r\nQUIT :x\0\u2028 :y")
+    (anna,) = [client for client in server.world.clients.values() if client.nick != "relay"]
+    assert anna.real == "AnnaQUIT :x :y @anna:hs.test"
+    assert anna.user == "~annaquitx"
+
+
+async def test_everybody_gives_the_servers_password(rig: StartRig, serve: StartServer) -> None:
+    """PASS: the bot and each user."""
+    server = await serve(password="open sesame")
+    adapter = await rig(server.port, password="open sesame")
+    await adapter.puppet("@anna:hs.test")
+    assert server.client("anna").password == server.client("relay").password == "open sesame"
+
+
 async def test_an_address_for_each_puppet(rig: StartRig, serve: StartServer) -> None:
     """Puppets come from addresses of their own, which no interface needs to have; the bot from ours."""
     server = await serve(host="127.0.0.1")

@@ -12,7 +12,7 @@ from bridge_core.api.ids import ChatId
 from bridge_core.api.network import LoginStatus
 from bridge_core.demo.process import free_port
 from tests.bridges.irc.rig import StartRig, StartServer, eventually
-from tests.bridges.irc.test_tls import Pki, with_certificate
+from tests.bridges.irc.test_tls import Pki, known, with_certificate
 
 PREFIX = {"prefix": "2001:db8:1::/48", "block": 64}
 
@@ -21,7 +21,8 @@ PREFIX = {"prefix": "2001:db8:1::/48", "block": 64}
 async def test_a_gateway_that_is_believed(rig: StartRig, serve: StartServer, tmp_path: Path, secured: bool) -> None:
     """WEBIRC: the server takes address, security and certificate from us; the bot stays where it is."""
     pki = Pki(tmp_path)
-    server = await serve(tls_port=0, tls=pki.context, webirc_password="hunter2")
+    pem = pki.certificate("ben.test")
+    server = await serve(tls_port=0, tls=pki.context, webirc_password="hunter2", **known(pem))
     adapter = await rig(
         server.tls_port if secured else server.port,
         tls=secured,
@@ -30,12 +31,15 @@ async def test_a_gateway_that_is_believed(rig: StartRig, serve: StartServer, tmp
         webirc={"password": "hunter2"},
     )
     await adapter.puppet("@anna:hs.test")
-    await with_certificate(adapter, "@ben:hs.test", pki.certificate("ben.test"))
+    if secured:
+        await with_certificate(adapter, "@ben:hs.test", pem)
+    else:
+        await adapter.puppet("@ben:hs.test")
     anna, ben, relay = (server.client(nick) for nick in ("anna", "ben", "relay"))
     assert (anna.ip, ben.ip) == ("2001:db8:1:1::1", "2001:db8:1:1::2")
     assert anna.host == anna.ip
     assert anna.secure is secured
-    assert ("certfp-sha-256" in ben.webirc, "certfp-sha-256" in anna.webirc) == (True, False)
+    assert ("certfp-sha-256" in ben.webirc, "certfp-sha-256" in anna.webirc) == (secured, False)
     assert (relay.ip, relay.webirc) == ("127.0.0.1", {})
 
 
@@ -87,9 +91,9 @@ async def test_a_server_that_is_full(rig: StartRig, serve: StartServer) -> None:
 async def test_one_user_is_one_user_by_certificate(rig: StartRig, serve: StartServer, tmp_path: Path) -> None:
     """A server sees the certificate that a user's login holds."""
     pki = Pki(tmp_path)
-    server = await serve(tls_port=0, tls=pki.context)
-    adapter = await rig(server.tls_port, tls=True, tls_ca=pki.ca)
     pem = pki.certificate("ben.test")
+    server = await serve(tls_port=0, tls=pki.context, **known(pem))
+    adapter = await rig(server.tls_port, tls=True, tls_ca=pki.ca)
     await with_certificate(adapter, "@ben:hs.test", pem)
     der = ssl.PEM_cert_to_DER_cert(pem[pem.index(ssl.PEM_HEADER) : pem.index(ssl.PEM_FOOTER) + len(ssl.PEM_FOOTER)])
     assert server.client("ben").certfp == hashlib.sha256(der).hexdigest()

@@ -15,7 +15,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.network import LoginStatus
 from bridges.irc.access.sts import Offer, StsPolicies, read_offer
 from tests.bridges.irc.fronts import Front
-from tests.bridges.irc.rig import Memory, Rig, StartServer
+from tests.bridges.irc.rig import Memory, Rig, StartServer, eventually
 
 HOST = "127.0.0.1"
 
@@ -94,6 +94,22 @@ async def test_plain_text_is_left_at_once_and_for_good(site: Site) -> None:
         await adapter.start()
         await adapter.puppet("@anna:hs.test")
         assert site.connections == (0, 2)
+
+
+async def test_the_end_of_the_last_connection_is_stored(site: Site) -> None:
+    """A long connection does not outlive its policy: when the bridge stops, the time begins anew."""
+    late = 1_900_000_000_000
+    async with site.adapter() as adapter:
+        times = [late - 3_000_000]
+        adapter.host.clock.now_ms = lambda: times[0]  # type: ignore[method-assign]
+        await adapter.start()
+        await eventually(lambda: site.policy is not None)
+        policy = site.policy
+        assert policy is not None and policy[2] == late + 600_000
+        times[0] = late
+        await adapter.observer.disconnect()
+        await adapter.connector.stop(0)
+        assert site.policy == [policy[0], policy[1], late + 3_600_000]
 
 
 async def test_no_way_back_to_plain_text(site: Site, tmp_path: Path) -> None:

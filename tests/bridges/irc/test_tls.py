@@ -77,6 +77,16 @@ def shown_by(server: DemoIrcServer, nick: str) -> str | None:
     return None if found is None else hashlib.sha256(found).hexdigest()
 
 
+def known(*pems: str) -> dict[str, Any]:
+    """Options of a server that logs in who shows one of these certificates."""
+    certificates = {certificate_fingerprint(pem): f"account{number}" for number, pem in enumerate(pems)}
+    return {
+        "accounts": dict.fromkeys(certificates.values(), "password"),
+        "certificates": certificates,
+        "sasl_mechanisms": ("EXTERNAL",),
+    }
+
+
 async def with_certificate(adapter: Rig, user: str, pem: str) -> None:
     """A puppet whose login holds a certificate."""
     name = user[1:].partition(":")[0]
@@ -90,9 +100,9 @@ async def with_certificate(adapter: Rig, user: str, pem: str) -> None:
 async def test_each_user_shows_their_own_certificate(rig: StartRig, serve: StartServer, tmp_path: Path) -> None:
     """CertFP: a user's certificate is shown by their connection and no other; a file of the key is never made."""
     pki = Pki(tmp_path)
-    server = await serve(tls_port=0, tls=pki.context)
-    adapter = await rig(server.tls_port, tls=True, tls_ca=pki.ca)
     anna, ben = pki.certificate("anna.test"), pki.certificate("ben.test")
+    server = await serve(tls_port=0, tls=pki.context, **known(anna, ben))
+    adapter = await rig(server.tls_port, tls=True, tls_ca=pki.ca)
     before = {path.name for path in tmp_path.iterdir()}
     await with_certificate(adapter, "@anna:hs.test", anna)
     await with_certificate(adapter, "@ben:hs.test", ben)
@@ -106,9 +116,10 @@ async def test_each_user_shows_their_own_certificate(rig: StartRig, serve: Start
 async def test_a_users_connection_checks_the_server_too(rig: StartRig, serve: StartServer, tmp_path: Path) -> None:
     """With a certificate of their own a user trusts no more servers than the others: authority or pin."""
     pki = Pki(tmp_path)
-    server = await serve(tls_port=0, tls=pki.context)
+    anna = pki.certificate("anna.test")
+    server = await serve(tls_port=0, tls=pki.context, **known(anna))
     adapter = await rig(server.tls_port, tls=True, tls_fingerprint=["00" * 32, pki.fingerprint])
-    await with_certificate(adapter, "@anna:hs.test", pki.certificate("anna.test"))
+    await with_certificate(adapter, "@anna:hs.test", anna)
     await adapter.puppet("@ben:hs.test")
     trustme.CA().cert_pem.write_to_path(tmp_path / "other.pem")
     for settings in ({"tls_ca": str(tmp_path / "other.pem")}, {"tls_fingerprint": "00" * 32}, {}):

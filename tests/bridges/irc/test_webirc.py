@@ -62,6 +62,8 @@ def test_what_is_said_of_the_user() -> None:
     """The certificate that the user shows, and security that there is."""
     line = webirc_line(SETTINGS, ip_address("192.0.2.1"), "anna", tls=True, fingerprint="ab" * 32)
     assert line == b"WEBIRC hunter2 gate 192.0.2.1 192.0.2.1 :secure certfp-sha-256=" + b"ab" * 32 + b"\r\n"
+    bare = webirc_line(SETTINGS, ip_address("192.0.2.1"), "anna", tls=False, fingerprint="ab" * 32)
+    assert bare.endswith(b" 192.0.2.1\r\n")
     modest = WebIrc(password="hunter2", secure=False)
     assert webirc_line(modest, ip_address("192.0.2.1"), "anna", tls=True).endswith(b" 192.0.2.1\r\n")
     old = WebIrc(password="hunter2", gateway="$USERNAME")
