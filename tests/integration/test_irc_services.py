@@ -1,9 +1,8 @@
 """InspIRCd with Atheme's services: accounts by SASL, people who keep theirs under every nick, channel bans, akills."""
 
-import itertools
 import shutil
 import tempfile
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
@@ -18,12 +17,6 @@ pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
 NETWORK = "insps"
 _ACCOUNTS = {"brdg": "bot-password", "wonder": "alice-password", "root": "root-password"}
-
-
-@pytest.fixture(scope="module")
-def numbers() -> "Iterator[itertools.count[int]]":
-    """For names that nobody had."""
-    yield itertools.count(1)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
