@@ -30,6 +30,9 @@ from bridges.irc.tls import TlsSettings
 log = structlog.get_logger(__name__)
 CERTIFICATE: Final = "certificate"
 """The secret of a login that is its own certificate with its key, as PEM."""
+_NOT_ITS_FAULT: Final = frozenset((ConnectFailure.PROXY, ConnectFailure.BIND))
+_PERHAPS_OURS: Final = frozenset((ConnectFailure.DNS, ConnectFailure.UNREACHABLE, ConnectFailure.TIMEOUT))
+"""What from a user's own address says less of the server than of the address: it may have no way there or back."""
 _FAMILIES: Final = {"any": None, "ipv4": socket.AF_INET, "ipv6": socket.AF_INET6}
 
 
@@ -185,8 +188,10 @@ class Access:
     def failed(self, approach: Approach, error: ConnectError) -> None:
         """A connection could not be made: the next ones try another server first, where that may help."""
         assert self._host is not None
-        if error.failure not in (ConnectFailure.PROXY, ConnectFailure.BIND):
-            self.endpoints.failed(approach.endpoint, self._host.clock.monotonic(), UNREACHABLE)
+        own_way = approach.route.source != self._config.source_address
+        if error.failure in _NOT_ITS_FAULT or (own_way and error.failure in _PERHAPS_OURS):
+            return
+        self.endpoints.failed(approach.endpoint, self._host.clock.monotonic(), UNREACHABLE)
 
     def full(self, approach: Approach) -> None:
         """The server takes nobody any more: another one may."""

@@ -12,8 +12,8 @@ def webirc_line(
     """The line that comes before all others. The address is its own host name: nothing vouches for another one.
 
     `secure` is said only where our own connection has TLS. `user` is the user's name for servers that take it from
-    here. `fingerprint` is the SHA-256 in hex of the certificate
-    that the user shows (`certfp-sha-256`, UnrealIRCd), said over TLS only. Raises UnsafeLine.
+    here. `fingerprint` is the SHA-256 in hex of the certificate that the user shows (`certfp-sha-256`, UnrealIRCd),
+    said over TLS only. Raises UnsafeLine.
     """
     text = str(address)
     if text.startswith(":"):

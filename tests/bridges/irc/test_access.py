@@ -8,6 +8,7 @@ import pytest
 from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
+from bridge_core.api.network import LoginStatus
 from bridges.irc.access.addresses import AddressBook, AddressPlan, NoAddress
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.endpoints import FULL, Endpoint, Endpoints
@@ -165,6 +166,22 @@ def test_a_server_that_failed_comes_last_for_a_while() -> None:
     endpoints.failed(two, 101, FULL)
     assert endpoints.choose(102) == one
     assert endpoints.choose(101 + FULL) == one
+
+
+async def test_a_users_own_way_says_nothing_of_the_server(rig: StartRig, serve: StartServer) -> None:
+    """A server that a user's own address finds no way to stays the first choice for all others."""
+    server, other = await serve(), await serve()
+    adapter = await rig(
+        server.port,
+        fallback_servers=[f"127.0.0.1:{other.port}"],
+        addresses={"prefix": "2001:db8:1::/48"},  # the server has no IPv6
+    )
+    anna = await adapter.make_puppet("@anna:hs.test")
+    await anna.connect(None)
+    state = await adapter.inbox.status(LoginStatus.DISCONNECTED, "@anna:hs.test")
+    assert "no address that can be reached from 2001:db8:" in state.reason
+    endpoints = adapter.connector._state.access.endpoints
+    assert endpoints.choose(adapter.host.clock.monotonic()).port == server.port
 
 
 @pytest.mark.parametrize(

@@ -49,7 +49,7 @@ class Site:
     @contextlib.asynccontextmanager
     async def adapter(self, **config: Any) -> AsyncIterator[Rig]:
         """An adapter that is configured without TLS, with what earlier ones stored."""
-        made = Rig(self.plain.port, **{"tls_ca": self.ca, **config})
+        made = Rig(config.pop("at", self.plain.port), **{"tls_ca": self.ca, **config})
         made.host.kv = self.kv
         try:
             yield made
@@ -144,6 +144,18 @@ async def test_the_policy_ends_as_the_server_said(site: Site, end: str) -> None:
     async with site.adapter(sts=end != "disabled") as adapter:
         await adapter.start()
     assert site.connections == (1, 0)
+
+
+async def test_nothing_is_kept_of_a_server_that_proves_nothing(site: Site) -> None:
+    """Over TLS without a check of the certificate anybody may have set the policy: it is not stored."""
+    async with site.adapter(at=site.tls.port, tls=True, tls_verify=False) as adapter:
+        await adapter.start()
+        await adapter.puppet("@anna:hs.test")
+    assert site.connections == (0, 2)
+    assert site.policy is None
+    async with site.adapter(at=site.tls.port, tls=True) as adapter:
+        await adapter.start()
+        await eventually(lambda: site.policy is not None)
 
 
 async def test_an_upgrade_alone_is_not_kept(site: Site) -> None:
