@@ -15,6 +15,7 @@ from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Consent
 from bridges.irc.codec.message import Line
 from bridges.irc.consents import Record
+from bridges.irc.contexts import context
 from bridges.irc.joins import Places, Stage
 from bridges.irc.nicks import BadName
 from bridges.irc.session import Session
@@ -235,11 +236,12 @@ class Floor:
         if here is not None and self._allowed():
             self._session.tell("NOTICE", here, text)
         elif here is None:
-            self._answer(line, text)
+            self._answer(line, text, chat)
 
-    def _answer(self, line: Line, text: str) -> None:
+    def _answer(self, line: Line, text: str, chat: ChatId | str = "") -> None:
         if line.source is not None and self._allowed():
-            self._session.tell("NOTICE", line.source.nick, text)
+            tags = context(self._session, self._state, chat)
+            self._session.tell("NOTICE", line.source.nick, text, tags=tags)
 
     def _may_look(self, chat: ChatId) -> bool:
         """Whether the bot may enter a channel to look for somebody: anybody can ask for it, so not without end."""

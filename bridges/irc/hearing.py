@@ -16,6 +16,7 @@ from bridges.irc.batches import Batch
 from bridges.irc.chatmoves import ChatMoves
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.multiline import CAPABILITY
+from bridges.irc.contexts import answer_in_channel
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.floor import WORD, Exit, Floor
 from bridges.irc.joins import Place, Places, Stage
@@ -171,6 +172,9 @@ class Hearing:
         """Somebody writes to the relay: a CTCP request, or one who takes it for a person."""
         source = line.source
         assert source is not None
+        event = answer_in_channel(self._state, self._speech, line)
+        if event is not None:
+            self._sink.offer(event)
         if line.command != "PRIVMSG" or self._state.isupport.fold(target) != self._state.isupport.fold(
             self._session.nick
         ):

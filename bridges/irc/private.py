@@ -9,6 +9,7 @@ from bridge_core.api.ids import ChatId, LoginId, RemoteUserId
 from bridges.irc import people
 from bridges.irc.batches import Batch
 from bridges.irc.codec.message import Line, Source
+from bridges.irc.contexts import about
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.inquiries import Inquiries
 from bridges.irc.partners import Partner
@@ -16,7 +17,6 @@ from bridges.irc.session import Session
 from bridges.irc.speech import Speech, several_lines
 from bridges.irc.state import NetworkState
 
-_CONTEXTS: Final = ("+channel-context", "+draft/channel-context")
 _CONTEXT_AT_MOST: Final = 64
 
 
@@ -39,7 +39,7 @@ class PrivateMessages:
         source = line.source
         if source is None or not self._meant(session, source, line.param(0)):
             return False
-        context = next((line.tags[name] for name in _CONTEXTS if name in line.tags), "") if line.tags else ""
+        context = about(line)
         sender = self._sender(session, line, source)
         # Said to one user, it stays in their room, and names the channel that it is about (channel-context).
         context = f"[{context[:_CONTEXT_AT_MOST]}] " if context else ""

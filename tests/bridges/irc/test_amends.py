@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bridge_core.api.content import Content, Picture, Plain, Span, Style
+from bridge_core.api.content import Content, Kind, Picture, Plain, Span, Style
 from bridge_core.api.errors import RejectedError, UnsupportedError
 from bridge_core.api.ids import ChatId, EventId, MessageId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixReaction, MatrixRedaction, MatrixSender, MatrixTyping, MessageRef
@@ -256,3 +256,32 @@ async def test_capabilities_are_those_of_the_connection(rig: StartRig, serve: St
         server = await serve(capabilities=capabilities)
         adapter = await rig(server.port)
         assert adapter.observer.capabilities(A).level("redact") is redact
+
+
+async def test_answers_about_a_channel_are_shown_in_its_room(rig: StartRig, serve: StartServer) -> None:
+    """A NOTICE to the relay with channel-context, of an operator; of anybody else the channel would not see it."""
+    server = await serve()
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob", "#a", caps=("message-tags",))
+    eve = await adapter.witness("Eve", caps=("message-tags",))
+    server.world.channel("#a").members[server.world.find("Bob")] = "o"
+    adapter.connector._state.roster.mode(A, "Bob", "o", adding=True)
+    for one, text in ((eve, "from nobody"), (bob, "for you all")):
+        one.raw(f"@+draft/channel-context=#a NOTICE relay :{text}")
+        one.raw(f"@+draft/channel-context=#other NOTICE relay :{text}")
+        one.raw(f"NOTICE relay :{text}")
+        await one.sync()
+    event = await adapter.inbox.text("for you all")
+    assert (event.chat, event.content.kind, event.sender.id) == ("#a", Kind.NOTICE, "bob")
+    assert adapter.inbox.texts == ["for you all"]
+
+
+async def test_private_words_about_a_channel_stay_private(rig: StartRig, serve: StartServer) -> None:
+    """To one user a message about a channel names it, and is in their private room."""
+    server = await serve()
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob", "#a", caps=("message-tags",))
+    await adapter.puppet("@anna:hs.test")
+    bob.raw("@+draft/channel-context=#a PRIVMSG anna :psst")
+    event = await adapter.inbox.text("[#a] psst")
+    assert (event.chat, event.receiver) == ("bob", "@anna:hs.test")

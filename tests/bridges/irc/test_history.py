@@ -166,6 +166,22 @@ async def test_lines_that_went_as_parts_of_a_paste_are_known(rig: StartRig, serv
     assert texts(told.events) == ["gate", "line 0"]
 
 
+async def test_who_spoke_then_is_not_who_has_the_nick_now(rig: StartRig, serve: StartServer) -> None:
+    """What the nick of an account said yesterday is not that account's, and what the account said stays its own."""
+    server = await serve(accounts={"Bert": "secret"})
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob", "#a", caps=(*PEER, "account-tag"))
+    await said(bob, "as a stranger")
+    bob.raw("PRIVMSG NickServ :IDENTIFY Bert secret")
+    await bob.sync()
+    await said(bob, "as Bert")
+    await adapter.inbox.text("as Bert")
+    assert [message.sender.id for message in adapter.inbox.messages] == ["bob", "=bert"]
+    told = await adapter.observer.history(A, None, 10)
+    people = [event.sender.id for event in told.events if isinstance(event, RemoteMessage)]
+    assert people == ["bob", "=bert"]
+
+
 async def test_a_renamed_channel_keeps_its_room(rig: StartRig, serve: StartServer) -> None:
     """RENAME moves the chat; observer and puppets stay in it, and what is said crosses both ways."""
     server = await serve()
