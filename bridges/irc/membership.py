@@ -9,9 +9,9 @@ from bridge_core.api.ids import ChatId
 from bridges.irc.codec.message import Line
 from bridges.irc.joins import join_lines
 from bridges.irc.nicks import BadName
+from bridges.irc.outlet import Rank, join_cost
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
-from bridges.irc.transport import WriteBufferFull
 
 log = structlog.get_logger(__name__)
 _CHANNELS_AT_MOST: Final = 1000
@@ -66,13 +66,11 @@ class Membership:
             if chat in self._wanted and chat not in self._joined and self._asked.get(chat, 0.0) <= now
         ]
         for group, line in join_lines(due, self._state.isupport):
-            try:
-                session.reserve(len(line))
-                session.write(line)
-            except WriteBufferFull:
+            if not session.queue(line, Rank.COMMAND, join_cost(len(group))):
                 log.debug("irc_join_put_off", network=self._state.network)
                 return
-            self._asked.update(dict.fromkeys(group, now + self._state.config.join_timeout))
+            wait = session.outlet.delay if session.outlet is not None else 0.0
+            self._asked.update(dict.fromkeys(group, now + wait + self._state.config.join_timeout))
 
     def drop(self, session: Session | None, chat: ChatId, reason: str) -> None:
         """Not to be in any more: its user left the room."""

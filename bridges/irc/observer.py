@@ -24,6 +24,7 @@ from bridges.irc.hearing import Hearing
 from bridges.irc.introduction import bot_mark, introduction
 from bridges.irc.joins import Places, Stage, join_lines
 from bridges.irc.nicks import alternatives
+from bridges.irc.outlet import Rank, join_cost
 from bridges.irc.presence import PartnerPresence
 from bridges.irc.present import absent
 from bridges.irc.pump import Pump
@@ -351,12 +352,10 @@ class Observer(Amends):
 
     async def _join_due(self, session: Session) -> None:
         config, clock = self._state.config, self._state.running.clock
-        bucket = self._state.running.budget("lines/relay", config.rate, config.burst) if config.rate > 0 else None
         while session.up:
             self._wake.clear()
             for chats, line in join_lines(self._places.due(clock.monotonic()), self._state.isupport):
-                if bucket is not None:
-                    await bucket.take()
+                await session.turn(Rank.COMMAND, join_cost(len(chats)))
                 while session.up:
                     try:
                         session.reserve(len(line))

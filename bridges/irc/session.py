@@ -1,7 +1,7 @@
 """One connection from its opening to its end: registration, signs of life, our own nick, the proofs of our lines."""
 
 import asyncio
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Protocol
 
 import structlog
@@ -10,6 +10,7 @@ from bridge_core.api.ids import UserId
 from bridges.irc.access.approach import Approach
 from bridges.irc.access.endpoints import is_loopback
 from bridges.irc.answers import Answers
+from bridges.irc.barriers import Barriers
 from bridges.irc.batches import Batches
 from bridges.irc.codec.caps import CapNegotiation
 from bridges.irc.codec.isupport import Isupport
@@ -23,6 +24,7 @@ from bridges.irc.flight import Flight
 from bridges.irc.identity import Identity
 from bridges.irc.latelogin import LINES as SASL_LINES
 from bridges.irc.latelogin import LateLogin
+from bridges.irc.outbox import BUFFER, Outbox
 from bridges.irc.registration import NEEDS, Registration
 from bridges.irc.state import NetworkState, Own
 from bridges.irc.transport import Connection, WriteBufferFull
@@ -32,8 +34,6 @@ _GOODBYE: Final = 2.0
 _LAST_PROOFS: Final = 1.0
 _LAST_WORDS: Final = 3.0
 """Seconds for which a server that refuses us may yet say in an ERROR why."""
-_BARRIERS_AT_MOST: Final = 10_000
-_BUFFER: Final = 65536
 _SPARE: Final = 4096
 """Bytes kept free for PONG, PING and QUIT."""
 _OBSERVED_PING: Final = 0.1
@@ -50,7 +50,7 @@ class Owner(Protocol):
         """The connection is gone, once after a successful `open`."""
 
 
-class Session:
+class Session(Outbox):
     """One connection, used once. `open` connects and registers; then lines go to the owner until it is told the end."""
 
     def __init__(
@@ -72,15 +72,16 @@ class Session:
         self._approach = approach
         self._matrix_user = matrix_user
         self._loop = asyncio.get_running_loop()
-        self._connection = Connection(
+        connection = Connection(
             approach.host,
             approach.port,
             approach.tls,
             approach.route,
             on_lines=self._received,
             on_closed=self._closed,
-            buffered_at_most=_BUFFER + _SPARE,
+            buffered_at_most=BUFFER + _SPARE,
         )
+        super().__init__(state, connection)
         sasl = login(self.secure) if login is not None else sasl
         wants = (*wanted, "sasl") if sasl else wanted
         self.caps = CapNegotiation(wants, NEEDS)
@@ -104,8 +105,7 @@ class Session:
         self._ping: asyncio.Handle | None = None
         self._alive: asyncio.TimerHandle | None = None
         self._closing: asyncio.Task[None] | None = None
-        self._barriers: dict[str, Callable[[], None]] = {}
-        self._barrier_count = 0
+        self._barriers = Barriers(self._write_now)
         self._paused = False
         self._pinged_at = 0.0
         self._heard_at = self._loop.time()
@@ -123,8 +123,6 @@ class Session:
             **dict.fromkeys(SASL_LINES, self._late.receive),
         }
         self.own: Own | None = None
-        self.up = False
-        """Whether lines may be sent: registered and not closed."""
 
     @property
     def nick(self) -> str:
@@ -133,7 +131,7 @@ class Session:
 
     @property
     def key(self) -> str:
-        """What this connection's budget is kept under: the same for the next one of the same user."""
+        """Whose connection it is, for logs."""
         return self._matrix_user or "relay"
 
     @property
@@ -240,27 +238,6 @@ class Session:
 
     # Writing
 
-    def write(self, data: bytes) -> None:
-        """Sends serialized lines. Raises WriteBufferFull: await `drain` then."""
-        self._connection.write(data)
-
-    def reserve(self, size: int) -> None:
-        """Raises WriteBufferFull when `write` would, for that many bytes."""
-        if self._connection.buffered + size > _BUFFER:
-            raise WriteBufferFull
-
-    async def drain(self) -> None:
-        """Returns once the server reads again, or the connection is gone."""
-        await self._connection.drain()
-
-    def tell(self, command: str, *params: str, tags: Mapping[str, str] | None = None) -> None:
-        """Sends a line that nobody waits for; it is dropped, with a word in the log, when it cannot be sent."""
-        try:
-            if self.up:
-                self._connection.write(serialize(command, *params, tags=tags))
-        except (UnsafeLine, WriteBufferFull) as error:
-            log.warning("irc_line_not_sent", network=self._state.network, command=command, error=type(error).__name__)
-
     def wrote(self, observed: bool) -> None:
         """Lines were written: sees to it that they are proved. `observed`: the observer will probably see them."""
         if self._ping is None and not self.labels:
@@ -287,16 +264,7 @@ class Session:
 
         False, and no call, when that cannot be found out.
         """
-        if not self.up or len(self._barriers) >= _BARRIERS_AT_MOST:
-            return False
-        token = f"mc{self._barrier_count + 1}"
-        try:
-            self._connection.write(serialize("PING", token))
-        except WriteBufferFull:
-            return False
-        self._barrier_count += 1
-        self._barriers[token] = passed
-        return True
+        return self.up and self._barriers.ask(passed)
 
     def _check(self) -> None:
         """Looks for signs of life."""
@@ -399,9 +367,7 @@ class Session:
         self.tell("PONG", *line.params[-1:])
 
     def _on_pong(self, line: Line) -> None:
-        passed = self._barriers.pop(line.param(-1), None)
-        if passed is not None:
-            passed()
+        if self._barriers.pong(line.param(-1)):
             return
         if self.flight.pong(line.param(-1)):
             self.wrote(False)
@@ -452,9 +418,9 @@ class Session:
             lost = isinstance(error, ConnectError) and error.failure is ConnectFailure.CLOSED
             self._ending = Ending(Cause.LOST, str(error) if error is not None and not lost else "the connection broke")
         self.batches.closed()
-        barriers, self._barriers = self._barriers, {}
-        for passed in barriers.values():
-            passed()
+        if self.outlet is not None:
+            self.outlet.close()
+        self._barriers.end()
         self._last_lines(f"the connection was lost before the network confirmed it ({self._ending.reason})")
         if self._registered is not None and not self._registered.done():
             self._registered.set_exception(RefusedError(self._registration.refusal or self._ending))

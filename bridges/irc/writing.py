@@ -8,6 +8,7 @@ from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutc
 from bridge_core.api.network import Proof, Sent
 from bridges.irc.codec.serializer import UnsafeLine, serialize_tags
 from bridges.irc.flight import Outbound
+from bridges.irc.outlet import rank_of
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.transport import WriteBufferFull
@@ -43,17 +44,13 @@ async def write(
         heads = serialize_tags(tags) if tags else b""
     except UnsafeLine as error:
         raise RejectedError(f"it cannot be sent on IRC: {error}") from None
-    config = state.config
     flight, labelled = session.flight, session.labels
     outbound = Outbound(asyncio.get_running_loop().create_future(), len(units))
     folded = state.isupport.fold(target)
-    bucket = None
-    if config.rate > 0:
-        bucket = state.running.budget(f"lines/{session.key}", config.rate, config.burst)
     for index, unit in enumerate(units):
-        if bucket is not None:
+        if session.outlet is not None:
             for _ in range(unit.lines):
-                await bucket.take()
+                await session.turn(rank_of(unit.command))
         while flight.full and session.up:
             session.wrote(False)
             await flight.room()

@@ -196,7 +196,7 @@ async def test_after_a_restart_of_the_server_the_active_come_first(
     rig: StartRig, server: DemoIrcServer, door: Doorway
 ) -> None:
     """The relay returns alone, then who spoke last, at the configured pace; who was idle for long waits to speak."""
-    adapter = await rig(door.port, connect_rate=20, connect_burst=1, connects={"active": 100.0})
+    adapter = await rig(door.port, connect_rate=20, connect_burst=1, connects={"active": 100.0, "opening": 1})
     for number in range(8):
         await adapter.puppet(f"@u{number}:hs.test")
     for number in (2, 5, 3):
@@ -206,6 +206,8 @@ async def test_after_a_restart_of_the_server_the_active_come_first(
     door.came.clear()
     await server.stop()
     await eventually(lambda: adapter.connector._scheduler.counts == (6, 0, 0))
+    waits = max(puppet._retry_at for puppet in adapter.puppets.values())
+    await eventually(lambda: adapter.host.clock.monotonic() > waits)
     await server.start()
     await eventually(lambda: len(server.world.clients) == 7)
     assert [nick for nick in door.came if nick == "relay"] == door.came[:-6]
