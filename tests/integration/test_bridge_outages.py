@@ -109,8 +109,11 @@ async def test_an_irc_server_comes_back(gated: tuple[Town, Gate, Ircd]) -> None:
 async def test_a_lost_connection_of_a_user_comes_back(
     ground: Ground, servers: tuple[InspIRCd, NgIRCd], tmp_path: Path
 ) -> None:
-    """When the network ends a user's connection, the next message is heard all the same, and then they are back."""
-    async with Town(ground, tmp_path, {"ng": (servers[1], {})}) as town:
+    """When the network ends a user's connection, the next message is heard all the same, and then they are back.
+
+    That is so where a KILL is not taken for the network's wish to be rid of the user.
+    """
+    async with Town(ground, tmp_path, {"ng": (servers[1], {"connects": {"kill_pause": 0}})}) as town:
         place = await town.place("ng")
         nick = await town.puppet(place, town.alice)
         operator = await town.witness("ng", f"op{next(ground.numbers)}")

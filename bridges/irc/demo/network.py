@@ -12,6 +12,7 @@ from bridges.irc.demo.witness import Witness
 
 _CHANNEL: Final = "#demo"
 _NICK: Final = "bob"
+_CAPS: Final = ("message-tags", "draft/message-redaction")
 
 
 class IrcDemo:
@@ -44,7 +45,7 @@ class IrcDemo:
                 # An installed server may be configured away, too old or too new: the next one does as well.
                 place.progress(f"{prepared.version} does not start here, trying {choices[number]}: {error}")
                 continue
-            self._witness = await Witness.connect(HOST, self._port, _NICK, real="Bob on IRC")
+            self._witness = await Witness.connect(HOST, self._port, _NICK, real="Bob on IRC", caps=_CAPS)
             await self._witness.join(_CHANNEL)
             self.server = prepared.version
             return

@@ -130,7 +130,7 @@ class Conversation:
         return Crossing("Today is Mondey. -> Today is Monday.", _shown(line))
 
     async def redaction(self) -> Crossing:
-        """What was taken back on Matrix stays on IRC, which has no such thing; that it was is told."""
+        """What is taken back on Matrix is on IRC too, where the server knows such a thing; else that it was is told."""
         said = "I should not have said this."
         mark = self._irc.mark()
         event = await self._matrix.send_text(self._room, said)
@@ -140,9 +140,9 @@ class Conversation:
         line = await self._irc_wait(
             mark,
             lambda r: (
-                r.command in ("PRIVMSG", "NOTICE")
+                r.command in ("PRIVMSG", "NOTICE", "REDACT")
                 and r.params[0] == self._channel
-                and checks.is_taken_back(r.text)
+                and (r.command == "REDACT" or checks.is_taken_back(r.text))
                 and self._puppet.casefold() in f"{r.nick} {r.text}".casefold()
             ),
             "that the message was taken back",
