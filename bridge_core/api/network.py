@@ -38,6 +38,8 @@ class Grant(StrEnum):
     """Private messages from Matrix to anybody there."""
     PUPPETS = "puppets"
     """Connections of Matrix users of their own."""
+    PUBLIC_HISTORY = "public_history"
+    """Rooms that anybody can read without being in them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -386,6 +386,7 @@ class Engine:
         await self.withdrawn.load()
         await self.puppets.load()
         await self.room_features.doubles.load()
+        await self.room_features.publicity.load()
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)

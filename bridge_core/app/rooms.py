@@ -30,7 +30,9 @@ from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.plumbing import Plumbing
 from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
+from bridge_core.engine.publicity import Publicity
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import Describe, RoomMaker
 from bridge_core.engine.roomstates import RoomStates
@@ -87,8 +89,10 @@ class RoomFeatures:
         rooms.guard(grants.room_made)
         self.doubles = DoubleBridges(networks, portals, matrix, stores.kv, status)
         gate.add(self.doubles)
-        rooms.look_out(self.doubles.refuse)
-        self.plumbing = Plumbing(networks, portals, gate, grants, self.doubles)
+        self.publicity = Publicity(networks, portals, matrix, stores.kv, status)
+        gate.add(self.publicity)
+        rooms.look_out(self.doubles.refuse, self.publicity.refuse)
+        self.plumbing = Plumbing(networks, portals, gate, grants, rooms.refuse)
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)
@@ -132,6 +136,7 @@ class RoomFeatures:
         conversion.look(self.lost.elsewhere)
         incoming.look(self.lost.elsewhere)
         room_events.on("m.room.power_levels", self._rooms.powers)
+        room_events.on(VISIBILITY, self.publicity.changed)
         for kind in BRIDGE_STATE:
             room_events.on(kind, self.doubles.told)
         room_events.on("m.room.tombstone", self.upgrades.tombstoned)

@@ -156,7 +156,8 @@ class NetworkCommon(Section):
         default=[],
         description="What those who run the network have allowed, on networks that must be asked (IRC): portals (rooms "
         "made for chats on demand: the command `portal`, `create_by_alias`), private_replies (to who wrote first), "
-        "private_messages (to anybody), puppets (connections of Matrix users of their own, provided or logged in). "
+        "private_messages (to anybody), puppets (connections of Matrix users of their own, provided or logged in), "
+        "public_history (rooms that anybody can read without being in them: public logs). "
         "What is not here is refused, whoever asks; chats in `portals` and rooms bridged by `bridge` need none of it.",
     )
     create_by_alias: bool = Field(

@@ -1,5 +1,6 @@
 """A room and a chat become one: only when both sides agree, and not without end."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from bridge_core.api.errors import RejectedError
@@ -7,7 +8,6 @@ from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.api.network import Consent
 from bridge_core.api.optional import Consents, WatchesChats
 from bridge_core.engine.consents import CONSENT
-from bridge_core.engine.doublebridges import DoubleBridges
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.grants import Grants
 from bridge_core.engine.networks import Networks
@@ -27,9 +27,9 @@ class Plumbing:
         portals: PortalIndex,
         gate: Gate,
         grants: Grants,
-        doubles: DoubleBridges | None = None,
+        refuse: Callable[[NetworkId, RoomId], Awaitable[None]] | None = None,
     ) -> None:
-        self._doubles = doubles
+        self._refuse = refuse
         self._networks = networks
         self._portals = portals
         self._gate = gate
@@ -46,8 +46,8 @@ class Plumbing:
         known = self._portals.get(PortalKey(network, chat))
         if into is None:
             self._grants.room_for(network, known)
-        elif self._doubles is not None:
-            await self._doubles.refuse(network, into)  # before anybody is asked
+        elif self._refuse is not None:
+            await self._refuse(network, into)  # before anybody is asked
         if known is None:
             self._gate.new_portal(user, network, chat)
         row = known or await self._portals.ensure(network, chat, name=name, options={MADE_BY: user})

@@ -70,7 +70,7 @@ class RoomMaker:
         self._finished = finished
         self._join_rules = join_rules
         self._further: tuple[FurtherState, ...] = ()
-        self._refuse: Callable[[NetworkId, RoomId], Awaitable[None]] | None = None
+        self._refuse: tuple[Callable[[NetworkId, RoomId], Awaitable[None]], ...] = ()
         self._closed: frozenset[NetworkId] = frozenset()
         self._may: Callable[[PortalRow], None] | None = None
         self._locks: dict[int, asyncio.Lock] = {}
@@ -80,9 +80,14 @@ class RoomMaker:
         """Let new rooms begin with this state as well: saying it later would be one event more in each."""
         self._further = (*self._further, further)
 
-    def look_out(self, refuse: Callable[[NetworkId, RoomId], Awaitable[None]]) -> None:
-        """Ask this before a room that was there is bridged to a network: RejectedError where it may not be."""
+    def look_out(self, *refuse: Callable[[NetworkId, RoomId], Awaitable[None]]) -> None:
+        """Ask these whether a room that was there may be bridged to a network: RejectedError where it may not be."""
         self._refuse = refuse
+
+    async def refuse(self, network: NetworkId, room: RoomId) -> None:
+        """Whether a room that was there may be bridged. Raises RejectedError in words, and as the Matrix side does."""
+        for refuse in self._refuse:
+            await refuse(network, room)
 
     def closed_for(self, networks: frozenset[NetworkId]) -> None:
         """New rooms of these networks let in only who was let in, by the bridge or by the room's moderators."""
@@ -252,8 +257,7 @@ class RoomMaker:
         """
         if not joined:
             await self._matrix.join(room, self._matrix.bot)
-        if self._refuse is not None:
-            await self._refuse(portal.network, room)
+        await self.refuse(portal.network, room)
         row = await self._portals.add_room(portal, room, plumbed=by)
         await self.tell(row, room)
         return row
