@@ -9,7 +9,7 @@ from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, R
 from bridge_core.api.ids import ChatId, UserId
 from bridge_core.api.network import Consent
 from bridges.irc.demo.witness import Witness
-from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, eventually
+from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, eventually, make_op, real
 
 ALICE = UserId("@alice:hs.test")
 X = ChatId("#x")
@@ -209,3 +209,26 @@ async def test_questions_are_bounded(rig: StartRig, port: int) -> None:
         await adapter.connector.consent(ChatId(f"#r{number}"), UserId(f"@u{number}:hs.test"))
     with pytest.raises(RejectedError, match="too many"):
         await adapter.connector.consent(ChatId("#s"), UserId("@new:hs.test"))
+
+
+@pytest.mark.server
+async def test_operators_of_real_servers(rig: StartRig, ircd: Any) -> None:
+    """On InspIRCd and ngIRCd as on the demo server: asked, allowed by who is operator, and ended by a kick."""
+    server = await real(ircd)
+    adapter = await rig(server.port)
+    op = await adapter.witness("op", "#x")
+    await make_op(server, op, "#x")
+    bob = await adapter.witness("bob", "#x")
+    assert await _ask(adapter) is Consent.ASKED
+    await op.wait_text("asks to bridge this channel")
+    bob.privmsg("#x", "!bridge allow")
+    await bob.wait_text("Only operators of #x")
+    op.privmsg("relay", "allow #x")
+    await op.wait_text("Thank you")
+    bob.privmsg("#x", "now")
+    await adapter.inbox.text("now")
+    op.raw("KICK #x relay :out")
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)), 30)
+    assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False]
+    op.privmsg("relay", "allow #x")
+    await adapter.inbox.until(lambda: len(_of(adapter, RemoteConsent)) == 3, 30)
