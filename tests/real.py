@@ -13,6 +13,7 @@ from bridge_core.api.optional import Puppets
 from bridge_core.demo.matrix_client import Event, MatrixClient
 from bridge_core.demo.process import free_port
 from bridge_core.demo.synapse import Synapse
+from bridge_core.engine.consents import CONSENT
 from bridges.irc.demo.witness import Witness
 from registration.namespaces import Template
 from tests.harness import InProcess, write_config
@@ -187,9 +188,15 @@ class Town:
         witness, channel = await self.witness(network), f"#c{next(self._numbers)}"
         await witness.join(channel)
         await self.command(f"portal {network} {channel}", "you are invited")
+        await witness.wait_text("asks to bridge this channel", channel)
+        witness.privmsg(channel, "!bridge allow")
+        await self.harness.until(lambda: self._agreed(network, channel), 60)
         room = await self.alice.join(alias(network, channel))
-        await witness.wait_for(lambda line: line.command == "JOIN" and self.is_relay(network, line.nick))
         return Place(network, channel, room, witness)
+
+    def _agreed(self, network: str, channel: str) -> bool:
+        row = self.harness.running.engine.portals.get(PortalKey(NetworkId(network), ChatId(channel)))
+        return row is not None and bool(row.rooms) and row.options.get(CONSENT) == "granted"
 
     def rooms(self, network: str, channel: str) -> tuple[str, ...]:
         """The rooms of a portal as the bridge knows them."""

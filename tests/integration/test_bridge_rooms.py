@@ -98,7 +98,7 @@ async def test_a_private_message_from_matrix(town: Town, network: str) -> None:
 
 @both
 async def test_a_room_that_was_there_is_plumbed(town: Town, network: str) -> None:
-    """`!bridge bridge` joins a room to a channel, for who may change it, once its operator agrees; `unbridge` ends it."""
+    """`!bridge bridge` joins room and channel, for who may change it, once an operator agrees; `unbridge` ends it."""
     witness, channel = await town.witness(network), f"#pl{next(town.ground.numbers)}"
     await witness.join(channel)
     room = await town.alice.create_room(preset="public_chat", invite=[BOT], name="Old friends")

@@ -51,7 +51,10 @@ class RoomCommands:
         row = await self._ensure(call)
         room = await self._rooms.ensure(row)
         await self._matrix.invite(room, call.sender)
-        return Answer(f"{row.chat} is in {room}; you are invited.", {"chat": row.chat, "room": room})
+        text = f"{row.chat} is in {room}; you are invited."
+        if waits_for_consent(row):
+            text += f" I have asked {row.chat} on {row.network}: nothing crosses until they agree."
+        return Answer(text, {"chat": row.chat, "room": room, "waits": waits_for_consent(row)})
 
     async def _bridge(self, call: Call) -> Answer:
         room = call.here()
