@@ -9,6 +9,7 @@ from typing import Final
 import structlog
 
 from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteMembers
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, UserId
 from bridge_core.api.network import Consent
@@ -104,6 +105,14 @@ class ConsentBook:
             raise RejectedError(f"{_OPEN_PER_USER} channels that you asked have not answered yet")
         await self.put(chat, Record(Consent.ASKED, now, now + int(self._settings.timeout * 1000), user))
         return Consent.ASKED
+
+    def hides(self, event: RemoteEvent) -> bool:
+        """Whether an event is nothing for Matrix: from a closed channel only its end is, and that nobody is in it."""
+        if not self.closed or getattr(event, "chat", None) not in self.closed:
+            return False
+        if isinstance(event, RemoteMembers):
+            return bool(event.members)
+        return not isinstance(event, RemoteConsent | RemoteChatGone)
 
     def end(self, chat: ChatId) -> None:
         """Nothing crosses any more, from this moment; `answered` stores why. Does not block."""

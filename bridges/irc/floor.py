@@ -10,7 +10,7 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
-from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteInfo, RemoteSender
+from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteInfo, RemoteMembers, RemoteSender
 from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Consent
 from bridges.irc.codec.message import Line
@@ -189,18 +189,18 @@ class Floor:
 
     def _ended_by(self, chat: ChatId, line: Line, how: str) -> None:
         sender = self._sender(line)
-        self._left(chat, sender, self._evidence(chat, line, how), f"{sender.name}, an operator of the channel")
+        self._left(chat, sender, self._evidence(chat, line, how))
 
     def end(self, chat: ChatId, by: str, evidence: str) -> None:
         """Staff of the network have said no for a channel."""
-        self._left(chat, RemoteSender(person_id(self._state, by), by), evidence, f"{by}, of the network's staff")
+        self._left(chat, RemoteSender(person_id(self._state, by), by), evidence)
 
-    def _left(self, chat: ChatId, sender: RemoteSender, evidence: str, who: str) -> None:
+    def _left(self, chat: ChatId, sender: RemoteSender, evidence: str) -> None:
         self._book.end(chat)
         self._spawn(self._book.answered(chat, Consent.REFUSED, sender.name or "", evidence))
         self._exit.clear_out(chat, "An operator asked me to leave")
         self._exit.offer(RemoteConsent(chat, sender, False, evidence))
-        self._exit.offer(RemoteChatGone(chat, f"{who}, does not want it bridged"))
+        self._exit.offer(RemoteMembers(chat, ()))  # nobody of the channel stays in the rooms
 
     # Words
 

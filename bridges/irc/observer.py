@@ -9,7 +9,7 @@ from typing import Final
 import structlog
 
 from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteGap, RemoteSender
+from bridge_core.api.events import RemoteChatGone, RemoteEvent, RemoteGap, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixMessage
@@ -399,8 +399,7 @@ class Observer(Amends):
 
     def offer(self, event: RemoteEvent) -> None:
         """An event for the core. From a channel that has not agreed comes nothing but that it has not."""
-        closed = self._state.consents.closed
-        if closed and getattr(event, "chat", None) in closed and not isinstance(event, RemoteConsent | RemoteChatGone):
+        if self._state.consents.hides(event):
             return
         if self._pump is not None:
             self._pump.offer(event)

@@ -32,7 +32,7 @@ class IrcSubject(Subject):
     """People are raw clients with the nicks `annN` and `bobN`."""
 
     features: ClassVar[frozenset[Feature]] = frozenset(
-        {Feature.FILES, Feature.MEMBERS, Feature.MODERATION, Feature.INFO}
+        {Feature.FILES, Feature.MEMBERS, Feature.MODERATION, Feature.INFO, Feature.CONSENT}
     )
 
     def __init__(self) -> None:
@@ -40,6 +40,8 @@ class IrcSubject(Subject):
         self._people: dict[str, Witness] = {}
         self._inside: dict[str, set[str]] = {}
         self._number = next(_NUMBERS)
+        self._left: set[ChatId] = set()
+        """Channels whose operators do not want them bridged: the bot does not enter these."""
 
     async def _serve(self, folder: Path) -> Ircd:
         raise NotImplementedError
@@ -83,6 +85,8 @@ class IrcSubject(Subject):
 
     async def enter(self, chat: ChatId) -> None:
         ann = await self.client("ann", chat)
+        if chat in self._left:
+            return
         async with asyncio.timeout(60):
             while _BOT not in await _names(ann, chat):
                 await asyncio.sleep(0.05)
@@ -188,6 +192,18 @@ class IrcSubject(Subject):
 
     async def say_away(self, who: str, chat: ChatId, text: str) -> None:
         await self.say(who, chat, text)
+
+    async def consent(self, who: str, chat: ChatId, granted: bool) -> None:
+        person = await self.client(who, chat)
+        mark = person.mark()
+        if granted:
+            self._left.discard(chat)
+            person.privmsg(_BOT, f"allow {chat}")
+            await person.wait_text("Thank you", since=mark)
+        else:
+            self._left.add(chat)
+            person.privmsg(chat, "!bridge leave")
+            await person.wait_for(lambda line: line.command == "PART" and line.nick == _BOT, since=mark)
 
     # Behind
 

@@ -106,6 +106,7 @@ class TestIrcDemo(
     InfoTests,
     TypingTests,
     LoginTests,
+    ConsentTests,
 ):
     """IRC with message tags, on the server of the demo."""
 
@@ -113,7 +114,7 @@ class TestIrcDemo(
 
 
 @pytest.mark.server
-class TestNgircd(AdapterConformance, FileTests, MemberTests, ModerationTests, InfoTests):
+class TestNgircd(AdapterConformance, FileTests, MemberTests, ModerationTests, InfoTests, ConsentTests):
     """Plain IRC."""
 
     subject = NgircdSubject
@@ -130,6 +131,7 @@ class TestInspircd(
     ModerationTests,
     InfoTests,
     TypingTests,
+    ConsentTests,
 ):
     """IRC with message tags."""
 

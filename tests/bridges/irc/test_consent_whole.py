@@ -46,6 +46,7 @@ async def _bridge(tmp_path: Path, server: DemoIrcServer) -> AsyncIterator[Harnes
         "connect_rate": 0,
         "reconnect_min": 0.05,
         "reconnect_max": 0.2,
+        "leave_grace": "0s",
     }
     async with Harness(tmp_path, {"irc": irc}) as bridge:
         yield bridge
@@ -66,6 +67,7 @@ async def _plumbed(bridge: Harness, bob: Witness) -> str:
     assert "I have asked" in await _call(bridge, "bridge", room, chat="#den")
     await bob.wait_text("asks to bridge this channel")
     bridge.alice.send(room, "too early")
+    await bridge.until(lambda: any("has not agreed yet" in text for text in _bodies(bridge, room)), 30)
     bob.privmsg("#den", "not for Matrix")
     bob.privmsg("#den", "!bridge allow")
     await bridge.until(lambda: any("From now on messages cross" in text for text in _bodies(bridge, room)), 30)
@@ -82,7 +84,9 @@ async def test_a_channel_is_asked_then_bridged_then_left(bridge: Harness, bob: W
     assert not [line for line in bob.messages("#den") if "too early" in line.text]
     bob.raw("KICK #den relay :out")
     there = bridge.homeserver.room(room)
-    await bridge.until(lambda: any("is bridged no more" in text for text in _bodies(bridge, room)), 30)
+    await bridge.until(
+        lambda: any("does not want this chat to be bridged" in text for text in _bodies(bridge, room)), 30
+    )
     await bridge.until(lambda: there.membership(GHOST) == "leave", 30)
     bob.privmsg("#den", "just us")
     bridge.alice.send(room, "anybody?")

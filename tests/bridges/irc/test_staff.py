@@ -3,7 +3,7 @@
 import pytest
 from pydantic import ValidationError
 
-from bridge_core.api.events import RemoteChatGone
+from bridge_core.api.events import RemoteConsent
 from bridge_core.api.ids import ChatId
 from bridges.irc.codec.wildcard import wild_match
 from bridges.irc.config.staff import StaffSettings
@@ -59,7 +59,9 @@ async def test_staff_take_the_bridge_out_of_a_channel_and_stop_it(rig: StartRig,
     adapter = await rig(server.port, staff=STAFF)
     oper = await _oper(adapter)
     await _asked(oper, "leave #a no consent", "#a is bridged no more")
-    await adapter.inbox.until(lambda: any(isinstance(event, RemoteChatGone) for event in adapter.inbox.events))
+    await adapter.inbox.until(
+        lambda: any(isinstance(event, RemoteConsent) and not event.granted for event in adapter.inbox.events)
+    )
     assert not adapter.observer.joined(ChatId("#a"))
     await _asked(oper, "stop a raid", "Nothing crosses")
     await _asked(oper, "start", "It goes on")
