@@ -42,6 +42,7 @@ def add_privacy(
     )
     if rules:
         engine.incoming.guard(privacy.may_show)
+        engine.live.hide(privacy.hides)
         engine.rooms.closed_for(frozenset(rules))
         engine.on_visibility.append(privacy.visible)
         engine.room_events.on("m.room.member", privacy.membership)

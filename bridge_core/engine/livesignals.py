@@ -5,7 +5,7 @@ gets a ghost, and no ghost enters a room, for having typed.
 """
 
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Any, Final
 
 from bridge_core.api.errors import RejectedError, TransientError
@@ -17,6 +17,7 @@ from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.latest import Key, Latest
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.metrics import Counter
 from bridge_core.observe.tasks import TaskOwner
 
@@ -49,6 +50,7 @@ class RemoteSignals:
         self._portals = portals
         self._ghosts = ghosts
         self._gate = gate
+        self._hidden: Callable[[PortalRow, RoomId], Awaitable[bool]] | None = None
         self._matrix = matrix
         self._clock = clock
         self._presence = presence
@@ -56,6 +58,10 @@ class RemoteSignals:
         self._typing: OrderedDict[Key, float] = OrderedDict()
         """Who is shown typing where, and until when."""
         self._present: OrderedDict[Key, RemotePresence] = OrderedDict()
+
+    def hide(self, hidden: Callable[[PortalRow, RoomId], Awaitable[bool]]) -> None:
+        """Ask this whether a room may not see now who of a chat types."""
+        self._hidden = hidden
 
     def take(self, network: NetworkId, event: Any) -> None:
         """Take a signal. Never blocks."""
@@ -106,6 +112,8 @@ class RemoteSignals:
             return "replaced"  # it is shown so already
         outcome = "dropped"
         for room in portal.rooms:
+            if self._hidden is not None and await self._hidden(portal, room):
+                continue
             if not self._gate.room(room) and await self._ghosts.is_in(room, ghost.user):
                 await self._type(room, ghost.user, seconds)
                 outcome = "passed"

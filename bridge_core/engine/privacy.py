@@ -129,6 +129,11 @@ class PrivacyFilter:
                 raise TransientError(f"held for privacy: {_words(blockers)}")
             await self._release(one)
 
+    async def hides(self, portal: PortalRow, room: RoomId) -> bool:
+        """Whether a room may not see what goes on in a chat now."""
+        rule = self._rules.get(portal.network) if portal.receiver is None else None
+        return rule is not None and bool(await self._blockers(portal, room, rule))
+
     def visible(self, room: RoomId) -> None:
         """Who may read a room's history has changed. Does not block."""
         self._visibility.pop(room, None)

@@ -10,10 +10,14 @@ from collections.abc import Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
+import structlog
+
 from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteInfo, RemoteMembers, RemoteSender
 from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Consent
+from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.message import Line
+from bridges.irc.codec.wildcard import wild_match
 from bridges.irc.consents import Record
 from bridges.irc.contexts import context
 from bridges.irc.joins import Places, Stage
@@ -21,6 +25,8 @@ from bridges.irc.nicks import BadName
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.to_matrix import person_id
+
+log = structlog.get_logger(__name__)
 
 WORD: Final = "!bridge"
 UNANSWERED: Final = "no operator of the channel answered in time"
@@ -110,8 +116,15 @@ class Floor:
         claim = self._claims.pop(chat, None)
         if claim is not None and self._command(chat, *claim, None):
             return
-        record = self._book.get(chat)
+        record, other = self._book.get(chat), self._other_bridge(chat)
+        if other:
+            log.warning("irc_other_bridge", network=self._state.network, chat=chat, bridge=other)
         if record is None or record.word is Consent.GRANTED:
+            return
+        if other:
+            self._exit.clear_out(chat, "Another bridge is here")
+            self._exit.offer(RemoteChatGone(chat, f"{other}, another bridge to Matrix, is in the channel already"))
+            self._spawn(self._book.forget(chat))
             return
         if record.word is Consent.REFUSED:
             self._exit.clear_out(chat, "Only operators of this channel may have it bridged")
@@ -158,6 +171,17 @@ class Floor:
         else:
             self._ended_by(chat, line, f"said {verb}")
         return True
+
+    def _other_bridge(self, chat: ChatId) -> str:
+        """The nick of another bridge's bot in a channel; empty for none that is known."""
+        masks = [fold_ascii(mask) for mask in self._state.config.consent.other_bridges]
+        if not masks:
+            return ""
+        for person in self._state.roster.people(chat):
+            mask = fold_ascii(f"{person.nick}!{person.user}@{person.host}")
+            if any(wild_match(one, mask) for one in masks):
+                return person.nick
+        return ""
 
     def is_operator(self, chat: ChatId, line: Line) -> bool:
         """Whether whoever sent a line has the mode `o` of the channel, or a higher one, as the server tells."""

@@ -30,6 +30,12 @@ class ConsentSettings(Section):
         description="For this long after a refusal, or without an answer, nobody there is asked again. Operators may "
         "change their mind at any time.",
     )
+    other_bridges: list[Annotated[str, Field(min_length=3, max_length=200)]] = Field(
+        default=[],
+        description="Masks `nick!user@host` of the bots of other Matrix bridges on the network: where one of them is, "
+        "this bridge does not ask, and warns where it is already.",
+        examples=["*!*@bridge.example.org"],
+    )
     kick_ends: bool = Field(
         default=True,
         description="Whether a kick of the bot by a person ends the bridging of the channel, as `!bridge leave` does. "

@@ -204,6 +204,23 @@ async def test_who_unbridges_takes_the_yes_along(rig: StartRig, port: int) -> No
     assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
 
 
+async def test_a_channel_with_another_bridge_is_not_asked(rig: StartRig, port: int) -> None:
+    """The bot leaves without a word, the room hears why, and the channel may be asked when the other one is gone."""
+    adapter = await rig(port, consent={"other_bridges": ["MatrixBot!*@*"]})
+    op = await adapter.witness("op", "#x")
+    other = await adapter.witness("matrixbot", "#x")
+    assert await _ask(adapter) is Consent.ASKED
+    await _gone(op)
+    await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)))
+    assert "matrixbot, another bridge" in _of(adapter, RemoteChatGone)[0].reason
+    assert not [line for line in op.lines if "asks to bridge" in line.text]
+    other.part("#x")
+    await op.wait_for(lambda line: line.command == "PART" and line.nick == "matrixbot")
+    await eventually(lambda: adapter.host.kv.values.get("consent/#x") is None)
+    assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
+    await op.wait_text("asks to bridge this channel")
+
+
 async def test_questions_are_bounded(rig: StartRig, port: int) -> None:
     """One user asks three channels at a time, all users together twenty."""
     adapter = await rig(port)

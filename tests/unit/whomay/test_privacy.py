@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import RemoteConsent
-from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.events import RemoteConsent, RemoteTyping
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
 from bridge_core.api.network import Login
 from bridge_core.engine import privacy as privacy_module
 from tests.harness import Harness
@@ -120,6 +120,25 @@ async def test_who_comes_meanwhile_stops_what_is_ready_to_be_sent(guarded: Harne
     assert said(guarded, room, "bob") == ["for alice"]
     guarded.alice.leave(room)
     await guarded.until(lambda: said(guarded, room, "bob") == ["for alice", "not for alice"], 30)
+
+
+async def test_who_types_is_hidden_as_well(guarded: Harness, present: Present) -> None:
+    """While somebody is in the way the room does not see who types; afterwards it does."""
+    room = await _room(guarded)
+    present.inside = {guarded.alice.id}
+    await _say(present, "hello")
+    await guarded.until(lambda: said(guarded, room, "bob") == ["hello"])
+    present.inside = set()
+    assert present.inbox is not None
+    await present.inbox.receive([RemoteTyping(ChatId("lobby"), BOB, 30.0)])
+    await guarded.settled()
+    portal = guarded.running.engine.portals.get(PortalKey(NET, ChatId("lobby")))
+    assert portal is not None
+    assert await guarded.running.privacy.hides(portal, portal.rooms[0])
+    assert guarded.homeserver.room(room).typing == set()
+    present.inside = {guarded.alice.id}
+    await present.inbox.receive([RemoteTyping(ChatId("lobby"), BOB, 30.0)])
+    await guarded.until(lambda: guarded.homeserver.room(room).typing == {"@_net_bob:hs.test"})
 
 
 @pytest.mark.parametrize("unknown", ["the network", "the homeserver"], ids=["network", "homeserver"])
