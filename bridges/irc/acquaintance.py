@@ -79,7 +79,8 @@ class Acquaintance:
             if "bot" in line.tags and not person.bot:
                 self._roster.looks(person, bot=True)
             account = line.tags.get("account")
-            if account != person.account and self.accounts and "batch" not in line.tags:
+            known = person.account
+            if account != known and (account or known) and self.accounts and "batch" not in line.tags:
                 self._tagged(person, line, account)
             return person.sender
         account = line.tags.get("account", "") if self.accounts else ""

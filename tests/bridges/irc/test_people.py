@@ -1,7 +1,6 @@
 """Who somebody is: people with an account stay the same under every nick, and nobody becomes them by taking a nick."""
 
 import asyncio
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -12,100 +11,18 @@ from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import (
     RemoteChatMoved,
     RemoteEvent,
-    RemoteMember,
     RemoteMembers,
-    RemoteMessage,
-    RemotePower,
-    RemoteRename,
 )
-from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId
+from bridge_core.api.ids import ChatId, LoginId, RemoteUserId
 from bridges.irc import people
-from bridges.irc.batches import Batches
 from bridges.irc.codec.casemap import fold_rfc1459
-from bridges.irc.codec.isupport import from_tokens
 from bridges.irc.codec.message import parse
-from bridges.irc.config import IrcConfig
 from bridges.irc.config.people import People
 from bridges.irc.demo.witness import Witness
-from bridges.irc.flight import Flight
-from bridges.irc.hearing import Hearing
-from bridges.irc.identity import Identity
 from bridges.irc.inquiries import Inquiries
-from bridges.irc.joins import Places
 from bridges.irc.partners import Partner, Partners
-from bridges.irc.state import NetworkState
-from tests.bridges.irc.rig import Clock, FakeAttempt, FakeHost, StartRig, StartServer, confirmed, eventually
-
-ALL = frozenset({"account-tag", "account-notify", "extended-join", "message-tags", "chghost", "setname"})
-A, B = ChatId("#a"), ChatId("#b")
-
-
-class Ear:
-    """The observer's ear in #a and #b: lines in, events out. `told` is what was asked of the server."""
-
-    def __init__(self, caps: frozenset[str] = ALL, *, whox: bool = False, **config: Any) -> None:
-        self.state = NetworkState(NetworkId("irc"), IrcConfig(server="irc.test", **config))
-        self.state.host = SimpleNamespace(clock=Clock())
-        tokens = {"CASEMAPPING": "rfc1459", "BOT": "B", "PREFIX": "(ov)@+"} | ({"WHOX": ""} if whox else {})
-        self.state.learned(from_tokens(tokens))
-        self.state.bridge([A, B])
-        self.events: list[RemoteEvent] = []
-        self.told: list[tuple[str, ...]] = []
-        places = Places()
-        places.want([A, B])
-        session: Any = SimpleNamespace(
-            own=self.state.claim("relay", Flight(), None, by_observer=False),
-            nick="relay",
-            up=True,
-            parse=parse,
-            common=lambda line: False,
-            identity=Identity(),
-            batches=Batches(),
-            caps=SimpleNamespace(enabled=caps),
-            tell=lambda *words, **tags: self.told.append(words),
-        )
-        self.session = session
-        self.hearing = Hearing(self.state, session, places, self)
-        for chat in (A, B):
-            places.joined(chat, chat)
-            self.state.roster.joined(chat, "relay")
-
-    def hears(self, *lines: str) -> list[RemoteEvent]:
-        """What became of these lines."""
-        self.events = []
-        self.hearing.heard([line.encode() for line in lines])
-        return self.events
-
-    def offer(self, event: RemoteEvent) -> None:
-        self.events.append(event)
-
-    def entered(self, chat: ChatId) -> None:
-        raise AssertionError
-
-    def thrown_out(self, chat: ChatId, reason: str) -> None:
-        raise AssertionError
-
-    def refused(self, chat: ChatId, reason: str) -> None:
-        raise AssertionError
-
-
-def short(events: list[RemoteEvent]) -> list[tuple[str, ...]]:
-    """Events as words."""
-    words: list[tuple[str, ...]] = []
-    for event in events:
-        match event:
-            case RemoteMember():
-                words.append((event.membership.value, event.chat, event.member.id))
-            case RemoteRename():
-                words.append(("rename", event.old, event.new.id, event.new.name or ""))
-            case RemoteMessage():
-                words.append(("says", event.sender.id, event.sender.name or ""))
-            case RemotePower():
-                words += [("power", event.chat, one.member.id, str(one.level)) for one in event.powers]
-            case RemoteMembers():
-                words.append(("all", event.chat, *sorted(one.id for one in event.members)))
-    return words
-
+from tests.bridges.irc.ear import A, Ear, short
+from tests.bridges.irc.rig import FakeAttempt, FakeHost, StartRig, StartServer, confirmed, eventually
 
 # Ids
 
