@@ -20,6 +20,7 @@ from bridges.irc.config import IrcConfig
 from bridges.irc.introduction import advice
 from bridges.irc.logins import ACCOUNT, FLOWS, AccountLogin
 from bridges.irc.observer import Observer
+from bridges.irc.persona import Persona
 from bridges.irc.puppet import Puppet
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.state import NetworkState
@@ -43,7 +44,7 @@ class IrcConnector:
         self._state.reached = self._scheduler.reachable
         self._observer: Observer | None = None
         self._puppets: WeakValueDictionary[LoginId, Puppet] = WeakValueDictionary()
-        self._users = UserCommands(self._state, self._puppet)
+        self._users = UserCommands(self._state, self._persona)
         flows = FLOWS if config.logins.enabled else ()
         self._meta = NetworkMeta(
             network, network, "irc", PlaintextLocation.SERVER, login_flows=flows, withheld=frozenset(Grant)
@@ -101,9 +102,10 @@ class IrcConnector:
         puppet = self._puppets[login.id] = Puppet(self._state, login, inbox, self._observer, self._scheduler)
         return puppet
 
-    def _puppet(self, user: UserId) -> Puppet | None:
-        """The client of a Matrix user, who has one: logins have the ids of their users."""
-        return self._puppets.get(LoginId(user))
+    def _persona(self, user: UserId) -> Persona | None:
+        """How a Matrix user appears, who has a client: logins have the ids of their users."""
+        puppet = self._puppets.get(LoginId(user))
+        return puppet.persona if puppet is not None else None
 
     def chat(self, text: str) -> ChatId:
         """The channel that `text` names. Raises ValueError in words for admins."""

@@ -14,8 +14,10 @@ from cryptography.x509.oid import NameOID
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep
+from bridges.irc.codec.message import LineError, parse
 from bridges.irc.codec.sasl import External, Mechanism, Plain
 from bridges.irc.codec.scram import SaslError, Scram
+from bridges.irc.config import IrcConfig
 
 PASSWORD: Final = "password"  # noqa: S105 - the name of a way
 CERTIFICATE: Final = "certificate"
@@ -46,6 +48,33 @@ def mechanisms(secrets: Mapping[str, str], settings: Mapping[str, str], *, secur
         if secure:
             ways.append(Plain(account, password))
     return ways
+
+
+def bot_mechanisms(config: IrcConfig) -> list[Mechanism]:
+    """The bot's login as its settings say."""
+    sasl = config.sasl
+    if sasl is None:
+        return []
+    password = sasl.password.get_secret_value() if sasl.password is not None else ""
+    match sasl.mechanism:
+        case "external":
+            return [External(sasl.user)]
+        case "plain":
+            return [Plain(sasl.user, password)]
+        case _:
+            return [Scram(sasl.user, password, sasl.mechanism.upper())]
+
+
+def bot_commands(config: IrcConfig) -> list[tuple[str, tuple[str, ...]]]:
+    """What the bot says after each connection: commands and parameters, to be serialized like all others."""
+    lines = []
+    for secret in config.bot_commands:
+        try:
+            line = parse(secret.get_secret_value().lstrip("/").encode())
+        except LineError:
+            continue
+        lines.append((line.command, line.params))
+    return lines
 
 
 class AccountLogin:

@@ -16,13 +16,12 @@ from bridge_core.api.matrix import MatrixMessage
 from bridge_core.api.network import Attempt, History, Inbox, LoginState, LoginStatus, Sent
 from bridges.irc.amends import Amends
 from bridges.irc.archive import Archive, cursor_of
-from bridges.irc.codec.sasl import External, Mechanism, Plain
-from bridges.irc.codec.scram import Scram
 from bridges.irc.endings import Cause, Ending, RefusedError
 from bridges.irc.floor import UNANSWERED
 from bridges.irc.hearing import Hearing
 from bridges.irc.introduction import bot_mark, introduction
 from bridges.irc.joins import Places, Stage, join_lines
+from bridges.irc.logins import bot_commands, bot_mechanisms
 from bridges.irc.nicks import alternatives
 from bridges.irc.outlet import Rank, join_cost
 from bridges.irc.presence import PartnerPresence
@@ -295,6 +294,7 @@ class Observer(Amends):
             approach = await self._state.access.approach(None)
         except RefusedError as error:
             return error.ending
+        needed = config.sasl is None or config.sasl.required
         session = Session(
             self._state,
             self,
@@ -302,7 +302,8 @@ class Observer(Amends):
             nicks=alternatives(config.nick, self._state.nicklen),
             real=introduction(config),
             wanted=observer_capabilities(config.people),
-            sasl=_mechanisms(self._state),
+            sasl=bot_mechanisms(config) if needed else (),
+            login=None if needed else lambda secure: bot_mechanisms(config),
         )
         self._hearing = Hearing(self._state, session, self._places, self)
         self._archive = Archive(self._state, session)
@@ -323,6 +324,8 @@ class Observer(Amends):
         if mark := bot_mark(session.isupport):
             session.tell("MODE", session.nick, f"+{mark}")
         self._hearing.opened()
+        for command, params in bot_commands(config):
+            session.tell(command, *params)
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
         self._asked_all.clear()
         joining = self._state.running.tasks.spawn(self._join(session), f"irc {self._state.network} joins")
@@ -450,18 +453,3 @@ class Observer(Amends):
 
     def _report(self, status: LoginStatus, reason: str = "") -> None:
         self._inbox.report(LoginState(self._state.network, None, status, reason))
-
-
-def _mechanisms(state: NetworkState) -> list[Mechanism]:
-    """The configured login as SASL mechanisms."""
-    sasl = state.config.sasl
-    if sasl is None:
-        return []
-    password = sasl.password.get_secret_value() if sasl.password is not None else ""
-    match sasl.mechanism:
-        case "external":
-            return [External(sasl.user)]
-        case "plain":
-            return [Plain(sasl.user, password)]
-        case _:
-            return [Scram(sasl.user, password, sasl.mechanism.upper())]

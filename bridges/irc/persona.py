@@ -11,6 +11,8 @@ from bridge_core.api.network import Login
 from bridges.irc import logins
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.sasl import Mechanism
+from bridges.irc.inquiries import Whois
+from bridges.irc.private import PrivateMessages
 from bridges.irc.regain import Regain
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
@@ -23,11 +25,18 @@ _NICK_REFUSED: Final = frozenset(("431", "432", "433", "436", "437", "438", "447
 class Persona:
     """Of one login; it outlives connections. `spawn` runs something that its owner waits for at the end."""
 
-    __slots__ = ("_asked", "_had", "_login", "_regain", "_session", "_settled", "_spawn", "_state")
+    __slots__ = ("_asked", "_had", "_login", "_private", "_regain", "_session", "_settled", "_spawn", "_state")
 
-    def __init__(self, state: NetworkState, login: Login, spawn: Callable[[Coroutine[Any, Any, None]], None]) -> None:
+    def __init__(
+        self,
+        state: NetworkState,
+        login: Login,
+        private: PrivateMessages,
+        spawn: Callable[[Coroutine[Any, Any, None]], None],
+    ) -> None:
         self._state = state
         self._login = login
+        self._private = private
         self._spawn = spawn
         self._session: Session | None = None
         self._regain: Regain | None = None
@@ -50,6 +59,16 @@ class Persona:
     def settled(self) -> bool:
         """Whether channels may be joined: no login is waited for."""
         return self._settled is None
+
+    @property
+    def nick(self) -> str | None:
+        """The nick of the connection; None when there is none."""
+        return self._session.nick if self._session is not None and self._session.up else None
+
+    @property
+    def account(self) -> str | None:
+        """The account it is logged in to; None for none."""
+        return self._session.account if self._session is not None and self._session.up else None
 
     @property
     def certificate(self) -> str | None:
@@ -125,6 +144,13 @@ class Persona:
             raise RejectedError("the network did not answer in time") from None
         finally:
             self._asked = None
+
+    async def whois(self, nick: str) -> Whois | None:
+        """What the server tells of a nick. Raises NotConnectedError, TransientError."""
+        session = self._session
+        if session is None or not session.up:
+            raise NotConnectedError("you are not connected to the network")
+        return await self._private.inquiries(session).whois(nick)
 
     def reconsider(self) -> None:
         """The wanted nick is another now."""

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
+from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
@@ -20,7 +20,7 @@ from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.composing import Composing
 from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
-from bridges.irc.inquiries import Whois
+from bridges.irc.homecoming import come_home
 from bridges.irc.membership import Membership
 from bridges.irc.missed import Missed
 from bridges.irc.observer import Observer
@@ -68,7 +68,7 @@ class Puppet(Amends):
         self._missed = Missed(state, login.id, self._private)
         state.inboxes[login.id] = self._offer
         self._channels = Membership(state)
-        self._persona = Persona(state, login, self._spawn)
+        self._persona = Persona(state, login, self._private, self._spawn)
         self._profile: Profile | None = None
         self._failures = 0
         self._retry_at = 0.0
@@ -172,36 +172,10 @@ class Puppet(Amends):
         if self._session is not None and chat in self._channels:
             self._session.tell("TAGMSG", chat, tags={"+typing": state})
 
-    # What its user asks for
-
     @property
-    def nick(self) -> str | None:
-        """The nick of the connection; None when there is none."""
-        return self._session.nick if self._session is not None and self._session.up else None
-
-    @property
-    def account(self) -> str | None:
-        """The account it is logged in to; None for none."""
-        return self._session.account if self._session is not None and self._session.up else None
-
-    @property
-    def certificate(self) -> str | None:
-        """The certificate of its login, as PEM."""
-        return self._persona.certificate
-
-    async def rename(self, nick: str) -> None:
-        """Takes a nick now. Raises RejectedError in the server's words; NotConnectedError."""
-        await self._persona.rename(nick)
-
-    def reconsider(self) -> None:
-        """The wanted nick is another now."""
-        self._persona.reconsider()
-
-    async def whois(self, nick: str) -> Whois | None:
-        """What the server tells of a nick. Raises NotConnectedError, TransientError."""
-        if self._session is None or not self._session.up:
-            raise NotConnectedError("you are not connected to the network")
-        return await self._private.inquiries(self._session).whois(nick)
+    def persona(self) -> Persona:
+        """How its user appears: nick, account, and what they ask the network."""
+        return self._persona
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
         """As the observer knows it."""
@@ -314,22 +288,7 @@ class Puppet(Amends):
             self._archive = Archive(self._state, session)
             self._spawn(self._missed.fetch(session, self._archive))
         if not self._login.provided:
-            self._spawn(self._come_home(session))
-
-    async def _come_home(self, session: Session) -> None:
-        """Enters the channels in whose rooms the user is."""
-        host = self._state.running
-        for chat in host.chats():
-            if not self._state.is_channel(chat) or chat in self._channels or not session.up:
-                continue
-            try:
-                there = await host.rooms.members(chat)
-            except BridgeError as error:
-                log.info("irc_rooms_unknown", network=self._state.network, chat=chat, error=str(error))
-                continue
-            if there is not None and self._login.user in there and self._channels.barred(chat) is None:
-                self._channels.want(chat)
-                self._channels.join(session, [chat])
+            self._spawn(come_home(self._state, self._login.user, session, self._channels))
 
     def _look_idle(self, session: Session) -> None:
         """Closes a connection that nobody has used for `idle` seconds."""

@@ -16,7 +16,7 @@ _NONE: Final = ("-", "default", "none")
 
 
 class Connected(Protocol):
-    """A Matrix user's client: `puppet.Puppet`."""
+    """How a Matrix user appears: `persona.Persona`."""
 
     @property
     def nick(self) -> str | None:

@@ -84,6 +84,12 @@ class IrcConfig(Section):
         default=StaffSettings(), description="Who of the network's staff may command the bridge from IRC."
     )
     sasl: Sasl | None = Field(default=None, description="The bot's login.")
+    bot_commands: tuple[SecretStr, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Lines that the bot sends after each connection, before channels are joined, such as "
+        "`PRIVMSG NickServ :IDENTIFY account password` where the network has no SASL.",
+    )
     puppets: bool = Field(
         default=True, description="Whether Matrix users (see provided_logins) get connections of their own."
     )
@@ -165,6 +171,14 @@ class IrcConfig(Section):
     @classmethod
     def _printable(cls, value: str | None) -> str | None:
         return one_line(value) if value is not None else None
+
+    @field_validator("bot_commands")
+    @classmethod
+    def _lines(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
+        for line in value:
+            if not one_line(line.get_secret_value()).strip():
+                raise ValueError("holds an empty line")
+        return value
 
     @field_validator("server")
     @classmethod

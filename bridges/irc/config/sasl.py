@@ -18,6 +18,12 @@ class Sasl(Section):
     user: str = Field(default="", max_length=255, description="The account. Empty for external.")
     password: SecretStr | None = Field(default=None, description="Its password. Not for external.")
 
+    required: bool = Field(
+        default=True,
+        description="Whether the bot stays away while the server offers no SASL. Otherwise it connects without its "
+        "account, and logs in when that is offered again.",
+    )
+
     @model_validator(mode="after")
     def _complete(self) -> Sasl:
         if self.mechanism != "external" and (not self.user or self.password is None):

@@ -11,7 +11,7 @@ from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import Membership, RemoteMember
 from bridge_core.api.ids import ChatId, LoginId, UserId
 from bridge_core.api.login import Complete
-from bridge_core.api.network import Login
+from bridge_core.api.network import Login, LoginStatus
 from bridges.irc import logins
 from bridges.irc.access.contexts import certificate_fingerprint
 from bridges.irc.demo.options import CAPABILITIES
@@ -82,9 +82,9 @@ async def test_a_user_is_logged_in_when_sasl_comes_back(rig: StartRig, serve: St
     puppet = logged(adapter, {"password": "secret"})
     await puppet.connect(None)
     await eventually(lambda: puppet.ready(ChatId("#a")))
-    assert puppet.account is None
+    assert puppet.persona.account is None
     server.set_capabilities(CAPABILITIES)
-    await eventually(lambda: puppet.account == "Anna")
+    await eventually(lambda: puppet.persona.account == "Anna")
     assert server.client("Anna").account == "Anna"
 
 
@@ -96,7 +96,7 @@ async def test_nickserv_is_told_where_there_is_no_sasl(rig: StartRig, serve: Sta
     puppet = logged(adapter, {"password": "secret"})
     adapter.host.rooms.inside = {"#b": frozenset({ANNA})}
     await puppet.connect(None)
-    await eventually(lambda: puppet.account == "Anna")
+    await eventually(lambda: puppet.persona.account == "Anna")
     await eventually(lambda: puppet.ready(ChatId("#b")))
 
 
@@ -145,4 +145,28 @@ async def test_a_certificate_logs_in(rig: StartRig, serve: StartServer, tmp_path
     puppet = logged(adapter, dict(done.secrets))
     await puppet.connect(None)
     await eventually(lambda: puppet.ready(ChatId("#a")))
-    assert puppet.account == "Anna"
+    assert puppet.persona.account == "Anna"
+
+
+async def test_the_bot_logs_in_when_sasl_comes_back(rig: StartRig, serve: StartServer) -> None:
+    """Where its account is not required the bot is there without it, and logs in once it can."""
+    server = await serve(accounts={"bot": "secret"}, capabilities=CAPABILITIES - {"sasl"})
+    sasl = {"user": "bot", "password": "secret", "required": False}
+    adapter = await rig(server.port, sasl=sasl)
+    await adapter.relay("here already")
+    assert server.client("relay").account == ""
+    server.set_capabilities(CAPABILITIES)
+    await eventually(lambda: server.client("relay").account == "bot")
+
+
+async def test_the_bot_tells_services_what_is_configured(rig: StartRig, serve: StartServer) -> None:
+    """The bot's lines are sent at each connection, and shown in no log and no error."""
+    server = await serve(accounts={"bot": "hunter2"}, capabilities=CAPABILITIES - {"sasl"})
+    adapter = await rig(server.port, bot_commands=["PRIVMSG NickServ :IDENTIFY bot hunter2"])
+    await eventually(lambda: server.client("relay").account == "bot")
+    assert "hunter2" not in repr(adapter.config)
+    server.drop("relay")
+    await adapter.inbox.status(LoginStatus.CONNECTED, count=2)
+    await eventually(lambda: server.client("relay").account == "bot")
+    with pytest.raises(ValueError, match="control characters"):
+        Rig(1, bot_commands=["PRIVMSG NickServ :x\r\nQUIT"])

@@ -89,12 +89,12 @@ async def test_a_user_chooses_a_nick(rig: StartRig, port: int) -> None:
     for bad in ("a b", "#a", "1st", "x" * 99, "relay"):
         with pytest.raises(RejectedError):
             await run(adapter, "nick", new_nick=bad)
-    assert puppet.nick == "Queen"
+    assert puppet.persona.nick == "Queen"
     await puppet.disconnect()
     await eventually(lambda: not puppet.ready(ChatId("#a")))
     await puppet.connect(None)
     again = await adapter.puppet(ANNA)
-    assert again.nick == "Queen"
+    assert again.persona.nick == "Queen"
     assert "usual nick" in await run(adapter, "nick", new_nick="-")
     await puppet.disconnect()
 
@@ -106,7 +106,7 @@ async def test_who_is_not_connected_chooses_for_later(rig: StartRig, port: int) 
     with pytest.raises(NotConnectedError):
         await run(adapter, "whois", nick="bob")
     puppet = await adapter.puppet(ANNA, name="Anna")
-    assert puppet.nick == "Queen"
+    assert puppet.persona.nick == "Queen"
     strict = await rig(port, nick="other", nicks=Nicks(choice=False))
     with pytest.raises(RejectedError, match="not chosen"):
         await run(strict, "nick", new_nick="Queen")
@@ -117,9 +117,9 @@ async def test_a_nick_is_taken_back_once_it_is_free(rig: StartRig, port: int) ->
     adapter = await rig(port, nicks=Nicks(regain_min=0.05, regain_max=0.1))
     holder = await adapter.witness("Anna")
     puppet = await adapter.puppet(ANNA, name="Anna")
-    assert puppet.nick == "Anna_"
+    assert puppet.persona.nick == "Anna_"
     await holder.quit("bye")
-    await eventually(lambda: puppet.nick == "Anna")
+    await eventually(lambda: puppet.persona.nick == "Anna")
     bob = await adapter.witness("Bob", "#a")
     await adapter.say(puppet, "it is me")
     assert (await bob.wait_text("it is me")).nick == "Anna"
@@ -131,7 +131,7 @@ async def test_a_nick_is_left_alone_where_that_is_configured(rig: StartRig, port
     adapter = await rig(port, nicks=Nicks(regain=False, regain_min=0.05))
     holder = await adapter.witness("Anna")
     puppet = await adapter.puppet(ANNA, name="Anna")
-    assert puppet._persona._regain is None and puppet.nick == "Anna_"
+    assert puppet.persona._regain is None and puppet.persona.nick == "Anna_"
     await holder.sync()
 
 
@@ -142,8 +142,8 @@ async def test_a_nick_that_is_taken_away_is_not_fought_for(rig: StartRig, serve:
     puppet = await adapter.puppet(ANNA, name="Anna")
     assert puppet._session is not None
     puppet._session.tell("NICK", "Guest1")  # as services do it, without the user's wish
-    await eventually(lambda: puppet.nick == "Guest1")
-    assert puppet._persona._regain is None
+    await eventually(lambda: puppet.persona.nick == "Guest1")
+    assert puppet.persona._regain is None
     assert await run(adapter, "nick", new_nick="Anna") == "You are called Anna now."
 
 
@@ -230,7 +230,7 @@ async def test_a_password_is_tried_before_it_is_kept(rig: StartRig, serve: Start
     with pytest.raises(NotConnectedError):
         await puppet.prepare(ChatId("#a"))  # not relayed while its own connection is on its way
     await eventually(lambda: puppet.ready(ChatId("#a")))
-    assert (puppet.account, puppet.nick) == ("Anna", "Anna")
+    assert (puppet.persona.account, puppet.persona.nick) == ("Anna", "Anna")
     assert "logged in to the account Anna" in await run(adapter, "identity")
     bob = await adapter.witness("Bob", "#a")
     assert "is logged in as Anna" in await run(adapter, "whois", nick="Anna")

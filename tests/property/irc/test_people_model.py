@@ -94,7 +94,9 @@ class Network:
 
 
 _ACTS = st.tuples(
-    st.sampled_from(("connect", "join", "join", "join", "part", "kick", "quit", "nick", "nick", "account", "say", "say")),
+    st.sampled_from(
+        ("connect", "join", "join", "join", "part", "kick", "quit", "nick", "nick", "account", "say", "say")
+    ),
     st.integers(0, 4),
     st.sampled_from((A, B)),
     st.sampled_from(_NICKS),
