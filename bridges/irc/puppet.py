@@ -1,6 +1,7 @@
 """The client of one Matrix user: writes as them, and reads only what is meant for them."""
 
 import asyncio
+import contextlib
 import random
 from collections.abc import Coroutine
 from typing import Any, Final
@@ -121,7 +122,7 @@ class Puppet(Amends):
         if barred is not None:
             raise RejectedError(barred)
         now = self._state.running.clock.monotonic()
-        if chat not in self._channels.wanted:
+        if chat not in self._channels.wanted and self._state.is_channel(chat):
             self._hold_until = now + self._state.config.join_timeout
         self._channels.want(chat)
         if self._session is not None and self._session.up:
@@ -137,7 +138,8 @@ class Puppet(Amends):
     async def enter(self, chat: ChatId) -> None:
         """Joins the channel if there is a connection; without one the user connects when they first speak."""
         if self._session is not None and self._session.up and self._state.is_channel(chat):
-            await self.prepare(chat)
+            with contextlib.suppress(NotConnectedError):  # it is on its way
+                await self.prepare(chat)
 
     async def leave(self, chat: ChatId, reason: str | None) -> None:
         """Leaves the channel: the user left its room."""
