@@ -1,7 +1,7 @@
 """How one Matrix user appears on the network: under which nick, and logged in to which account."""
 
 import asyncio
-from collections.abc import Callable, Coroutine, Iterator
+from collections.abc import Callable, Coroutine, Iterator, Sequence
 from typing import Any, Final
 
 import structlog
@@ -9,13 +9,16 @@ import structlog
 from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
 from bridge_core.api.network import Login
 from bridges.irc import logins
+from bridges.irc.answer import Answer
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.sasl import Mechanism
+from bridges.irc.codec.serializer import UnsafeLine, serialize
 from bridges.irc.inquiries import Whois
 from bridges.irc.private import PrivateMessages
 from bridges.irc.regain import Regain
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
+from bridges.irc.transport import WriteBufferFull
 
 log = structlog.get_logger(__name__)
 _PATIENCE: Final = 10.0
@@ -25,7 +28,18 @@ _NICK_REFUSED: Final = frozenset(("431", "432", "433", "436", "437", "438", "447
 class Persona:
     """Of one login; it outlives connections. `spawn` runs something that its owner waits for at the end."""
 
-    __slots__ = ("_asked", "_had", "_login", "_private", "_regain", "_session", "_settled", "_spawn", "_state")
+    __slots__ = (
+        "_asked",
+        "_had",
+        "_login",
+        "_private",
+        "_regain",
+        "_session",
+        "_settled",
+        "_spawn",
+        "_state",
+        "answer",
+    )
 
     def __init__(
         self,
@@ -43,6 +57,8 @@ class Persona:
         self._had = ""
         """The wanted nick, once this connection had it: when it is taken away then, somebody does not want us to."""
         self._asked: asyncio.Future[None] | None = None
+        self.answer: Answer | None = None
+        """What is said in answer to a line of the user's own, while it is waited for."""
         self._settled: asyncio.Future[None] | None = None
 
     # For the next connection
@@ -151,6 +167,27 @@ class Persona:
         if session is None or not session.up:
             raise NotConnectedError("you are not connected to the network")
         return await self._private.inquiries(session).whois(nick)
+
+    async def say(self, command: str, params: Sequence[str]) -> list[str]:
+        """Sends a line; what the server says until it answers a PING that follows. Raises BridgeErrors in words."""
+        session = self._session
+        if session is None or not session.up:
+            raise NotConnectedError("you are not connected to the network")
+        if self.answer is not None:
+            raise RejectedError("an answer is waited for already")
+        self.answer = answer = Answer()
+        try:
+            session.write(serialize(command, *params))
+            if session.barrier(answer.complete):
+                async with asyncio.timeout(_PATIENCE):
+                    await answer.done
+        except UnsafeLine as error:
+            raise RejectedError(f"that cannot be sent: {error}") from None
+        except (TimeoutError, WriteBufferFull):
+            raise RejectedError("the network did not answer in time") from None
+        finally:
+            self.answer = None
+        return answer.lines
 
     def reconsider(self) -> None:
         """The wanted nick is another now."""

@@ -399,6 +399,8 @@ class Puppet(Amends):
             if line is None or session.common(line):
                 continue
             command = line.command
+            if self._persona.answer is not None:
+                self._persona.answer.take(line)
             if command in ("PRIVMSG", "NOTICE"):
                 self._persona.heard(line)
                 if self._private.heard(session, line):

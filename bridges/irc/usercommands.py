@@ -3,15 +3,18 @@
 from collections.abc import Callable, Sequence
 from typing import Final, Protocol
 
-from bridge_core.api.commands import AdapterCommand, CommandCall
+from bridge_core.api.commands import AdapterCommand, CommandCall, CommandLevel
 from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.ids import UserId
 from bridges.irc import logins
 from bridges.irc.autocommands import shown
+from bridges.irc.codec.message import LineError, parse
 from bridges.irc.inquiries import Whois, told
 from bridges.irc.nicks import BadName
 from bridges.irc.state import NetworkState
 
+_NOT_RAW: Final = frozenset(("PRIVMSG", "NOTICE", "TAGMSG", "BATCH", "JOIN", "QUIT", "NICK", "CAP", "AUTHENTICATE"))
+"""What the bridge itself has to know of, or what the chats are for, where it is judged."""
 _NONE: Final = ("-", "default", "none")
 
 
@@ -33,6 +36,9 @@ class Connected(Protocol):
     async def rename(self, nick: str) -> None:
         """Takes a nick now. Raises RejectedError, NotConnectedError."""
 
+    async def say(self, command: str, params: Sequence[str]) -> list[str]:
+        """Sends a line; what the server answers. Raises RejectedError, NotConnectedError."""
+
     def reconsider(self) -> None:
         """The wanted nick is another now."""
 
@@ -41,7 +47,7 @@ class Connected(Protocol):
 
 
 class UserCommands:
-    """nick, whois, identity, autocommand, autocommands, forget-autocommands."""
+    """nick, whois, raw, identity, autocommand, autocommands, forget-autocommands."""
 
     def __init__(self, state: NetworkState, client: Callable[[UserId], Connected | None]) -> None:
         self._state = state
@@ -53,6 +59,14 @@ class UserCommands:
         return (
             AdapterCommand("nick", "[NEW_NICK]", "be called otherwise (- for the usual nick)", self._nick),
             AdapterCommand("whois", "NICK", "what the network tells of somebody", self._whois),
+            AdapterCommand(
+                "raw",
+                "LINE...",
+                "send a line over your own connection, and be told the answer",
+                self._raw,
+                CommandLevel.ADMIN,
+                private=True,
+            ),
             AdapterCommand("identity", "", "your nick, account and certificate there", self._identity, private=True),
             AdapterCommand(
                 "autocommand",
@@ -103,6 +117,18 @@ class UserCommands:
             raise NotConnectedError("you have no connection to the network now")
         found = await client.whois(nick)
         return told(found) if found is not None else f"Nobody is called {nick} there."
+
+    async def _raw(self, call: CommandCall) -> str:
+        client = self._client(call.user)
+        if client is None or client.nick is None:
+            raise NotConnectedError("you have no connection to the network now")
+        try:
+            line = parse(call["line"].lstrip("/").encode())
+        except (LineError, UnicodeEncodeError):
+            raise RejectedError("that is not a line of IRC") from None
+        if line.command in _NOT_RAW:
+            raise RejectedError(f"{line.command} is not sent this way")
+        return "\n".join(await client.say(line.command, line.params)) or "The network said nothing to that."
 
     async def _identity(self, call: CommandCall) -> str:
         client = self._client(call.user)

@@ -202,6 +202,25 @@ def test_watching_is_bounded_by_the_server_and_survives_its_loss() -> None:
     assert "eve" not in watch
 
 
+async def test_admins_are_told_what_a_line_does(rig: StartRig, port: int) -> None:
+    """`raw` sends a line over the admin's own connection and tells the answer; what chats are for is refused."""
+    adapter = await rig(port)
+    with pytest.raises(NotConnectedError):
+        await run(adapter, "raw", line="VERSION")
+    puppet = await adapter.puppet(ANNA, name="Anna")
+    assert {one.name: one.level for one in adapter.connector.commands()}["raw"] is CommandLevel.ADMIN
+    bob = await adapter.witness("bob", "#a")
+    bob.privmsg("#a", "not an answer")
+    assert (await run(adapter, "raw", line="/ison bob nobody")).split()[:2] == ["303", "bob"]
+    assert "Unknown command" in await run(adapter, "raw", line="FROBNICATE now")
+    for bad in ("PRIVMSG bob :hello", "JOIN #secret", "QUIT", "", ":"):
+        with pytest.raises(RejectedError):
+            await run(adapter, "raw", line=bad)
+    await run(adapter, "raw", line="ISON bob\r\nQUIT")  # the bridge's commands take no such text; here it is cut
+    await adapter.say(puppet, "still here")
+    await bob.wait_text("still here")
+
+
 # Accounts
 
 
