@@ -47,3 +47,15 @@ async def test_buckets_are_bounded_and_used_ones_stay() -> None:
     for task in waiting:
         task.cancel()
     await asyncio.gather(*waiting, return_exceptions=True)
+
+
+def test_networks_share_what_each_cannot_have() -> None:
+    """Hosts of one process give the same object under one name, made once; those of another process their own."""
+    nothing: Any = None
+    process: dict[str, Any] = {}
+    one, two = (NetworkHost(NetworkId(name), *(nothing,) * 12, shared=process) for name in ("one", "two"))
+    other = NetworkHost(NetworkId("one"), *(nothing,) * 12)
+    made = one.shared("irc port 113", object)
+    assert two.shared("irc port 113", object) is made
+    assert two.shared("irc port 114", object) is not made
+    assert other.shared("irc port 113", object) is not made
