@@ -98,7 +98,7 @@ class Session(Outbox):
         self._ending: Ending | None = None
         self.flight = Flight()
         self.identity = Identity()
-        self._answers = Answers(state, self.flight)
+        self._answers = Answers(state, self.flight, lambda: self.echoes)
         self.batches = Batches()
         self.failures: dict[str, Callable[[Line], None]] = {}
         """Who is told of a FAIL without a label, by its command (IRCv3 standard-replies); others are about messages."""
