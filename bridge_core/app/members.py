@@ -5,7 +5,7 @@ import contextlib
 
 import structlog
 
-from bridge_core.api.events import RemoteInfo, RemotePower
+from bridge_core.api.events import RemotePower
 from bridge_core.api.host import Clock
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.commands.members import MemberCommands
@@ -112,15 +112,12 @@ class Memberships:
             return
         try:
             info = await network.main.chat_info(portal.chat)
+            if info is not None:
+                await self.openness.found(portal, info)
             if info is not None and info.members is not None:
                 await self.remote.compare(portal, info.members, self._clock.now_ms())
             if info is not None and info.powers:
                 await self.powers.tell(portal, RemotePower(portal.chat, info.powers, receiver=portal.receiver))
-            if info is not None:
-                said = RemoteInfo(
-                    portal.chat, receiver=portal.receiver, speak_power=info.speak_power, listed=info.listed
-                )
-                await self.openness.changed(portal, said)
         except Exception as error:  # whatever an adapter makes of it: the room is there
             log.info("room_not_filled", network=portal.network, chat=portal.chat, error=str(error) or repr(error))
 

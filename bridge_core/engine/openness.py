@@ -9,6 +9,7 @@ import structlog
 
 from bridge_core.api.events import RemoteInfo
 from bridge_core.api.ids import RoomId, UserId
+from bridge_core.api.info import ChatInfo
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.portals import UNLISTED, PortalIndex, own_rooms
@@ -19,6 +20,7 @@ from bridge_core.engine.store_ports import PortalRow
 
 log = structlog.get_logger(__name__)
 
+_MOST: Final = 100
 SPEAK: Final = "speak_power"
 """Option of a portal: the power that speaking in its rooms takes, as its network told."""
 
@@ -46,11 +48,25 @@ class Openness:
             await self._portals.set_option(portal, SPEAK, wanted or None)
         return []
 
+    async def found(self, portal: PortalRow, info: ChatInfo) -> None:
+        """What a chat was like when its room was made. What the network told since, and so set, is newer."""
+        now = self._portals.by_id(portal.id)
+        if now is None or any(now.options.get(key) != portal.options.get(key) for key in (SPEAK, UNLISTED)):
+            return
+        listed = info.listed if info.listed is not None and info.listed is bool(now.options.get(UNLISTED)) else None
+        said = RemoteInfo(now.chat, receiver=now.receiver, speak_power=info.speak_power, listed=listed)
+        await self.changed(now, said)
+
     async def read(self, room: RoomId, least: int) -> str:
         """Why a message for people of this power may not be shown in a room; empty when all of Matrix there have it.
 
         Raises as the Matrix side does: nothing is shown while it is not known.
         """
+        if least > _MOST:
+            return "it is for some people of the chat only"
+        visibility = await self._matrix.state(room, "m.room.history_visibility", "") or {}
+        if visibility.get("history_visibility") != "joined":
+            return "it is for some people of the chat only, and who comes later could read it here"
         power = await self._matrix.power(room)
         if power.levels is None:
             return "it is for some people of the chat only, and nobody knows who they are here"

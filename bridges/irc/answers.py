@@ -35,6 +35,10 @@ class _Answer(NamedTuple):
 _NONE: Final = _Answer("", echo=False)
 
 
+QUESTION: Final = "q"
+"""Label of questions whose answers are read by whoever needs them; an error in answer to one is about no message."""
+
+
 class Answers:
     """Reads the answers of one connection into its flight."""
 
@@ -119,4 +123,7 @@ class Answers:
         """An error numeric without a label; whether it was about a line of ours."""
         if line.command not in _ERRORS:
             return False
+        label = line.tags.get("label") or self._batches.get(line.tags.get("batch", ""), _NONE).label
+        if label == QUESTION:
+            return True
         return self._flight.refused_target(self._state.isupport.fold(line.param(1)), line.param(-1))

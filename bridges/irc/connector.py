@@ -8,7 +8,7 @@ from weakref import WeakValueDictionary
 import structlog
 
 from bridge_core.api.commands import AdapterCommand
-from bridge_core.api.errors import TransientError
+from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import Advice
@@ -16,9 +16,11 @@ from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, Networ
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.origin import origin_command
 from bridges.irc.bans import Bans
+from bridges.irc.channelcommands import ChannelCommands
 from bridges.irc.config import IrcConfig
 from bridges.irc.introduction import advice
 from bridges.irc.logins import ACCOUNT, FLOWS, AccountLogin
+from bridges.irc.nicks import BadName
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.puppet import Puppet
@@ -50,6 +52,7 @@ class IrcConnector:
             network, network, "irc", PlaintextLocation.SERVER, login_flows=flows, withheld=frozenset(Grant)
         )
         self._lapsing: asyncio.Task[None] | None = None
+        self._channels = ChannelCommands(self._state, lambda user: self._puppets.get(LoginId(user)), self._retry)
 
     @property
     def meta(self) -> NetworkMeta:
@@ -61,6 +64,12 @@ class IrcConnector:
         self._state.host = host
         await self._state.access.start(host)
         await self._bans.load(host)
+        await self._state.sanctions.load(host)
+        try:
+            keys = {self._state.chat(name): key for name, key in self._config.channels.keys.items()}
+        except BadName as error:
+            raise BridgeError(f"channels.keys of network {host.network}: {error}") from error
+        await self._state.keys.load(host, keys)
         await self._state.partners.load(host)
         await self._state.nickbook.load(host)
         await self._state.autocommands.load(host)
@@ -107,6 +116,10 @@ class IrcConnector:
         puppet = self._puppets.get(LoginId(user))
         return puppet.persona if puppet is not None else None
 
+    def _retry(self, chat: ChatId) -> None:
+        if self._observer is not None:
+            self._observer.retry(chat)
+
     def chat(self, text: str) -> ChatId:
         """The channel that `text` names. Raises ValueError in words for admins."""
         return self._state.chat(text)
@@ -123,7 +136,7 @@ class IrcConnector:
 
     def commands(self) -> Sequence[AdapterCommand]:
         """What users and admins may tell this network."""
-        return (*self._users.commands(), origin_command(self._state.access))
+        return (*self._users.commands(), *self._channels.commands(), origin_command(self._state.access))
 
     def login(self, user: UserId, flow: str) -> AccountLogin:
         """Logging in to an account of the network's services."""

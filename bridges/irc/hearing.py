@@ -13,6 +13,7 @@ from bridge_core.api.ids import ChatId
 from bridges.irc.acquaintance import Acquaintance
 from bridges.irc.attendance import Attendance
 from bridges.irc.batches import Batch
+from bridges.irc.channelmodes import Conditions
 from bridges.irc.chatmoves import ChatMoves
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.multiline import CAPABILITY
@@ -63,6 +64,7 @@ class Hearing:
         self.floor = Floor(state, session, places, sink)
         self._staff = StaffDesk(state, session, places, self.floor)
         self._metadata = Metadata(state, session, self._attendance)
+        self.conditions = Conditions(state, session, self._attendance, sink)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
             "NOTICE": self._message,
@@ -86,7 +88,9 @@ class Hearing:
             **self._metadata.handlers(),
             **state.watch.handlers(),
             "INVITE": self.floor.invited,
+            **self.conditions.handlers(),
         }
+        session.batches.on("netsplit", self._netsplit)
 
     def opened(self) -> None:
         """The session is registered."""
@@ -138,7 +142,7 @@ class Hearing:
             return
         if source.nick == self._session.nick:
             return
-        _, name = self._state.isupport.split_target(line.param(0))
+        status, name = self.conditions.target(line.param(0))
         chat = self._state.chat_of(name)
         if chat is None:
             self._private(line, name)
@@ -149,12 +153,13 @@ class Hearing:
             self.floor.said(chat, line, text)
         event = self._speech.message(line, chat)
         if event is not None:
-            self._sink.offer(event)
+            self._sink.offer(self.conditions.for_staff(event, status) if status else event)
 
     def _several(self, batch: Batch) -> None:
         """A message of several lines."""
         source = batch.source
-        chat = self._state.chat_of(self._state.isupport.split_target(batch.param(0))[1])
+        status, name = self.conditions.target(batch.param(0))
+        chat = self._state.chat_of(name)
         if source is None or chat is None or source.nick == self._session.nick:
             return
         own = self._own(source.nick)
@@ -166,7 +171,7 @@ class Hearing:
             return
         event = self._speech.several(batch, chat)
         if event is not None:
-            self._sink.offer(event)
+            self._sink.offer(self.conditions.for_staff(event, status) if status else event)
 
     def _private(self, line: Line, target: str) -> None:
         """Somebody writes to the relay: a CTCP request, or one who takes it for a person."""
@@ -225,7 +230,8 @@ class Hearing:
             self._sink.entered(chat)
         if chat is not None:
             self._replaced(line, source.nick)
-            self._attendance.came(chat, source.nick, self._people.joined(line))
+            mask = f"{source.user}@{source.host}" if source.host else ""
+            self._attendance.came(chat, source.nick, self._people.joined(line), mask)
             self._roster.seen(source.nick, source.user, source.host, real=line.param(2) or None)
 
     def _part(self, line: Line) -> None:
@@ -249,14 +255,25 @@ class Hearing:
             self._attendance.kicked(chat, line.param(1), by, line.param(2))
 
     def _out(self, chat: ChatId, reason: str) -> None:
-        self._roster.closed(chat)
+        self.left(chat)
         self._sink.thrown_out(chat, reason)
 
-    def _quit(self, line: Line) -> None:
+    def left(self, chat: ChatId) -> None:
+        """We are not in a channel any more: nothing is known of it."""
+        self._attendance.closed(chat)
+        self.conditions.closed(chat)
+
+    def _netsplit(self, batch: Batch) -> None:
+        """Servers parted (IRCv3 netsplit): all who were behind one of them quit."""
+        for line in batch.lines():
+            if line.command == "QUIT":
+                self._quit(line, (batch.param(0), batch.param(1)))
+
+    def _quit(self, line: Line, servers: tuple[str, str] | None = None) -> None:
         source = line.source
         if source is None:
             return
-        self._attendance.quit(source.nick, line.param(0))
+        self._attendance.quit(source.nick, line.param(0), servers)
         own = self._own(source.nick)
         if own is None:
             return
@@ -345,6 +362,7 @@ class Hearing:
     def _named(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(1))
         if chat is not None:
+            self._attendance.listing_ends(chat)
             self._people.named(chat)
             self.floor.listed(chat)
 
@@ -352,12 +370,14 @@ class Hearing:
         chat = self._state.chat_of(line.param(0))
         if chat is not None:
             self._attendance.modes(chat, line)
+            self.conditions.changed(chat, line)
 
     def _forwarded(self, line: Line) -> None:
         """The server sent us to another channel (numeric 470): nobody asked to be bridged there."""
         chat = self._state.chat_of(line.param(1))
         if chat is not None:
             self._refused(chat, f"the channel forwards to {line.param(2)}")
+            self.conditions.forwarded(chat, line)
 
     def _error(self, line: Line) -> None:
         """An error that names a channel we asked for, or hold to be in."""

@@ -1,7 +1,7 @@
 """Which channels the observer is to be in, and how far that is."""
 
 import asyncio
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from enum import StrEnum
 from typing import Final
 
@@ -91,6 +91,12 @@ class Places:
         """When there will be something to ask for; None while everything is joined."""
         return min((self._places[chat].until for chat in self._due), default=None)
 
+    def hurry(self, chat: ChatId) -> None:
+        """To be asked for again now, if it is not joined."""
+        place = self._places.get(chat)
+        if place is not None and place.stage is not Stage.JOINED:
+            place.until = 0.0
+
     def asked(self, chats: Iterable[ChatId], patience: float) -> None:
         """JOIN was sent for these; without an answer they are due again at `patience`."""
         for chat in chats:
@@ -158,23 +164,37 @@ class Places:
         place.waiters = None
 
 
-def join_lines(chats: Iterable[ChatId], isupport: Isupport) -> Iterator[tuple[list[ChatId], bytes]]:
+def _no_key(chat: ChatId) -> str | None:
+    return None
+
+
+def join_lines(
+    chats: Iterable[ChatId], isupport: Isupport, key: Callable[[ChatId], str | None] = _no_key
+) -> Iterator[tuple[list[ChatId], bytes]]:
     """Channels in as few JOIN lines as length and TARGMAX allow, each with what it asks for.
 
-    Raises UnsafeLine for a name that is none; ids are made by `NetworkState.chat`, which refuses those.
+    Those with a key go first: keys are given in the order of channels (RFC 2812 section 3.2.1). Raises UnsafeLine for a
+    name that is none; ids are made by `NetworkState.chat`, which refuses those, and keys are checked too.
     """
     most = isupport.targmax.get("JOIN") or len(_EVERY)
     group: list[ChatId] = []
+    keys: list[str] = []
     size = _OVERHEAD
-    for chat in chats:
-        length = len(chat.encode()) + 1
+    for chat in sorted(chats, key=lambda chat: key(chat) is None):
+        given = key(chat)
+        length = len(chat.encode()) + 1 + (len(given) + 1 if given is not None else 0)
         if group and (size + length > _JOIN_BYTES or len(group) >= most):
-            yield group, serialize("JOIN", ",".join(group))
-            group, size = [], _OVERHEAD
+            yield group, _join(group, keys)
+            group, keys, size = [], [], _OVERHEAD
         group.append(chat)
+        keys += [given] if given is not None else []
         size += length
     if group:
-        yield group, serialize("JOIN", ",".join(group))
+        yield group, _join(group, keys)
+
+
+def _join(chats: list[ChatId], keys: list[str]) -> bytes:
+    return serialize("JOIN", ",".join(chats), *([",".join(keys)] if keys else []))
 
 
 _EVERY: Final = range(1 << 16)

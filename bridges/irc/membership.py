@@ -65,7 +65,7 @@ class Membership:
             for chat in chats
             if chat in self._wanted and chat not in self._joined and self._asked.get(chat, 0.0) <= now
         ]
-        for group, line in join_lines(due, self._state.isupport):
+        for group, line in join_lines(due, self._state.isupport, self._state.keys.of):
             if not session.queue(line, Rank.COMMAND, join_cost(len(group))):
                 log.debug("irc_join_put_off", network=self._state.network)
                 return

@@ -7,20 +7,21 @@ from bridge_core.api.errors import RejectedError, UnsupportedError
 from bridge_core.api.events import Membership
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.matrix import MatrixMember, MatrixPower
+from bridges.irc.sanctions import mask_of
 from bridges.irc.state import NetworkState
 
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """One kind of command: its lines' parameters, and one line that follows whatever becomes of them."""
+    """One kind of command: its lines' parameters, and lines that follow whatever becomes of them."""
 
     name: str
     lines: Sequence[Sequence[str]]
-    then: Sequence[str] = ()
+    then: Sequence[Sequence[str]] = ()
 
 
 class Moderation:
-    """Makes the commands. Masks are by nick; better ones need the network's accounts."""
+    """Makes the commands."""
 
     def __init__(self, state: NetworkState) -> None:
         self._state = state
@@ -31,21 +32,29 @@ class Moderation:
             return self._powers(act)
         if act.remote is None:
             return None  # Matrix users leave by their own connections
-        # The mask is of the folded nick: the same when it is taken off again, wherever its owner is by then.
-        nick = self._nick(act.remote)
-        mask = f"{self._state.isupport.fold(nick)}!*@*"
         reason = " ".join((act.reason or f"by {act.sender.name}").split())[:200]
         match act.membership:
             case Membership.KICK | Membership.LEAVE:
-                return Command("KICK", [[act.chat, one, reason] for one in self._there(act.remote, act.chat) or [nick]])
+                there = self._there(act.remote, act.chat) or [self._nick(act.remote)]
+                return Command("KICK", [[act.chat, nick, reason] for nick in there])
             case Membership.BAN:
-                return Command("MODE", [[act.chat, "+b", mask]], ("KICK", act.chat, nick, reason))
+                kicks = [("KICK", act.chat, nick, reason) for nick in self._there(act.remote, act.chat)]
+                return Command("MODE", [[act.chat, "+b", self._mask(act.remote, act.chat)]], kicks)
             case Membership.UNBAN:
-                return Command("MODE", [[act.chat, "-b", mask]])
+                # Of what was set by hand nothing is known: the mask that a ban would have now is as good as any.
+                masks = self._state.sanctions.masks(act.chat, act.remote) or (self._mask(act.remote, act.chat),)
+                return Command("MODE", [[act.chat, "-b", mask] for mask in masks])
             case Membership.INVITE:
-                return Command("INVITE", [[nick, act.chat]])
+                return Command("INVITE", [[self._nick(act.remote), act.chat]])
             case _:
                 return None
+
+    def _mask(self, remote: RemoteUserId, chat: ChatId) -> str:
+        state = self._state
+        mask = mask_of(remote, chat, state.roster, state.faces, state.isupport)
+        if mask is None:
+            raise RejectedError("they are in none of the channels now, so it is not known whom to ban")
+        return mask
 
     def _powers(self, act: MatrixPower) -> Command | None:
         if not self._state.config.ops_from_matrix:

@@ -27,10 +27,12 @@ from bridges.irc.outlet import Rank, join_cost
 from bridges.irc.presence import PartnerPresence
 from bridges.irc.present import absent
 from bridges.irc.pump import Pump
+from bridges.irc.regime import described, with_rules
 from bridges.irc.registration import observer_capabilities
 from bridges.irc.relaymsg import RelayMsg
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
+from bridges.irc.survey import Survey
 from bridges.irc.transport import WriteBufferFull
 
 log = structlog.get_logger(__name__)
@@ -58,6 +60,7 @@ class Observer(Amends):
         self._hearing: Hearing | None = None
         self._archive: Archive | None = None
         self._relaymsg: RelayMsg | None = None
+        self._survey: Survey | None = None
         self._pump: Pump | None = None
         self._tasks: list[asyncio.Task[None]] = []
         self._ended: asyncio.Future[Ending] | None = None
@@ -107,6 +110,7 @@ class Observer(Amends):
                 log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
         tasks[0].cancel()
         await asyncio.gather(tasks[0], return_exceptions=True)
+        self._state.splits.stop()
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
         """Spelling, topic and members of a channel; None when it could not be joined in time."""
@@ -115,7 +119,10 @@ class Observer(Amends):
         place = await self._places.wait(chat, self._state.config.join_timeout)
         if place is None or place.stage is not Stage.JOINED:
             return None
-        return ChatInfo(name=place.name, topic=place.topic, members=self._people(chat))
+        state = self._state
+        regime = await state.regimes.wait(chat, state.config.join_timeout)
+        info = ChatInfo(name=place.name, topic=place.topic, members=self._people(chat))
+        return with_rules(info, described(chat, regime, state.isupport, state.config.channels))
 
     def _people(self, chat: ChatId) -> tuple[RemoteSender, ...]:
         """Everyone in a channel but our own connections: those are the bridge and its users."""
@@ -168,9 +175,11 @@ class Observer(Amends):
     def unwant(self, chat: ChatId) -> None:
         """Leaves a channel."""
         place = self._places.unwant(chat)
+        self._state.regimes.gone(chat)
         self._state.remove(chat)
         if place is not None and place.stage is Stage.JOINED and self._session is not None:
-            self._state.roster.closed(chat)
+            if self._hearing is not None:
+                self._hearing.left(chat)
             self._session.tell("PART", chat)
 
     def clear_out(self, chat: ChatId, reason: str) -> None:
@@ -193,6 +202,11 @@ class Observer(Amends):
         if session is None or not session.up or not self.joined(chat):
             return None
         return absent(self._state, chat, users)
+
+    def retry(self, chat: ChatId) -> None:
+        """Enters a channel now that did not let us in."""
+        self._places.hurry(chat)
+        self._wake.set()
 
     def joined(self, chat: ChatId) -> bool:
         """Whether what is said in a channel is seen here."""
@@ -289,6 +303,8 @@ class Observer(Amends):
         config = self._state.config
         self._report(LoginStatus.CONNECTING)
         self._state.roster.clear()
+        self._state.lists.clear()
+        self._state.regimes.clear()
         self._ended = asyncio.get_running_loop().create_future()
         try:
             approach = await self._state.access.approach(None)
@@ -305,9 +321,11 @@ class Observer(Amends):
             sasl=bot_mechanisms(config) if needed else (),
             login=None if needed else lambda secure: bot_mechanisms(config),
         )
+        self._survey = Survey(self._state, session)
         self._hearing = Hearing(self._state, session, self._places, self)
         self._archive = Archive(self._state, session)
         self._relaymsg = RelayMsg(self._state, session)
+        self._hearing.conditions.when_promoted(self._survey.entered)
         assert self._pump is not None
         self._pump.restarted()
         self._session = session
@@ -328,7 +346,9 @@ class Observer(Amends):
             session.tell(command, *params)
         log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
         self._asked_all.clear()
-        joining = self._state.running.tasks.spawn(self._join(session), f"irc {self._state.network} joins")
+        spawn = self._state.running.tasks.spawn
+        joining = spawn(self._join(session), f"irc {self._state.network} joins")
+        asking = spawn(self._survey.run(), f"irc {self._state.network} survey")
         try:
             try:
                 async with asyncio.timeout(_JOINS_SENT):
@@ -341,7 +361,8 @@ class Observer(Amends):
             return await self._ended
         finally:
             joining.cancel()
-            await asyncio.gather(joining, return_exceptions=True)
+            asking.cancel()
+            await asyncio.gather(joining, asking, return_exceptions=True)
 
     async def _join(self, session: Session) -> None:
         """Keeps us in the wanted channels while the session lasts."""
@@ -357,7 +378,8 @@ class Observer(Amends):
         config, clock = self._state.config, self._state.running.clock
         while session.up:
             self._wake.clear()
-            for chats, line in join_lines(self._places.due(clock.monotonic()), self._state.isupport):
+            wanted = self._places.due(clock.monotonic())
+            for chats, line in join_lines(wanted, self._state.isupport, self._state.keys.of):
                 await session.turn(Rank.COMMAND, join_cost(len(chats)))
                 while session.up:
                     try:
@@ -409,6 +431,8 @@ class Observer(Amends):
 
     def entered(self, chat: ChatId) -> None:
         """We are in a channel: tells what was missed while we were not."""
+        if self._survey is not None:
+            self._survey.entered(chat)
         place = self._places.get(chat)
         if place is not None and place.since is not None:
             until = self._state.running.clock.now_ms()
@@ -428,6 +452,8 @@ class Observer(Amends):
     def thrown_out(self, chat: ChatId, reason: str) -> None:
         """We were taken out of one channel."""
         clock = self._state.running.clock
+        if self._survey is not None:
+            self._survey.left(chat)
         log.info("irc_channel_left", network=self._state.network, chat=chat, reason=reason)
         self._places.left(chat, clock.now_ms(), clock.monotonic() + self._state.config.reconnect_min, reason)
         self._wake.set()

@@ -100,6 +100,7 @@ def _follows(before: RemoteMessage, after: RemoteMessage) -> bool:
         and after.reply_to is None
         and after.receiver == before.receiver
         and after.sender == before.sender
+        and after.least_power == before.least_power
         and abs((after.timestamp or 0) - (before.timestamp or 0)) <= _TOGETHER_MS
         and not content.attachments
         and not before.content.attachments

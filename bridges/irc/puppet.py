@@ -17,6 +17,7 @@ from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStat
 from bridges.irc.access.approach import Approach
 from bridges.irc.amends import Amends
 from bridges.irc.archive import Archive
+from bridges.irc.codec.masks import Effect
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.composing import Composing
@@ -33,6 +34,7 @@ from bridges.irc.registration import puppet_capabilities
 from bridges.irc.schedule import Turn, Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
+from bridges.irc.standing import Standing
 from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
@@ -71,6 +73,7 @@ class Puppet(Amends):
         self._channels = Membership(state)
         self._persona = Persona(state, login, self._private, self._spawn)
         self._profile: Profile | None = None
+        self._standing = Standing(state, login)
         self._failures = 0
         self._retry_at = 0.0
         self._used_at = 0.0
@@ -121,6 +124,10 @@ class Puppet(Amends):
         barred = self._channels.barred(chat) or self._state.consents.closed.get(chat)
         if barred is not None:
             raise RejectedError(barred)
+        self._standing.expect(self._persona.nicks())
+        against = self._standing.against(chat)
+        if against is not None and against.sure and against.effect is Effect.BAN:
+            raise RejectedError(against.reason)
         now = self._state.running.clock.monotonic()
         if chat not in self._channels.wanted and self._state.is_channel(chat):
             self._hold_until = now + self._state.config.join_timeout
@@ -131,6 +138,8 @@ class Puppet(Amends):
         else:
             self._used_at = now
             self._begin(Urgency.NOW)
+        if against is not None:  # perhaps an exception holds, or they are silenced only: their own connection finds out
+            raise RejectedError(against.reason)
         if not self._login.provided and now < self._hold_until:
             # Who has logged in speaks in their own name, if that can be had soon.
             raise NotConnectedError("your connection is being made")
@@ -205,6 +214,9 @@ class Puppet(Amends):
             if barred is not None:
                 raise RejectedError(barred)
             raise NotConnectedError("your connection is not in the channel yet")
+        against = self._standing.against(chat)
+        if against is not None and against.sure:
+            raise RejectedError(against.reason)
         self._used_at = self._state.running.clock.monotonic()
         if not self._state.is_channel(chat):
             await self._private.reach(session, chat)
@@ -279,6 +291,7 @@ class Puppet(Amends):
         self._profile = Profile(self._state, self._login)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
+        self._standing.shown(session)
         self._persona.opened(session, lambda: self._settled(session))
         if config.idle > 0:
             self._look_idle(session)
@@ -411,6 +424,7 @@ class Puppet(Amends):
                 continue
             elif command == "JOIN":
                 self._channels.on_join(session, line)
+                self._standing.shown(session)
             elif command == "PART":
                 self._channels.on_part(session, line)
             elif command == "RENAME":
@@ -419,6 +433,7 @@ class Puppet(Amends):
                 self._channels.on_kick(session, line)
             elif command == "NICK":
                 self._mark = own_mark(session.nick)
+                self._standing.shown(session)
                 if line.source is not None and line.param(0) == session.nick:
                     self._persona.renamed()
             elif self._persona.heard(line):

@@ -33,7 +33,8 @@ class Gone:
     sender: RemoteSender
     mask: str
     """`user@host`, or empty where that is not known."""
-    chats: set[ChatId] = field(default_factory=set)
+    chats: dict[ChatId, int] = field(default_factory=dict)
+    """The channels, each with the power that the rooms give them."""
     reason: str = ""
 
 
@@ -44,15 +45,12 @@ class _Split:
 
 
 class Splits:
-    """Who is held after a quit, by folded nick. `left` takes those who are gone for good one by one; `settled` takes
-    the channels whose people changed when a split is over, many at once."""
+    """Who is held after a quit, by folded nick."""
 
-    def __init__(
-        self, config: Netsplit, left: Callable[[Gone], None], settled: Callable[[frozenset[ChatId]], None]
-    ) -> None:
+    def __init__(self, config: Netsplit) -> None:
         self._config = config
-        self._left = left
-        self._settled = settled
+        self._left: Callable[[Gone], None] = _nobody_asks
+        self._settled: Callable[[frozenset[ChatId]], None] = _nobody_asks
         self._fresh: dict[str, Gone] = {}
         self._window: asyncio.TimerHandle | None = None
         self._splits: dict[Pair, _Split] = {}
@@ -61,13 +59,18 @@ class Splits:
     def __len__(self) -> int:
         return len(self._where) + len(self._fresh)
 
+    def tell(self, left: Callable[[Gone], None], settled: Callable[[frozenset[ChatId]], None]) -> None:
+        """From now on `left` takes those who are gone for good one by one, and `settled` the channels whose people
+        changed when a split is over, many at once."""
+        self._left, self._settled = left, settled
+
     def quit(self, folded: str, gone: Gone, servers: Pair | None = None) -> None:
         """Somebody quit. `servers` are those of the batch in which that was told."""
         self.dropped(folded)  # who quits twice has been here between
         config = self._config
         if servers is None and (found := _REASON.fullmatch(gone.reason)) is not None:
             servers = (found[1], found[2])
-        if config.hold <= 0 or len(self) >= _PEOPLE_AT_MOST:
+        if config.hold <= 0 or len(self) >= _PEOPLE_AT_MOST or not _timed():
             self._left(gone)
         elif servers is not None:
             self._hold(servers, {folded: gone})
@@ -113,23 +116,23 @@ class Splits:
         log.info("irc_netsplit_over", servers=list(servers), gone=len(split.people))
         self._settled(frozenset(chat for gone in split.people.values() for chat in gone.chats))
 
-    def came(self, folded: str, chat: ChatId, mask: str) -> bool:
-        """Somebody joined a channel; whether it is one who was held there, so that nothing has changed.
+    def came(self, folded: str, chat: ChatId, mask: str) -> tuple[RemoteSender, int] | None:
+        """Somebody is in a channel; who it is if they were held there, and with what power: the rooms show them still.
 
         Another person under a nick that is held makes its owner leave first.
         """
         gone = self._of(folded)
         if gone is None:
-            return False
+            return None
         if gone.mask and mask and gone.mask != mask:
             self.dropped(folded)
-            return False
+            return None
         if chat not in gone.chats:
-            return False
-        gone.chats.discard(chat)
+            return None
+        level = gone.chats.pop(chat)
         if not gone.chats:
             self._forget(folded)
-        return True
+        return gone.sender, level
 
     def dropped(self, folded: str) -> None:
         """Somebody else has the nick now: who had it is gone."""
@@ -151,7 +154,7 @@ class Splits:
     def closed(self, chat: ChatId) -> None:
         """The channel is none of ours any more."""
         for folded, gone in [*self.held(chat)]:
-            gone.chats.discard(chat)
+            gone.chats.pop(chat, None)
             if not gone.chats:
                 self._forget(folded)
 
@@ -180,3 +183,16 @@ class Splits:
         if not split.people:
             split.timer.cancel()
             del self._splits[servers]
+
+
+def _timed() -> bool:
+    """Whether there is a loop whose timers could end the wait."""
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return False
+    return True
+
+
+def _nobody_asks(_: object) -> None:
+    """Until somebody wants to be told."""

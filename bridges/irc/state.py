@@ -18,17 +18,28 @@ from bridges.irc.codec.isupport import Isupport
 from bridges.irc.config import IrcConfig
 from bridges.irc.consents import ConsentBook
 from bridges.irc.edits import Recent
+from bridges.irc.faces import Faces
 from bridges.irc.flight import Flight
+from bridges.irc.keys import Keys
+from bridges.irc.modelists import ModeLists
 from bridges.irc.nickbook import NickBook
 from bridges.irc.nicks import BadName, check_channel, check_nick
 from bridges.irc.partners import Partners
 from bridges.irc.presence import PartnerPresence
+from bridges.irc.regime import Regimes
 from bridges.irc.roster import Roster
+from bridges.irc.sanctions import Sanctions
+from bridges.irc.splits import Splits
 from bridges.irc.watch import Watch
 
 _NICK_ROOM: Final = 64
 """Longest nick believed before the server has said how long they may be."""
 _SPELLINGS_AT_MOST: Final = 65536
+_CHANTYPES: Final = "#&+!"
+"""What names of channels may start with before the server has said so (RFC 2811 section 2.1)."""
+_SAFE: Final = 6
+"""Characters in front of a safe channel's short name: `!` and five of its id."""
+_UNTOLD: Final = Isupport(chantypes=_CHANTYPES)
 # A target with any of these would be several targets, a channel's staff, or a mask of servers or hosts.
 _NO_PERSON: Final = re.compile(r"[\x00-\x20\x7f,*?!@$#&:+~%]|^[-0-9]")
 
@@ -70,6 +81,12 @@ class NetworkState:
         self.roster = Roster(config.people.bot_mark)
         self.recent = Recent()
         """What Matrix users said last, so that an edit can tell the difference."""
+        self.lists = ModeLists()
+        self.regimes = Regimes()
+        self.splits = Splits(config.netsplit)
+        self.sanctions = Sanctions()
+        self.keys = Keys()
+        self.faces = Faces()
         self.partners = Partners()
         self.nickbook = NickBook(config)
         self.autocommands = Autocommands(config.logins.services)
@@ -122,9 +139,10 @@ class NetworkState:
         """
         name = text.strip()
         known = self.isupport.tokens
+        isupport = self.isupport if known else _UNTOLD
         if not known and len(name.encode("utf-8", "replace")) > _NICK_ROOM * 4:
             raise BadName("a channel's name is not that long")
-        check_channel(name, self.isupport)
+        check_channel(name, isupport)
         return self._chats.get(self.isupport.fold(name)) or ChatId(fold_ascii(name))
 
     def person(self, text: str) -> RemoteUserId:
@@ -147,6 +165,8 @@ class NetworkState:
 
     def is_channel(self, chat: ChatId) -> bool:
         """Whether a chat is a channel rather than a conversation with one person."""
+        if not self.isupport.tokens:
+            return chat[:1] in _CHANTYPES  # no nick starts so
         return self.isupport.is_channel(chat)
 
     def check_nick(self, nick: str) -> str:
@@ -178,7 +198,11 @@ class NetworkState:
         except KeyError:
             if len(self._spellings) >= _SPELLINGS_AT_MOST:
                 self._spellings.clear()
-            found = self._spellings[name] = self._chats.get(self.isupport.fold(name))
+            found = self._chats.get(self.isupport.fold(name))
+            if found is None and name[:1] == "!" and len(name) > _SAFE:
+                # A safe channel's short name (RFC 2811 section 3): the server puts an id in front of it.
+                found = self._chats.get(self.isupport.fold("!" + name[_SAFE:]))
+            self._spellings[name] = found
             return found
 
     def chat_id(self, name: str) -> ChatId:

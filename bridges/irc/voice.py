@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from bridge_core.api.content import Content, MediaKind
 from bridge_core.api.errors import RejectedError, UnsupportedError
+from bridge_core.api.events import Membership
 from bridge_core.api.ids import ChatId, MessageId
 from bridge_core.api.matrix import (
     MatrixEdit,
@@ -23,7 +24,7 @@ from bridges.irc.codec.serializer import UnsafeLine, serialize
 from bridges.irc.moderation import Moderation
 from bridges.irc.nicks import BadName
 from bridges.irc.session import Session
-from bridges.irc.splitting import NoRoom
+from bridges.irc.splitting import NoRoom, split
 from bridges.irc.state import NetworkState
 from bridges.irc.to_network import Said, Writer
 from bridges.irc.writing import Unit, write
@@ -87,10 +88,12 @@ class Voice(ABC):
         command = Moderation(self._state).command(act)
         if command is None:
             return Sent()
+        if isinstance(act, MatrixMember) and act.membership is Membership.BAN and act.remote is not None:
+            await self._state.sanctions.note(act.chat, act.remote, command.lines[0][-1])
         texts = [line[-1] for line in command.lines]
         sent = await self._transmit(session, act.chat, command.name, texts, command.lines, NO_TAGS)
-        if command.then:
-            session.tell(*command.then)
+        for line in command.then:
+            session.tell(*line)
         return sent
 
     async def change_info(self, info: MatrixInfo, attempt: Attempt) -> Sent:
@@ -104,6 +107,21 @@ class Voice(ABC):
         if limit is not None and len(topic.encode()) > limit:
             raise RejectedError(f"topics on this network have at most {limit} bytes")
         return await self._transmit(session, info.chat, "TOPIC", [topic], [[self._target(info.chat), topic]], NO_TAGS)
+
+    async def say_to(self, chat: ChatId, status: str, text: str) -> None:
+        """Says something to those with a status in a channel (STATUSMSG), and waits for the proof. Raises as `send`."""
+        session = await self._line(chat)
+        target = status + self._target(chat)
+        try:
+            pieces = split(text, session.identity.room("PRIVMSG", target, False))
+        except NoRoom as error:
+            raise RejectedError(str(error)) from None
+        if not 0 < len(pieces) <= self._state.config.max_lines:
+            raise RejectedError("that is nothing, or too long")
+        lines = [[target, piece] for piece in pieces]
+        sent = await self._transmit(session, chat, "PRIVMSG", pieces, lines, NO_TAGS)
+        if sent.confirmation is not None:
+            await sent.confirmation
 
     def _may_steer(self, relayed: bool) -> None:
         if relayed and not self._state.config.relay_moderation:

@@ -12,6 +12,7 @@ from pydantic import Field, SecretStr, field_validator, model_validator
 from bridges.irc.access.endpoints import Endpoint
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.config.addresses import Addresses
+from bridges.irc.config.channels import Channels, Netsplit
 from bridges.irc.config.connects import Connects
 from bridges.irc.config.consent import ConsentSettings
 from bridges.irc.config.ident import Ident
@@ -159,6 +160,8 @@ class IrcConfig(Section):
         default=False,
         description="Whether the bot kicks, bans, invites and sets topics for Matrix moderators without a connection.",
     )
+    channels: Channels = Field(default=Channels(), description="How channels are treated: modes, lists, members.")
+    netsplit: Netsplit = Field(default=Netsplit(), description="What is done when servers of the network part.")
     typing: bool = Field(default=False, description="Whether typing crosses, where the server knows message tags.")
     nicks: Nicks = Field(default=Nicks(), description="What is done about nicks that cannot be had.")
     logins: Logins = Field(default=Logins(), description="Accounts of Matrix users at the network's services.")

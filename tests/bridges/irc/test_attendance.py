@@ -158,9 +158,13 @@ async def test_topics_are_told_when_they_changed(rig: StartRig, port: int) -> No
     adapter = await rig(port)
     adapter.witnesses.append(bob)
     bob.raw("TOPIC #a :second")
-    await adapter.inbox.until(lambda: len(of(adapter, RemoteInfo)) >= 2)
-    first, second = of(adapter, RemoteInfo)
-    assert (first.topic, first.by, second.topic, second.by.id) == ("first", None, "second", "bob")
+
+    def topics() -> list[RemoteInfo]:
+        return [event for event in of(adapter, RemoteInfo) if event.topic is not None]
+
+    await adapter.inbox.until(lambda: len(topics()) >= 2)
+    first, second = topics()
+    assert (first.topic, first.by, second.topic, second.by and second.by.id) == ("first", None, "second", "bob")
 
 
 async def test_moderators_of_matrix_act_on_irc(rig: StartRig, port: int) -> None:

@@ -144,7 +144,8 @@ def test_an_account_leaves_with_its_last_connection() -> None:
     ]
     assert short(ear.hears(":phone!a@h2 PRIVMSG #a :hi"))[-1] == ("says", "=alice", "al")
     assert short(ear.hears(":al!a@h PART #a :bye")) == []
-    assert short(ear.hears(":relay!r@h KICK #a phone :out")) == [("kick", "#a", "=alice")]
+    out = short(ear.hears(":relay!r@h KICK #a phone :out"))
+    assert out == [("power", "#a", "=alice", "0"), ("kick", "#a", "=alice")]
     ear.hears(":al!a@h JOIN #a alice :A", ":phone!a@h2 JOIN #a alice :A", ":phone!a@h2 JOIN #b alice :A")
     assert short(ear.hears(":phone!a@h2 QUIT :x")) == [("leave", "#b", "=alice")]
     assert short(ear.hears(":al!a@h QUIT :x")) == [("leave", "#a", "=alice")]

@@ -22,15 +22,16 @@ class Rooms:
         self.left: list[str] = []
         self.settled: list[frozenset[ChatId]] = []
         self.splits = Splits(
-            Netsplit(**{"hold": 60, "window": 0.01, "crowd": 5, **config}),  # type: ignore[arg-type]
-            lambda gone: self.left.append(gone.nick),
-            self.settled.append,
+            Netsplit(**{"hold": 60, "window": 0.01, "crowd": 5, **config})  # type: ignore[arg-type]
         )
+        self.splits.tell(lambda gone: self.left.append(gone.nick), self.settled.append)
 
     def quit(self, nick: str, reason: str = "", *chats: ChatId, servers: tuple[str, str] | None = None) -> None:
         """Somebody quits."""
         sender = RemoteSender(RemoteUserId(nick), nick)
-        self.splits.quit(nick, Gone(nick, sender, f"u@{nick}.example", set(chats or (A,)), reason), servers)
+        self.splits.quit(
+            nick, Gone(nick, sender, f"u@{nick}.example", dict.fromkeys(chats or (A,), 0), reason), servers
+        )
 
 
 @pytest.fixture(name="stopped")
