@@ -117,8 +117,9 @@ class Logins:
 
         Raises RejectedError in words for the user.
         """
-        self._allow(user, network)
         found = self._networks.get(network)
+        if found is not None:
+            self._allow(user, network)
         flows = {one.id: one for one in self.flows(network)}
         if found is None or not flows or not isinstance(found.connector, LogsIn):
             raise RejectedError(f"there are no logins on {network}")

@@ -19,10 +19,11 @@ from tests.harness import Harness
 from tests.invariants.scenes import Gates
 
 # Where bytes meet a socket, and where lines are ended.
-WIRE = {"bridges/irc/transport.py", "bridges/irc/tls.py", "bridges/irc/dialing.py"}
+WIRE = {"bridges/irc/transport.py", "bridges/irc/tls.py", "bridges/irc/dialing.py", "bridges/irc/proxying.py"}
 SOCKETS = {"open_connection", "create_connection", "open_unix_connection", "sendall", "sock_sendall", "sendto"}
 COMMANDS = {b"CAP", b"NICK", b"USER", b"JOIN", b"MODE", b"WHO", b"PRIVMSG", b"NOTICE", b"PING", b"PONG", b"QUIT"}
 COMMANDS |= {b"TAGMSG", b"REDACT", b"NAMES", b"PART", b"AWAY", b"WHOIS", b"MONITOR", b"TOPIC", b"LIST", b"ISON"}
+COMMANDS |= {b"METADATA", b"BATCH", b"CHATHISTORY", b"AUTHENTICATE", b"SETNAME", b"ISUPPORT"}
 
 
 def _adapters() -> Iterator[tuple[str, ast.Module]]:

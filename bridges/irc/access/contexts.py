@@ -79,9 +79,10 @@ def _with_certificate(shared: TlsSettings, pem: str, ca_file: str | None) -> Tls
         name = f"/proc/self/fd/{descriptor}"
     else:
         descriptor, name = tempfile.mkstemp()  # for its owner's eyes only
+    data = pem.encode()
     try:
         with open(descriptor, "wb", closefd=False) as file:
-            file.write(pem.encode())
+            file.write(data)
         context.load_cert_chain(name)
     finally:
         os.close(descriptor)
