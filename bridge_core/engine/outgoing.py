@@ -242,7 +242,9 @@ class Outgoing:
             relayed = self._confirmations.relayed_by(room, sender.id)
             if relayed is not None:
                 # Their own connection would overtake what the relay still has in flight.
-                await self._confirmations.wait(relayed, 10.0)
+                settled = await self._confirmations.wait(relayed, 10.0)
+                if not settled:
+                    raise NotConnectedError("what the relay said for you before is not confirmed yet")
         await self._confirmations.room_for_one(room)
         await self._links.remember(network.id, message)
         self._faults.hit("network.before_send")

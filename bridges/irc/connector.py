@@ -15,6 +15,7 @@ from bridge_core.api.info import Advice
 from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.origin import origin_command
+from bridges.irc.bancommands import BanCommands
 from bridges.irc.bans import Bans
 from bridges.irc.channelcommands import ChannelCommands
 from bridges.irc.config import IrcConfig
@@ -25,6 +26,7 @@ from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.puppet import Puppet
 from bridges.irc.scheduler import Scheduler
+from bridges.irc.standings import Standings
 from bridges.irc.state import NetworkState
 from bridges.irc.trial import Trial
 from bridges.irc.usercommands import UserCommands
@@ -44,6 +46,7 @@ class IrcConnector:
         self._bans = Bans(config.ban_pause)
         self._scheduler = Scheduler(config, self._bans)
         self._state.reached = self._scheduler.reachable
+        self._standings = Standings(config.hybrid)
         self._observer: Observer | None = None
         self._puppets: WeakValueDictionary[LoginId, Puppet] = WeakValueDictionary()
         self._users = UserCommands(self._state, self._persona)
@@ -70,6 +73,7 @@ class IrcConnector:
         except BadName as error:
             raise BridgeError(f"channels.keys of network {host.network}: {error}") from error
         await self._state.keys.load(host, keys)
+        await self._standings.load(host)
         await self._state.partners.load(host)
         await self._state.nickbook.load(host)
         await self._state.autocommands.load(host)
@@ -108,7 +112,9 @@ class IrcConnector:
             self._observer = Observer(self._state, inbox)
         if login is None:
             return self._observer
-        puppet = self._puppets[login.id] = Puppet(self._state, login, inbox, self._observer, self._scheduler)
+        puppet = self._puppets[login.id] = Puppet(
+            self._state, login, inbox, self._observer, self._scheduler, self._standings
+        )
         return puppet
 
     def _persona(self, user: UserId) -> Persona | None:
@@ -136,7 +142,13 @@ class IrcConnector:
 
     def commands(self) -> Sequence[AdapterCommand]:
         """What users and admins may tell this network."""
-        return (*self._users.commands(), *self._channels.commands(), origin_command(self._state.access))
+        return (
+            *self._users.commands(),
+            *self._channels.commands(),
+            origin_command(self._state.access),
+            self._standings.command(),
+            *BanCommands(self._bans, self._scheduler).commands(),
+        )
 
     def login(self, user: UserId, flow: str) -> AccountLogin:
         """Logging in to an account of the network's services."""
@@ -150,7 +162,7 @@ class IrcConnector:
 
     async def provide(self, user: UserId, name: str) -> Login | None:
         """The login of any Matrix user, unless puppets are switched off; connected when it first speaks."""
-        if not self._config.puppets:
+        if not self._config.puppets or self._config.hybrid.puppet == "never":
             return None
         return Login(LoginId(user), user, name, provided=True)
 

@@ -35,6 +35,7 @@ from bridges.irc.schedule import Turn, Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
 from bridges.irc.standing import Standing
+from bridges.irc.standings import Standings
 from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
@@ -51,13 +52,20 @@ class Puppet(Amends):
     """One Matrix user's connection. Connects when it is needed first, and again when it is needed next."""
 
     def __init__(
-        self, state: NetworkState, login: Login, inbox: Inbox, observer: Observer, scheduler: Scheduler
+        self,
+        state: NetworkState,
+        login: Login,
+        inbox: Inbox,
+        observer: Observer,
+        scheduler: Scheduler,
+        standings: Standings,
     ) -> None:
         super().__init__(state)
         self._login = login
         self._inbox = inbox
         self._observer = observer
         self._scheduler = scheduler
+        self._standings = standings
         self._turn: Turn | None = None
         self._session: Session | None = None
         self._mark = b""
@@ -128,6 +136,10 @@ class Puppet(Amends):
         against = self._standing.against(chat)
         if against is not None and against.sure and against.effect is Effect.BAN:
             raise RejectedError(against.reason)
+        if self._session is None and self._state.is_channel(chat) and self._login.provided:
+            # In private chats nobody else can speak for them.
+            if not await self._standings.spoke(self._login.id):
+                return
         now = self._state.running.clock.monotonic()
         if chat not in self._channels.wanted and self._state.is_channel(chat):
             self._hold_until = now + self._state.config.join_timeout
@@ -314,7 +326,15 @@ class Puppet(Amends):
         if left > 0:
             asyncio.get_running_loop().call_later(left, self._look_idle, session)
         else:
-            self._spawn(session.close("Idle"))
+            self._spawn(self._rest(session))
+
+    async def _rest(self, session: Session) -> None:
+        """The connection is closed for being idle; its user stays in every room, and the relay speaks for them."""
+        try:
+            await self._standings.idle(self._login.id)
+        except BridgeError as error:
+            log.info("irc_standing_not_stored", network=self._state.network, error=str(error))
+        await session.close("Idle")
 
     def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
         """Runs something short that `disconnect` waits for."""

@@ -15,6 +15,7 @@ from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.channels import Channels, Netsplit
 from bridges.irc.config.connects import Connects
 from bridges.irc.config.consent import ConsentSettings
+from bridges.irc.config.hybrid import Hybrid
 from bridges.irc.config.ident import Ident
 from bridges.irc.config.logins import Logins
 from bridges.irc.config.messages import Messages
@@ -96,6 +97,9 @@ class IrcConfig(Section):
     )
     max_puppets: Annotated[int, Field(ge=0, le=100_000)] = Field(
         default=2000, description="Connections of Matrix users at once; for further users the relay speaks."
+    )
+    hybrid: Hybrid = Field(
+        default=Hybrid(), description="For whom the relay speaks, and who has a connection of their own."
     )
     nick_template: Annotated[str, Field(min_length=1, max_length=100)] = Field(
         default="$DISPLAY", description="Nicks of Matrix users, from $DISPLAY, $LOCALPART, $SERVER, $USERID."
