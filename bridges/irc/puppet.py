@@ -2,26 +2,25 @@
 
 import asyncio
 import contextlib
-import random
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixMessage, MatrixPresence, MatrixSignal, MatrixTyping
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
-from bridges.irc.amends import Amends
 from bridges.irc.archive import Archive
 from bridges.irc.codec.masks import Effect
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.composing import Composing
-from bridges.irc.endings import UNWANTED, Cause, Ending, RefusedError
+from bridges.irc.connecting import Connecting
+from bridges.irc.endings import Cause, Ending
 from bridges.irc.homecoming import come_home
 from bridges.irc.membership import Membership
 from bridges.irc.missed import Missed
@@ -31,7 +30,7 @@ from bridges.irc.private import PrivateMessages
 from bridges.irc.profile import Profile
 from bridges.irc.pump import Pump
 from bridges.irc.registration import puppet_capabilities
-from bridges.irc.schedule import Turn, Urgency
+from bridges.irc.schedule import Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
 from bridges.irc.standing import Standing
@@ -40,15 +39,11 @@ from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
 _FLUSH: Final = 2.0
-_STEADY: Final = 60.0
-"""Seconds of connection after which the next loss counts as a first one."""
-_AGAIN: Final = frozenset((Cause.LOST, Cause.THROTTLED, Cause.FULL, Cause.SERVER_FULL))
-"""What passes by itself: who was active lately is connected again."""
 _RETIRED: Final = 120.0
 """Seconds for which lines of a connection that is gone are still taken for ours, unless its QUIT is seen before."""
 
 
-class Puppet(Amends):
+class Puppet(Connecting):
     """One Matrix user's connection. Connects when it is needed first, and again when it is needed next."""
 
     def __init__(
@@ -60,16 +55,11 @@ class Puppet(Amends):
         scheduler: Scheduler,
         standings: Standings,
     ) -> None:
-        super().__init__(state)
-        self._login = login
+        super().__init__(state, login, scheduler)
         self._inbox = inbox
         self._observer = observer
-        self._scheduler = scheduler
         self._standings = standings
-        self._turn: Turn | None = None
-        self._session: Session | None = None
         self._mark = b""
-        self._connecting: asyncio.Task[None] | None = None
         self._chores: set[asyncio.Task[None]] = set()
         self._pump: Pump | None = None
         self._pumping: asyncio.Task[None] | None = None
@@ -82,13 +72,8 @@ class Puppet(Amends):
         self._persona = Persona(state, login, self._private, self._spawn)
         self._profile: Profile | None = None
         self._standing = Standing(state, login)
-        self._failures = 0
-        self._retry_at = 0.0
-        self._used_at = 0.0
         self._hold_until = 0.0
         """Until then a login that a user made is waited for rather than relayed."""
-        self._opened_at = 0.0
-        self._stopped = False
         state.puppets.add(self)
 
     # The contract
@@ -136,10 +121,10 @@ class Puppet(Amends):
         against = self._standing.against(chat)
         if against is not None and against.sure and against.effect is Effect.BAN:
             raise RejectedError(against.reason)
-        if self._session is None and self._state.is_channel(chat) and self._login.provided:
-            # In private chats nobody else can speak for them.
-            if not await self._standings.spoke(self._login.id):
-                return
+        # In private chats nobody else can speak for them.
+        relayable = self._session is None and self._login.provided and self._state.is_channel(chat)
+        if relayable and not await self._standings.spoke(self._login.id):
+            return
         now = self._state.running.clock.monotonic()
         if chat not in self._channels.wanted and self._state.is_channel(chat):
             self._hold_until = now + self._state.config.join_timeout
@@ -245,54 +230,6 @@ class Puppet(Amends):
 
     # The connection
 
-    def _address(self) -> str:
-        """What stands for the address that this user's connection comes from; empty for the one that all share."""
-        return self._login.user if self._state.config.addresses is not None else ""
-
-    def _begin(self, urgency: Urgency) -> None:
-        """Asks for a connection, unless there is one or it is asked for already."""
-        if self._session is not None or self._stopped:
-            return
-        if self._turn is not None:
-            self._scheduler.hurry(self._turn, urgency, self._used_at)
-            return
-        if self._scheduler.banned(self._login.id, self._address()) is None:
-            self._turn = self._scheduler.ask(self._address(), urgency, self._used_at, self._go, self._retry_at)
-
-    def _go(self) -> None:
-        """It is this connection's turn."""
-        self._connecting = self._state.running.tasks.spawn(self._open(), f"irc {self._state.network} puppet")
-
-    def _give_back(self) -> None:
-        """Leaves the line, and the place to others."""
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            self._scheduler.gone(turn)
-
-    async def _open(self) -> None:
-        try:
-            session = self._make(await self._state.access.approach(self._login))
-            self._session = session
-            session.batches.on(CAPABILITY, lambda batch: self._private.several(session, batch))
-            self._report(LoginStatus.CONNECTING)
-            try:
-                await session.open()
-            except BaseException:
-                self._session = None
-                raise
-        except RefusedError as error:
-            await self._failed(error.ending)
-            return
-        except Exception:
-            log.exception("irc_puppet_failed", network=self._state.network, user=self._login.user)
-            await self._failed(Ending(Cause.LOST, "the bridge made a mistake, which its log describes"))
-            return
-        except BaseException:
-            self._give_back()
-            raise
-        if session.up:
-            self._opened(session)
-
     def _opened(self, session: Session) -> None:
         """The session is registered: goes where it is wanted."""
         config, host = self._state.config, self._state.running
@@ -344,7 +281,7 @@ class Puppet(Amends):
 
     def _make(self, approach: Approach) -> Session:
         login, state = self._login, self._state
-        return Session(
+        session = Session(
             state,
             self,
             approach,
@@ -354,46 +291,8 @@ class Puppet(Amends):
             login=self._persona.mechanisms,
             matrix_user=login.user,
         )
-
-    async def _failed(self, ending: Ending) -> None:
-        """There is no connection: asks for the next one where that makes sense, unless the network bans this user."""
-        config, now = self._state.config, self._state.running.clock.monotonic()
-        if self._opened_at and now - self._opened_at > _STEADY:
-            self._failures = 0
-        self._opened_at = 0.0
-        delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(self._failures, 20))
-        if ending.cause is Cause.CREDENTIALS:
-            delay = max(delay, config.reconnect_max / 4)
-        self._failures += 1
-        self._retry_at = now + delay * random.uniform(0.8, 1.2)
-        log.info(
-            "irc_puppet_disconnected",
-            network=self._state.network,
-            user=self._login.user,
-            cause=ending.cause.value,
-            kind=ending.ban,
-            reason=ending.reason,
-        )
-        turn, self._turn = self._turn, None
-        if turn is not None:
-            await self._scheduler.failed(turn, self._login.id, ending)
-        if ending.cause in UNWANTED or (ending.cause is Cause.ADDRESS and self._address()):
-            self._report(LoginStatus.BANNED, ending.reason)
-        elif ending.cause is Cause.CREDENTIALS:
-            self._report(LoginStatus.BAD_CREDENTIALS, ending.reason)
-        else:
-            self._report(LoginStatus.DISCONNECTED, ending.reason)
-            if ending.cause in _AGAIN:
-                self._again(now)
-
-    def _again(self, now: float) -> None:
-        """Who was active lately is connected again soon, others when they are needed, as it is configured."""
-        connects = self._state.config.connects
-        active = bool(self._used_at) and now - self._used_at <= connects.active
-        if active and connects.again != "needed":
-            self._begin(Urgency.ACTIVE)
-        elif connects.again == "all":
-            self._begin(Urgency.LATER)
+        session.batches.on(CAPABILITY, lambda batch: self._private.several(session, batch))
+        return session
 
     def closed(self, ending: Ending) -> None:
         """The session is over; who is active is connected again, unless the network said no."""
