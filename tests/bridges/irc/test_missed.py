@@ -20,7 +20,7 @@ async def logged_in(adapter: Rig) -> Any:
     adapter.puppets[ANNA] = client
     await client.connect(None)
     await adapter.inbox.status(LoginStatus.CONNECTED, ANNA)
-    await eventually(lambda: client.account == "Anna")
+    await eventually(lambda: client.persona.account == "Anna")
     return client
 
 
@@ -38,7 +38,7 @@ async def test_what_came_meanwhile_is_handed_over(rig: StartRig, serve: StartSer
     bob = await adapter.witness("Bob", "#a", caps=PEER)
     client = await logged_in(adapter)
     await eventually(lambda: KEY in adapter.host.kv.values)
-    nick = client.nick
+    nick = client.persona.nick
     bob.raw(f"PRIVMSG {nick} :known")
     await adapter.inbox.text("known")
     server.faults.refuse_connections = True
@@ -93,5 +93,5 @@ async def test_without_history_nothing_is_asked_for(rig: StartRig, serve: StartS
     server = await serve(accounts={"Anna": "secret"}, capabilities=CAPABILITIES - {"draft/chathistory"})
     adapter = await rig(server.port)
     client = await logged_in(adapter)
-    await eventually(lambda: client.nick is not None)
+    await eventually(lambda: client.persona.nick is not None)
     assert not any(key.startswith("heard/") for key in adapter.host.kv.values)
