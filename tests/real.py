@@ -187,11 +187,13 @@ class Town:
         """A new channel whose operator is the network's witness, made a portal by command; alice is in its room."""
         witness, channel = await self.witness(network), f"#c{next(self._numbers)}"
         await witness.join(channel)
-        await self.command(f"portal {network} {channel}", "you are invited")
-        await witness.wait_text("asks to bridge this channel", channel)
-        witness.privmsg(channel, "!bridge allow")
-        await self.harness.until(lambda: self._agreed(network, channel), 60)
+        told = await self.command(f"portal {network} {channel}", "you are invited")
+        if "I have asked" in str(told["content"]["body"]):
+            await witness.wait_text("asks to bridge this channel", channel)
+            witness.privmsg(channel, "!bridge allow")
+            await self.harness.until(lambda: self._agreed(network, channel), 60)
         room = await self.alice.join(alias(network, channel))
+        await witness.wait_for(lambda line: line.command == "JOIN" and self.is_relay(network, line.nick))
         return Place(network, channel, room, witness)
 
     def _agreed(self, network: str, channel: str) -> bool:
