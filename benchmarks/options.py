@@ -11,6 +11,7 @@ class Options:
 
     count: int = 20_000
     puppets: int = 200
+    crowd: int = 1_000
     portals: tuple[int, ...] = (1_000, 10_000)
     members: tuple[int, ...] = (10, 1_000, 10_000)
     synced: int = 5_000

@@ -50,6 +50,7 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("start", "kib_per_portal", False, 15),
     ("puppets", "kib_per_puppet", False, 64),
     ("puppets", "kib_per_puppet_burst", False, 96),
+    ("puppets", "crowd_idle_core_percent", False, 25),
     ("growth", "ratio", False, 1.1),
     ("members", "members_ratio", False, 1.1),
     ("sync", "lazy_ghosts", False, 0),
@@ -108,6 +109,7 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="print the results as JSON")
     parser.add_argument("--count", type=int, default=defaults.count, help="messages per measurement")
     parser.add_argument("--puppets", type=int, default=defaults.puppets, help="TLS connections")
+    parser.add_argument("--crowd", type=int, default=defaults.crowd, help="puppets of the adapter alone; 0: none")
     parser.add_argument("--portals", type=int, nargs="+", default=list(defaults.portals))
     parser.add_argument("--members", type=int, nargs="+", default=list(defaults.members), help="ghosts in one room")
     parser.add_argument("--synced", type=int, default=defaults.synced, help="members of the chat that is mirrored")
@@ -118,6 +120,7 @@ def main(argv: list[str] | None = None) -> int:
     options = Options(
         count=args.count,
         puppets=args.puppets,
+        crowd=args.crowd,
         portals=tuple(args.portals),
         members=tuple(args.members),
         synced=args.synced,

@@ -39,7 +39,7 @@ async def start(options: Options) -> Result:
 
 
 async def puppets(options: Options) -> Result:
-    """Memory of idle TLS puppets, and of the same after each read a burst of 200 KB."""
+    """Memory of idle TLS puppets, and after each read a burst of 200 KB; then a crowd, see there."""
     result: Result = {}
     channels = names(20)
     kinds = ("bare_",) if options.bare_only else ("bare_", "")
