@@ -125,6 +125,7 @@ class Archive:
                 self._answer = None
 
     def _told(self, batch: Batch) -> None:
+        """An answer. What a server replays unasked, to whoever joins, is not shown: who may see it is not known."""
         answer = self._answer
         if answer is None or answer.done() or batch.type != self._kind:
             return

@@ -166,6 +166,24 @@ async def test_lines_that_went_as_parts_of_a_paste_are_known(rig: StartRig, serv
     assert texts(told.events) == ["gate", "line 0"]
 
 
+async def test_what_a_server_replays_unasked_is_not_shown(rig: StartRig, serve: StartServer) -> None:
+    """Some servers repeat a channel's past to whoever joins: nobody is shown what was said before they came."""
+    server = await serve()
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob", "#a")
+    assert adapter.observer._hearing is not None
+    adapter.observer._hearing.heard(
+        [
+            b":irc.demo BATCH +r chathistory #a",
+            b"@batch=r;time=2020-01-01T00:00:00.000Z;msgid=old :eve!e@h PRIVMSG #a :of old",
+            b":irc.demo BATCH -r",
+        ]
+    )
+    bob.privmsg("#a", "of today")
+    await adapter.inbox.text("of today")
+    assert adapter.inbox.texts == ["of today"]
+
+
 async def test_who_spoke_then_is_not_who_has_the_nick_now(rig: StartRig, serve: StartServer) -> None:
     """What the nick of an account said yesterday is not that account's, and what the account said stays its own."""
     server = await serve(accounts={"Bert": "secret"})
