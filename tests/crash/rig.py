@@ -92,6 +92,8 @@ class Rig:
                 "nick": BOT_NICK,
                 "rate": 0,
                 "connect_rate": 0,
+                # Told at each joining, it would stand in the books as delivered.
+                "channels": {"invite_only": "ignore", "moderated": False},
                 "reconnect_min": 0.3,
                 "reconnect_max": 1,
                 "messages": {"merge": False},  # each line is counted
