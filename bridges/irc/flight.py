@@ -1,7 +1,8 @@
 """Messages on their way over one connection, and what proves that they arrived.
 
 Three proofs, by what the network can do: the labelled echo of each line; the observer's connection seeing the line; or
-the PONG to a PING written behind it, since a server answers in order and says before it what it refused.
+the PONG to a PING written behind it, since a server answers in order and says before it what it refused. Where an echo
+is due, a PONG without it proves the contrary: the server took the line and did not say it.
 """
 
 import asyncio
@@ -20,7 +21,7 @@ LINES_AT_MOST: Final = 4096
 class Outbound:
     """One message of one or more lines; `future` ends when all of them have."""
 
-    __slots__ = ("future", "ids", "left", "proof", "reason")
+    __slots__ = ("future", "ids", "left", "proof", "reason", "unsaid")
 
     def __init__(self, future: "asyncio.Future[Sent]", lines: int) -> None:
         self.future = future
@@ -28,6 +29,8 @@ class Outbound:
         self.ids: list[MessageId | None] = [None] * lines
         self.proof = Proof.ECHOED
         self.reason: str | None = None
+        self.unsaid = False
+        """The server gave no sign of a line that it should have echoed."""
 
     def end(self) -> None:
         """One line more has ended; the last one ends the message."""
@@ -36,6 +39,8 @@ class Outbound:
             return
         if self.reason is not None:
             self.future.set_exception(RejectedError(self.reason))
+        elif self.unsaid:
+            self.future.set_exception(UnknownOutcomeError("the network took it and gave no sign of having said it"))
         else:
             self.future.set_result(Sent(tuple(message for message in self.ids if message is not None), self.proof))
 
@@ -43,7 +48,7 @@ class Outbound:
 class _InFlight:
     """One line on its way. `target` is folded."""
 
-    __slots__ = ("command", "done", "index", "label", "outbound", "seq", "target", "text")
+    __slots__ = ("command", "done", "echo", "index", "label", "outbound", "seq", "target", "text")
 
     def __init__(self, outbound: Outbound, index: int, seq: int, command: str, target: str, text: str) -> None:
         self.outbound = outbound
@@ -53,6 +58,7 @@ class _InFlight:
         self.target = target
         self.text = text
         self.label = ""
+        self.echo = False
         self.done = False
 
 
@@ -100,14 +106,24 @@ class Flight:
 
     # Writing
 
-    def add(self, outbound: Outbound, index: int, command: str, target: str, text: str, *, labelled: bool) -> str:
-        """Notes a line that is written now and returns its label, empty when it has none."""
+    def add(
+        self,
+        outbound: Outbound,
+        index: int,
+        command: str,
+        target: str,
+        text: str,
+        *,
+        labelled: bool,
+        echo: bool = False,
+    ) -> str:
+        """Notes a line that is written now and returns its label, empty when it has none. `echo`: one is due."""
         self._seq += 1
         # Some servers strip the end of a line.
         line = _InFlight(outbound, index, self._seq, command, target, text.rstrip(" "))
         self._lines.append(line)
         if labelled:
-            line.label = self._labels.add(line, 0.0)
+            line.label, line.echo = self._labels.add(line, 0.0), echo
         return line.label
 
     def ping(self) -> str | None:
@@ -130,6 +146,7 @@ class Flight:
                 break
             if not line.done:
                 line.outbound.proof = Proof.ACCEPTED
+                line.outbound.unsaid |= line.echo
                 self._labels.take(line.label)
                 self._end(line)
         self._trim()

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError
 from bridge_core.api.network import Proof, Sent
@@ -13,7 +13,9 @@ from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.transport import WriteBufferFull
 
-_LABEL_BYTES = 80
+_SAID: Final = ("PRIVMSG", "NOTICE")
+"""Commands whose echo is due where echo-message and labeled-response are on."""
+_LABEL_BYTES: Final = 80
 
 
 class Unit(NamedTuple):
@@ -63,7 +65,8 @@ async def write(
                 break
             except WriteBufferFull:
                 await session.drain()
-        label = flight.add(outbound, index, unit.command, folded, unit.text, labelled=labelled)
+        echo = session.echoes and unit.command in _SAID
+        label = flight.add(outbound, index, unit.command, folded, unit.text, labelled=labelled, echo=echo)
         if label:
             given = {"label": label, **tags} if index == 0 and tags else {"label": label}
             session.write(serialize_tags(given) + unit.body)

@@ -42,6 +42,22 @@ async def test_a_pong_proves_only_what_was_written_before_its_ping() -> None:
     assert second.done() and len(sky.flight) == 0
 
 
+async def test_a_pong_before_the_echo_that_is_due_is_no_proof() -> None:
+    """The server took the line and did not say it: that is told as of unknown fate, not as delivered."""
+    sky = Sky()
+    outbound = Outbound(asyncio.get_running_loop().create_future(), 2)
+    said, _ = [
+        sky.flight.add(outbound, index, "PRIVMSG", "#a", text, labelled=True, echo=True)
+        for index, text in enumerate(("one", "two"))
+    ]
+    sky.flight.answered(said, message=MessageId("m1"))
+    token = sky.flight.ping()
+    assert token is not None
+    sky.flight.pong(token)
+    with pytest.raises(UnknownOutcomeError, match="no sign"):
+        outbound.future.result()
+
+
 async def test_a_pong_nobody_asked_for_proves_nothing() -> None:
     """A token that is not the last one is passed over."""
     sky = Sky()
