@@ -199,8 +199,8 @@ class Network:
         if portal.receiver is not None and found is None:
             raise RejectedError("this private chat belongs to another user, or to a login that is no more")
         ended = self._ended(found) if found is not None else ""
-        if ended and portal.receiver is not None:
-            raise RejectedError(ended)
+        if found is not None and ended and (portal.receiver is not None or self._banned(found)):
+            raise RejectedError(ended)  # the relay does not speak for whom the network does not want
         if found is not None and not ended:
             puppet = self._puppet(found.client)
             if puppet is None or puppet.ready(portal.chat):
@@ -227,6 +227,11 @@ class Network:
             return ""
         reason = f" ({state.reason})" if state.reason else ""
         return f"your login {one.login.name} does not work any more{reason}: log in again, or log it out"
+
+    def _banned(self, one: LoggedIn) -> bool:
+        """Whether the network does not want a login's user."""
+        state = self.states.get(one.login.id)
+        return state is not None and state.status is LoginStatus.BANNED
 
     def _puppet(self, client: Client) -> Puppets | None:
         kind = type(client)

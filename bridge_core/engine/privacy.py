@@ -122,7 +122,7 @@ class PrivacyFilter:
         if why := against(portal):
             raise RejectedError(why)
         # A room that was left for another one: what is refused there goes on to the other one.
-        for one in (room,) if room in portal.rooms else portal.rooms:
+        for one in dict.fromkeys((room, *(() if room in portal.rooms else portal.rooms))):
             blockers = await self._blockers(portal, one, rule)
             if blockers:
                 self._hold(portal, one, blockers)

@@ -63,6 +63,8 @@ class Publicity(Check):
 
     async def changed(self, event: Mapping[str, Any]) -> None:
         """A handler of room events: others may read a room's history now."""
+        if event.get("state_key"):
+            return  # another state than the room's
         room = RoomId(event["room_id"])
         networks = {row.network for row in self._portals.in_room(room) if not self._allowed(row.network)}
         public = event["content"].get("history_visibility") == "world_readable"

@@ -43,6 +43,8 @@ class Archive:
         self._turn = asyncio.Lock()
         self._answer: asyncio.Future[list[Line | Batch]] | None = None
         self._kind = ""
+        self._target: str | None = None
+        """The folded name of the conversation that is asked about."""
         self._parts: list[Line | Batch] = []
         session.batches.on("chathistory", self._told)
         session.batches.on(_TARGETS, self._told)
@@ -113,6 +115,7 @@ class Archive:
             if not self._session.up:
                 raise NotConnectedError(_GONE)
             self._kind, self._parts = kind, []
+            self._target = self._state.isupport.fold(words[1]) if kind != _TARGETS else None
             answer: asyncio.Future[list[Line | Batch]] = asyncio.get_running_loop().create_future()
             self._answer = answer
             self._session.tell("CHATHISTORY", *words)
@@ -129,13 +132,19 @@ class Archive:
         answer = self._answer
         if answer is None or answer.done() or batch.type != self._kind:
             return
+        if self._target is not None and self._state.isupport.fold(batch.param(0)) != self._target:
+            return  # unasked, or the answer to a question that was given up: what is said there is for that channel
         self._parts += batch.items
         if batch.last:
             answer.set_result(self._parts)
 
     def _refused(self, line: Line) -> None:
-        if self._answer is not None and not self._answer.done():
-            self._answer.set_exception(RefusedHistoryError(line.param(1), line.param(-1)))
+        if self._answer is None or self._answer.done():
+            return
+        named = [self._state.isupport.fold(word) for word in line.params[2:-1] if self._state.isupport.is_channel(word)]
+        if self._target is not None and named and self._target not in named:
+            return
+        self._answer.set_exception(RefusedHistoryError(line.param(1), line.param(-1)))
 
     # Reading
 
@@ -149,6 +158,8 @@ class Archive:
                 continue
             if item.tags.get("draft/relaymsg") == self._session.nick:
                 continue
+            if isinstance(item, Line) and self._state.isupport.split_target(item.param(0))[0]:
+                continue  # for those of a rank: who had it then is not known
             event: RemoteEvent | None = None
             if isinstance(item, Batch):
                 event = speech.several(item, chat) if item.type == MULTILINE else None

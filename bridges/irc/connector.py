@@ -173,9 +173,9 @@ class IrcConnector:
 
     async def chat_removed(self, chat: ChatId) -> None:
         """Leaves a channel that has no portal any more."""
-        await self._state.consents.forget(chat)
         if self._observer is not None:
             self._observer.clear_out(chat, "This channel is not bridged any more")
+        await self._state.consents.forget(chat)
 
     def advise(self) -> Iterable[Advice]:
         """What networks expect of a bridge and these settings lack."""

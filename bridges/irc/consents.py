@@ -142,16 +142,22 @@ class ConsentBook:
     async def put(self, chat: ChatId, record: Record) -> None:
         """Keeps a record; a yes holds once it is stored."""
         assert self._host is not None, "the connector is not started"
+        before = self._records.get(chat)
         if record.word is not Consent.GRANTED:
             self._put(chat, record)
         await self._host.kv.put(f"{_PREFIX}{chat}", json.dumps(asdict(record)).encode())
-        if record.word is Consent.GRANTED:
-            self._put(chat, record)
+        if record.word is Consent.GRANTED and self._records.get(chat) is before and not self._ended(chat, before):
+            self._put(chat, record)  # unless somebody said no meanwhile
         if len(self._records) > _KEPT_AT_MOST:
             oldest = min((one for one in self._records if one != chat), key=lambda one: self._records[one].at)
             await self._host.kv.put(f"{_PREFIX}{oldest}", None)
             del self._records[oldest]
             self.closed.pop(oldest, None)
+
+    def _ended(self, chat: ChatId, before: Record | None) -> bool:
+        """Whether a channel was closed since this record, whose own end it may be."""
+        refused = before is not None and before.word is Consent.REFUSED
+        return self.closed.get(chat) == ENDED and not refused
 
     def _put(self, chat: ChatId, record: Record) -> None:
         self._records[chat] = record

@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 
 WORD: Final = "!bridge"
 UNANSWERED: Final = "no operator of the channel answered in time"
+_CLAIM_HOLDS: Final = 10.0
+"""Seconds in which a nick is not likely to change hands."""
 _CLAIMS_AT_MOST: Final = 20
 _ANSWERS: Final = (5.0, 0.5)
 """Answers at once, and further ones per second: nobody makes the bot flood."""
@@ -62,7 +64,7 @@ class Floor:
         self._places = places
         self._exit = exit_
         self._book = state.consents
-        self._claims: OrderedDict[ChatId, tuple[Line, str]] = OrderedDict()
+        self._claims: OrderedDict[ChatId, tuple[Line, str, float]] = OrderedDict()
         """Channels that the bot has entered only to see whether somebody is their operator, and what they said."""
         self._looked: OrderedDict[ChatId, list[float]] = OrderedDict()
         self._tokens, self._at = _ANSWERS[0], 0.0
@@ -95,7 +97,7 @@ class Floor:
         elif not self._may_look(chat):
             self._answer(line, f"I was in {words[1]} for this a moment ago. Try again in some minutes.")
         else:
-            self._claims[chat] = (line, words[0].lower())
+            self._claims[chat] = (line, words[0].lower(), self._state.running.clock.monotonic())
             if len(self._claims) > _CLAIMS_AT_MOST:
                 self._claims.popitem(last=False)
             self._exit.want(chat)
@@ -114,8 +116,12 @@ class Floor:
     def listed(self, chat: ChatId) -> None:
         """The bot is in a channel and knows who is there: asks what was to be asked."""
         claim = self._claims.pop(chat, None)
-        if claim is not None and self._command(chat, *claim, None):
-            return
+        if claim is not None:
+            line, verb, at = claim
+            if not self._same(line, self._state.running.clock.monotonic() - at):
+                self._answer(line, f"I could not enter {chat} soon enough: say it again.")
+            elif self._command(chat, line, verb, None):
+                return
         record, other = self._book.get(chat), self._other_bridge(chat)
         if other:
             log.warning("irc_other_bridge", network=self._state.network, chat=chat, bridge=other)
@@ -183,6 +189,16 @@ class Floor:
                 return person.nick
         return ""
 
+    def _same(self, line: Line, age: float) -> bool:
+        """Whether who has the nick now is who said something: by user and host, or, where no host is told, by time."""
+        source = line.source
+        person = self._state.roster.get(source.nick) if source is not None else None
+        if source is None or person is None:
+            return False
+        if not person.host:
+            return age < _CLAIM_HOLDS
+        return (person.user, person.host) == (source.user, source.host)
+
     def is_operator(self, chat: ChatId, line: Line) -> bool:
         """Whether whoever sent a line has the mode `o` of the channel, or a higher one, as the server tells."""
         source = line.source
@@ -200,6 +216,9 @@ class Floor:
             return
         evidence = self._evidence(chat, line, "allowed it")
         await self._book.answered(chat, Consent.GRANTED, self._sender(line).name or "", evidence)
+        now = self._book.get(chat)
+        if now is None or now.word is not Consent.GRANTED:
+            return  # somebody said no meanwhile, which holds
         self._exit.offer(RemoteConsent(chat, self._sender(line), True, evidence))
         place = self._places.get(chat)
         if place is not None and place.topic is not None:

@@ -28,12 +28,14 @@ class Missed:
     ids: what is known already is known by them.
     """
 
-    __slots__ = ("_login", "_private", "_state")
+    __slots__ = ("_complete", "_login", "_private", "_state")
 
     def __init__(self, state: NetworkState, login: LoginId, private: PrivateMessages) -> None:
         self._state = state
         self._login = login
         self._private = private
+        self._complete = True
+        """Nothing is left to be fetched that came before this connection."""
 
     async def fetch(self, session: Session, archive: Archive) -> None:
         """Hands over what was missed, oldest partner first; what cannot be had is left, with a word in the log."""
@@ -41,6 +43,7 @@ class Missed:
         if not (self._state.config.private_messages and archive.offered and session.account):
             return
         until = host.clock.now_ms()
+        self._complete = False
         try:
             stored = await host.kv.get(_KEY + self._login)
             if stored is not None and stored.isdigit():
@@ -49,12 +52,13 @@ class Missed:
                         for item in await archive.after(target, int(stored), _MESSAGES_AT_MOST):
                             self._hand_over(session, item)
             await host.kv.put(_KEY + self._login, str(until).encode())
+            self._complete = True
         except BridgeError as error:
             log.info("irc_private_history_refused", network=self._state.network, error=str(error))
 
     async def away(self, session: Session) -> None:
-        """The connection is gone: what comes from now on is missed."""
-        if session.account and self._state.config.private_messages:
+        """The connection is gone: what comes from now on is missed, beside what could not be fetched before."""
+        if session.account and self._state.config.private_messages and self._complete:
             now = self._state.running.clock.now_ms() - int(session.silence * 1000)
             try:
                 await self._state.running.kv.put(_KEY + self._login, str(now).encode())

@@ -149,6 +149,8 @@ class Observer(Amends):
         """What was said in a channel, as the server tells those who are in it."""
         if not self._state.is_channel(chat):
             raise RejectedError("the bridge asks for the history of channels only")
+        if chat in self._state.consents.closed:
+            raise RejectedError(self._state.consents.closed[chat])
         place = await self._places.wait(chat, self._state.config.join_timeout)
         if place is not None and place.stage is Stage.REFUSED:
             raise RejectedError(f"the bridge cannot be in the channel: {place.reason}")

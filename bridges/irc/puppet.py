@@ -124,6 +124,8 @@ class Puppet(Connecting):
         # In private chats nobody else can speak for them.
         relayable = self._session is None and self._login.provided and self._state.is_channel(chat)
         if relayable and not await self._standings.spoke(self._login.id):
+            if against is not None:  # whether an exception holds, only a connection of their own would find out
+                raise RejectedError(against.reason)
             return
         now = self._state.running.clock.monotonic()
         if chat not in self._channels.wanted and self._state.is_channel(chat):

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from bridge_core.api.content import Kind
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError
 from bridge_core.api.ids import ChatId, UserId
 from bridge_core.api.matrix import MatrixMessage
 from bridge_core.api.network import Sent
@@ -88,7 +88,10 @@ class RelayMsg:
         self._proved.add(chat)
         if len(units) == 1:
             return proof
-        rest = await write(self._state, session, chat, units[1:], {}, observed=False)
+        try:
+            rest = await write(self._state, session, chat, units[1:], {}, observed=False)
+        except NotConnectedError as error:
+            raise UnknownOutcomeError("the connection broke in the middle of the message") from error
         return Sent(proof.ids, rest.proof, rest.confirmation)
 
     def _ended(self, chat: ChatId, ended: "asyncio.Future[Sent]") -> None:

@@ -1,5 +1,6 @@
 """Operators of channels say yes and no to being bridged; nobody else does, and nothing crosses before."""
 
+import asyncio
 from typing import Any
 
 import pytest
@@ -255,3 +256,28 @@ async def test_operators_of_real_servers(rig: StartRig, ircd: Any) -> None:
     assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False]
     op.privmsg("relay", "allow #x")
     await adapter.inbox.until(lambda: len(_of(adapter, RemoteConsent)) == 3, 30)
+
+
+async def test_a_no_right_behind_a_yes_holds(rig: StartRig, port: int) -> None:
+    """While the yes is being stored an operator says no: nothing crosses, then and after a restart."""
+    adapter = await rig(port)
+    op = await adapter.witness("op", "#x")
+    assert await _ask(adapter) is Consent.ASKED
+    await op.wait_text("asks to bridge this channel")
+    kept, stored = adapter.host.kv.put, asyncio.Event()
+
+    async def slowly(key: str, value: bytes | None) -> None:
+        if value is not None and b'"granted"' in value:
+            await stored.wait()
+        await kept(key, value)
+
+    adapter.host.kv.put = slowly  # type: ignore[method-assign]
+    op.privmsg("#x", "!bridge allow")
+    op.privmsg("#x", "!bridge leave")
+    await _gone(op)
+    stored.set()
+    await adapter.inbox.until(lambda: any(not consent.granted for consent in _of(adapter, RemoteConsent)))
+    names = "irc irc consent"
+    await eventually(lambda: all(task.get_name() != names for task in adapter.host.tasks.running))
+    assert not any(consent.granted for consent in _of(adapter, RemoteConsent))
+    assert X in adapter.connector._state.consents.closed

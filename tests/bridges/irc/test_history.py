@@ -20,6 +20,8 @@ from bridge_core.api.ids import ChatId
 from bridge_core.api.network import LoginStatus
 from bridge_core.content import to_plain
 from bridges.irc.archive import parse_cursor
+from bridges.irc.batches import Batch
+from bridges.irc.codec.message import Line, Source
 from bridges.irc.demo.options import CAPABILITIES, DRAFTS
 from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
@@ -78,6 +80,29 @@ async def test_the_latest_and_what_follows_are_told_in_order(rig: StartRig, serv
     assert [event.id for event in messages] == ids[3:]
     assert [event.timestamp for event in messages] == [event.timestamp for event in adapter.inbox.messages[3:]]
     assert {event.sender.id for event in messages} == {"bob"}
+
+
+async def test_the_answer_of_another_channel_is_no_answer(rig: StartRig, serve: StartServer) -> None:
+    """What a server tells late, or unasked, of one channel is not shown as another's."""
+    server = await serve()
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob", "#a", caps=PEER)
+    await said(bob, "public")
+    await adapter.inbox.text("public")
+    server.stall()
+    asked = asyncio.ensure_future(adapter.observer.history(A, None, 3))
+    archive = adapter.observer._archive
+    assert archive is not None
+    await eventually(lambda: archive._answer is not None)
+    other = Line(
+        {"msgid": "s1", "time": "2026-01-01T00:00:00.000Z"}, Source("eve", "e", "h"), "PRIVMSG", ("#b", "secret")
+    )
+    archive._told(Batch("chathistory", ("#b",), {}, None, (other,)))
+    archive._refused(Line({}, None, "FAIL", ("CHATHISTORY", "INVALID_TARGET", "LATEST", "#b", "no")))
+    await asyncio.sleep(0)
+    assert not asked.done()
+    server.stall(False)
+    assert texts((await asked).events) == ["public"]
 
 
 async def test_what_was_said_meanwhile_is_there_and_no_gap_is_told(rig: StartRig, serve: StartServer) -> None:

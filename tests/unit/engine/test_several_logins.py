@@ -117,6 +117,17 @@ async def test_a_login_that_ended_does_not_hold_messages_up(bridge: Harness, scr
     assert await _said(bridge, script, room, "back again") == "work"
 
 
+async def test_the_relay_does_not_speak_for_whom_the_network_banned(bridge: Harness, script: Script) -> None:
+    """A ban of a login that its user made is not got round by the relay; its words are told."""
+    script.puppets = False
+    await _network(bridge).add(_login(bridge, "work"))
+    room = await bridge.portal_room("net", "lobby")
+    script.login_status("work", LoginStatus.BANNED, "no bridging for you")
+    bridge.alice.send(room, "am I heard?")
+    await bridge.homeserver.wait_event(room, lambda e: "no bridging for you" in str(e["content"].get("body")))
+    assert "am I heard?" not in script.texts()
+
+
 async def test_a_removed_login_speaks_no_more(bridge: Harness, script: Script) -> None:
     """After its end a login is closed and forgotten, over a restart too, and the next one speaks."""
     network = _network(bridge)
