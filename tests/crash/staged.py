@@ -230,6 +230,9 @@ class KeepingClient(StagedClient):
         self._places = {said.id or "": place for said, place in self._tape.after(0) if isinstance(said, RemoteMessage)}
         return await super()._fetched(event)
 
+    def remembers(self) -> bool:
+        return True
+
     async def history(self, chat: ChatId, after: bytes | None, limit: int) -> History:
         said = [
             (event, place)

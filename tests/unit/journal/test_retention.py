@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from bridge_core.api.content import Attachment, Content, Kind, MediaKind
-from bridge_core.api.ids import ChatId, EventId, RoomId, UserId
+from bridge_core.api.ids import ChatId, EventId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMessage, MatrixSender
 from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.ports import Outcome
@@ -102,7 +102,8 @@ async def test_links_are_remembered_until_they_have_expired(
     async def sent(number: int) -> None:
         file = Attachment(MediaKind.FILE, "f", f"mxc://hs/{number}")
         event = EventId(f"${number}")
-        await ledger.remember(MatrixMessage(room, event, ChatId("#a"), sender, Content((), Kind.TEXT, (file,)), now))
+        message = MatrixMessage(room, event, ChatId("#a"), sender, Content((), Kind.TEXT, (file,)), now)
+        await ledger.remember(NetworkId("net"), message)
 
     for number in range(3):
         await database.kv.put("other", str(number), b"stays")
