@@ -34,7 +34,7 @@ async def again(adapter: Rig, client: Any) -> None:
 async def test_what_came_meanwhile_is_handed_over(rig: StartRig, serve: StartServer) -> None:
     """Lines and messages of several lines, from whoever wrote; no requests to programs, and nothing that was known."""
     server = await serve(accounts={"Anna": "secret"})
-    adapter = await rig(server.port)
+    adapter = await rig(server.port, connects={"again": "needed"})  # the other connection is there first
     bob = await adapter.witness("Bob", "#a", caps=PEER)
     client = await logged_in(adapter)
     await eventually(lambda: KEY in adapter.host.kv.values)
