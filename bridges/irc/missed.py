@@ -19,6 +19,8 @@ log = structlog.get_logger(__name__)
 _KEY: Final = "heard/"
 _PARTNERS_AT_MOST: Final = 20
 _MESSAGES_AT_MOST: Final = 50
+_AHEAD: Final = 86_400_000
+"""Milliseconds by which the server's clock may be before ours: what it dates later than now was missed, too."""
 
 
 class Missed:
@@ -47,7 +49,7 @@ class Missed:
         try:
             stored = await host.kv.get(_KEY + self._login)
             if stored is not None and stored.isdigit():
-                for target in await archive.targets(int(stored), until, _PARTNERS_AT_MOST):
+                for target in await archive.targets(int(stored), until + _AHEAD, _PARTNERS_AT_MOST):
                     if not self._state.isupport.is_channel(target):
                         for item in await archive.after(target, int(stored), _MESSAGES_AT_MOST):
                             self._hand_over(session, item)
