@@ -12,7 +12,7 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.demo.synapse import Synapse
-from tests.parallel import ByPlace, ports_of, rank_of
+from tests.parallel import ByPlace, rank_of
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd
 from tests.servers.postgres import Postgres
@@ -27,14 +27,6 @@ hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "developer")
 def pytest_addoption(parser: pytest.Parser) -> None:
     """Adds --chaos N, the number of random kills in each random crash test."""
     parser.addoption("--chaos", type=int, metavar="N", help="random kills in crash tests (20), and long outages")
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """Gives each worker ports of its own: a server that is restarted finds its port free."""
-    worker = getattr(config, "workerinput", None)
-    if worker is not None:
-        number = int(worker["workerid"].removeprefix("gw"))
-        os.environ["MATRIX_BRIDGE_PORTS"] = ports_of(number, worker["workercount"])
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

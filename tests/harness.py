@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 
 from bridge_core.app.bridge import Bridge
 from bridge_core.config import load_config
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver
 from registration.generate import Wanted, generate, render
 

@@ -5,17 +5,9 @@ from typing import Any
 import pytest
 from xdist.scheduler import LoadScopeScheduling
 
-_PORTS = range(20_000, 32_000)
 _KINDS = ("fake", "basic", "synapse")
 _LONG = ("tests/crash/", "tests/integration/", "tests/conformance/", "tests/unit/cli/", "tests/property/")
 """Folders whose tests wait for real servers or count long, the longest first: what is begun last shall be short."""
-
-
-def ports_of(worker: int, workers: int) -> str:
-    """The part of the ports that a worker takes its own from, as `bridge_core.demo.process.free_port` reads it."""
-    part = len(_PORTS) // workers
-    first = _PORTS[0] + worker * part
-    return f"{first}-{first + part - 1}"
 
 
 def place_of(test: str) -> str:

@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
 from bridge_core.api.optional import Puppets
 from bridge_core.demo.matrix_client import Event, MatrixClient
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.demo.synapse import Synapse
 from bridge_core.engine.consents import CONSENT
 from bridges.irc.demo.witness import Witness

@@ -7,7 +7,8 @@ from typing import Any
 
 from bridge_core.api.demo import DemoError
 from bridge_core.demo.place import Child, python_command
-from bridge_core.demo.process import ChildProcess, ProcessDiedError, free_port, http_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, ProcessDiedError, http_answers
 
 __all__ = ["DemoBridge", "WriteFiles"]
 

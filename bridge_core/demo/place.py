@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from bridge_core.api.demo import DemoError
-from bridge_core.demo.process import ChildProcess, ProcessDiedError, free_port, tcp_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, ProcessDiedError, tcp_answers
 
 __all__ = ["Child", "DemoPlace"]
 

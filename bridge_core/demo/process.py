@@ -8,10 +8,8 @@ test session). Starting forks: it blocks the loop for a few milliseconds, nothin
 import asyncio
 import contextlib
 import os
-import random
 import shutil
 import signal
-import socket
 import subprocess
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
@@ -20,12 +18,10 @@ from pathlib import Path
 
 import aiohttp
 
-__all__ = ["ChildProcess", "ProcessDiedError", "Unprivileged", "free_port", "http_answers", "tcp_answers"]
+__all__ = ["ChildProcess", "ProcessDiedError", "Unprivileged", "http_answers", "tcp_answers"]
 
 _POLL = 0.02
 _TAIL_BYTES = 4_000
-_PORTS = range(20_000, 32_000)
-_PORTS_KEY = "MATRIX_BRIDGE_PORTS"
 
 
 class ProcessDiedError(Exception):
@@ -38,28 +34,6 @@ class Unprivileged:
 
     uid: int
     gid: int
-
-
-def free_port(host: str = "127.0.0.1") -> int:
-    """Returns a TCP port nobody listens on.
-
-    It is chosen at random below the system's range for outgoing connections, so that it is still free when a
-    server is restarted on it. Another process can take it
-    between this call and its use; the server then fails to start and says so. Processes that run side by side
-    are kept apart by ``MATRIX_BRIDGE_PORTS=FIRST-LAST`` in their environments.
-    Raises OSError when no port of a hundred tried is free.
-    """
-    first, _, last = os.environ.get(_PORTS_KEY, "").partition("-")
-    ports = range(int(first), int(last) + 1) if first else _PORTS
-    for port in random.sample(ports, 100):
-        with contextlib.closing(socket.socket()) as probe:
-            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            try:
-                probe.bind((host, port))
-            except OSError:
-                continue
-            return port
-    raise OSError(f"no free port found on {host}")
 
 
 async def tcp_answers(host: str, port: int) -> bool:

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import aiohttp
 
-from bridge_core.demo.process import ChildProcess, free_port, http_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, http_answers
 from bridge_core.demo.synapse_config import write_config
 from bridge_core.demo.synapse_venv import SetupError, ensure_synapse
 

@@ -12,7 +12,7 @@ from urllib.parse import quote
 import aiohttp
 from yarl import URL
 
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.demo.synapse import Synapse
 from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver, FakeProfile
 

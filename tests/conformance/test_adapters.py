@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.testing.conformance import (
     AdapterConformance,
     Bench,

@@ -18,7 +18,8 @@ from ruamel.yaml import YAML
 from sqlalchemy import create_engine, delete, func, select
 
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
-from bridge_core.demo.process import ChildProcess, free_port, http_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, http_answers
 from bridge_core.engine.ports import Direction
 from bridge_core.journal.audit import Audit, audit
 from bridge_core.store.engines import parse

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Self
 
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.demo.synapse import Synapse
 from tests.harness import write_config
 from tests.servers.inspircd import InspIRCd

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.testing.faults import KILL_AT
 from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver
 from tests.crash.media_child import PICTURE

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from bridge_core.api import errors, optional
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from tests.docs.source import ROOT, code_of, rows
 from tests.harness import Harness
 

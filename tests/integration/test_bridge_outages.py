@@ -12,7 +12,8 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.demo.matrix_client import MatrixClient
-from bridge_core.demo.process import ChildProcess, free_port, http_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, http_answers
 from bridges.irc.demo.witness import Witness
 from tests.crash.gates import Gate
 from tests.harness import write_config

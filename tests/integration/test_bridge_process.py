@@ -20,7 +20,8 @@ from ruamel.yaml import YAML
 
 from bridge_core.config import load_config
 from bridge_core.demo.matrix_client import MatrixClient
-from bridge_core.demo.process import ChildProcess, free_port, http_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, http_answers
 from bridge_core.demo.synapse import Synapse
 from tests.real import DOMAIN
 

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from tests.real import BOT, DOMAIN, Ground, Servers, Town, alias, ghost
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd

@@ -10,7 +10,8 @@ import psycopg
 import pytest
 
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
-from bridge_core.demo.process import ChildProcess, ProcessDiedError, free_port, tcp_answers
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, ProcessDiedError, tcp_answers
 from tests.conftest import SynapseFactory
 from tests.servers.inspircd import InspIRCd
 from tests.servers.ngircd import NgIRCd

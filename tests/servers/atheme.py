@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bridge_core.demo.process import ChildProcess, free_port
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess
 from tests.servers.inspircd import InspIRCd
 from tests.servers.server import find_command
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from pathlib import Path
 
-from bridge_core.demo.process import ChildProcess, free_port
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess
 from bridges.irc.demo.servers import ngircd_config
 from tests.servers.certificate import make_certificate
 from tests.servers.server import Server, find_command

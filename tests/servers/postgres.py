@@ -11,7 +11,8 @@ from pathlib import Path
 
 import psycopg
 
-from bridge_core.demo.process import ChildProcess, ProcessDiedError, Unprivileged, free_port
+from bridge_core.demo.ports import free_port
+from bridge_core.demo.process import ChildProcess, ProcessDiedError, Unprivileged
 from tests.servers.server import MissingServerError, Server
 
 __all__ = ["Postgres"]

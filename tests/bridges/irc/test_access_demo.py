@@ -10,7 +10,7 @@ import pytest
 
 from bridge_core.api.ids import ChatId
 from bridge_core.api.network import LoginStatus
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from tests.bridges.irc.rig import StartRig, StartServer, eventually
 from tests.bridges.irc.test_tls import Pki, known, with_certificate
 

@@ -9,7 +9,7 @@ import pytest_asyncio
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.ids import NetworkId
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridges.irc.access import ident as idents
 from bridges.irc.access.ident import IdentServer
 from bridges.irc.config import IrcConfig

@@ -8,7 +8,7 @@ import pytest
 from bridge_core.app.bridge import Bridge
 from bridge_core.cli.main import main
 from bridge_core.config import ConfigError, load_config
-from bridge_core.demo.process import free_port
+from bridge_core.demo.ports import free_port
 from bridge_core.store.errors import LeaseError, StartError
 from tests.harness import write_config
 
