@@ -10,6 +10,8 @@ missing_packages() {
     command -v inspircd >/dev/null 2>&1 || echo inspircd
     command -v ngircd >/dev/null 2>&1 || echo ngircd
     command -v atheme-services >/dev/null 2>&1 || echo atheme-services
+    command -v postfix >/dev/null 2>&1 || echo postfix
+    command -v swaks >/dev/null 2>&1 || echo swaks
     has_postgres || echo postgresql
     if [ ! -x .venv/bin/python ] && ! has_ensurepip; then venv_package; fi
 }

@@ -8,6 +8,7 @@ from typing import Any, Protocol, TypeVar
 from bridge_core.api.content import Attachment
 from bridge_core.api.ids import ChatId, NetworkId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage
+from bridge_core.api.queues import Queue
 from bridge_core.api.staff import Staff
 
 T = TypeVar("T")
@@ -157,6 +158,9 @@ class Host(Protocol):
 
     def budget(self, key: str, rate: float, burst: float) -> Bucket:
         """The bucket of `key`: `rate` tokens a second up to `burst`; a rate of 0 means no limit."""
+
+    def queue(self, name: str) -> Queue:
+        """The network's durable queue of that name."""
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """The process's one object of that name, made with the first call; for all networks, whatever their adapter.

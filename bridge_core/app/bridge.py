@@ -380,6 +380,7 @@ class Bridge:
             self._link,
             self._sources.open_attachment,
             self.staff.of(network.id),
+            self.database.queue,
             self._shared,
             LongTexts(network.id, self.matrix, self.engine.links, self._link),
         )

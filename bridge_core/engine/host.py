@@ -10,6 +10,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import KV, Blobs, Bucket, Clock, GuardedHttp, RoomView, Routes, Tasks
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage
+from bridge_core.api.queues import Queue
 from bridge_core.api.staff import Staff
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
@@ -119,6 +120,7 @@ class NetworkHost:
         links: Callable[[Attachment], str | None],
         files: Callable[[Attachment], AsyncIterator[bytes]],
         staff: Staff,
+        queues: Callable[[str], Queue],
         shared: dict[str, Any] | None = None,
         texts: LongTexts | None = None,
     ) -> None:
@@ -132,6 +134,7 @@ class NetworkHost:
         self.routes = routes
         self.rooms = rooms
         self.staff = staff
+        self._queues = queues
         self._portals = portals
         self._links = links
         self._files = files
@@ -150,6 +153,10 @@ class NetworkHost:
                 self._sweep_at = max(_BUCKETS, 2 * len(self._buckets))
             bucket = self._buckets[key] = TokenBucket(self.clock, rate, burst)
         return bucket
+
+    def queue(self, name: str) -> Queue:
+        """As `Host.queue`."""
+        return self._queues(f"{self.network}/{name}")
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """As `Host.shared`: kept in what the hosts of one process were given in common."""

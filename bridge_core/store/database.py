@@ -24,6 +24,7 @@ from bridge_core.store.media import MediaStore
 from bridge_core.store.memberships import MembershipStore
 from bridge_core.store.messages import MessageStore
 from bridge_core.store.portals import PortalStore
+from bridge_core.store.queues import StoredQueue
 from bridge_core.store.reader import Reader
 from bridge_core.store.seal import Seal
 from bridge_core.store.sidecar import Sidecar
@@ -89,6 +90,10 @@ class Database:
         self.kv = KeyValueStore(self.writer, self.reader, seal, settings.cached)
         self.transactions = TransactionStore(self.reader)
         self.media = MediaStore(self.writer, self.reader, settings.cached)
+
+    def queue(self, name: str) -> StoredQueue:
+        """The durable queue of that name."""
+        return StoredQueue(self.writer, self.reader, self.seal, name)
 
     async def start(self) -> None:
         """Take the lease, check or upgrade the schema, check the secret.

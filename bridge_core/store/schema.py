@@ -8,9 +8,9 @@ from bridge_core.store.errors import SchemaError
 from bridge_core.store.tables import metadata
 
 VERSION_TABLE = "bridge_schema"
-HEAD = "0002"
+HEAD = "0003"
 """The newest revision in `migrations/versions`; a test compares them."""
-REVISIONS = ("0001", "0002")
+REVISIONS = ("0001", "0002", "0003")
 """All revisions, oldest first."""
 
 

@@ -138,6 +138,7 @@ STATEMENTS = (
     Statement("media_put", Kind.UPSERT, tables.media, _all(tables.media), 1),
     Statement("media_revoke", Kind.UPSERT, tables.media_revoked, _all(tables.media_revoked), 1),
     Statement("meta_put", Kind.UPSERT, tables.meta, _all(tables.meta), 1),
+    Statement("queue_put", Kind.UPSERT, tables.queue_item, _all(tables.queue_item), 2),
     Statement("lease_beat", Kind.UPDATE, tables.lease, ("id", "heartbeat", "handling"), 1),
     Statement(
         "entry_postpone", Kind.UPDATE, tables.journal_entry, ("id", "attempts", "next_attempt_at", "last_error"), 1
@@ -161,6 +162,7 @@ STATEMENTS = (
     Statement("entry_dead", Kind.UPDATE, tables.journal_entry, ("id", "done_at", "last_error"), 1, "state = 2"),
     Statement("entry_remove", Kind.DELETE, tables.journal_entry, ("id",), 1),
     Statement("delivery_end", Kind.DELETE, tables.journal_delivery, ("entry", "id"), 2),
+    Statement("queue_remove", Kind.DELETE, tables.queue_item, ("queue", "key"), 2),
     Statement("counter_add", Kind.ADD, tables.counter, _all(tables.counter), 3),
 )
 ORDER = tuple(statement.name for statement in STATEMENTS)

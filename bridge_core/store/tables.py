@@ -254,6 +254,22 @@ expiring = Table(
 
 Index("expiring_due", expiring.c.due)
 
+queue_item = Table(
+    "queue_item",
+    metadata,
+    _text("queue", key=True),
+    _text("key", key=True),
+    _bytes("body"),
+    _number("due"),
+    _text("part_of"),
+    _number("attempts"),
+    sqlite_with_rowid=False,
+)
+"""Work of networks that outlives the process. `body` is sealed."""
+
+Index("queue_item_due", queue_item.c.queue, queue_item.c.due, queue_item.c.key)
+Index("queue_item_parts", queue_item.c.queue, queue_item.c.part_of)
+
 media = Table(
     "media",
     metadata,

@@ -1,0 +1,1 @@
+"""Email: a mail server whose front end is Matrix."""

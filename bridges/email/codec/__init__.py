@@ -1,0 +1,1 @@
+"""Bytes to mails and back. Nothing here does input or output."""

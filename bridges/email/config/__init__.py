@@ -1,0 +1,1 @@
+"""The settings of an email network, one section a module."""
