@@ -1,7 +1,6 @@
 """The network-wide client: reads every channel, speaks for those without a connection of their own."""
 
 import asyncio
-import random
 from collections.abc import Collection, Mapping
 from dataclasses import replace
 from typing import Final
@@ -13,62 +12,31 @@ from bridge_core.api.events import RemoteChatGone, RemoteEvent, RemoteGap, Remot
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixMessage
-from bridge_core.api.network import Attempt, History, Inbox, LoginState, LoginStatus, Sent
-from bridges.irc.amends import Amends
-from bridges.irc.archive import Archive, cursor_of
-from bridges.irc.endings import Cause, Ending, RefusedError
+from bridge_core.api.network import Attempt, History, Inbox, Sent
+from bridges.irc.archive import cursor_of
 from bridges.irc.floor import UNANSWERED
-from bridges.irc.hearing import Hearing
-from bridges.irc.introduction import bot_mark, introduction
-from bridges.irc.joins import Places, Stage, join_lines
-from bridges.irc.logins import bot_commands, bot_mechanisms
-from bridges.irc.nicks import alternatives
-from bridges.irc.outlet import Rank, join_cost
+from bridges.irc.joins import Stage
+from bridges.irc.observing import Observing
 from bridges.irc.presence import PartnerPresence
 from bridges.irc.present import absent
 from bridges.irc.pump import Pump
 from bridges.irc.regime import described, with_rules
-from bridges.irc.registration import observer_capabilities
-from bridges.irc.relaymsg import RelayMsg
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
-from bridges.irc.survey import Survey
-from bridges.irc.transport import WriteBufferFull
 
 log = structlog.get_logger(__name__)
 _STEADY: Final = 60.0
-"""Seconds of connection after which the next loss counts as a first one."""
+"""Seconds after which a stop of reading is told again."""
 _FLUSH: Final = 5.0
-_JOINS_SENT: Final = 10.0
-_BUG: Final = "the bridge made a mistake, which its log describes"
-_STATUS: Final = {
-    Cause.BANNED: LoginStatus.BANNED,
-    Cause.USERINFO: LoginStatus.BANNED,
-    Cause.ADDRESS: LoginStatus.BANNED,
-    Cause.CREDENTIALS: LoginStatus.BAD_CREDENTIALS,
-}
 
 
-class Observer(Amends):
+class Observer(Observing):
     """The observer and relay. The only source of what is said in channels, so nothing is bridged twice."""
 
     def __init__(self, state: NetworkState, inbox: Inbox) -> None:
-        super().__init__(state)
-        self._inbox = inbox
-        self._places = Places()
-        self._session: Session | None = None
-        self._hearing: Hearing | None = None
-        self._archive: Archive | None = None
-        self._relaymsg: RelayMsg | None = None
-        self._survey: Survey | None = None
-        self._pump: Pump | None = None
+        super().__init__(state, inbox)
         self._tasks: list[asyncio.Task[None]] = []
-        self._ended: asyncio.Future[Ending] | None = None
         self._paused_at = 0.0
-        self._reason = ""
-        self._lost = "the network was not reachable"
-        self._wake = asyncio.Event()
-        self._asked_all = asyncio.Event()
 
     # The contract
 
@@ -172,7 +140,7 @@ class Observer(Amends):
         if self._state.is_channel(chat):
             self._state.add(chat)
             self._places.want([chat])
-            self._wake.set()
+            self._joining.hurry()
 
     def unwant(self, chat: ChatId) -> None:
         """Leaves a channel."""
@@ -208,7 +176,7 @@ class Observer(Amends):
     def retry(self, chat: ChatId) -> None:
         """Enters a channel now that did not let us in."""
         self._places.hurry(chat)
-        self._wake.set()
+        self._joining.hurry()
 
     def joined(self, chat: ChatId) -> bool:
         """Whether what is said in a channel is seen here."""
@@ -253,176 +221,7 @@ class Observer(Amends):
     def _observed(self, chat: ChatId) -> bool:
         return False
 
-    # The connection
-
-    async def _run(self) -> None:
-        """Connects, and connects again, for ever."""
-        config, clock = self._state.config, self._state.running.clock
-        failures = 0
-        try:
-            while True:
-                started = clock.monotonic()
-                try:
-                    ending = await self._once()
-                except Exception:
-                    # Ended, this task would leave us deaf: the next connection may go better.
-                    log.exception("irc_observer_failed", network=self._state.network)
-                    ending = Ending(Cause.LOST, _BUG)
-                    await self._cut()
-                self._reason = self._lost = ending.reason
-                if clock.monotonic() - started > _STEADY:
-                    failures = 0
-                delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(failures, 20))
-                if ending.cause in _STATUS:
-                    delay = config.reconnect_max
-                elif ending.cause in (Cause.THROTTLED, Cause.FULL, Cause.KILLED):
-                    delay = max(delay, config.reconnect_max / 4)
-                failures += 1
-                status = _STATUS.get(ending.cause, LoginStatus.DISCONNECTED)
-                self._report(status, ending.reason)
-                delay *= random.uniform(0.8, 1.2)
-                log.info(
-                    "irc_disconnected",
-                    network=self._state.network,
-                    cause=ending.cause.value,
-                    reason=ending.reason,
-                    again_in=round(delay, 1),
-                )
-                await clock.sleep(delay)
-        finally:
-            await self._cut()
-            self._report(LoginStatus.DISCONNECTED, "stopped")
-
-    async def _cut(self) -> None:
-        """Closes the connection, if there is one."""
-        session = self._session
-        if session is not None:
-            await session.close("The bridge stops")
-            self._session = None
-
-    async def _once(self) -> Ending:
-        """One connection from beginning to end."""
-        config = self._state.config
-        self._report(LoginStatus.CONNECTING)
-        self._state.roster.clear()
-        self._state.lists.clear()
-        self._state.regimes.clear()
-        self._ended = asyncio.get_running_loop().create_future()
-        try:
-            approach = await self._state.access.approach(None)
-        except RefusedError as error:
-            return error.ending
-        needed = config.sasl is None or config.sasl.required
-        session = Session(
-            self._state,
-            self,
-            approach,
-            nicks=alternatives(config.nick, self._state.nicklen),
-            real=introduction(config),
-            wanted=observer_capabilities(config.people),
-            sasl=bot_mechanisms(config) if needed else (),
-            login=None if needed else lambda secure: bot_mechanisms(config),
-        )
-        self._survey = Survey(self._state, session)
-        self._hearing = Hearing(self._state, session, self._places, self)
-        self._archive = Archive(self._state, session)
-        self._relaymsg = RelayMsg(self._state, session)
-        self._hearing.conditions.when_promoted(self._survey.entered)
-        assert self._pump is not None
-        self._pump.restarted()
-        self._session = session
-        try:
-            await session.open()
-        except RefusedError as error:
-            self._session = None
-            return error.ending
-        self._state.barrier = session.barrier
-        self._state.reached(True)
-        self._state.watch.opened(session, session.isupport.tokens.get("MONITOR"), session.isupport.fold)
-        self._state.relay_nick = session.nick
-        self._state.learned(session.isupport)
-        if mark := bot_mark(session.isupport):
-            session.tell("MODE", session.nick, f"+{mark}")
-        self._hearing.opened()
-        for command, params in bot_commands(config):
-            session.tell(command, *params)
-        log.info("irc_connected", network=self._state.network, nick=session.nick, channels=len(self._places))
-        self._asked_all.clear()
-        spawn = self._state.running.tasks.spawn
-        joining = spawn(self._join(session), f"irc {self._state.network} joins")
-        asking = spawn(self._survey.run(), f"irc {self._state.network} survey")
-        try:
-            try:
-                async with asyncio.timeout(_JOINS_SENT):
-                    await self._asked_all.wait()
-            except TimeoutError:
-                log.info("irc_joins_take_time", network=self._state.network)
-            if session.up:
-                self._reason = ""
-                self._report(LoginStatus.CONNECTED)
-            return await self._ended
-        finally:
-            joining.cancel()
-            asking.cancel()
-            await asyncio.gather(joining, asking, return_exceptions=True)
-
-    async def _join(self, session: Session) -> None:
-        """Keeps us in the wanted channels while the session lasts."""
-        while session.up:
-            try:
-                await self._join_due(session)
-            except Exception:
-                log.exception("irc_joins_failed", network=self._state.network)
-                await self._state.running.clock.sleep(_JOINS_SENT)
-        self._asked_all.set()
-
-    async def _join_due(self, session: Session) -> None:
-        config, clock = self._state.config, self._state.running.clock
-        while session.up:
-            self._wake.clear()
-            wanted = self._places.due(clock.monotonic())
-            for chats, line in join_lines(wanted, self._state.isupport, self._state.keys.of):
-                await session.turn(Rank.COMMAND, join_cost(len(chats)))
-                while session.up:
-                    try:
-                        session.reserve(len(line))
-                        session.write(line)
-                        break
-                    except WriteBufferFull:
-                        await session.drain()
-                if not session.up:
-                    break
-                self._places.asked(chats, clock.monotonic() + config.join_timeout)
-            self._asked_all.set()
-            due = self._places.next_due()
-            delay = None if due is None else max(0.05, due - clock.monotonic())
-            try:
-                async with asyncio.timeout(delay):
-                    await self._wake.wait()
-            except TimeoutError:
-                continue
-
     # What the session and the hearing tell
-
-    def heard(self, lines: list[bytes]) -> None:
-        """Lines of the session."""
-        if self._hearing is not None:
-            self._hearing.heard(lines)
-
-    def closed(self, ending: Ending) -> None:
-        """The session is over."""
-        silence = self._session.silence if self._session is not None else 0.0
-        self._places.disconnected(self._state.running.clock.now_ms() - int(silence * 1000))
-        if self._session is not None and self._session.own is not None:
-            self._state.forget(self._session.own)
-        if self._archive is not None:
-            self._archive.closed()
-        self._session = self._archive = self._relaymsg = None
-        self._state.barrier = None
-        self._state.reached(False)
-        self._state.watch.closed()
-        if self._ended is not None and not self._ended.done():
-            self._ended.set_result(ending)
 
     def offer(self, event: RemoteEvent) -> None:
         """An event for the core. From a channel that has not agreed comes nothing but that it has not."""
@@ -458,7 +257,7 @@ class Observer(Amends):
             self._survey.left(chat)
         log.info("irc_channel_left", network=self._state.network, chat=chat, reason=reason)
         self._places.left(chat, clock.now_ms(), clock.monotonic() + self._state.config.reconnect_min, reason)
-        self._wake.set()
+        self._joining.hurry()
 
     def refused(self, chat: ChatId, reason: str) -> None:
         """A channel did not let us in: tried again later."""
@@ -478,6 +277,3 @@ class Observer(Amends):
     def _resume(self) -> None:
         if self._session is not None:
             self._session.resume_reading()
-
-    def _report(self, status: LoginStatus, reason: str = "") -> None:
-        self._inbox.report(LoginState(self._state.network, None, status, reason))

@@ -85,7 +85,7 @@ async def test_a_bug_in_the_observer_is_not_its_end(
     """It connects and joins again and hears what is said."""
     server = await serve()
     monkeypatch.setattr(Observer, where, failing_once(getattr(Observer, where)))
-    monkeypatch.setattr("bridges.irc.observer._JOINS_SENT", 0.05)
+    monkeypatch.setattr("bridges.irc.joining._JOINS_SENT", 0.05)
     adapter = await rig(server.port)
     bob = await adapter.witness("Bob", "#a")
     bob.privmsg("#a", "hello")
