@@ -8,37 +8,34 @@ from typing import Any, Final
 import structlog
 
 from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
-from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.matrix import MatrixMessage, MatrixPresence, MatrixSignal, MatrixTyping
+from bridge_core.api.matrix import MatrixMessage, MatrixSignal
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
 from bridges.irc.archive import Archive
 from bridges.irc.codec.masks import Effect
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
-from bridges.irc.composing import Composing
 from bridges.irc.connecting import Connecting
 from bridges.irc.endings import Cause, Ending
 from bridges.irc.homecoming import come_home
+from bridges.irc.letterbox import Letterbox
 from bridges.irc.membership import Membership
 from bridges.irc.missed import Missed
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.private import PrivateMessages
-from bridges.irc.profile import Profile
-from bridges.irc.pump import Pump
 from bridges.irc.registration import puppet_capabilities
 from bridges.irc.schedule import Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
+from bridges.irc.signals import Signals
 from bridges.irc.standing import Standing
 from bridges.irc.standings import Standings
 from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
-_FLUSH: Final = 2.0
 _RETIRED: Final = 120.0
 """Seconds for which lines of a connection that is gone are still taken for ours, unless its QUIT is seen before."""
 
@@ -61,16 +58,14 @@ class Puppet(Connecting):
         self._standings = standings
         self._mark = b""
         self._chores: set[asyncio.Task[None]] = set()
-        self._pump: Pump | None = None
-        self._pumping: asyncio.Task[None] | None = None
+        self._letterbox = Letterbox(state, inbox, self._pause, self._resume)
         self._archive: Archive | None = None
-        self._composing: Composing | None = None
-        self._private = PrivateMessages(state, login.id, self._offer)
+        self._private = PrivateMessages(state, login.id, self._letterbox.offer)
         self._missed = Missed(state, login.id, self._private)
-        state.inboxes[login.id] = self._offer
+        state.inboxes[login.id] = self._letterbox.offer
         self._channels = Membership(state)
+        self._signals = Signals(state, login, self._channels)
         self._persona = Persona(state, login, self._private, self._spawn)
-        self._profile: Profile | None = None
         self._standing = Standing(state, login)
         self._hold_until = 0.0
         """Until then a login that a user made is waited for rather than relayed."""
@@ -94,12 +89,7 @@ class Puppet(Connecting):
             await self._session.close("The bridge closes this connection")
         self._give_back()
         await asyncio.gather(*self._chores, return_exceptions=True)
-        if self._pump is not None and not await self._pump.drained(_FLUSH):
-            log.warning("irc_lines_not_committed", network=self._state.network, lines=len(self._pump))
-        if self._pumping is not None:
-            self._pumping.cancel()
-            await asyncio.gather(self._pumping, return_exceptions=True)
-            self._pumping = self._pump = None
+        await self._letterbox.close()
 
     def ready(self, chat: ChatId) -> bool:
         """Whether a message to the chat would be written now."""
@@ -158,29 +148,8 @@ class Puppet(Connecting):
         self._channels.drop(self._session, chat, reason)
 
     async def signal(self, signal: MatrixSignal) -> None:
-        """Tells that its user types, or stopped (IRCv3 typing), where that is configured and the server has tags."""
-        session = self._session
-        if isinstance(signal, MatrixPresence) and session is not None and session.up and self._profile is not None:
-            self._profile.is_there(session, signal.presence)
-        if (
-            not isinstance(signal, MatrixTyping)
-            or session is None
-            or not session.up
-            or signal.chat not in self._channels
-        ):
-            return
-        if not session.tags or not self._state.config.typing or not self._state.isupport.may_tag("typing"):
-            return
-        if self._composing is None:
-            self._composing = Composing(self._tell_typing)
-        if self._login.user in signal.started:
-            self._composing.started(signal.chat)
-        elif self._login.user in signal.stopped:
-            self._composing.stopped(signal.chat)
-
-    def _tell_typing(self, chat: ChatId, state: str) -> None:
-        if self._session is not None and chat in self._channels:
-            self._session.tell("TAGMSG", chat, tags={"+typing": state})
+        """As `Signals.take`."""
+        self._signals.take(signal)
 
     @property
     def persona(self) -> Persona:
@@ -199,9 +168,7 @@ class Puppet(Connecting):
 
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
         """As `Voice.send`; others see who speaks first."""
-        session = self._session
-        if session is not None and session.up and self._profile is not None:
-            self._profile.spoke(session, message.sender)
+        self._signals.spoke(message.sender)
         return await super().send(message, attempt)
 
     async def _line(self, chat: ChatId) -> Session:
@@ -239,7 +206,7 @@ class Puppet(Connecting):
         if self._turn is not None:
             self._scheduler.opened(self._turn)
         self._mark = own_mark(session.nick)
-        self._profile = Profile(self._state, self._login)
+        self._signals.opened(session)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
         self._standing.shown(session)
@@ -300,9 +267,7 @@ class Puppet(Connecting):
         """The session is over; who is active is connected again, unless the network said no."""
         session, self._session = self._session, None
         self._private.closed()
-        if self._composing is not None:
-            self._composing.closed()
-            self._composing = None
+        self._signals.closed()
         if self._archive is not None and session is not None:
             self._archive.closed()
             self._archive = None
@@ -361,16 +326,6 @@ class Puppet(Connecting):
                 continue
             elif command[0] in "45":
                 self._channels.on_error(session, line)
-
-    def _offer(self, event: RemoteEvent) -> None:
-        """Hands an event to the core; the task for it is made with the first one."""
-        host = self._state.running
-        if self._pump is None:
-            self._pump = Pump(
-                self._inbox, host.clock, self._pause, self._resume, merge=self._state.config.messages.merge
-            )
-            self._pumping = host.tasks.spawn(self._pump.run(), f"irc {self._state.network} private inbox")
-        self._pump.offer(event)
 
     def _pause(self) -> None:
         if self._session is not None:

@@ -8,23 +8,22 @@ import structlog
 
 from bridge_core.api.ids import UserId
 from bridges.irc.access.approach import Approach
-from bridges.irc.access.endpoints import is_loopback
+from bridges.irc.admission import Admission, secure
 from bridges.irc.answers import Answers
 from bridges.irc.barriers import Barriers
 from bridges.irc.batches import Batches
 from bridges.irc.codec.caps import CapNegotiation
-from bridges.irc.codec.isupport import Isupport
 from bridges.irc.codec.message import Line, LineError, parse
-from bridges.irc.codec.multiline import CAPABILITY, Limits, parse_limits
 from bridges.irc.codec.sasl import Mechanism
-from bridges.irc.codec.serializer import UnsafeLine, serialize
+from bridges.irc.codec.serializer import serialize
 from bridges.irc.dialing import ConnectError, ConnectFailure
-from bridges.irc.endings import Cause, Ending, RefusedError, by_numeric, by_words, joined
+from bridges.irc.endings import Cause, Ending, by_numeric, by_words, joined
 from bridges.irc.flight import Flight
 from bridges.irc.identity import Identity
 from bridges.irc.latelogin import LINES as SASL_LINES
 from bridges.irc.latelogin import LateLogin
-from bridges.irc.outbox import BUFFER, Outbox
+from bridges.irc.outbox import BUFFER
+from bridges.irc.pulse import Pulse
 from bridges.irc.registration import NEEDS, Registration
 from bridges.irc.state import NetworkState, Own
 from bridges.irc.transport import Connection, WriteBufferFull
@@ -32,12 +31,8 @@ from bridges.irc.transport import Connection, WriteBufferFull
 log = structlog.get_logger(__name__)
 _GOODBYE: Final = 2.0
 _LAST_PROOFS: Final = 1.0
-_LAST_WORDS: Final = 3.0
-"""Seconds for which a server that refuses us may yet say in an ERROR why."""
 _SPARE: Final = 4096
 """Bytes kept free for PONG, PING and QUIT."""
-_OBSERVED_PING: Final = 0.1
-"""Seconds that the observer is given to see a line before the server is asked with a PING."""
 
 
 class Owner(Protocol):
@@ -50,7 +45,7 @@ class Owner(Protocol):
         """The connection is gone, once after a successful `open`."""
 
 
-class Session(Outbox):
+class Session(Admission):
     """One connection, used once. `open` connects and registers; then lines go to the owner until it is told the end."""
 
     def __init__(
@@ -69,7 +64,6 @@ class Session(Outbox):
         config = state.config
         self._state = state
         self._owner = owner
-        self._approach = approach
         self._matrix_user = matrix_user
         self._loop = asyncio.get_running_loop()
         connection = Connection(
@@ -81,20 +75,18 @@ class Session(Outbox):
             on_closed=self._closed,
             buffered_at_most=BUFFER + _SPARE,
         )
-        super().__init__(state, connection)
-        sasl = login(self.secure) if login is not None else sasl
-        wants = (*wanted, "sasl") if sasl else wanted
-        self.caps = CapNegotiation(wants, NEEDS)
+        sasl = login(secure(approach)) if login is not None else sasl
+        caps = CapNegotiation((*wanted, "sasl") if sasl else wanted, NEEDS)
         password = config.password.get_secret_value() if config.password is not None else None
-        self._registration = Registration(
-            nicks, approach.user, real, password=password, sasl=sasl, caps=self.caps, sasl_needed=login is None
+        registration = Registration(
+            nicks, approach.user, real, password=password, sasl=sasl, caps=caps, sasl_needed=login is None
         )
+        super().__init__(state, connection, approach, registration)
         self._late = LateLogin(
             self.caps, lambda: login(self.secure) if login is not None else (), self.write, self._logged_in
         )
         self.logged_in: Callable[[bool, str], None] = lambda done, reason: None
         """Told how a login after registration ended."""
-        self._registered: asyncio.Future[None] | None = None
         self._ending: Ending | None = None
         self.flight = Flight()
         self.identity = Identity()
@@ -102,13 +94,9 @@ class Session(Outbox):
         self.batches = Batches()
         self.failures: dict[str, Callable[[Line], None]] = {}
         """Who is told of a FAIL without a label, by its command (IRCv3 standard-replies); others are about messages."""
-        self._ping: asyncio.Handle | None = None
-        self._alive: asyncio.TimerHandle | None = None
+        self._pulse = Pulse(config, self.flight, lambda token: self.tell("PING", token), self._dead)
         self._closing: asyncio.Task[None] | None = None
         self._barriers = Barriers(self._write_now)
-        self._paused = False
-        self._pinged_at = 0.0
-        self._heard_at = self._loop.time()
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PING": self._on_ping,
             "PONG": self._on_pong,
@@ -137,84 +125,19 @@ class Session(Outbox):
     @property
     def silence(self) -> float:
         """Seconds since the server was last heard."""
-        return self._loop.time() - self._heard_at
-
-    @property
-    def isupport(self) -> Isupport:
-        """What the server said of itself during registration."""
-        return self._registration.isupport
-
-    @property
-    def secure(self) -> bool:
-        """Whether nobody reads along: TLS, or a server on this machine."""
-        return self._approach.tls is not None or is_loopback(self._approach.host)
+        return self._pulse.silence
 
     @property
     def account(self) -> str | None:
         """The account that we are logged in to; None for none."""
         return self._late.account
 
-    @property
-    def labels(self) -> bool:
-        """Whether the server answers each line under its label."""
-        return "labeled-response" in self.caps.enabled
-
-    @property
-    def echoes(self) -> bool:
-        """Whether each of our lines comes back under its label, with the id that the server gave it."""
-        return self.labels and "echo-message" in self.caps.enabled
-
-    @property
-    def several(self) -> Limits | None:
-        """What a message of several lines may hold; None where the server takes none (IRCv3 multiline)."""
-        caps = self.caps
-        if CAPABILITY not in caps.enabled or "batch" not in caps.enabled or not self.tags:
-            return None
-        return parse_limits(caps.available.get(CAPABILITY, ""))
-
-    @property
-    def tags(self) -> bool:
-        """Whether we may send tags of our own."""
-        return "message-tags" in self.caps.enabled
-
     # Opening and closing
-
-    async def open(self) -> None:
-        """Returns when registered, within `connect_timeout` seconds. Raises RefusedError; nothing is left open then."""
-        timeout = self._state.config.connect_timeout
-        self._registered = self._loop.create_future()
-        try:
-            async with asyncio.timeout(timeout):
-                await self._connection.open(timeout)
-                if self._approach.preamble is not None:
-                    self._connection.write(self._approach.preamble)
-                for line in self._registration.start():
-                    self._connection.write(line)
-                await self._registered
-        except TimeoutError:
-            await self._connection.close(0.0)
-            raise RefusedError(Ending(Cause.LOST, f"not welcomed within {timeout:g} seconds")) from None
-        except ConnectError as error:
-            self._state.access.failed(self._approach, error)
-            raise RefusedError(Ending(Cause.LOST, str(error))) from None
-        except UnsafeLine as error:
-            self._registered = None
-            await self._connection.close(0.0)
-            raise RefusedError(Ending(Cause.CREDENTIALS, f"a configured name cannot be sent: {error}")) from None
-        except BaseException as error:
-            if isinstance(error, RefusedError) and error.ending.cause is Cause.SERVER_FULL:
-                self._state.access.full(self._approach)
-            await self._connection.close(0.0)
-            raise
-        finally:
-            self._registered = None
-            if not self.up:
-                self._approach.gone()
 
     async def close(self, reason: str = "") -> None:
         """Says QUIT and closes. Idempotent."""
         if self.up:
-            self._send_ping()
+            self._pulse.ping()
             await self.flight.settled(_LAST_PROOFS)
         if self.up:
             self.up = False
@@ -227,37 +150,20 @@ class Session(Outbox):
 
     def pause_reading(self) -> None:
         """Takes no more lines for now."""
-        self._paused = True
+        self._pulse.paused()
         self._connection.pause_reading()
 
     def resume_reading(self) -> None:
         """Takes lines again."""
-        self._paused = False
-        self._heard_at = self._pinged_at = self._loop.time()
+        self._pulse.resumed()
         self._connection.resume_reading()
 
     # Writing
 
     def wrote(self, observed: bool) -> None:
         """Lines were written: sees to it that they are proved. `observed`: the observer will probably see them."""
-        if self._ping is None and not self.labels:
-            if observed:
-                self._ping = self._loop.call_later(_OBSERVED_PING, self._ask)
-            else:
-                self._ping = self._loop.call_soon(self._ask)
-
-    def _ask(self) -> None:
-        """Asks the server for its PONG, if there is anything to prove."""
-        self._ping = None
-        if self.up and len(self.flight):
-            self._send_ping()
-
-    def _send_ping(self) -> None:
-        """Sends a PING, unless one is on its way."""
-        token = self.flight.ping()
-        if token is not None:
-            self._pinged_at = self._loop.time()
-            self.tell("PING", token)
+        if not self.labels:
+            self._pulse.wrote(observed)
 
     def barrier(self, passed: Callable[[], None]) -> bool:
         """Calls `passed` once all that the server has sent us up to now is read, or the connection is gone.
@@ -266,17 +172,9 @@ class Session(Outbox):
         """
         return self.up and self._barriers.ask(passed)
 
-    def _check(self) -> None:
-        """Looks for signs of life."""
-        config = self._state.config
-        now = self._loop.time()
-        if not self._paused:
-            if self.flight.pinging and now - self._pinged_at > config.ping_timeout:
-                self._end(Ending(Cause.LOST, f"the server did not answer for {now - self._pinged_at:.0f} seconds"))
-                return
-            if now - self._heard_at > config.ping_interval / 2 or len(self.flight):
-                self._send_ping()
-        self._alive = self._loop.call_later(min(config.ping_interval, config.ping_timeout) / 2, self._check)
+    def _dead(self, reason: str) -> None:
+        """The server gives no sign of life."""
+        self._end(Ending(Cause.LOST, reason))
 
     def _end(self, ending: Ending) -> None:
         """Cuts the connection; `closed` follows."""
@@ -286,7 +184,7 @@ class Session(Outbox):
     # Reading
 
     def _received(self, lines: list[bytes]) -> None:
-        self._heard_at = self._loop.time()
+        self._pulse.heard()
         if self.up:
             self._owner.heard(lines)
             return
@@ -296,46 +194,22 @@ class Session(Outbox):
                 return
             self._register(raw)
 
-    def _register(self, raw: bytes) -> None:
-        """One line of registration."""
-        registration, registered = self._registration, self._registered
-        try:
-            line = parse(raw, self._state.decode)
-        except LineError:
-            return
-        for answer in registration.receive(line):
-            self._connection.write(answer)
-        if registered is None or registered.done():
-            return
-        if line.command == "CAP" and (moved := self._moved(line)) is not None:
-            registration.refuse(Ending(Cause.LOST, moved))
-        if registration.refusal is not None:
-            if registration.over:
-                registered.set_exception(RefusedError(registration.refusal))
-            elif self._alive is None:
-                self._alive = self._loop.call_later(_LAST_WORDS, self._refused)
-        elif registration.complete:
-            if self._matrix_user is not None:
-                # Each copy would take several KiB, and the observer's says the same.
-                registration.isupport = self._state.isupport
-            self._late.account = registration.account
-            self.identity.welcomed(registration.nick, registration.own_prefix)
-            self.own = self._state.claim(
-                self.nick,
-                self.flight,
-                self._matrix_user,
-                by_observer=self._matrix_user is not None and not self.echoes,
-            )
-            self._state.access.endpoints.worked(self._approach.endpoint)
-            self.up = True
-            self._alive = self._loop.call_later(self._state.config.ping_interval / 2, self._check)
-            registered.set_result(None)
+    def _welcomed(self) -> None:
+        registration = self._registration
+        if self._matrix_user is not None:
+            # Each copy would take several KiB, and the observer's says the same.
+            registration.isupport = self._state.isupport
+        self._late.account = registration.account
+        self.identity.welcomed(registration.nick, registration.own_prefix)
+        self.own = self._state.claim(
+            self.nick,
+            self.flight,
+            self._matrix_user,
+            by_observer=self._matrix_user is not None and not self.echoes,
+        )
 
-    def _refused(self) -> None:
-        """The server said that it does not want us, and then nothing more."""
-        refusal, registered = self._registration.refusal, self._registered
-        if refusal is not None and registered is not None and not registered.done():
-            registered.set_exception(RefusedError(refusal))
+    def _admitted(self) -> None:
+        self._pulse.begin()
 
     def parse(self, raw: bytes) -> Line | None:
         """One line; None when it is none."""
@@ -387,11 +261,6 @@ class Session(Outbox):
     def _logged_in(self, done: bool, reason: str) -> None:
         self.logged_in(done, reason)
 
-    def _moved(self, line: Line) -> str | None:
-        """Why capabilities that are offered demand another connection, or None."""
-        told = line.param(1).upper() in ("LS", "NEW")
-        return self._approach.offered(self.caps.available.get("sts")) if told else None
-
     def _on_fail(self, line: Line) -> None:
         handler = self.failures.get(line.param(0))
         if handler is not None:
@@ -410,10 +279,8 @@ class Session(Outbox):
     def _closed(self, error: Exception | None) -> None:
         """The connection is gone."""
         up, self.up = self.up, False
-        self._approach.gone()
-        for handle in (self._ping, self._alive):
-            if handle is not None:
-                handle.cancel()
+        self._left()
+        self._pulse.end()
         if self._ending is None:
             lost = isinstance(error, ConnectError) and error.failure is ConnectFailure.CLOSED
             self._ending = Ending(Cause.LOST, str(error) if error is not None and not lost else "the connection broke")
@@ -422,9 +289,7 @@ class Session(Outbox):
             self.outlet.close()
         self._barriers.end()
         self._last_lines(f"the connection was lost before the network confirmed it ({self._ending.reason})")
-        if self._registered is not None and not self._registered.done():
-            self._registered.set_exception(RefusedError(self._registration.refusal or self._ending))
-        elif up or self._ending.cause is Cause.CLOSED:
+        if not self._turned_away(self._ending) and (up or self._ending.cause is Cause.CLOSED):
             self._owner.closed(self._ending)
 
     def _last_lines(self, reason: str) -> None:
