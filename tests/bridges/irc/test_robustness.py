@@ -11,6 +11,7 @@ from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, LoginId, RemoteUserId
 from bridge_core.api.network import LoginStatus
 from bridges.irc.bans import Bans
+from bridges.irc.joining import Joining
 from bridges.irc.observer import Observer
 from bridges.irc.pump import Pump
 from bridges.irc.session import Session
@@ -78,13 +79,13 @@ def failing_once(method: Callable[..., Any]) -> Callable[..., Any]:
     return run
 
 
-@pytest.mark.parametrize("where", ["_once", "_join_due"])
+@pytest.mark.parametrize(("where", "owner"), [("_once", Observer), ("_join_due", Joining)])
 async def test_a_bug_in_the_observer_is_not_its_end(
-    where: str, rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch
+    where: str, owner: type, rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It connects and joins again and hears what is said."""
     server = await serve()
-    monkeypatch.setattr(Observer, where, failing_once(getattr(Observer, where)))
+    monkeypatch.setattr(owner, where, failing_once(getattr(owner, where)))
     monkeypatch.setattr("bridges.irc.joining._JOINS_SENT", 0.05)
     adapter = await rig(server.port)
     bob = await adapter.witness("Bob", "#a")
