@@ -1,14 +1,11 @@
 """What the observer makes of each line: events for the core, and the state of channels and people."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 import structlog
 
-from bridge_core.api.events import (
-    RemoteInfo,
-    RemoteSender,
-)
+from bridge_core.api.events import RemoteEvent, RemoteInfo, RemoteSender
 from bridge_core.api.ids import ChatId
 from bridges.irc.acquaintance import Acquaintance
 from bridges.irc.attendance import Attendance
@@ -22,6 +19,7 @@ from bridges.irc.courtesy import Courtesy
 from bridges.irc.floor import WORD, Exit, Floor
 from bridges.irc.joins import Place, Places, Stage
 from bridges.irc.metadata import Metadata
+from bridges.irc.optouts import PersonalWishes
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
 from bridges.irc.speech import Speech, several_lines
@@ -45,6 +43,9 @@ class Sink(Exit, Protocol):
     def refused(self, chat: ChatId, reason: str) -> None:
         """A channel did not let us in."""
 
+    async def commit(self, events: Sequence[RemoteEvent]) -> None:
+        """Return when the core has stored these."""
+
 
 class Hearing:
     """The lines of one session of the observer."""
@@ -63,6 +64,7 @@ class Hearing:
         self._courtesy = Courtesy(state.running.clock.monotonic, state.config.contact)
         self.floor = Floor(state, session, places, sink)
         self._staff = StaffDesk(state, session, places, self.floor)
+        self._wishes = PersonalWishes(state, session, sink.commit)
         self._metadata = Metadata(state, session, self._attendance)
         self.conditions = Conditions(state, session, self._attendance, sink)
         self._handlers: dict[str, Callable[[Line], None]] = {
@@ -185,7 +187,7 @@ class Hearing:
         ):
             return
         text = line.param(1)
-        if self._staff.said(line, text) or self.floor.private(line, text):
+        if self._wishes.said(line, text) or self._staff.said(line, text) or self.floor.private(line, text):
             return
         if text[:1] == "\x01":
             answer = self._courtesy.ctcp(text)

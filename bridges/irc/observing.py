@@ -3,6 +3,7 @@
 import asyncio
 import random
 from abc import abstractmethod
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
@@ -81,6 +82,10 @@ class Observing(Amends):
     @abstractmethod
     def refused(self, chat: ChatId, reason: str) -> None:
         """As `Sink.refused`."""
+
+    async def commit(self, events: Sequence[RemoteEvent]) -> None:
+        """Returns when the core has stored these. Raises BackpressureError and errors of the store."""
+        await self._inbox.receive(events)
 
     # The session's owner
 
