@@ -83,7 +83,7 @@ class Tokens:
 class _Lane:
     """What is known of one of our addresses."""
 
-    __slots__ = ("held_until", "one_by_one", "opening", "parked", "tokens", "waits_for_end")
+    __slots__ = ("due", "held_until", "one_by_one", "opening", "parked", "tokens", "waits_for_end")
 
     def __init__(self, rate: float, burst: float) -> None:
         self.tokens = Tokens(rate, burst)
@@ -94,6 +94,10 @@ class _Lane:
         """One that ends makes room for another."""
         self.opening = 0
         self.parked: list[Turn] = []
+        """Who of it waits aside. While somebody does, `due` is set, one is opening, or one was put back into the line:
+        whatever becomes of those looks at the lane again."""
+        self.due: float | None = None
+        """When it is looked at next."""
 
     def forgettable(self, now: float) -> bool:
         """Whether a new one would tell the same."""
@@ -182,7 +186,7 @@ class Schedule:
             turn.stage = Stage.OPEN
             self.open += 1
             lane.one_by_one = lane.waits_for_end = False
-            self._release(turn.address, now)
+            self._look(turn.address, now)
 
     def gone(self, turn: Turn, now: float) -> None:
         """It is closed, was not opened, or is not wanted any more. Idempotent."""
@@ -190,16 +194,18 @@ class Schedule:
         if stage is Stage.WAITING:
             self.waiting -= 1
             self._unsorted += 1
+            if turn.address in self._lanes:  # others may have waited for what becomes of this one
+                self._look(turn.address, now)
         elif stage is Stage.OPENING:
             self._ended(turn)
-            self._release(turn.address, now)
+            self._look(turn.address, now)
         elif stage is Stage.OPEN:
             self.open -= 1
             lane = self._lane(turn.address)
             if lane.waits_for_end:
                 lane.waits_for_end = False
                 lane.held_until = now
-            self._release(turn.address, now)
+            self._look(turn.address, now)
 
     def hold(self, address: str, until: float, *, or_an_end: bool = False) -> None:
         """Nothing connects from an address until then; then one, and the others once that one is welcome.
@@ -210,7 +216,7 @@ class Schedule:
         lane.held_until = max(lane.held_until, until)
         lane.one_by_one = True
         lane.waits_for_end = or_an_end
-        self._release(address, until)
+        self._look(address, until)
 
     def hold_all(self, until: float) -> None:
         """Nothing connects until then."""
@@ -219,7 +225,7 @@ class Schedule:
     def let_go(self, address: str, now: float) -> None:
         """Ends the hold of an address."""
         self._lane(address).held_until = now
-        self._release(address, now)
+        self._look(address, now)
 
     def let_all_go(self, now: float) -> None:
         """Ends every hold."""
@@ -242,14 +248,13 @@ class Schedule:
                 continue
             lane = self._lane(turn.address)
             if lane.one_by_one and lane.opening:
-                heappush(lane.parked, turn)  # that one's end releases it
+                heappush(lane.parked, turn)  # that one's end looks at the lane
                 continue
             free_at = max(lane.held_until, lane.tokens.ready_at(now))
             if free_at <= now:
                 return turn
             heappush(lane.parked, turn)
-            if len(lane.parked) == 1:
-                self._release(turn.address, free_at)
+            self._look(turn.address, free_at)
         return None
 
     def _wake(self, now: float) -> None:
@@ -267,32 +272,40 @@ class Schedule:
                     heapify(lane.parked)
             self._unsorted = 0
         while self._lanes_due and self._lanes_due[0][0] <= now:
-            address = heappop(self._lanes_due)[2]
-            self._wake_lane(address, now)
+            at, _, address = heappop(self._lanes_due)
+            due = self._lanes.get(address)
+            if due is not None and due.due == at:  # else it was looked at before
+                due.due = None
+                self._wake_lane(address, due, now)
 
-    def _wake_lane(self, address: str, now: float) -> None:
+    def _wake_lane(self, address: str, lane: _Lane, now: float) -> None:
         """Puts as many of an address back as may go now; the others are asked for again."""
-        lane = self._lanes.get(address)
-        if lane is None or not lane.parked:
-            if lane is not None and lane.forgettable(now):
+        if not lane.parked:
+            if lane.forgettable(now):
                 del self._lanes[address]
+            return
+        if lane.one_by_one and lane.opening:
             return
         free_at = max(lane.held_until, lane.tokens.ready_at(now))
         if free_at > now:
-            self._release(address, free_at)
+            self._look(address, free_at)
             return
         if lane.one_by_one or self._address[0] > 0:
             heappush(self._ready, heappop(lane.parked))
             if lane.parked and not lane.one_by_one:
-                self._release(address, now + 1 / self._address[0])
+                self._look(address, now + 1 / self._address[0])
             return
         parked, lane.parked = lane.parked, []
         self._ready += parked
         heapify(self._ready)
 
-    def _release(self, address: str, at: float) -> None:
-        self._count += 1
-        heappush(self._lanes_due, (at, self._count, address))
+    def _look(self, address: str, at: float) -> None:
+        """Looks at an address then, or before."""
+        lane = self._lane(address)
+        if lane.due is None or at < lane.due:
+            lane.due = at
+            self._count += 1
+            heappush(self._lanes_due, (at, self._count, address))
 
     def _lane(self, address: str) -> _Lane:
         lane = self._lanes.get(address)

@@ -204,3 +204,57 @@ def test_everybody_gets_their_turn_in_the_end(seed: int, limited: bool) -> None:
         for turn in world.turn(world.now + 100.0):
             world.schedule.gone(turn, world.now)
     assert world.schedule.waiting == 0
+
+
+def test_who_gives_their_turn_back_lets_the_next_one_try() -> None:
+    """After a refusal one is chosen to try; when they do not want to any more, the next one tries in their place."""
+    world = make(rate=0.01, burst=1)
+    waiting = [world.ask("held", used_at=float(number)) for number in range(4)]
+    world.schedule.hold("held", 10.0)
+    world.ask("free")
+    assert len(world.turn(11.0)) == 1  # the token is spent: who was chosen waits for the next
+    for turn in waiting[:0:-1]:  # each one as they are chosen
+        world.schedule.gone(turn, world.now)
+        assert world.turn(world.now + 1.0) == []
+    assert world.turn(250.0) == [waiting[0]]
+
+
+def test_an_address_at_its_pace_goes_on_after_turns_that_were_given_back() -> None:
+    """Who leaves the line of an address that opens one connection a second does not end it for the others."""
+    world = make(rate=0.5, burst=1, address_rate=1, address_burst=1)
+    turns = [world.ask("a", used_at=float(number)) for number in range(8)]
+    world.turn(3.0)
+    for turn in turns[::2]:
+        world.schedule.gone(turn, world.now)
+    world.turn(100.0)
+    assert all(turn.stage in (Stage.OPEN, Stage.GONE) for turn in turns)
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(0, 2**32), st.sampled_from([0, 0.5, 3]), st.integers(1, 25))
+def test_no_lane_stalls(seed: int, address_rate: float, steps: int) -> None:
+    """Whatever is refused and given back, and whoever: once nothing happens any more, time alone lets everybody in."""
+    chance = random.Random(seed)
+    world = make(most=100, opening=2, waiting=100, rate=0.2, burst=1, address_rate=address_rate, address_burst=1)
+    addresses = ("", "a")
+    turns = [world.ask(chance.choice(addresses), used_at=float(number)) for number in range(20)]
+    for address in addresses:
+        world.schedule.hold(address, chance.uniform(0, 5))
+    for _ in range(steps):
+        world.now += chance.uniform(0.0, 2.0)
+        for turn in world.schedule.due(world.now):
+            if chance.random() < 0.5:
+                world.schedule.gone(turn, world.now)
+        waiting = sorted(turn for turn in turns if turn.stage is Stage.WAITING)
+        opening = [turn for turn in turns if turn.stage is Stage.OPENING]
+        if waiting and chance.random() < 0.8:
+            world.schedule.gone(waiting[0], world.now)
+        elif waiting and chance.random() < 0.2:
+            world.schedule.hurry(chance.choice(waiting), Urgency.NOW, world.now + 100.0)
+        if opening and chance.random() < 0.5:
+            chance.choice((world.schedule.opened, world.schedule.gone))(chance.choice(opening), world.now)
+    for turn in turns:
+        if turn.stage is Stage.OPENING:
+            world.schedule.gone(turn, world.now)
+    world.turn(world.now + 1000.0)
+    assert all(turn.stage in (Stage.OPEN, Stage.GONE) for turn in turns)
