@@ -30,6 +30,7 @@ class Envelope:
     """How a mail was handed over. `id` is our own, unique, and stands in the Received header and in logs.
 
     `sender` is None for the null reverse-path. `recipients` were all accepted. `login` is who gave a password.
+    `digest` is the SHA-256, in hex, of the mail without the trace headers on top: the same when it is given again.
     """
 
     id: str
@@ -44,6 +45,7 @@ class Envelope:
     tls: bool = False
     login: str | None = None
     utf8: bool = False
+    digest: str = ""
 
 
 class Result(StrEnum):
