@@ -12,6 +12,7 @@ from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.api.network import NetworkMeta
 from bridge_core.app.backfill import add_backfill
+from bridge_core.app.copies import add_copies
 from bridge_core.app.members import Memberships
 from bridge_core.app.rooms import RoomFeatures, RoomSettings
 from bridge_core.content.limits import Limits
@@ -29,6 +30,7 @@ from bridge_core.engine.commands.offered import OfferedCommands
 from bridge_core.engine.commands.puppets import PuppetCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
+from bridge_core.engine.copying import Copying
 from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.expiry import TIMER_EVENT, Expiry
 from bridge_core.engine.faults import FaultPoints
@@ -171,6 +173,7 @@ class Engine:
         self.rooms.begin_with(self.expiry.beginning)
         self.on_meeting.append(self.expiry.start)
         self.withdrawn = Withdrawn(stores.kv, journal)
+        rendering = Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits)
         self.conversion = conversion = Conversion(
             names,
             self.portals,
@@ -178,7 +181,7 @@ class Engine:
             stores.messages,
             self.rooms,
             matrix,
-            Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits),
+            rendering,
             gate,
             threads,
             self.expiry,
@@ -244,6 +247,8 @@ class Engine:
             lambda room, user: self.memberships.matrix.decides(room, user),
         )
         self._relay_names = RelayNames(matrix)
+        relaying = Relaying(self._relay_names)
+        carrying = Carrying(stores.messages, self.status, clock, self.showing.can)
         outgoing = Outgoing(
             journal,
             self.networks,
@@ -256,8 +261,9 @@ class Engine:
             self.room_events,
             self.links,
             gate,
-            Carrying(stores.messages, self.status, clock, self.showing.can),
-            Relaying(self._relay_names),
+            carrying,
+            relaying,
+            Copying(journal, networks, stores.messages, carrying, lambda: self.to_matrix, clock),
             self.withdrawn,
             self.expiry,
             clock,
@@ -273,6 +279,7 @@ class Engine:
             LaneSettings(batch=settings.attempt_window, retry_window=settings.retry_window),
         )
         outgoing.attach(self.to_network)
+        self.barred = add_copies(self, stores.messages, rendering, relaying, threads, matrix)
         signals = metrics.counter(
             "signals", "Receipts, typing and presence.", ("network", "direction", "kind", "outcome")
         )
@@ -417,6 +424,7 @@ class Engine:
         room, user = RoomId(event["room_id"]), UserId(event["state_key"])
         if not self.names.is_ours(user):
             self.members.changed(room, user, event["content"], timestamp_of(event))
+            self.barred.changed(room, user, event["content"])
         self._relay_names.changed(room, user, event["content"])
 
     async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:

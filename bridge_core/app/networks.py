@@ -107,6 +107,7 @@ def make_networks(
             provided_for=provided,
             grants=frozenset(common.grants),
             double_bridges=common.double_bridges,
+            copy_between_rooms=common.copy_between_rooms,
         )
         identifier = NetworkId(name)
         networks[identifier] = Network(identifier, connectors[name], options, permissions, users)

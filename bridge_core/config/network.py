@@ -209,6 +209,12 @@ class NetworkCommon(Section):
         description="Whether a room may be bridged that another bridge joins to the same kind of network, as its "
         "state tells (m.bridge). What is said on one network would come back to it, or to another of its kind.",
     )
+    copy_between_rooms: bool = Field(
+        default=True,
+        description="Whether, where a chat is bridged to several rooms, what Matrix users say in one of them is copied "
+        "to the others once the chat has it: as the user, where they are in that room and the bridge may act as them "
+        "(section `double_puppet`), else through the bot under their name. Private chats are never copied.",
+    )
     newcomers: Newcomers = Field(default=Newcomers(), description="Users and homeservers that were not seen before.")
     privacy: Privacy = Field(default=Privacy(), description="Who may read along of those who are not in the chat.")
     presence: bool = Field(

@@ -26,7 +26,7 @@ from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.names import Names
-from bridge_core.engine.payload import BotNotice, BotWords, PayloadError, decode
+from bridge_core.engine.payload import BotNotice, BotWords, PayloadError, RoomCopy, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.precedence import is_past
@@ -43,7 +43,7 @@ _LATEST: Final = 253_402_300_799_000
 """The last second that has a date, in milliseconds: networks say what they like."""
 
 
-_BY_GHOSTS: Final = frozenset({RemoteMessage, RemoteEdit, RemoteRedaction, RemoteReaction, BotNotice})
+_BY_GHOSTS: Final = frozenset({RemoteMessage, RemoteEdit, RemoteRedaction, RemoteReaction, BotNotice, RoomCopy})
 """What passes the gate when its ghost is looked for, or needs to pass none."""
 
 Converter = Callable[[Entry, Any], Awaitable[list[Prepared]]]

@@ -13,6 +13,7 @@ from bridge_core.api.ids import EventId, MessageId, NetworkId, RemoteUserId, Roo
 from bridge_core.engine import botwords, requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, Elsewhere, NothingToDo
+from bridge_core.engine.copies import stood_in
 from bridge_core.engine.expiry import Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
@@ -63,6 +64,7 @@ class Incoming:
         self._elsewhere: Elsewhere | None = None
         self._voiced: Callable[[RoomId, UserId], Awaitable[bool]] | None = None
         self._may_show: Callable[[Entry, RoomId], Awaitable[None]] | None = None
+        self._refused: Callable[[Entry, str], Awaitable[None]] | None = None
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
         """Turn a prefix of the entries into final requests; one that refers to an earlier entry starts a new prefix."""
@@ -131,6 +133,8 @@ class Incoming:
                 event, room = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
+                if self._refused is not None:
+                    await self._refused(entry, reason)
                 log.warning("delivery_rejected", entry=entry.id, room=request.room, reason=reason)
             else:
                 if item.thread and event is not None:
@@ -174,6 +178,10 @@ class Incoming:
         """Ask this right before each request: it raises TransientError to hold it, RejectedError to refuse it."""
         self._may_show = may_show
 
+    def tell(self, refused: Callable[[Entry, str], Awaitable[None]]) -> None:
+        """Tell this of each delivery that is refused, and why, before that is stored."""
+        self._refused = refused
+
     def give_voice(self, voiced: Callable[[RoomId, UserId], Awaitable[bool]]) -> None:
         """Ask this to let a ghost speak that a room forbids to; whether it may now."""
         self._voiced = voiced
@@ -189,6 +197,8 @@ class Incoming:
             await self._acts.perform(item.act, item.request)
             self._faults.hit(f"act.{item.act}.after")
             return None, item.request.room
+        if item.already:
+            return EventId(item.already), item.request.room
         self._faults.hit("matrix.before_send")
         request = item.request
         try:
@@ -204,7 +214,9 @@ class Incoming:
                 raise
             # It was refused in the old room, and carries its id into the new one: said there, it is said once.
             request = replace(request, room=room)
-            if item.instead:
+            if item.copied and item.instead:
+                request = await self._by_bot(replace(item, request=request))
+            elif item.instead:
                 sender = RemoteSender(RemoteUserId(item.instead), item.instead_name)
                 ghost = await self._ghosts.ensure(NetworkId(network), sender)
                 request = replace(request, sender=ghost.user, device=ghost.device)
@@ -222,12 +234,18 @@ class Incoming:
         except PuppetGoneError as error:
             await self._puppets.gone(request.sender, error)
         except MatrixRejectedError as error:
-            if error.errcode not in _NOT_AS_USER:
-                raise
+            if item.copied or error.errcode not in _NOT_AS_USER:
+                raise  # whom a room does not let speak, the bot does not speak for
             log.info("double_puppet_could_not_send", user=request.sender, room=request.room, error=str(error))
+        if item.copied:
+            return await self._send(await self._by_bot(item), first_attempt_at)
         ghost = await self._ghosts.ensure(network, RemoteSender(RemoteUserId(item.instead), item.instead_name))
         await self._ghosts.join(request.room, ghost.user)
         return await self._send(replace(request, sender=ghost.user, device=ghost.device), first_attempt_at)
+
+    async def _by_bot(self, item: requests.Prepared) -> SendRequest:
+        bot, device = await self._conversion.bot()
+        return stood_in(item, bot, device)
 
     async def _send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         try:

@@ -63,6 +63,8 @@ class NetworkOptions:
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
     double_bridges: bool = False
     """Whether rooms may be bridged where another bridge to the same kind of network is."""
+    copy_between_rooms: bool = True
+    """Whether what is said in one room of a chat is copied to its other rooms."""
     grants: frozenset[Grant] = frozenset()
     """What those who run the network have allowed."""
 

@@ -24,6 +24,7 @@ from bridge_core.api.optional import ResolvesOutcomes
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.confirmations import Confirmations, Waiting
+from bridge_core.engine.copying import Copying
 from bridge_core.engine.expiry import Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
@@ -62,6 +63,7 @@ class Outgoing:
         gate: Gate,
         carrying: Carrying,
         relaying: Relaying,
+        copying: Copying,
         withdrawn: Withdrawn,
         expiry: Expiry,
         clock: Clock,
@@ -81,6 +83,7 @@ class Outgoing:
         self._gate = gate
         self._carrying = carrying
         self._relaying = relaying
+        self._copying = copying
         self._withdrawn = withdrawn
         self._expiry = expiry
         self._hand_over = HandOver()
@@ -193,7 +196,9 @@ class Outgoing:
                 await self._status.once(
                     RoomId(entry.lane), _event_id(entry), delivery.network, str(error), change=_is_change(entry)
                 )
-                self._settle(entry, delivery, Outcome.REJECTED, str(error))
+                portal = self._portals.by_id(int(delivery.target))
+                writes = self._copying.take_untold(entry, portal) if portal is not None else ()
+                self._settle(entry, delivery, Outcome.REJECTED, str(error), writes)
             except RejectedError as error:
                 await self._rejected(entry, delivery, str(error))
 
@@ -395,6 +400,7 @@ class Outgoing:
             )
             for part, message in enumerate(ids)
         ) + self._carrying.writes(portal, entry.event, entry.received_at)
+        self._copying.take(entry, portal)
         self._settle(entry, delivery, Outcome.DELIVERED, "", writes)
         if "state_key" in entry.event:
             kind = self._translation.kind(entry.event)

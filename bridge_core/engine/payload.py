@@ -13,7 +13,7 @@ import orjson
 from bridge_core.api import content, events
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteEvent
-from bridge_core.api.ids import EventId, RoomId
+from bridge_core.api.ids import ChatId, EventId, LoginId, RoomId
 
 VERSION: Final = 1
 
@@ -62,7 +62,18 @@ class Departure:
     room: RoomId
 
 
-BotWords = BotNotice | BotEvent | BotCorrection | Departure
+@dataclass(frozen=True, slots=True)
+class RoomCopy:
+    """What was said in one room of a chat is to be seen in its other rooms. `event` is the Matrix event as JSON."""
+
+    chat: ChatId
+    room: RoomId
+    portal: int
+    event: str
+    receiver: LoginId | None = None
+
+
+BotWords = BotNotice | BotEvent | BotCorrection | Departure | RoomCopy
 """What the bot itself has to say."""
 
 
@@ -116,6 +127,7 @@ _TAGS: Final[dict[str, type[Any]]] = {
     "bye": Departure,
     "bev": BotEvent,
     "cor": BotCorrection,
+    "copy": RoomCopy,
 }
 _TAG_OF: Final[dict[type[Any], str]] = {cls: tag for tag, cls in _TAGS.items()}
 _FIELDS: Final[dict[type[Any], tuple[str, ...]]] = {cls: tuple(f.name for f in fields(cls)) for cls in _TAG_OF}

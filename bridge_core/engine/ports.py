@@ -135,6 +135,12 @@ class Journal(Protocol):
         it is stored also when the journal is full, since these endings are what makes room.
         """
 
+    def follow(self, entry: NewEntry) -> Accepted:
+        """Accept what follows of a delivery, in the commit of what is settled next in this same turn of the loop.
+
+        Never blocks and never refuses: whoever calls it once for each ending adds no more than the journal holds.
+        """
+
     def last_entry(self) -> int:
         """No entry accepted so far has a higher id than this. Does not block."""
 

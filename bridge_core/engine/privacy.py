@@ -29,7 +29,7 @@ from bridge_core.engine.consents import against
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.networks import Network, Networks
-from bridge_core.engine.payload import decode
+from bridge_core.engine.payload import RoomCopy, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.status import Status
@@ -39,7 +39,7 @@ from bridge_core.observe.tasks import TaskOwner
 log = structlog.get_logger(__name__)
 
 _HELD: Final = frozenset(
-    {RemoteMessage, RemoteEdit, RemoteReaction, RemoteRedaction, RemoteVote, RemotePollEnd, RemoteInfo}
+    {RemoteMessage, RemoteEdit, RemoteReaction, RemoteRedaction, RemoteVote, RemotePollEnd, RemoteInfo, RoomCopy}
 )
 """What tells something that was said. Who comes and goes is no secret, and that a chat is gone must be told."""
 _EVERY: Final = 1.0

@@ -15,7 +15,8 @@ import structlog
 from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.events import RemoteEvent, RemoteSender
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import RoomId, UserId
+from bridge_core.api.ids import RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import MatrixSender
 from bridge_core.engine.matrix_ports import MatrixSide, PuppetGoneError
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
@@ -196,6 +197,10 @@ class DoublePuppets:
         if sender is None or sender.login is None:
             return prepared
         return [self._marked(one, sender) for one in prepared]
+
+    def as_user(self, prepared: Prepared, sender: MatrixSender) -> Prepared:
+        """A copy that a Matrix user is to send of what they said in another room, with the mark of the bridge."""
+        return replace(self._marked(prepared, RemoteSender(RemoteUserId(sender.id), sender.name)), copied=True)
 
     def _marked(self, prepared: Prepared, sender: RemoteSender) -> Prepared:
         request = prepared.request

@@ -41,6 +41,10 @@ class Prepared:
     instead_name: str | None = None
     also: tuple[str, ...] = ()
     """Further ids of the message."""
+    copied: bool = False
+    """It was said in another room: with `instead` (here their own id) the bot stands in, and names them."""
+    already: str = ""
+    """The event that it became before: nothing is sent, it is only remembered as this message too."""
 
 
 def refused(room: RoomId, reason: str) -> Prepared:
@@ -92,10 +96,13 @@ def encode(prepared: Prepared) -> bytes:
         prepared.noted,
         prepared.expires,
     ]
-    if prepared.instead or prepared.also:
+    further = bool(prepared.copied or prepared.already)
+    if prepared.instead or prepared.also or further:
         head += [prepared.instead, prepared.instead_name]
-    if prepared.also:
+    if prepared.also or further:
         head.append(prepared.also)
+    if further:
+        head += [prepared.copied, prepared.already]
     return orjson.dumps(head) + b"\n" + request.body
 
 

@@ -145,6 +145,17 @@ class DurableJournal:
             for before, candidate in zip(earlier, candidates, strict=True)
         ]
 
+    def follow(self, entry: NewEntry) -> Accepted:
+        """As `Journal.follow`. What is routed of it later is submitted later, so it is never stored without it."""
+        work = self._writer.behind()
+        number, direction = self._entry_ids.next(), int(entry.direction)
+        payload = self._seal.row(rows.PAYLOAD, number, VERSION, entry.payload)
+        row = (number, direction, entry.network, entry.lane, payload, VERSION, entry.received_at)
+        work.candidates.append((entry.dedupe, row, (entry.network, direction)))
+        self._entry_ids.store(work)
+        self.pending += 1
+        return Accepted(number)
+
     async def _wait_for_room(self, count: int) -> None:
         _log.warning("journal_full", pending=self.pending)
         try:

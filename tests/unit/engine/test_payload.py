@@ -89,6 +89,7 @@ def _examples() -> Iterator[Any]:
     yield BotNotice(chat, "text", None)
     yield BotEvent(chat, "m.reaction", "{}", "key")
     yield BotCorrection(chat, "text", target, "key")
+    yield payload.RoomCopy(chat, chat, 3, "{}")
 
 
 @pytest.mark.parametrize("event", list(_examples()), ids=lambda event: type(event).__name__)

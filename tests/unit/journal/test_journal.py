@@ -126,6 +126,24 @@ async def test_an_entry_ends_with_its_last_delivery(database_url: str, opened: O
     await holds(journal)
 
 
+async def test_what_follows_of_an_end_is_accepted_with_it(database_url: str, opened: Opened, closing: Closing) -> None:
+    """An entry that follows a delivery is there as soon as that has ended, and not before; also in a full journal."""
+    database = await opened(database_url)
+    journal = await journal_on(database, closing, max_pending=1)
+    await journal.append([new()])
+    (entry,) = await loaded(journal)
+    (one,) = await routed(journal, entry)
+    accepted = journal.follow(new("and so"))
+    journal.settle(end(one))
+    assert await query(database, "SELECT state FROM journal_entry ORDER BY id") == [(0,)]
+    (after,) = await loaded(journal)
+    assert (after.id, after.payload) == (accepted.entry, b"and so")
+    assert await query(database, "SELECT state FROM journal_entry ORDER BY id") == [(1,), (0,)]
+    assert journal.pending == 1
+    assert journal.counters()["irc", 1, "accepted"] == 2
+    await holds(journal)
+
+
 @pytest.mark.parametrize("outcome", list(Outcome))
 async def test_an_entry_without_deliveries_ends(
     database_url: str, opened: Opened, closing: Closing, outcome: Outcome

@@ -1,0 +1,44 @@
+"""Builds what shows in a chat's other rooms what was said in one of them."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from bridge_core.engine.barred import SERVER_ACL, Barred
+from bridge_core.engine.copies import Copies
+from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.relaying import Relaying
+from bridge_core.engine.rendering import Rendering
+from bridge_core.engine.store_ports import Messages
+from bridge_core.engine.threads import Threads
+
+if TYPE_CHECKING:
+    from bridge_core.app.engine import Engine
+
+
+def add_copies(
+    engine: Engine, messages: Messages, rendering: Rendering, relaying: Relaying, threads: Threads, matrix: MatrixSide
+) -> Barred:
+    """Let copies be shown; who knows whom rooms keep out is returned, to be told of changes."""
+    barred = Barred(matrix, engine.members)
+    copies = Copies(
+        engine.names,
+        engine.portals,
+        engine.networks,
+        messages,
+        engine.members,
+        barred,
+        matrix,
+        rendering,
+        engine.translation,
+        relaying,
+        engine.gate,
+        threads,
+        engine.expiry,
+        engine.puppets,
+        engine.status,
+    )
+    copies.add_to(engine.conversion)
+    engine.incoming.tell(copies.rejected)
+    engine.room_events.on(SERVER_ACL, barred.listed)
+    return barred
