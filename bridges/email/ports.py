@@ -4,6 +4,7 @@
     Inspector              trust            asked by the doors: may this come in, and who wrote it
     Intake                 the spool        takes a mail over, durably
     Composer               composing        makes the bytes of a mail
+    Outbox, Returned       delivery         sends mails, and takes what comes back
     Transport              delivery         hands a mail to other servers
 
 All methods that wait are bounded by who implements them, and by the doors again. One that fails (raises) is answered
@@ -15,8 +16,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
 from bridge_core.api.content import Content
+from bridge_core.api.events import RemoteEvent
+from bridge_core.api.ids import ChatId, LoginId, MessageId, UserId
 from bridges.email.codec.addresses import Address
-from bridges.email.mail import Door, Envelope, Verdict
+from bridges.email.mail import Door, Envelope, Mail, Verdict
 
 OpenRaw: TypeAlias = Callable[[], AsyncIterator[bytes]]
 """Opens a raw mail for reading from its start, in chunks; may be called again."""
@@ -143,6 +146,50 @@ class Outcome:
     server: str = ""
     unknown: bool = False
     message_id: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class About:
+    """Which message of which room a mail is: where its fate is told (RemoteStatus). `user` is who wrote it.
+
+    `mailbox` is the address that it is from; `thread` names its conversation, for the limits of each.
+    """
+
+    chat: ChatId
+    message: MessageId
+    user: UserId
+    mailbox: Address
+    thread: str = ""
+    receiver: LoginId | None = None
+
+
+class Outbox(Protocol):
+    """The durable queue of mails on their way out. Implemented by delivery, used by the mapping."""
+
+    async def submit(
+        self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
+    ) -> None:
+        """Return when it is committed, one row for each recipient. The same `mail.id` again changes nothing.
+
+        It is sent no sooner than `hold` seconds from now (None: as configured; 0 for what nobody can change). The blob
+        belongs to the outbox with the call. Raises RejectedError in words: a limit, a suppressed recipient, a loop.
+        """
+
+    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+        """Send this instead, to the same recipients, held anew. False when a part of it is on its way already."""
+
+    async def cancel(self, message: MessageId) -> bool:
+        """Send nothing. False when a part of it is on its way already; what is not yet, stays."""
+
+
+class Returned(Protocol):
+    """Takes what comes back to the reverse-paths of our mails (VERP). Implemented by delivery, used by the mapping."""
+
+    def token(self, address: Address) -> str | None:
+        """The token, where the address is such a reverse-path of ours, by its form. Does not wait."""
+
+    async def events(self, token: str, mail: Mail) -> Sequence[RemoteEvent]:
+        """What a report tells; nothing where the token is unknown. The same mail may come again after a crash."""
 
 
 class Transport(Protocol):
