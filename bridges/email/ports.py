@@ -207,6 +207,9 @@ class Draft:
     corrects or takes back; `reacts` makes it a reaction to the first of `in_reply_to`.
     """
 
+    key: str
+    """Of this mail and no other: the Message-ID and `OutgoingMail.id` are made from it, so that a second try, or a
+    correction before it is sent, is the same mail."""
     content: Content
     author: Address
     to: tuple[Address, ...]
@@ -231,4 +234,4 @@ class Composer(Protocol):
     """Makes mails."""
 
     async def compose(self, draft: Draft) -> OutgoingMail:
-        """Write it into `host.blobs`. The same draft gets the same Message-ID. Raises RejectedError in words."""
+        """Write it into `host.blobs`. The same `key` gets the same ids. Raises RejectedError in words."""
