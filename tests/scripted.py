@@ -74,6 +74,8 @@ class Script:
         self.moved: list[tuple[str | None, str, ChatId]] = []
         """Logins that entered and left chats: (login, `enter` or `leave`, chat)."""
         self.waiting: list[asyncio.Future[Sent]] = []
+        self.quoted = 0
+        """How many characters its clients want of what a message answers; 0: they have no such part."""
         self.capabilities = Capabilities(default=Level.FULL)
         self.offered: tuple[AdapterCommand, ...] = ()
         """Commands of the network's own."""
@@ -133,6 +135,8 @@ class ScriptedConnector:
 
     def client(self, login: Login | None, inbox: Inbox) -> "ScriptedClient":
         puppet = login is not None and self._script.puppets
+        if self._script.quoted:
+            return QuotingClient(self._script, login, inbox)
         if self._script.moderates:
             return (ModeratingPuppet if puppet else ModeratingClient)(self._script, login, inbox)
         if login is None and self._script.tell is not None:
@@ -254,6 +258,13 @@ class TellingClient(ScriptedClient):
 
     def reached(self, event: RemoteEvent) -> bytes | None:
         return event.id.encode() if isinstance(event, RemoteMessage) and event.id is not None else None
+
+
+class QuotingClient(ScriptedClient):
+    """A client of a network that does not show what a message answers."""
+
+    def quotes(self, message: MatrixMessage) -> int:
+        return self._script.quoted
 
 
 class PuppetClient(ScriptedClient):

@@ -21,9 +21,9 @@ class MatrixSender:
 class MessageRef:
     """An earlier message this one refers to. `id` is None where the network gave it none.
 
-    `excerpt` is its text. It is None until the core can tell for sure that the sender may see that message in this
-    very room (CVE-2023-38700, CVE-2024-32000): today always. `remote_sender` is set for ghosts, `matrix_sender` for
-    Matrix users.
+    `excerpt` is the beginning of its text, in one line: only for clients with `Quotes`, and only where it is sure that
+    the sender may see that message in this very room (CVE-2023-38700, CVE-2024-32000). `remote_sender` is set for
+    ghosts, `matrix_sender` for Matrix users.
     """
 
     id: MessageId | None

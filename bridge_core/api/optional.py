@@ -12,6 +12,7 @@ from bridge_core.api.matrix import (
     MatrixEdit,
     MatrixInfo,
     MatrixMember,
+    MatrixMessage,
     MatrixOutgoing,
     MatrixPollEnd,
     MatrixPower,
@@ -45,6 +46,17 @@ class Reacts(Protocol):
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
         """As `Client.send`."""
+
+
+@runtime_checkable
+class Quotes(Protocol):
+    """A client of a network that does not show what a message answers: it says so in words."""
+
+    def quotes(self, message: MatrixMessage) -> int:
+        """How many characters of what `message` answers are wanted as `reply_to.excerpt`; 0 for none. Does not block.
+
+        The core gives no more than the sender and the whole chat could read already.
+        """
 
 
 @runtime_checkable

@@ -58,6 +58,7 @@ from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.puppets import DoublePuppets
+from bridge_core.engine.quoting import Quoting
 from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.relaynames import RelayNames
@@ -264,6 +265,7 @@ class Engine:
             carrying,
             relaying,
             Copying(journal, networks, stores.messages, carrying, lambda: self.to_matrix, clock),
+            Quoting(matrix, self.members, limits),
             self.withdrawn,
             self.expiry,
             clock,

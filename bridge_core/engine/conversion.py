@@ -31,6 +31,7 @@ from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.precedence import is_past
 from bridge_core.engine.puppets import DoublePuppets
+from bridge_core.engine.quoting import FOR_SOME
 from bridge_core.engine.rendering import Place, Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
@@ -256,6 +257,8 @@ class Conversion:
             for number, part in enumerate(parts):
                 if timer:
                     mark(part.content, timer)
+                if event.least_power is not None:
+                    part.content[FOR_SOME] = event.least_power
                 txn = self._txn(portal, event.sender.id, identity, number, "message", room)
                 request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)
                 made = Prepared(request, portal.id, identity, number, event.sender.id, timestamp)

@@ -34,6 +34,7 @@ from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.networks import Network, Networks, Unknown
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
+from bridge_core.engine.quoting import Quoting
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.status import Status
@@ -64,6 +65,7 @@ class Outgoing:
         carrying: Carrying,
         relaying: Relaying,
         copying: Copying,
+        quoting: Quoting,
         withdrawn: Withdrawn,
         expiry: Expiry,
         clock: Clock,
@@ -84,6 +86,7 @@ class Outgoing:
         self._carrying = carrying
         self._relaying = relaying
         self._copying = copying
+        self._quoting = quoting
         self._withdrawn = withdrawn
         self._expiry = expiry
         self._hand_over = HandOver()
@@ -237,6 +240,8 @@ class Outgoing:
                 raise NotConnectedError(f"{network.id} is not connected")
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
+        if isinstance(message, MatrixMessage) and message.reply_to is not None:
+            message = await self._quoting.quoted(speaker.client, portal, message)
         if speaker.relayed:
             message = await self._relaying.spoken(network.options, entry.event, message)
         message = await self._carrying.fitted(portal, speaker, message)

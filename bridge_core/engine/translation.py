@@ -230,8 +230,7 @@ class Translation:
 
     async def ref(self, row: MessageRow) -> MessageRef:
         """A message as adapters are told of it."""
-        # No excerpt: what the replier may see of an earlier message is not known here for sure (CVE-2024-32000,
-        # CVE-2024-39691), and a quote that leaks cannot be taken back.
+        # No excerpt: what the replier may see of an earlier message is not known here (CVE-2024-32000, CVE-2024-39691).
         matrix = remote = None
         if row.sender.startswith("@"):
             if not self.hides(UserId(row.sender), row.portal):

@@ -136,9 +136,12 @@ class Writer:
         return None
 
     def _address(self, reply: MessageRef | None, sender: MatrixSender, line: str) -> str:
-        """`nick: ` in front of an answer, unless it is to oneself or says so already."""
+        """`nick: ` in front of an answer, unless it is to oneself or says so already, and what it answers if given."""
         if reply is None:
             return ""
+        return self._addressed(reply, sender, line) + _quote(reply)
+
+    def _addressed(self, reply: MessageRef, sender: MatrixSender, line: str) -> str:
         if reply.remote_sender is not None:
             nick = self.nick(reply.remote_sender)
         elif reply.matrix_sender is None or reply.matrix_sender.id == sender.id:
@@ -161,6 +164,14 @@ class Writer:
             raise RejectedError(f"files cannot be sent there: {why}")
         parts.append(f"<{CONTROLS.sub('', url).replace(' ', '%20')}>")
         return " ".join(parts)
+
+
+def _quote(reply: MessageRef) -> str:
+    """What is answered, so that it cannot be taken for what is said."""
+    if reply.excerpt is None:
+        return ""
+    quoted = " ".join(CONTROLS.sub("", reply.excerpt).split()).replace('"', "'")
+    return f'"{quoted}" <- ' if quoted else ""
 
 
 def clean_name(name: str) -> str:

@@ -32,6 +32,9 @@ from bridges.irc.writing import Unit, write
 NO_TAGS: Final[Mapping[str, str]] = {}
 _NONE: Final = (False, False, False, False)
 _FILES: Final = {kind.value: Level.FALLBACK for kind in MediaKind}
+_OLD: Final = 300_000
+"""Milliseconds after which what is answered has scrolled away."""
+_QUOTED: Final = 80
 REDACTION_CAPS: Final = ("message-redaction", "draft/message-redaction")
 
 
@@ -126,6 +129,16 @@ class Voice(ABC):
     def _may_steer(self, relayed: bool) -> None:
         if relayed and not self._state.config.relay_moderation:
             raise UnsupportedError("that needs a connection of your own on IRC")
+
+    def quotes(self, message: MatrixMessage) -> int:
+        """What is answered is said in words where no tag tells it."""
+        replies, answered, session = self._state.config.messages.replies, message.reply_to, self._current()
+        if replies == "name" or answered is None or answered.timestamp is None:
+            return 0
+        if session is not None and answered.id is not None and session.tags and self._reply(answered.id):
+            return 0
+        recent = message.timestamp - answered.timestamp < _OLD
+        return 0 if replies == "old" and recent else _QUOTED
 
     def capabilities(self, chat: ChatId) -> Capabilities:
         """What lines of text can carry, and more where the server knows message tags."""

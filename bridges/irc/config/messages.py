@@ -25,6 +25,13 @@ class Messages(Section):
     reactions: Literal["none", "text"] = Field(
         default="none", description="Reactions where the server knows no tags: nothing, or a line of text."
     )
+    replies: Literal["name", "old", "quote"] = Field(
+        default="old",
+        description="How a reply is said where the server knows no tag for it (else always by the tag). name: with the "
+        "nick it answers in front. quote: with the beginning of what it answers as well. old: that only when it "
+        "answers something older than five minutes. Quoted is only what was said in the channel, to all of it, while "
+        "the sender was in the room.",
+    )
     edits: Literal["short", "whole"] = Field(
         default="short",
         description="How an edit is said. short: a small change as s/before/after/, others as * and the new text. "

@@ -1,6 +1,7 @@
 """Sending: every message is proved, refused in the server's words, or of unknown fate; no field leaves its line."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -241,6 +242,35 @@ async def test_files_replies_mentions_and_edits_are_said_in_words(rig: StartRig,
         "Bob: and Carl",
         "site <https://x.test/>",
         "* better",
+    ]
+
+
+async def test_replies_say_what_they_answer_where_no_tag_does(rig: StartRig, serve: StartServer) -> None:
+    """A quote is asked for as configured, only where no reply tag crosses, and stands between name and words."""
+    new, old = 1_000_000, 600_000
+    answered = MessageRef(MessageId("m1"), EventId("$1"), None, RemoteUserId("bob"), timestamp=old)
+    bare, able = await serve(capabilities=frozenset()), await serve()
+    for port, how, at, wanted in (
+        (bare.port, "old", new, True),
+        (bare.port, "old", old + 1000, False),
+        (bare.port, "quote", old + 1000, True),
+        (bare.port, "name", new, False),
+        (able.port, "quote", new, False),
+    ):
+        adapter = await rig(port, messages={"replies": how}, nick=f"r{how}{at % 7}{wanted}")
+        message = replace(adapter.message("yes", reply_to=answered), timestamp=at)
+        assert (adapter.observer.quotes(message) > 0) is wanted
+        assert adapter.observer.quotes(replace(message, reply_to=None)) == 0
+    adapter = await rig(bare.port, nick="last")
+    bob = await adapter.witness("Bob", "#a")
+    anna = await adapter.puppet("@anna:hs.test")
+    quoting = replace(answered, excerpt='shall "we"\x02 meet?')
+    await adapter.say(anna, "yes", reply_to=quoting)
+    await adapter.say(anna, "Bob: no", reply_to=quoting)
+    await bob.wait_text("no")
+    assert [line.text for line in bob.messages("#a")] == [
+        "Bob: \"shall 'we' meet?\" <- yes",
+        "\"shall 'we' meet?\" <- Bob: no",
     ]
 
 
