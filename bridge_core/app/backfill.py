@@ -44,6 +44,7 @@ def add_backfill(
     marks = Marks(stores.kv)
     past = Past(engine.networks, engine.portals, engine.members, counter)
     engine.conversion.guard_past(past.check)
+    engine.last_look.guard_past(past.check)
     filling = Filling(marks, stores.messages, past, inbox, clock, counter, faults)
     backfill = Backfill(
         engine.names,

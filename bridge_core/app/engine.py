@@ -41,6 +41,7 @@ from bridge_core.engine.incoming import Incoming
 from bridge_core.engine.injection import Injection
 from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.lanes import Lanes, LaneSettings
+from bridge_core.engine.lastlook import LastLook
 from bridge_core.engine.links import LinkLedger, Revocations
 from bridge_core.engine.livesignals import RemoteSignals
 from bridge_core.engine.logins import LoggedInOnly, Logins
@@ -188,12 +189,14 @@ class Engine:
             self.expiry,
             self.puppets,
         )
+        self.last_look = LastLook(gate, self.portals)
         self.incoming = incoming = Incoming(
             journal,
             matrix,
             self.ghosts,
             stores.messages,
             conversion,
+            self.last_look,
             acts,
             threads,
             self.expiry,
@@ -371,6 +374,7 @@ class Engine:
         )
         self.room_features.descriptions.also(self.memberships.openness.changed)
         incoming.give_voice(self.memberships.openness.voiced)
+        self.last_look.guard_audience(self.memberships.openness.read)
         self.backfill = add_backfill(self, journal, stores, clock, tasks, metrics, settings.backfill, faults)
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))

@@ -41,7 +41,7 @@ def add_privacy(
         engine.to_matrix.wake,
     )
     if rules:
-        engine.incoming.guard(privacy.may_show)
+        engine.last_look.also(privacy.may_show)
         engine.live.hide(privacy.hides)
         engine.rooms.closed_for(frozenset(rules))
         engine.on_visibility.append(privacy.visible)

@@ -22,6 +22,11 @@ _HARMLESS: Final = frozenset({Membership.LEAVE, Membership.KICK, Membership.BAN}
 """Who goes, goes: a room that still shows them would be wrong, and nobody is bothered."""
 
 
+def harmless(event: RemoteEvent) -> bool:
+    """Whether it is told whatever the checks say: that somebody went."""
+    return isinstance(event, RemoteMember) and event.membership in _HARMLESS
+
+
 class Check:
     """One rule; a subclass says no. It answers from memory at once, and when the answer is not known it holds.
 
@@ -130,7 +135,7 @@ class Gate:
     def event(self, network: NetworkId, event: RemoteEvent) -> None:
         """As `incoming`, for what does not come from a ghost that speaks: members, powers, descriptions."""
         match event:
-            case RemoteMember(membership=membership) if membership in _HARMLESS:
+            case _ if harmless(event):
                 return
             case RemoteMember(by=by, member=member):
                 who = by or member

@@ -18,6 +18,7 @@ from bridge_core.engine.expiry import Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
+from bridge_core.engine.lastlook import LastLook
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, PuppetGoneError, SendRequest
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
@@ -41,6 +42,7 @@ class Incoming:
         ghosts: GhostPool,
         messages: Messages,
         conversion: Conversion,
+        look: LastLook,
         acts: Acts,
         threads: Threads,
         expiry: Expiry,
@@ -54,6 +56,7 @@ class Incoming:
         self._ghosts = ghosts
         self._messages = messages
         self._conversion = conversion
+        self._look = look
         self._acts = acts
         self._threads = threads
         self._expiry = expiry
@@ -63,7 +66,6 @@ class Incoming:
         self._faults = faults
         self._elsewhere: Elsewhere | None = None
         self._voiced: Callable[[RoomId, UserId], Awaitable[bool]] | None = None
-        self._may_show: Callable[[Entry, RoomId], Awaitable[None]] | None = None
         self._refused: Callable[[Entry, str], Awaitable[None]] | None = None
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
@@ -128,8 +130,7 @@ class Incoming:
             try:
                 if item.refused:
                     raise RejectedError(item.refused)
-                if self._may_show is not None:
-                    await self._may_show(entry, request.room)
+                await self._look.check(entry, request.room, item.portal)
                 event, room = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
@@ -174,10 +175,6 @@ class Incoming:
             )
         await self._conversion.finished(entry)
 
-    def guard(self, may_show: Callable[[Entry, RoomId], Awaitable[None]]) -> None:
-        """Ask this right before each request: it raises TransientError to hold it, RejectedError to refuse it."""
-        self._may_show = may_show
-
     def tell(self, refused: Callable[[Entry, str], Awaitable[None]]) -> None:
         """Tell this of each delivery that is refused, and why, before that is stored."""
         self._refused = refused
@@ -189,6 +186,7 @@ class Incoming:
     def look(self, elsewhere: Elsewhere) -> None:
         """Ask this where events go that their room refuses."""
         self._elsewhere = elsewhere
+        self._look.look(elsewhere)
 
     async def _do(self, item: requests.Prepared, network: str, first_attempt_at: int) -> tuple[EventId | None, RoomId]:
         """Do it; the event it became, if any, and the room it is in."""
@@ -212,6 +210,7 @@ class Incoming:
             room = await self._elsewhere(request.room)
             if room is None:
                 raise
+            self._look.room(room)
             # It was refused in the old room, and carries its id into the new one: said there, it is said once.
             request = replace(request, room=room)
             if item.copied and item.instead:

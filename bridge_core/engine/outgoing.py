@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -44,6 +44,8 @@ from bridge_core.engine.withdrawn import REASON, Withdrawn
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
+
+NOT_BRIDGED: Final = "this room is not bridged any more"
 
 
 class Outgoing:
@@ -206,10 +208,10 @@ class Outgoing:
                 await self._rejected(entry, delivery, str(error))
 
     async def _one(self, entry: Entry, delivery: Delivery) -> None:
-        portal = self._portals.by_id(int(delivery.target))
         network = self._networks.get(NetworkId(delivery.network))
-        if portal is None or network is None or portal.network != network.id or RoomId(entry.lane) not in portal.rooms:
-            raise RejectedError("this room is not bridged any more")
+        portal = self._bridged(entry, delivery)
+        if network is None or portal.network != network.id:
+            raise RejectedError(NOT_BRIDGED)
         sender = await self._translation.sender(entry.event)
         self._gate.outgoing(portal, sender, RoomId(entry.lane))
         self._gate.spend(sender, entry.event, entry.received_at)
@@ -257,6 +259,8 @@ class Outgoing:
                     raise NotConnectedError("what the relay said for you before is not confirmed yet")
         await self._confirmations.room_for_one(room)
         await self._links.remember(network.id, message)
+        # Files, connections and confirmations may have taken their time: what was decided meanwhile counts.
+        self._gate.outgoing(self._bridged(entry, delivery), sender, room)
         self._faults.hit("network.before_send")
         delivery.request = None  # in doubt from here on, until the client says what became of it
         try:
@@ -272,6 +276,13 @@ class Outgoing:
         entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
         waiting = Waiting(entry, delivery, message.event_id, sender.id, speaker.relayed)
         self._confirmations.add(room, waiting, sent.confirmation, self._confirmed)
+
+    def _bridged(self, entry: Entry, delivery: Delivery) -> PortalRow:
+        """The portal that a delivery is for, as it is now. Raises RejectedError when the room is not its any more."""
+        portal = self._portals.by_id(int(delivery.target))
+        if portal is None or RoomId(entry.lane) not in portal.rooms:
+            raise RejectedError(NOT_BRIDGED)
+        return portal
 
     async def _resolve(
         self, entry: Entry, delivery: Delivery, network: Network, portal: PortalRow, message: MatrixOutgoing

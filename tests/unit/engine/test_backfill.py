@@ -232,6 +232,27 @@ async def test_who_comes_while_it_is_on_its_way_is_not_shown_it_either(tmp_path:
         assert at.count("hidden") == 1
 
 
+async def test_who_comes_when_it_is_ready_to_be_sent_is_not_shown_it_either(tmp_path: Path) -> None:
+    """What was prepared together is asked about one by one: it ends rejected, and not in front of a new member."""
+    keeper = Keeper(public=False)
+    async with Scene(tmp_path, keeper) as at:
+        await at.receive(said("one"))
+        await at.idle()
+        at.away()
+        keeper.events = [said("one"), said("two"), said("secret")]
+        faults = at.harness.homeserver.faults
+        on_its_way = faults.hold(match="/send/m.room.message")
+        at.script.status(LoginStatus.CONNECTED)
+        await at.harness.until(lambda: faults.hits)
+        await asyncio.sleep(0.002)
+        at.harness.homeserver.user("carol").join(at.room)
+        await at.harness.homeserver.wait_pushed()
+        on_its_way.set()
+        await at.idle()
+        assert at.bodies() == ["one", "two"]
+        assert at.count("hidden") == 1
+
+
 async def test_a_room_with_nobody_in_it_gets_nothing(tmp_path: Path) -> None:
     """Nobody there, nobody who may be shown anything: it is held back, not passed on."""
     keeper = Keeper(public=False)

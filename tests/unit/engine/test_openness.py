@@ -99,6 +99,23 @@ async def test_a_message_for_some_is_shown_where_nobody_else_reads(bridge: Harne
     assert _heard(bridge, room) == ["open", "for ops"]
 
 
+async def test_who_loses_their_power_is_not_shown_what_is_ready_for_some(bridge: Harness, script: AbleScript) -> None:
+    """Who reads along is looked at right before such a message is shown, and not only when it is made ready."""
+    room = await bridge.portal_room("net", "lobby")
+    levels = _levels(bridge, room)
+    state = bridge.homeserver.room(room).current["m.room.power_levels", ""]
+    state["content"] = {**levels, "users": {**levels["users"], bridge.alice.id: 50}}
+    faults = bridge.homeserver.faults
+    on_its_way = faults.hold(match="/send/m.room.message")
+    assert script.inbox is not None
+    await script.inbox.receive([_message("for ops", 50), _message("for ops only", 50)])
+    await bridge.until(lambda: faults.hits)
+    state["content"] = levels
+    on_its_way.set()
+    await bridge.settled()
+    assert _heard(bridge, room) == ["for ops"]
+
+
 async def test_a_room_begins_as_closed_as_its_chat(tmp_path: Path, script: AbleScript) -> None:
     """A room made for a closed chat is entered by invitation from its first moment, and is in no list."""
     script.described[CHAT] = ChatInfo("lobby", join_rule="invite", speak_power=1, listed=False)
