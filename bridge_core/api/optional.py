@@ -105,6 +105,18 @@ class EntersChats(Protocol):
 
 
 @runtime_checkable
+class Knocks(Protocol):
+    """A client of a login that can ask to be let into a chat that does not let everybody in."""
+
+    async def knock(self, chat: ChatId, reason: str | None) -> None:
+        """The user knocks at the chat's room: enter the chat where that is possible, else ask its people.
+
+        Returns soon; idempotent. When they let the user in, tell it as RemoteMember (INVITE or JOIN, with the login).
+        Raises RejectedError in words for the user when the network will not have them. Without it `enter` is called.
+        """
+
+
+@runtime_checkable
 class Signals(Protocol):
     """A client that passes on receipts, typing or presence; which of them, its capabilities say (partial or better).
 

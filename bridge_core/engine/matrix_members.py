@@ -11,7 +11,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMember, MatrixSender
 from bridge_core.api.network import Client
-from bridge_core.api.optional import EntersChats
+from bridge_core.api.optional import EntersChats, Knocks
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.handover import HandOver
@@ -199,9 +199,12 @@ class MatrixMemberships:
             self._gate.outgoing(portal, sender, room)
             if await network.login_for(sender) is None:
                 return  # the room's people decide
-            client = self._client(network, portal, user)
-            if client is not None:
-                await client.enter(portal.chat)
+            client = network.client_of(user, portal)
+            if isinstance(client, Knocks):
+                reason = event["content"].get("reason")
+                await client.knock(portal.chat, reason if isinstance(reason, str) else None)
+            elif (enters := self._client(network, portal, user)) is not None:
+                await enters.enter(portal.chat)
         except (TransientError, RateLimitedError):
             raise
         except RejectedError as error:

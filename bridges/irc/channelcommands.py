@@ -9,9 +9,6 @@ from bridge_core.api.ids import ChatId, UserId
 from bridges.irc.nicks import BadName
 from bridges.irc.state import NetworkState
 
-_RANKS = "oahq"
-"""Modes of operators, the most usual first."""
-
 
 class Speaks(Protocol):
     """A Matrix user's client: `puppet.Puppet`."""
@@ -64,17 +61,8 @@ class ChannelCommands:
         client = self._client(call.user)
         if client is None:
             raise NotConnectedError("you have no connection to the network now")
-        status = self._status()
+        status = self._state.isupport.to_operators
         if status is None:
             raise UnsupportedError("this network has no messages to operators only")
         await client.say_to(call.chat, status, " ".join(call["text"].split()))
         return f"Said to {status}{call.chat}."
-
-    def _status(self) -> str | None:
-        """What stands in front of a channel's name for its operators (ISUPPORT STATUSMSG)."""
-        isupport = self._state.isupport
-        for mode in _RANKS:
-            place = isupport.prefix_modes.find(mode)
-            if place >= 0 and isupport.prefix_symbols[place] in isupport.statusmsg:
-                return isupport.prefix_symbols[place]
-        return None

@@ -7,7 +7,7 @@ from typing import Final
 import structlog
 
 from bridge_core.api.content import Plain
-from bridge_core.api.events import Membership, RemoteChatMoved, RemoteMember, RemoteMessage, RemoteSender
+from bridge_core.api.events import Membership, RemoteMember, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, LoginId
 from bridges.irc import people
 from bridges.irc.attendance import Attendance, Events
@@ -15,7 +15,7 @@ from bridges.irc.codec.masks import Effect
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.modes import ModeChange, ModeKind, parse_modes
 from bridges.irc.modelists import ENDS, KINDS, ROWS, Row
-from bridges.irc.nicks import BadName
+from bridges.irc.opmoderation import refused
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 
@@ -77,17 +77,6 @@ class Conditions:
             elif change.kind is ModeKind.PREFIX and change.adding and change.arg == self._session.nick:
                 self._promoted(chat)
 
-    def forwarded(self, chat: ChatId, line: Line) -> None:
-        """A channel forwards to another one (numeric 470): followed only where the admin said that staff agreed."""
-        if self._state.config.channels.forwards != "follow":
-            return
-        try:
-            new = self._state.chat(line.param(2))
-        except BadName:
-            return
-        log.info("irc_forward_followed", network=self._state.network, chat=chat, new=new)
-        self._offer(RemoteChatMoved(chat, new))
-
     # Messages to a channel's staff
 
     def target(self, text: str) -> tuple[str, str]:
@@ -96,6 +85,14 @@ class Conditions:
         if status and self._state.chat_of(text) is not None:
             return "", text
         return status, name
+
+    def muffled(self, chat: ChatId, line: Line) -> str:
+        """The status of those for whom a message to the whole channel is, since the channel refused it; else empty."""
+        if not refused(self._state, chat, line):
+            return ""
+        isupport = self._state.isupport
+        place = isupport.prefix_modes.find("o")
+        return isupport.prefix_symbols[place] if place >= 0 else "@"
 
     def for_staff(self, event: RemoteMessage, status: str) -> RemoteMessage:
         """A message to people with a mode only: marked, and for rooms where everybody on Matrix has that power."""

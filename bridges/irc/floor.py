@@ -6,7 +6,7 @@ believed because somebody says so.
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from typing import Any, Final, Protocol
 
@@ -54,6 +54,9 @@ class Exit(Protocol):
     def clear_out(self, chat: ChatId, reason: str) -> None:
         """All of our connections leave a channel."""
 
+    def retry(self, chat: ChatId) -> None:
+        """Enter a channel now that did not let us in."""
+
 
 class Floor:
     """The words of operators during one session of the observer."""
@@ -69,6 +72,8 @@ class Floor:
         self._looked: OrderedDict[ChatId, list[float]] = OrderedDict()
         self._tokens, self._at = _ANSWERS[0], 0.0
         self._chore: asyncio.Task[None] | None = None
+        self.takes_over: Callable[[ChatId], bool] = lambda chat: False
+        """Told of a channel that agreed; whether there are rooms of another one that it gets now."""
 
     # What is heard
 
@@ -112,6 +117,8 @@ class Floor:
         record = self._book.get(chat)
         if record is not None and record.word is Consent.ASKED:
             self._exit.want(chat)
+        elif self._places.get(chat) is not None and self._book.may_enter(chat):
+            self._exit.retry(chat)  # it is bridged, and did not let the bot in
 
     def listed(self, chat: ChatId) -> None:
         """The bot is in a channel and knows who is there: asks what was to be asked."""
@@ -224,6 +231,9 @@ class Floor:
         if place is not None and place.topic is not None:
             self._exit.offer(RemoteInfo(chat, topic=place.topic))
         self._session.tell("NAMES", chat)
+        if self.takes_over(chat):
+            self._reply(chat, line, here, f"Thank you. An operator ends it at any time: {WORD} leave")
+            return
         if chat not in self._state.running.chats():
             self._reply(chat, line, here, f"Thank you. {chat} may be bridged now, when somebody wants it.")
             self._exit.clear_out(chat, "Until somebody wants it bridged")

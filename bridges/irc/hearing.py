@@ -17,7 +17,9 @@ from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.contexts import answer_in_channel
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.floor import WORD, Exit, Floor
+from bridges.irc.forwards import Forwards
 from bridges.irc.joins import Place, Places, Stage
+from bridges.irc.knocks import Knocks
 from bridges.irc.metadata import Metadata
 from bridges.irc.optouts import PersonalWishes
 from bridges.irc.roster import Roster
@@ -63,8 +65,11 @@ class Hearing:
         session.batches.on(CAPABILITY, self._several)
         self._courtesy = Courtesy(state.running.clock.monotonic, state.config.contact)
         self.floor = Floor(state, session, places, sink)
+        self._forwards = Forwards(state, sink)
+        self.floor.takes_over = self._forwards.agreed
         self._staff = StaffDesk(state, session, places, self.floor)
         self._wishes = PersonalWishes(state, session, sink.commit)
+        self._knocks = Knocks(state, sink)
         self._metadata = Metadata(state, session, self._attendance)
         self.conditions = Conditions(state, session, self._attendance, sink)
         self._handlers: dict[str, Callable[[Line], None]] = {
@@ -88,6 +93,7 @@ class Hearing:
             "470": self._forwarded,
             **self._people.handlers(),
             **self._metadata.handlers(),
+            **self._knocks.handlers(),
             **state.watch.handlers(),
             "INVITE": self.floor.invited,
             **self.conditions.handlers(),
@@ -141,6 +147,8 @@ class Hearing:
         source = line.source
         if source is None or (not source.user and "." in source.nick):
             log.debug("irc_server_notice", network=self._state.network, text=line.param(-1))
+            if source is not None:
+                self._knocks.noticed(line)
             return
         if source.nick == self._session.nick:
             return
@@ -155,6 +163,7 @@ class Hearing:
             self.floor.said(chat, line, text)
         event = self._speech.message(line, chat)
         if event is not None:
+            status = status or self.conditions.muffled(chat, line)
             self._sink.offer(self.conditions.for_staff(event, status) if status else event)
 
     def _several(self, batch: Batch) -> None:
@@ -173,6 +182,7 @@ class Hearing:
             return
         event = self._speech.several(batch, chat)
         if event is not None:
+            status = status or self.conditions.muffled(chat, Line(batch.tags, source, batch.type, batch.params))
             self._sink.offer(self.conditions.for_staff(event, status) if status else event)
 
     def _private(self, line: Line, target: str) -> None:
@@ -379,7 +389,7 @@ class Hearing:
         chat = self._state.chat_of(line.param(1))
         if chat is not None:
             self._refused(chat, f"the channel forwards to {line.param(2)}")
-            self.conditions.forwarded(chat, line)
+            self._forwards.told(chat, line)
 
     def _error(self, line: Line) -> None:
         """An error that names a channel we asked for, or hold to be in."""

@@ -52,6 +52,11 @@ class Membership:
             return None
         return found[0]
 
+    def welcome(self, chat: ChatId) -> None:
+        """A channel wants this user after all."""
+        self._barred.pop(chat, None)
+        self._asked.pop(chat, None)
+
     def want(self, chat: ChatId) -> None:
         """To be joined as soon as there is a connection."""
         if self._state.is_channel(chat) and (chat in self._wanted or len(self._wanted) < _CHANNELS_AT_MOST):

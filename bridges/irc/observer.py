@@ -178,6 +178,14 @@ class Observer(Observing):
         self._places.hurry(chat)
         self._joining.hurry()
 
+    def tell_operators(self, chat: ChatId, text: str) -> bool:
+        """Says something to a channel's operators only; whether that can be done there. Does not block."""
+        session, status = self._session, self._state.isupport.to_operators
+        if session is None or status is None or not self.joined(chat):
+            return False
+        session.tell("NOTICE", f"{status}{chat}", text)
+        return True
+
     def joined(self, chat: ChatId) -> bool:
         """Whether what is said in a channel is seen here."""
         place = self._places.get(chat)

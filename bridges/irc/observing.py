@@ -72,6 +72,10 @@ class Observing(Amends):
         """As `Exit.clear_out`."""
 
     @abstractmethod
+    def retry(self, chat: ChatId) -> None:
+        """As `Exit.retry`."""
+
+    @abstractmethod
     def entered(self, chat: ChatId) -> None:
         """As `Sink.entered`."""
 

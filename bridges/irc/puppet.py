@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
+from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.matrix import MatrixMessage, MatrixSignal
@@ -20,13 +20,16 @@ from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.connecting import Connecting
 from bridges.irc.endings import Cause, Ending
 from bridges.irc.homecoming import come_home
+from bridges.irc.invitations import Invitations
 from bridges.irc.letterbox import Letterbox
 from bridges.irc.membership import Membership
 from bridges.irc.missed import Missed
+from bridges.irc.modelists import Judgement
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.private import PrivateMessages
 from bridges.irc.registration import puppet_capabilities
+from bridges.irc.rest import Rest
 from bridges.irc.schedule import Urgency
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.session import Session
@@ -64,9 +67,11 @@ class Puppet(Connecting):
         self._missed = Missed(state, login.id, self._private)
         state.inboxes[login.id] = self._letterbox.offer
         self._channels = Membership(state)
+        self._invitations = Invitations(state, login, self._channels, self._letterbox.offer, observer.tell_operators)
         self._signals = Signals(state, login, self._channels)
         self._persona = Persona(state, login, self._private, self._spawn)
         self._standing = Standing(state, login)
+        self._rest = Rest(state, login, standings, self._spawn, lambda: self._used_at)
         self._hold_until = 0.0
         """Until then a login that a user made is waited for rather than relayed."""
         state.puppets.add(self)
@@ -101,16 +106,10 @@ class Puppet(Connecting):
     async def prepare(self, chat: ChatId) -> None:
         """Starts connecting, or joining. Raises RejectedError where the network or the channel shuts this user out:
         the relay must not speak for someone who is banned."""
-        banned = self._scheduler.banned(self._login.id, self._address())
-        if banned is not None:
-            raise RejectedError(f"you are banned from this network: {banned}")
-        barred = self._channels.barred(chat) or self._state.consents.closed.get(chat)
+        barred = self._channels.barred(chat)
         if barred is not None:
             raise RejectedError(barred)
-        self._standing.expect(self._persona.nicks())
-        against = self._standing.against(chat)
-        if against is not None and against.sure and against.effect is Effect.BAN:
-            raise RejectedError(against.reason)
+        against = self._refuse_banned(chat)
         # In private chats nobody else can speak for them.
         relayable = self._session is None and self._login.provided and self._state.is_channel(chat)
         if relayable and not await self._standings.spoke(self._login.id):
@@ -133,11 +132,34 @@ class Puppet(Connecting):
             # Who has logged in speaks in their own name, if that can be had soon.
             raise NotConnectedError("your connection is being made")
 
+    def _refuse_banned(self, chat: ChatId) -> Judgement | None:
+        """Raises RejectedError where the network or the channel shuts this user out; else what may be against them."""
+        banned = self._scheduler.banned(self._login.id, self._address())
+        if banned is not None:
+            raise RejectedError(f"you are banned from this network: {banned}")
+        if chat in self._state.consents.closed:
+            raise RejectedError(self._state.consents.closed[chat])
+        self._standing.expect(self._persona.nicks())
+        against = self._standing.against(chat)
+        if against is not None and against.sure and against.effect is Effect.BAN:
+            raise RejectedError(against.reason)
+        return against
+
     async def enter(self, chat: ChatId) -> None:
         """Joins the channel if there is a connection; without one the user connects when they first speak."""
         if self._session is not None and self._session.up and self._state.is_channel(chat):
             with contextlib.suppress(NotConnectedError):  # it is on its way
                 await self.prepare(chat)
+
+    async def knock(self, chat: ChatId, reason: str | None) -> None:
+        """As `Knocks.knock`: joins; where only invited people may, the server's KNOCK asks the channel."""
+        self._refuse_banned(chat)
+        self._invitations.ask(chat, reason)
+        self._used_at = self._state.running.clock.monotonic()
+        if self._session is None or not self._session.up:
+            self._begin(Urgency.NOW)
+        elif self._persona.settled:
+            self._channels.join(self._session, [chat])
 
     async def leave(self, chat: ChatId, reason: str | None) -> None:
         """Leaves the channel: the user left its room."""
@@ -201,8 +223,7 @@ class Puppet(Connecting):
 
     def _opened(self, session: Session) -> None:
         """The session is registered: goes where it is wanted."""
-        config, host = self._state.config, self._state.running
-        self._opened_at = host.clock.monotonic()
+        self._opened_at = self._state.running.clock.monotonic()
         if self._turn is not None:
             self._scheduler.opened(self._turn)
         self._mark = own_mark(session.nick)
@@ -211,8 +232,7 @@ class Puppet(Connecting):
         self._report(LoginStatus.CONNECTED)
         self._standing.shown(session)
         self._persona.opened(session, lambda: self._settled(session))
-        if config.idle > 0:
-            self._look_idle(session)
+        self._rest.watch(session)
 
     def _settled(self, session: Session) -> None:
         """Nothing is waited for any more: goes where it is wanted; who has logged in, where its user is."""
@@ -222,25 +242,6 @@ class Puppet(Connecting):
             self._spawn(self._missed.fetch(session, self._archive))
         if not self._login.provided:
             self._spawn(come_home(self._state, self._login.user, session, self._channels))
-
-    def _look_idle(self, session: Session) -> None:
-        """Closes a connection that nobody has used for `idle` seconds."""
-        if self._session is not session:
-            return
-        host = self._state.running
-        left = self._used_at + self._state.config.idle - host.clock.monotonic()
-        if left > 0:
-            asyncio.get_running_loop().call_later(left, self._look_idle, session)
-        else:
-            self._spawn(self._rest(session))
-
-    async def _rest(self, session: Session) -> None:
-        """The connection is closed for being idle; its user stays in every room, and the relay speaks for them."""
-        try:
-            await self._standings.idle(self._login.id)
-        except BridgeError as error:
-            log.info("irc_standing_not_stored", network=self._state.network, error=str(error))
-        await session.close("Idle")
 
     def _spawn(self, chore: Coroutine[Any, Any, None]) -> None:
         """Runs something short that `disconnect` waits for."""
@@ -311,6 +312,9 @@ class Puppet(Connecting):
             elif command == "JOIN":
                 self._channels.on_join(session, line)
                 self._standing.shown(session)
+                self._invitations.joined(line)
+            elif command == "INVITE":
+                self._invitations.invited(session, line)
             elif command == "PART":
                 self._channels.on_part(session, line)
             elif command == "RENAME":
@@ -326,6 +330,7 @@ class Puppet(Connecting):
                 continue
             elif command[0] in "45":
                 self._channels.on_error(session, line)
+                self._invitations.refused(session, line)
 
     def _pause(self) -> None:
         if self._session is not None:

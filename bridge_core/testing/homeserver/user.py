@@ -77,6 +77,10 @@ class FakeUser:
         """Joins a room by id, or by an alias that exists."""
         self._world.join(self._world.room(self._world.aliases.get(room, room)), self.id)
 
+    def knock(self, room: str, reason: str | None = None) -> None:
+        """Asks to be let in."""
+        self._world.knock(self._world.room(room), self.id, reason)
+
     def leave(self, room: str) -> None:
         """Leaves, or rejects an invite."""
         self._world.leave(self._world.room(room), self.id)

@@ -13,6 +13,8 @@ _TOKENS_AT_MOST: Final = 256
 _LINELEN_AT_MOST: Final = 65536
 _ESCAPE: Final = re.compile(r"\\x([0-9A-Fa-f]{2})")
 _PREFIX: Final = re.compile(r"\(([A-Za-z]*)\)([^\s]*)")
+_OPERATORS: Final = "oahq"
+"""Modes of operators, the most usual first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,15 @@ class Isupport:
             return True
         names = denied.split(",")
         return f"-{name}" in names if names[0] == "*" else name not in names
+
+    @property
+    def to_operators(self) -> str | None:
+        """What stands in front of a channel's name for its operators only (STATUSMSG); None where there is no such."""
+        for mode in _OPERATORS:
+            place = self.prefix_modes.find(mode)
+            if place >= 0 and self.prefix_symbols[place] in self.statusmsg:
+                return self.prefix_symbols[place]
+        return None
 
     def is_channel(self, name: str) -> bool:
         """Whether a name is one of a channel, by its first character."""

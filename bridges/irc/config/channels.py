@@ -26,10 +26,20 @@ class Channels(Section):
         description="Messages to a channel's operators or voices only (STATUSMSG): show them where everybody in the "
         "room has that power, or drop them.",
     )
+    op_moderated: Annotated[str, Field(pattern="^[A-Za-z]?$")] | None = Field(
+        default=None,
+        description="The mode by which messages that a channel refuses are shown to its operators: they are treated as "
+        "`staff_messages`. By default z on solanum and its relatives; empty for none.",
+    )
     forwards: Literal["refuse", "follow"] = Field(
         default="refuse",
-        description="A channel that forwards to another one (numeric 470): stay out, or move the rooms there. Follow "
-        "only where the network's staff agreed.",
+        description="A channel that forwards to another one (numeric 470): stay out, or move the rooms there. Where "
+        "`consent.required` holds, operators of the other one are asked first; else follow only where the network's "
+        "staff agreed.",
+    )
+    invitations: bool = Field(
+        default=True,
+        description="Whether a Matrix user whom somebody on IRC invites to a bridged channel is invited to its room.",
     )
     keys: dict[str, SecretStr] = Field(
         default={}, description="Keys of channels, by channel. Better: the command `key`, which keeps them sealed."

@@ -1,4 +1,4 @@
-"""Commands about channels: JOIN, PART, TOPIC, NAMES, LIST, KICK, INVITE."""
+"""Commands about channels: JOIN, PART, TOPIC, NAMES, LIST, KICK, INVITE, KNOCK."""
 
 from __future__ import annotations
 
@@ -243,3 +243,23 @@ def invite(world: World, client: Client, line: Line) -> None:
     world.tell([m for m in channel.members if m is not client], note, "invite-notify")
     if target.away is not None:
         world.numeric(client, 301, target.away, target.nick)
+
+
+def knock(world: World, client: Client, line: Line) -> None:
+    """Ask the operators of a channel with +i or +k to be let in (no RFC; numerics as ratbox and solanum have them)."""
+    if not world.options.knock:
+        world.numeric(client, 421, "Unknown command", "KNOCK")
+        return
+    channel = world.channel(line.params[0]) if line.params else None
+    if channel is None:
+        world.numeric(client, 403, "No such channel", *line.params[:1])
+    elif client in channel.members:
+        world.numeric(client, 714, "You are already on that channel.", channel.name)
+    elif "i" not in channel.modes and not channel.key:
+        world.numeric(client, 713, "Channel is open.", channel.name)
+    else:
+        words = f"is KNOCKing: {line.params[1]}" if len(line.params) > 1 else "has asked for an invite."
+        for member in channel.members:
+            if channel.is_op(member):
+                world.numeric(member, 710, words, channel.name, channel.name, client.source)
+        world.numeric(client, 711, "Your KNOCK has been delivered.", channel.name)

@@ -36,6 +36,7 @@ HANDLERS: Mapping[str, Handler] = MappingProxyType(
         "ISUPPORT": isupport.isupport,
         "JOIN": channels.join,
         "KICK": channels.kick,
+        "KNOCK": channels.knock,
         "LIST": channels.list_,
         "LUSERS": queries.lusers,
         "METADATA": metadata.metadata,

@@ -85,6 +85,8 @@ def _switched(world: World) -> list[str]:
         words.append(f"CLIENTTAGDENY={','.join(options.client_tag_deny)}")
     if options.bot_mode is not None:
         words.append(f"BOT={options.bot_mode}")
+    if options.knock:
+        words.append("KNOCK")
     if options.monitor is not None:
         words.append(f"MONITOR={options.monitor}")
     if options.utf8_only:

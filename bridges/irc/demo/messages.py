@@ -105,7 +105,7 @@ def find_route(world: World, client: Client, target: str, quiet: bool = False) -
     if not access.may_speak(world, client, channel):
         if "z" in channel.modes:
             heard = [member for member in channel.members if channel.is_op(member) and member is not client]
-            return Route("@" + channel.name, heard, channel, None)
+            return Route(world.options.op_moderated_mark + channel.name, heard, channel, None)
         if not quiet:
             world.numeric(client, 404, "Cannot send to channel", channel.name)
         return None

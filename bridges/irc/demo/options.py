@@ -24,6 +24,7 @@ CAPABILITIES: frozenset[str] = frozenset(
         "draft/message-redaction",
         "draft/metadata-2",
         "draft/multiline",
+        "draft/pre-away",
         "draft/relaymsg",
         "echo-message",
         "extended-join",
@@ -69,13 +70,14 @@ class ServerOptions:
     Channels: ``chantypes``, ``prefix`` (as in ISUPPORT; ``(qaohv)~&@%+`` gives all), ``founder`` is the status of who
     opens a channel. ``channel_lists`` are the list modes (``q`` only where PREFIX has none), ``channel_settings`` of
     k, l, f, ``channel_flags`` of: i, m, n, s, p, t, r (only accounts join), R (only accounts speak), S (only TLS
-    joins), z (what is refused goes to the operators). ``extbans`` is their prefix: ``$`` (``$a:account``), ``~``
-    (``~account:name``), empty (``R:account``), None for none; a ban may end in ``$#channel`` to forward (470).
+    joins), z (what is refused goes to the operators, ``op_moderated_mark`` in front of the channel's name).
+    ``extbans`` is their prefix: ``$`` (``$a:account``), ``~`` (``~account:name``), empty (``R:account``), None for
+    none; a ban may end in ``$#channel`` to forward (470).
 
-    ``bot_mode`` is the user mode of bots, ``monitor`` the length of a MONITOR list (None: no MONITOR), ``utf8_only``
-    refuses all else. NickServ (IDENTIFY, LOGOUT, REGAIN) is there with ``accounts``. ``renamed_channels`` remembers
-    the old names of channels for those who come later. ``further_isupport`` are tokens that are only told, such as
-    ``draft/ICON=https://example.org/icon.png``.
+    ``knock`` is KNOCK. ``bot_mode`` is the user mode of bots, ``monitor`` the length of a MONITOR list (None: no
+    MONITOR), ``utf8_only`` refuses all else. NickServ (IDENTIFY, LOGOUT, REGAIN) is there with ``accounts``.
+    ``renamed_channels`` remembers the old names of channels for those who come later. ``further_isupport`` are tokens
+    that are only told, such as ``draft/ICON=https://example.org/icon.png``.
 
     Connections: ``sasl_mechanisms`` of PLAIN, EXTERNAL, SCRAM-SHA-256, SCRAM-SHA-512; ``certificates`` maps SHA-256
     fingerprints (hex) to accounts for EXTERNAL (``tls`` must ask for certificates and trust who issued them).
@@ -115,9 +117,11 @@ class ServerOptions:
     channel_lists: str = "beIq"
     channel_settings: str = "fkl"
     channel_flags: str = "imnprRsStz"
+    op_moderated_mark: str = "@"
     list_length: int = 100
     extbans: str | None = "$"
     bot_mode: str | None = "B"
+    knock: bool = True
     monitor: int | None = 100
     metadata_subs: int = 50
     metadata_keys: int = 20

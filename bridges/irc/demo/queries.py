@@ -89,8 +89,13 @@ def whois(world: World, client: Client, line: Line) -> None:
 
 def away(world: World, client: Client, line: Line) -> None:
     """Set or clear the away message."""
+    if not client.registered and "draft/pre-away" not in client.caps:
+        world.numeric(client, 451, "You have not registered")
+        return
     text = line.params[0][:200] if line.params else ""
     client.away = text or None
+    if not client.registered:
+        return  # IRCv3 pre-away: nobody is told yet
     if text:
         world.numeric(client, 306, "You have been marked as being away")
     else:

@@ -342,5 +342,5 @@ BUILT_ON_REPLIES: frozenset[str] = frozenset({"BATCH", "CHATHISTORY", "METADATA"
 
 #: Commands a client may use before it is registered.
 BEFORE_REGISTRATION: frozenset[str] = frozenset(
-    {"AUTHENTICATE", "CAP", "ISUPPORT", "METADATA", "NICK", "PASS", "PING", "PONG", "QUIT", "USER", "WEBIRC"}
+    {"AUTHENTICATE", "AWAY", "CAP", "ISUPPORT", "METADATA", "NICK", "PASS", "PING", "PONG", "QUIT", "USER", "WEBIRC"}
 )

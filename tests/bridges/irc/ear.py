@@ -1,5 +1,6 @@
 """The observer's ear alone: lines in, events out."""
 
+from collections.abc import Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -67,6 +68,12 @@ class Ear:
         self.events.append(event)
 
     def entered(self, chat: ChatId) -> None:
+        raise AssertionError
+
+    async def commit(self, events: Sequence[RemoteEvent]) -> None:
+        raise AssertionError
+
+    def retry(self, chat: ChatId) -> None:
         raise AssertionError
 
     def thrown_out(self, chat: ChatId, reason: str) -> None:

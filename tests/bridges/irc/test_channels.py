@@ -307,7 +307,7 @@ async def test_a_forward_is_followed_only_where_that_was_agreed(
     rig: StartRig, port: int, wanted: str, followed: list[tuple[str, str]]
 ) -> None:
     """A channel that sends us elsewhere (470) is not entered there, unless the admin has said that staff agreed."""
-    adapter = await rig(port, channels={"forwards": wanted})
+    adapter = await rig(port, channels={"forwards": wanted}, consent={"required": False})
     hearing, session = adapter.observer._hearing, adapter.observer._session
     assert hearing is not None and session is not None
     keeper = await adapter.witness("keeper", "#Overflow")

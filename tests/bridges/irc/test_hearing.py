@@ -1,6 +1,6 @@
 """Whose line it is: nicks that our connections had, have, or lost without knowing it."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import SimpleNamespace
 from typing import Any
 
@@ -64,6 +64,12 @@ class Observed:
         self._events.append(event)
 
     def entered(self, chat: ChatId) -> None:
+        raise AssertionError
+
+    async def commit(self, events: Sequence[RemoteEvent]) -> None:
+        raise AssertionError
+
+    def retry(self, chat: ChatId) -> None:
         raise AssertionError
 
     def thrown_out(self, chat: ChatId, reason: str) -> None:

@@ -3,7 +3,7 @@
 import asyncio
 import random
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from types import SimpleNamespace
 from typing import Any
@@ -76,6 +76,12 @@ class Rooms:
 
     def entered(self, chat: ChatId) -> None:
         """As the observer."""
+
+    async def commit(self, events: Sequence[RemoteEvent]) -> None:
+        raise AssertionError
+
+    def retry(self, chat: ChatId) -> None:
+        raise AssertionError
 
     def thrown_out(self, chat: ChatId, reason: str) -> None:
         """As the observer."""

@@ -1,0 +1,51 @@
+"""Messages that a channel refuses and shows to its operators (mode +z of solanum and its relatives).
+
+Where the server does not mark them as it marks messages to operators (`@#channel`), they look like any other: they must
+not be shown to everybody.
+"""
+
+from collections.abc import Set
+from typing import Final
+
+from bridge_core.api.ids import ChatId
+from bridges.irc.codec.isupport import Isupport
+from bridges.irc.codec.masks import Who
+from bridges.irc.codec.message import Line
+from bridges.irc.state import NetworkState
+
+_SOLANUM: Final = "$"
+"""The prefix of extended bans in the family of charybdis, where z is this mode; elsewhere it asks for TLS."""
+
+
+def letter(isupport: Isupport, chosen: str | None) -> str:
+    """The letter of the mode; empty where there is none, or it is not known to be this one."""
+    if chosen is not None:
+        return chosen
+    solanum = isupport.tokens.get("EXTBAN", "").startswith(_SOLANUM) and "q" in isupport.list_modes
+    return "z" if solanum and "z" in isupport.flag_modes else ""
+
+
+def refused(state: NetworkState, chat: ChatId, line: Line) -> bool:
+    """Whether a message to a channel is one that only its operators are shown. In doubt it is."""
+    regime = state.regimes.get(chat)
+    if regime is None or line.source is None:
+        return False
+    mode = letter(state.isupport, state.config.channels.op_moderated)
+    if not mode or mode not in regime.flags:
+        return False
+    return not _may_speak(state, chat, line, regime.flags)
+
+
+def _may_speak(state: NetworkState, chat: ChatId, line: Line, flags: Set[str]) -> bool:
+    source = line.source
+    assert source is not None
+    person = state.roster.get(source.nick)
+    there = person is not None and person.nick == source.nick and chat in person.channels
+    if person is not None and there and person.channels[chat]:
+        return True  # operators and voices always may
+    if "m" in flags or (not there and "n" in flags):
+        return False
+    account = person.account if person is not None and there else None
+    real = person.real if person is not None and there else None
+    who = Who(source.nick, source.user, source.host, line.tags.get("account", account), real)
+    return state.lists.against(chat, who, state.isupport) is None
