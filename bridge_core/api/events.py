@@ -42,7 +42,10 @@ class RemoteMessage:
     expiry: int | None = None
     """Milliseconds after which the message disappears."""
     also: tuple[MessageId, ...] = ()
-    """Further ids that it is known by: of several messages of the network which are shown as one (a paste)."""
+    """Further ids that it is known by: of several messages of the network which are shown as one (a paste).
+
+    With any of its ids known, it is a duplicate as a whole: who made it of several hands those in, one by one.
+    """
     least_power: int | None = None
     """It is meant for people of at least this power in the chat: a room where others read along does not get it."""
 

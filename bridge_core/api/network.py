@@ -221,6 +221,8 @@ class Inbox(Protocol):
         """Return when all of it is committed, cursor and state with it, in one commit; one result per event.
 
         Acknowledge upstream only then. Blocks while the journal is full; raises BackpressureError when that lasts.
+        A message with further ids (`RemoteMessage.also`) is a duplicate when any of its ids was stored before: hand in
+        its parts one by one then, and the cursor after them.
         """
 
     def report(self, state: LoginState) -> None:

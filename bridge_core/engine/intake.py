@@ -13,6 +13,7 @@ from bridge_core.api.events import (
     RemoteConsent,
     RemoteEvent,
     RemoteMember,
+    RemoteMessage,
     RemotePresence,
     RemoteRename,
 )
@@ -255,7 +256,15 @@ class NetworkInbox:
             events = [mended(event) for event in events]
             payloads = [encode(event) for event in events]
         entries = [
-            NewEntry(Direction.TO_MATRIX, self._network, self._lane(event) + behind, payload, now, self._key(event))
+            NewEntry(
+                Direction.TO_MATRIX,
+                self._network,
+                self._lane(event) + behind,
+                payload,
+                now,
+                self._key(event),
+                self._also(event) if event.__class__ is RemoteMessage and event.also else (),
+            )
             for event, payload in zip(events, payloads, strict=True)
         ]
         return entries, events
@@ -292,8 +301,13 @@ class NetworkInbox:
 
     def _key(self, event: RemoteEvent) -> bytes | None:
         message = getattr(event, "id", None)
-        if message is None:
-            return None
+        return None if message is None else self._digest(event, message)
+
+    def _also(self, event: RemoteMessage) -> tuple[bytes, ...]:
+        """The keys of its further ids: those that each would have alone."""
+        return tuple(dict.fromkeys(self._digest(event, message) for message in event.also if message != event.id))
+
+    def _digest(self, event: RemoteEvent, message: str) -> bytes:
         # Ids chosen by strangers suppress nobody: who sent it, and where, is part of the key.
         sender = event.member if isinstance(event, RemoteMember) else event.sender  # type: ignore[union-attr]
         parts = (self._lane(event), sender.id, type(event).__name__, message)

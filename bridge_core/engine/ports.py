@@ -46,7 +46,10 @@ class Write:
 
 @dataclass(frozen=True, slots=True)
 class NewEntry:
-    """Something received. `dedupe` is a digest of who sent what where, or None where there is no identity."""
+    """Something received. `dedupe` is a digest of who sent what where, or None where there is no identity.
+
+    `also` are those of further parts: what has one of these was received before, too.
+    """
 
     direction: Direction
     network: str
@@ -54,6 +57,7 @@ class NewEntry:
     payload: bytes
     received_at: int
     dedupe: bytes | None = None
+    also: tuple[bytes, ...] = ()
 
 
 @dataclass(slots=True)

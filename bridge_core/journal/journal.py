@@ -125,6 +125,10 @@ class DurableJournal:
                     (entry.network, direction),
                 )
             )
+            if entry.also and entry.dedupe is not None:
+                if work.further is None:
+                    work.further = {}
+                work.further.setdefault(entry.dedupe, entry.also)
         self._entry_ids.store(work)
         work.write(writes)
         try:

@@ -23,6 +23,9 @@ class Group:
     def __init__(self, works: Sequence[Work]) -> None:
         self.works = works
         self.keys = [key for work in works for key, _, _ in work.candidates if key is not None]
+        for work in works:
+            if work.further is not None:
+                self.keys += [key for keys in work.further.values() for key in keys]
         self.labels = sorted({work.label for work in works if work.label})
         self.counts: dict[CountKey, int] = {}
         self._rows: dict[str, list[Row]] = {}
@@ -56,15 +59,23 @@ class Group:
                 self._results.append(None)
                 continue
             result: list[int] = []
+            further = work.further
             for key, row, (network, direction) in work.candidates:
                 name = "accepted"
                 if key is not None and key in seen:
                     result.append(seen[key])
                     name = "duplicate"
+                elif further is not None and key in further and (before := _any(further[key], seen)):
+                    result.append(before)
+                    name = "duplicate"
                 else:
                     if key is not None:
                         seen[key] = row[0]
                         keys.append((key, row[0], day))
+                        if further is not None and key in further:
+                            for other in further[key]:
+                                seen[other] = row[0]
+                                keys.append((other, row[0], day))
                     entries.append(row)
                     result.append(0)
                 count = (network, direction, name)
@@ -99,3 +110,8 @@ class Group:
             for work, result in zip(self.works, self._results, strict=True)
             if work.waiter is not None
         ]
+
+
+def _any(keys: Sequence[bytes], seen: Mapping[bytes, int]) -> int:
+    """The entry of the first of these keys that is known; 0 for none."""
+    return next((seen[key] for key in keys if key in seen), 0)

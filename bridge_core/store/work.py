@@ -22,10 +22,11 @@ class Work:
 
     With a `waiter` somebody awaits it and is told about failure; without one it is retried until it is committed.
     `candidates` are entries of which those with a known key are left out; the waiter's result has, for each, 0 or
-    the id of the entry that was there before. `label` names its fault points.
+    the id of the entry that was there before. `further` are more keys of a candidate, by its first one: each counts as
+    that does. `label` names its fault points.
     """
 
-    __slots__ = ("candidates", "counts", "label", "rows", "waiter")
+    __slots__ = ("candidates", "counts", "further", "label", "rows", "waiter")
 
     def __init__(self, label: str = "", waiter: asyncio.Future[Any] | None = None) -> None:
         self.label = label
@@ -33,6 +34,7 @@ class Work:
         self.rows: dict[str, list[Row]] = {}
         self.counts: dict[CountKey, int] = {}
         self.candidates: list[Candidate] = []
+        self.further: dict[bytes, tuple[bytes, ...]] | None = None
 
     def add(self, op: str, row: Row) -> None:
         """One more row."""

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from datetime import UTC, datetime
-from typing import Final
+from typing import Final, NamedTuple, TypeAlias
 
 from bridge_core.api.errors import NotConnectedError, RejectedError, TransientError
 from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
@@ -21,9 +21,32 @@ CAPABILITY: Final = "draft/chathistory"
 _NEEDED: Final = (CAPABILITY, "batch", "server-time", "message-tags")
 _TARGETS: Final = "draft/chathistory-targets"
 _PATIENCE: Final = 30.0
-"""Seconds for one answer."""
+"""Seconds for one answer, from when its question is sent."""
 _AT_MOST: Final = 100
 _GONE: Final = "the connection broke"
+
+
+Item: TypeAlias = Line | Batch
+
+
+class Cursor(NamedTuple):
+    """A point in a conversation: a time, and the id of a message said then where that is known."""
+
+    at: int
+    message: str = ""
+
+    def encoded(self) -> bytes:
+        """As the core stores it."""
+        return f"{self.at}:{self.message}".encode()
+
+
+class Page(NamedTuple):
+    """What was said after a point, oldest first. `missing` says why something in front of it may not be there."""
+
+    items: list[Item]
+    cursor: Cursor
+    more: bool
+    missing: str | None
 
 
 class RefusedHistoryError(RejectedError):
@@ -41,11 +64,11 @@ class Archive:
         self._state = state
         self._session = session
         self._turn = asyncio.Lock()
-        self._answer: asyncio.Future[list[Line | Batch]] | None = None
+        self._answer: asyncio.Future[list[Item]] | None = None
         self._kind = ""
         self._target: str | None = None
         """The folded name of the conversation that is asked about."""
-        self._parts: list[Line | Batch] = []
+        self._parts: list[Item] = []
         session.batches.on("chathistory", self._told)
         session.batches.on(_TARGETS, self._told)
         session.failures["CHATHISTORY"] = self._refused
@@ -67,30 +90,46 @@ class Archive:
         Raises NotConnectedError, TransientError when no answer comes, RejectedError in the server's words.
         """
         most = self._limit(limit)
-        items, missing = await self._page(chat, after, most)
+        items, missing = await self._page(chat, parse_cursor(after) if after is not None else None, most)
         events = self._events(chat, items)
         cursor = next((cursor_of(event) for event in reversed(events) if cursor_of(event) is not None), after)
         if cursor == after and items:
             at = _time(items[-1])
-            cursor = f"{at}:".encode() if at is not None else after  # all of it was ours, or is not shown
+            cursor = Cursor(at).encoded() if at is not None else after  # all of it was ours, or is not shown
         return History(tuple(events), cursor, len(items) >= most, missing)
 
-    async def after(self, target: str, since_ms: int, limit: int) -> list[Line | Batch]:
-        """What was said in a conversation after a time, oldest first."""
-        return await self._ask("chathistory", "AFTER", target, f"timestamp={_stamp(since_ms)}", str(self._limit(limit)))
+    async def page(self, target: str, after: Cursor, limit: int) -> Page:
+        """What was said in a conversation after a point. Raises as `history`."""
+        most = self._limit(limit)
+        items, missing = await self._page(target, after, most)
+        cursor = after
+        if items and (at := _time(items[-1])) is not None:
+            cursor = Cursor(at, items[-1].tags.get("msgid", ""))
+        return Page(items, cursor, len(items) >= most, missing)
 
-    async def targets(self, since_ms: int, until_ms: int, limit: int) -> list[str]:
-        """The conversations in which something was said between two times."""
-        between = f"timestamp={_stamp(since_ms)}", f"timestamp={_stamp(until_ms)}"
-        found = await self._ask(_TARGETS, "TARGETS", *between, str(self._limit(limit)))
-        return [item.param(1) for item in found if isinstance(item, Line) and item.command == "CHATHISTORY"]
+    async def targets(self, since_ms: int, until_ms: int, most: int) -> list[str]:
+        """The conversations in which something was said between two times, the one longest silent first; no more than
+        so many. Those of which the last words are of one millisecond may not all be told, where a page ends there."""
+        found: dict[str, None] = {}
+        limit = self._limit(most)
+        while len(found) < most:
+            between = f"timestamp={_stamp(since_ms)}", f"timestamp={_stamp(until_ms)}"
+            items = await self._ask(_TARGETS, "TARGETS", *between, str(limit))
+            told = [item for item in items if isinstance(item, Line) and item.command == "CHATHISTORY"]
+            before = len(found)
+            found.update((item.param(1), None) for item in told)
+            last = max((at for item in told if (at := _ms(item.param(2))) is not None), default=None)
+            if len(told) < limit or len(found) == before or last is None or last <= since_ms:
+                break
+            since_ms = max(since_ms + 1, last - 1)  # others may have spoken in the same millisecond
+        return list(found)[:most]
 
-    async def _page(self, chat: ChatId, after: bytes | None, most: int) -> tuple[list[Line | Batch], str | None]:
+    async def _page(self, chat: str, after: Cursor | None, most: int) -> tuple[list[Item], str | None]:
         """A page, and why something in front of it may be missing."""
         if after is None:
             return await self._ask("chathistory", "LATEST", chat, "*", str(most)), None
         missing = None
-        at, message = parse_cursor(after)
+        at, message = after
         if message and "msgid" in self._state.isupport.tokens.get("MSGREFTYPES", "").split(","):
             try:
                 return await self._ask("chathistory", "AFTER", chat, f"msgid={message}", str(most)), None
@@ -110,22 +149,24 @@ class Archive:
 
     # Asking
 
-    async def _ask(self, kind: str, *words: str) -> list[Line | Batch]:
+    async def _ask(self, kind: str, *words: str) -> list[Item]:
         async with self._turn:
             if not self._session.up:
                 raise NotConnectedError(_GONE)
             self._kind, self._parts = kind, []
             self._target = self._state.isupport.fold(words[1]) if kind != _TARGETS else None
-            answer: asyncio.Future[list[Line | Batch]] = asyncio.get_running_loop().create_future()
+            answer: asyncio.Future[list[Item]] = asyncio.get_running_loop().create_future()
             self._answer = answer
-            self._session.tell("CHATHISTORY", *words)
             try:
+                if not await self._session.say("CHATHISTORY", *words):
+                    raise NotConnectedError(_GONE)
                 async with asyncio.timeout(_PATIENCE):
                     return await answer
             except TimeoutError:
                 raise TransientError("the server did not tell in time what was said") from None
             finally:
                 self._answer = None
+                answer.cancel()
 
     def _told(self, batch: Batch) -> None:
         """An answer. What a server replays unasked, to whoever joins, is not shown: who may see it is not known."""
@@ -148,7 +189,7 @@ class Archive:
 
     # Reading
 
-    def _events(self, chat: ChatId, items: Sequence[Line | Batch]) -> list[RemoteEvent]:
+    def _events(self, chat: ChatId, items: Sequence[Item]) -> list[RemoteEvent]:
         """What others said, and did to messages; our own connections' words are known from Matrix."""
         speech = Speech(self._state, self._sender)
         events: list[RemoteEvent] = []
@@ -191,19 +232,24 @@ def cursor_of(event: RemoteEvent) -> bytes | None:
     """The cursor behind an event: its time, and its id where it has one; None for what no history tells."""
     if isinstance(event, RemoteMessage | RemoteReaction | RemoteRedaction) and event.timestamp:
         message = event.also[-1] if isinstance(event, RemoteMessage) and event.also else event.id
-        return f"{event.timestamp}:{message or ''}".encode()
+        return Cursor(event.timestamp, message or "").encoded()
     return None
 
 
-def parse_cursor(cursor: bytes) -> tuple[int, str]:
-    """Time and id of a cursor; the beginning of time for one that is damaged. Never raises."""
+def parse_cursor(cursor: bytes) -> Cursor:
+    """A cursor as it was stored; the beginning of time for one that is damaged. Never raises."""
     at, _, message = cursor.decode("utf-8", "replace").partition(":")
-    return (int(at), message) if at.isascii() and at.isdigit() and len(at) < 16 else (0, "")
+    return Cursor(int(at), message) if at.isascii() and at.isdigit() and len(at) < 16 else Cursor(0)
 
 
-def _time(item: Line | Batch) -> int | None:
+def _time(item: Item) -> int | None:
+    return _ms(item.tags.get("time", ""))
+
+
+def _ms(stamp: str) -> int | None:
+    """Milliseconds of what server-time writes; None for what is none."""
     try:
-        return int(datetime.fromisoformat(item.tags.get("time", "")).timestamp() * 1000)
+        return round(datetime.fromisoformat(stamp).timestamp() * 1000)
     except (ValueError, OverflowError, OSError):
         return None
 

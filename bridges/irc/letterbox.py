@@ -33,11 +33,22 @@ class Letterbox:
 
     def offer(self, event: RemoteEvent) -> None:
         """Hands an event to the core."""
+        self._running().offer(event)
+
+    def mark(self, name: str, value: bytes) -> None:
+        """As `Pump.mark`."""
+        self._running().mark(name, value)
+
+    async def drained(self, timeout: float) -> bool:
+        """As `Pump.drained`."""
+        return self._pump is None or await self._pump.drained(timeout)
+
+    def _running(self) -> Pump:
         if self._pump is None:
             host = self._state.running
             self._pump = Pump(self._inbox, host.clock, self._full, self._free, merge=self._state.config.messages.merge)
             self._task = host.tasks.spawn(self._pump.run(), f"irc {self._state.network} private inbox")
-        self._pump.offer(event)
+        return self._pump
 
     async def close(self) -> None:
         """What was read is committed first, within two seconds."""

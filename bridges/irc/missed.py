@@ -5,77 +5,150 @@ from typing import Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError
-from bridge_core.api.ids import LoginId
-from bridges.irc.archive import Archive
+from bridge_core.api.errors import BridgeError, RejectedError, TransientError
+from bridge_core.api.events import RemoteGap
+from bridge_core.api.ids import ChatId, LoginId
+from bridges.irc.archive import Archive, Cursor, Item
 from bridges.irc.batches import Batch
-from bridges.irc.codec.message import Line
 from bridges.irc.codec.multiline import CAPABILITY as MULTILINE
+from bridges.irc.letterbox import Letterbox
+from bridges.irc.nicks import BadName
 from bridges.irc.private import PrivateMessages
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
 _KEY: Final = "heard/"
-_PARTNERS_AT_MOST: Final = 20
-_MESSAGES_AT_MOST: Final = 50
+_PARTNERS_AT_MOST: Final = 100
+"""Private chats of which messages are fetched after one absence; the others get a gap notice."""
+_TARGETS_AT_MOST: Final = 500
+_PAGE: Final = 100
 _AHEAD: Final = 86_400_000
 """Milliseconds by which the server's clock may be before ours: what it dates later than now was missed, too."""
+_OVERLAP: Final = 60_000
+"""Milliseconds by which it may be behind ours: so much is asked for once more. What is known is known by its id."""
+_MARK_EVERY: Final = 10.0
+"""Seconds after which it is stored anew up to when everything was heard, while messages come."""
+_COMMITTED: Final = 60.0
+"""Seconds that the core may take for a page before the rest is left for the next connection."""
 
 
 class Missed:
-    """Of one login: remembers until when its connection was there, and fetches what came since.
+    """Of one login: remembers up to when everything that it was sent is stored, and fetches what came since.
 
+    The mark goes to the core behind what it speaks of, in one commit with it or later: what is skipped by it is stored.
     Only for a connection that is logged in: a nick alone may have been somebody else's meanwhile. Only messages with
     ids: what is known already is known by them.
     """
 
-    __slots__ = ("_complete", "_login", "_private", "_state")
+    __slots__ = ("_key", "_letterbox", "_login", "_marked_at", "_private", "_state", "_whole")
 
-    def __init__(self, state: NetworkState, login: LoginId, private: PrivateMessages) -> None:
+    def __init__(self, state: NetworkState, login: LoginId, private: PrivateMessages, letterbox: Letterbox) -> None:
         self._state = state
         self._login = login
+        self._key = _KEY + login
         self._private = private
-        self._complete = True
-        """Nothing is left to be fetched that came before this connection."""
+        self._letterbox = letterbox
+        self._marked_at = 0.0
+        self._whole = False
+        """Everything that came before now was handed to the core."""
 
     async def fetch(self, session: Session, archive: Archive) -> None:
-        """Hands over what was missed, oldest partner first; what cannot be had is left, with a word in the log."""
-        host = self._state.running
+        """Hands over what was missed; what cannot be had leaves a gap, and after a failure the next connection asks."""
         if not (self._state.config.private_messages and archive.offered and session.account):
             return
-        until = host.clock.now_ms()
-        self._complete = False
+        until = self._now()
         try:
-            stored = await host.kv.get(_KEY + self._login)
+            stored = await self._state.running.kv.get(self._key)
             if stored is not None and stored.isdigit():
-                for target in await archive.targets(int(stored), until + _AHEAD, _PARTNERS_AT_MOST):
-                    if not self._state.isupport.is_channel(target):
-                        for item in await archive.after(target, int(stored), _MESSAGES_AT_MOST):
-                            self._hand_over(session, item)
-            await host.kv.put(_KEY + self._login, str(until).encode())
-            self._complete = True
+                await self._fetch(session, archive, max(0, int(stored) - _OVERLAP), until)
         except BridgeError as error:
             log.info("irc_private_history_refused", network=self._state.network, error=str(error))
-
-    async def away(self, session: Session) -> None:
-        """The connection is gone: what comes from now on is missed, beside what could not be fetched before."""
-        if session.account and self._state.config.private_messages and self._complete:
-            now = self._state.running.clock.now_ms() - int(session.silence * 1000)
-            try:
-                await self._state.running.kv.put(_KEY + self._login, str(now).encode())
-            except BridgeError as error:
-                log.info("irc_private_mark_not_stored", network=self._state.network, error=str(error))
-
-    def _hand_over(self, session: Session, item: Line | Batch) -> None:
-        if not item.tags.get("msgid") or item.source is None:
             return
+        self._mark(until)
+        self._whole = session.up
+
+    def heard(self) -> None:
+        """A message came and was handed to the core. Does not block."""
+        if self._whole and self._state.running.clock.monotonic() - self._marked_at >= _MARK_EVERY:
+            self._mark(self._now())
+
+    def away(self, session: Session) -> None:
+        """The connection is gone: what comes from now on is missed, beside what could not be fetched before."""
+        if self._whole:
+            self._mark(self._now() - int(session.silence * 1000))
+        self._whole = False
+
+    def _mark(self, until: int) -> None:
+        self._marked_at = self._state.running.clock.monotonic()
+        self._letterbox.mark(self._key, str(until).encode())
+
+    async def _fetch(self, session: Session, archive: Archive, since: int, until: int) -> None:
+        """Raises TransientError: the rest is to be asked for again."""
+        targets = await archive.targets(since, until + _AHEAD, _TARGETS_AT_MOST)
+        people = [target for target in targets if not self._state.isupport.is_channel(target)]
+        for target in people[:_PARTNERS_AT_MOST]:
+            await self._conversation(session, archive, target, since, until)
+        for target in people[_PARTNERS_AT_MOST:]:
+            self._gap(self._chat(target), since, until, f"more than {_PARTNERS_AT_MOST} people wrote meanwhile")
+        if len(targets) >= _TARGETS_AT_MOST:
+            log.warning("irc_private_history_cut", network=self._state.network, user=self._login)
+
+    async def _conversation(self, session: Session, archive: Archive, target: str, since: int, until: int) -> None:
+        """What one person wrote, page by page, each stored before the next is asked for."""
+        cursor, chat, left = Cursor(since), self._chat(target), self._state.config.messages.missed
+        while True:
+            limit = min(left, _PAGE)
+            try:
+                page = await archive.page(target, cursor, limit)
+            except RejectedError as error:
+                self._gap(chat, cursor.at, until, str(error))
+                return
+            if page.missing is not None:
+                self._gap(chat, since, cursor.at, page.missing)
+            for item in page.items:
+                chat = self._hand_over(session, item) or chat
+            left -= len(page.items)
+            if not page.more:
+                return
+            if page.cursor == cursor:
+                self._gap(chat, cursor.at, until, "the server tells the same again")
+                return
+            cursor = page.cursor
+            if left <= 0:
+                most = self._state.config.messages.missed
+                self._gap(chat, cursor.at, until, f"more was said than the {most} messages that are fetched at most")
+                return
+            if not await self._letterbox.drained(_COMMITTED):
+                raise TransientError("the core does not take it in time")
+
+    def _hand_over(self, session: Session, item: Item) -> ChatId | None:
+        """Takes a message as if it came now; the chat it is in, where it is one."""
+        if not item.tags.get("msgid") or item.source is None:
+            return None
         if isinstance(item, Batch):
-            if item.type == MULTILINE:
-                # It was addressed to the nick of then.
-                self._private.several(session, replace(item, params=(session.nick,)))
-        elif item.command in ("PRIVMSG", "NOTICE") and not _is_request(item.param(1)):
-            self._private.heard(session, item._replace(params=(session.nick, item.param(1))))
+            if item.type != MULTILINE:
+                return None
+            # It was addressed to the nick of then.
+            return self._private.several(session, replace(item, params=(session.nick,)))
+        if item.command not in ("PRIVMSG", "NOTICE") or _is_request(item.param(1)):
+            return None
+        return self._private.heard(session, item._replace(params=(session.nick, item.param(1))))
+
+    def _chat(self, target: str) -> ChatId | None:
+        """The private chat with who has a nick, as far as is known."""
+        try:
+            return ChatId(self._state.person(target))
+        except BadName:
+            return None
+
+    def _gap(self, chat: ChatId | None, since: int, until: int, reason: str) -> None:
+        log.info("irc_private_history_gap", network=self._state.network, user=self._login, reason=reason)
+        if chat is not None:
+            self._letterbox.offer(RemoteGap(chat, since, max(since, until), reason, self._login))
+
+    def _now(self) -> int:
+        return self._state.running.clock.now_ms()
 
 
 def _is_request(text: str) -> bool:

@@ -2,7 +2,6 @@
 
 import asyncio
 from collections.abc import Collection, Mapping
-from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -124,10 +123,7 @@ class Observer(Observing):
             raise RejectedError(f"the bridge cannot be in the channel: {place.reason}")
         if place is None or place.stage is not Stage.JOINED or self._archive is None:
             raise NotConnectedError(self._reason or "the bridge is not in the channel yet")
-        told = await self._archive.history(chat, after, limit)
-        shown = self._pump.joined if self._pump is not None else ()
-        events = tuple(event for event in told.events if getattr(event, "id", None) not in shown)
-        return replace(told, events=events)
+        return await self._archive.history(chat, after, limit)
 
     def reached(self, event: RemoteEvent) -> bytes | None:
         """The cursor behind what came live."""

@@ -45,6 +45,22 @@ class Outbox:
         if self.outlet is not None and not self.outlet.free(cost):
             await self.outlet.take(rank, cost)
 
+    async def say(self, command: str, *params: str) -> bool:
+        """Sends a line when its turn comes, and returns then; False when the connection is gone. Raises UnsafeLine.
+
+        What waits for an answer begins to wait here: `tell` may send much later.
+        """
+        data = serialize(command, *params)
+        await self.turn(rank_of(command))
+        while self.up:
+            try:
+                self.reserve(len(data))
+                self._connection.write(data)
+                return True
+            except WriteBufferFull:
+                await self.drain()
+        return False
+
     def queue(self, data: bytes, rank: Rank, cost: float = 1.0) -> bool:
         """Sends a line when its turn comes; False when it cannot be taken now."""
         try:

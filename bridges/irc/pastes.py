@@ -24,8 +24,14 @@ def merged(events: Sequence[RemoteEvent]) -> Sequence[RemoteEvent]:
     Lines are of one paste when nothing else happened in that chat between them, they are of one kind and answer
     nothing. The message has the first line's id and time; the others' ids find it, too.
     """
+    found = pastes(events)
+    return events if found is None else [one(lines) for lines in found]
+
+
+def pastes(events: Sequence[RemoteEvent]) -> list[list[RemoteEvent]] | None:
+    """The events in order, those of a paste together in the place of its first line; None when there is no paste."""
     if len(events) < 2:
-        return events
+        return None
     last: dict[ChatId, int] = {}
     open_: dict[int, list[RemoteMessage]] = {}
     for place, event in enumerate(events):
@@ -44,47 +50,47 @@ def merged(events: Sequence[RemoteEvent]) -> Sequence[RemoteEvent]:
                     lines.append(event)
                     continue
         last[chat] = place
-    if not open_:
-        return events
-    return _rebuilt(events, open_)
+    return _in_order(events, open_) if open_ else None
 
 
-def _rebuilt(events: Sequence[RemoteEvent], pastes: dict[int, list[RemoteMessage]]) -> list[RemoteEvent]:
+def _in_order(events: Sequence[RemoteEvent], found: dict[int, list[RemoteMessage]]) -> list[list[RemoteEvent]]:
     """The events in order, pastes in the places of their first lines, cut where they grow too large."""
-    taken = {id(line) for lines in pastes.values() for line in lines[1:]}
-    out: list[RemoteEvent] = []
+    taken = {id(line) for lines in found.values() for line in lines[1:]}
+    out: list[list[RemoteEvent]] = []
     for place, event in enumerate(events):
         if id(event) in taken:
             continue
-        lines = pastes.get(place)
+        lines = found.get(place)
         if lines is None:
-            out.append(event)
+            out.append([event])
         else:
-            out += _messages(lines)
+            out += _groups(lines)
     return out
 
 
-def _messages(lines: list[RemoteMessage]) -> list[RemoteMessage]:
+def _groups(lines: list[RemoteMessage]) -> list[list[RemoteEvent]]:
     """As few messages as the limits allow."""
-    out: list[RemoteMessage] = []
-    group: list[RemoteMessage] = []
+    out: list[list[RemoteEvent]] = []
+    group: list[RemoteEvent] = []
     characters = nodes = 0
     for line in lines:
         size, count = measure(line.content.text)
         full = len(group) >= LINES_AT_MOST or characters + size > CHARACTERS_AT_MOST or nodes + count > _NODES_AT_MOST
         if group and full:
-            out.append(_one(group))
+            out.append(group)
             group, characters, nodes = [], 0, 0
         group.append(line)
         characters += size
         nodes += count
-    out.append(_one(group))
+    out.append(group)
     return out
 
 
-def _one(lines: list[RemoteMessage]) -> RemoteMessage:
-    first = lines[0]
-    if len(lines) == 1:
+def one(group: Sequence[RemoteEvent]) -> RemoteEvent:
+    """What a group is handed in as."""
+    first = group[0]
+    lines = [line for line in group if isinstance(line, RemoteMessage)]
+    if len(lines) < 2 or not isinstance(first, RemoteMessage):
         return first
     content = Content(joined([line.content.text for line in lines]), first.content.kind)
     ids = [message for line in lines for message in (line.id, *line.also) if message is not None]

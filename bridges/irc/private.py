@@ -34,11 +34,11 @@ class PrivateMessages:
 
     # What others write
 
-    def heard(self, session: Session, line: Line) -> bool:
-        """Takes a PRIVMSG or NOTICE; whether it was for this user."""
+    def heard(self, session: Session, line: Line) -> ChatId | None:
+        """Takes a PRIVMSG or NOTICE; in which chat it was said to this user, None when it was not."""
         source = line.source
         if source is None or not self._meant(session, source, line.param(0)):
-            return False
+            return None
         context = about(line)
         sender = self._sender(session, line, source)
         # Said to one user, it stays in their room, and names the channel that it is about (channel-context).
@@ -46,16 +46,17 @@ class PrivateMessages:
         speech = Speech(self._state, lambda _: sender, self._login)
         event = speech.message(line, ChatId(sender.id), context=context)
         self._said(session, event, line.command, line.param(1), source)
-        return True
+        return ChatId(sender.id)
 
-    def several(self, session: Session, batch: Batch) -> None:
-        """A message of several lines (IRCv3 multiline)."""
+    def several(self, session: Session, batch: Batch) -> ChatId | None:
+        """A message of several lines (IRCv3 multiline); otherwise as `heard`."""
         spoken, source = several_lines(batch), batch.source
         if spoken is None or source is None or not self._meant(session, source, batch.param(0)):
-            return
+            return None
         sender = self._sender(session, Line(batch.tags, source, batch.type, batch.params), source)
         event = Speech(self._state, lambda _: sender, self._login).several(batch, ChatId(sender.id))
         self._said(session, event, *spoken, source)
+        return ChatId(sender.id)
 
     def told(self, session: Session, line: Line) -> None:
         """A reaction, typing, or a message that is taken back."""

@@ -2,17 +2,16 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from typing import Final
 
 import structlog
 
 from bridge_core.api.errors import BridgeError
-from bridge_core.api.events import RemoteEvent, RemoteMessage
+from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
-from bridges.irc.pastes import merged
+from bridges.irc.pastes import one, pastes
 
 log = structlog.get_logger(__name__)
 FULL: Final = 2000
@@ -20,7 +19,6 @@ FULL: Final = 2000
 _BATCH: Final = 200
 _PAUSE: Final = 1.0
 _PAUSE_AT_MOST: Final = 30.0
-_JOINED_AT_MOST: Final = 1000
 _BEAT: Final = 10.0
 """Seconds without events after which it is noted all the same up to when the network was heard."""
 
@@ -54,9 +52,10 @@ class Pump:
         self._free = free
         self._heard = heard
         self._merge = merge
-        self.joined: deque[MessageId] = deque(maxlen=_JOINED_AT_MOST)
-        """Ids of lines that went as parts of others' messages, the last ones of them."""
         self._queue: deque[RemoteEvent] = deque()
+        self._marks: deque[tuple[int, str, bytes]] = deque()
+        """Each with the number of the event behind which it is true."""
+        self._offered = self._committed = 0
         self._wake: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
         self._stopped = False
@@ -67,11 +66,22 @@ class Pump:
     def offer(self, event: RemoteEvent) -> None:
         """Takes an event; tells `full` when no more should come for now."""
         self._queue.append(event)
-        if self._wake is not None and not self._wake.done():
-            self._wake.set_result(None)
+        self._offered += 1
+        self._rouse()
         if len(self._queue) >= FULL and not self._stopped:
             self._stopped = True
             self._full()
+
+    def mark(self, name: str, value: bytes) -> None:
+        """Stores a value under a name of the network's own, with the last event offered so far or soon after it."""
+        if self._marks and self._marks[-1][:2] == (self._offered, name):
+            self._marks.pop()
+        self._marks.append((self._offered, name, value))
+        self._rouse()
+
+    def _rouse(self) -> None:
+        if self._wake is not None and not self._wake.done():
+            self._wake.set_result(None)
 
     def restarted(self) -> None:
         """A new connection reads; it is stopped again at the next event if the queue is still full."""
@@ -96,26 +106,45 @@ class Pump:
     async def _commit(self) -> None:
         """Waits for events and commits one batch."""
         queue = self._queue
-        while not queue:
+        while not queue and not self._marks:
             if self._empty is not None and not self._empty.done():
                 self._empty.set_result(None)
             self._wake = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._wake,), timeout=_BEAT)
-            if not queue:
+            if not queue and not self._marks:
                 await self.note(self._heard())
         batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
         cursor = self._heard() if len(batch) == len(queue) else None
-        events = merged(batch) if self._merge else batch
-        if len(events) < len(batch):
-            for event in events:
-                if isinstance(event, RemoteMessage):
-                    self.joined += event.also
-        await self._inbox.receive(events, cursor=cursor)
+        reached = self._committed + len(batch)
+        state = {name: value for number, name, value in self._marks if number <= reached} if self._marks else None
+        groups = pastes(batch) if self._merge else None
+        if groups is None:
+            await self._inbox.receive(batch, cursor=cursor, state=state)
+        else:
+            await self._receive_pastes(groups, cursor, state)
+        self._committed = reached
         for _ in batch:
             queue.popleft()
+        while self._marks and self._marks[0][0] <= reached:
+            self._marks.popleft()
         if self._stopped and len(queue) <= FULL // 2:
             self._stopped = False
             self._free()
+
+    async def _receive_pastes(
+        self, groups: Sequence[Sequence[RemoteEvent]], cursor: bytes | None, state: Mapping[str, bytes] | None
+    ) -> None:
+        """A paste of which a line is known already is taken for known as a whole: its lines are then handed in alone,
+        and only behind them it is true that all was heard."""
+        accepted = await self._inbox.receive([one(group) for group in groups])
+        again = [
+            line
+            for group, result in zip(groups, accepted, strict=True)
+            if len(group) > 1 and result.duplicate
+            for line in group
+        ]
+        if again or cursor is not None or state:
+            await self._inbox.receive(again, cursor=cursor, state=state)
 
     async def note(self, cursor: bytes | None) -> None:
         """Commits a cursor alone. One that cannot be stored now is stored with the next events."""
@@ -128,7 +157,8 @@ class Pump:
 
     async def drained(self, timeout: float) -> bool:
         """Waits until everything is committed, at most `timeout` seconds; whether it is."""
-        if self._queue:
-            self._empty = asyncio.get_running_loop().create_future()
+        if self._queue or self._marks:
+            if self._empty is None or self._empty.done():
+                self._empty = asyncio.get_running_loop().create_future()
             await asyncio.wait((self._empty,), timeout=timeout)
-        return not self._queue
+        return not self._queue and not self._marks

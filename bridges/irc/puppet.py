@@ -14,6 +14,7 @@ from bridge_core.api.matrix import MatrixMessage, MatrixSignal
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
 from bridges.irc.archive import Archive
+from bridges.irc.batches import Batch
 from bridges.irc.codec.masks import Effect
 from bridges.irc.codec.multiline import CAPABILITY
 from bridges.irc.codec.prefilter import boring, own_mark
@@ -64,7 +65,7 @@ class Puppet(Connecting):
         self._letterbox = Letterbox(state, inbox, self._pause, self._resume)
         self._archive: Archive | None = None
         self._private = PrivateMessages(state, login.id, self._letterbox.offer)
-        self._missed = Missed(state, login.id, self._private)
+        self._missed = Missed(state, login.id, self._private, self._letterbox)
         state.inboxes[login.id] = self._letterbox.offer
         self._channels = Membership(state)
         self._invitations = Invitations(state, login, self._channels, self._letterbox.offer, observer.tell_operators)
@@ -261,8 +262,12 @@ class Puppet(Connecting):
             login=self._persona.mechanisms,
             matrix_user=login.user,
         )
-        session.batches.on(CAPABILITY, lambda batch: self._private.several(session, batch))
+        session.batches.on(CAPABILITY, lambda batch: self._several(session, batch))
         return session
+
+    def _several(self, session: Session, batch: Batch) -> None:
+        if self._private.several(session, batch) is not None:
+            self._missed.heard()
 
     def closed(self, ending: Ending) -> None:
         """The session is over; who is active is connected again, unless the network said no."""
@@ -272,7 +277,7 @@ class Puppet(Connecting):
         if self._archive is not None and session is not None:
             self._archive.closed()
             self._archive = None
-            self._spawn(self._missed.away(session))
+            self._missed.away(session)
         self._persona.closed()
         self._channels.disconnected()
         if session is not None and session.own is not None:
@@ -303,8 +308,9 @@ class Puppet(Connecting):
                 self._persona.answer.take(line)
             if command in ("PRIVMSG", "NOTICE"):
                 self._persona.heard(line)
-                if self._private.heard(session, line):
+                if self._private.heard(session, line) is not None:
                     self._used_at = self._state.running.clock.monotonic()
+                    self._missed.heard()
             elif command in ("TAGMSG", "REDACT"):
                 self._private.told(session, line)
             elif command[0].isdigit() and self._private.take(line):

@@ -49,3 +49,10 @@ class Messages(Section):
         default=True,
         description="Whether what was missed is fetched where the server keeps it (draft/chathistory).",
     )
+    missed: int = Field(
+        default=500,
+        ge=1,
+        le=10_000,
+        description="Messages of one private chat that are fetched at most after an absence of their user's "
+        "connection; a notice says where that was not all. How much of channels is fetched says `backfill`.",
+    )

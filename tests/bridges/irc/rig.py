@@ -184,6 +184,8 @@ class FakeInbox:
         self.events: list[RemoteEvent] = []
         self.states: list[LoginState] = []
         self.batches: list[int] = []
+        self.kv: Memory | None = None
+        """Where the values go that are stored with events."""
         self.gate = asyncio.Event()
         self.gate.set()
         self._changed = asyncio.Event()
@@ -193,6 +195,8 @@ class FakeInbox:
     ) -> list[Accepted]:
         await self.gate.wait()
         self.events += events
+        if self.kv is not None:
+            self.kv.values.update(state or {})
         self.batches.append(len(events))
         self._changed.set()
         return [Accepted(number) for number, _ in enumerate(events)]
@@ -264,6 +268,7 @@ class Rig:
         self.config = IrcConfig(**settings)
         self.host = FakeHost(chats)
         self.inbox = FakeInbox()
+        self.inbox.kv = self.host.kv
         self.connector = IrcConnector(NetworkId("irc"), self.config)
         self.puppets: dict[str, Puppet] = {}
         self.witnesses: list[Witness] = []

@@ -172,25 +172,6 @@ async def test_refusals_are_in_the_servers_words(rig: StartRig, serve: StartServ
         await waiting
 
 
-async def test_lines_that_went_as_parts_of_a_paste_are_known(rig: StartRig, serve: StartServer) -> None:
-    """The ids of merged lines are no news when the server tells them again."""
-    server = await serve()
-    adapter = await rig(server.port, messages={"merge": True})
-    bob = await adapter.witness("Bob", "#a", caps=PEER)
-    pump = adapter.observer._pump
-    assert pump is not None
-    adapter.inbox.gate.clear()
-    await said(bob, "gate")
-    await eventually(lambda: len(pump) == 1)
-    ids = [await said(bob, f"line {number}") for number in range(3)]
-    await eventually(lambda: len(pump) == 4)
-    adapter.inbox.gate.set()
-    paste = await adapter.inbox.text("line 0\nline 1\nline 2")
-    assert (paste.id, list(paste.also)) == (ids[0], ids[1:])
-    told = await adapter.observer.history(A, None, 10)
-    assert texts(told.events) == ["gate", "line 0"]
-
-
 async def test_what_a_server_replays_unasked_is_not_shown(rig: StartRig, serve: StartServer) -> None:
     """Some servers repeat a channel's past to whoever joins: nobody is shown what was said before they came."""
     server = await serve()

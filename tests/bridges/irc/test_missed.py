@@ -2,9 +2,13 @@
 
 from typing import Any
 
+import pytest
+
+from bridge_core.api.events import RemoteGap
 from bridge_core.api.ids import ChatId, LoginId, UserId
 from bridge_core.api.network import Login, LoginStatus
 from bridge_core.content import to_plain
+from bridges.irc.archive import Archive, Cursor, Page, RefusedHistoryError
 from bridges.irc.demo.options import CAPABILITIES, Verdict
 from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
@@ -71,6 +75,138 @@ async def _other(adapter: Rig, server: Any, nick: str) -> Any:
     witness.raw("PRIVMSG NickServ :IDENTIFY Anna secret")
     await witness.sync()
     return witness
+
+
+async def absent(adapter: Rig, server: Any, client: Any, *, mark: bytes | None = None) -> Any:
+    """The connection is away, and the account's other connection there, as of a bouncer; `mark` as an earlier process
+    left it, which was killed."""
+    nick = client.persona.nick
+    server.faults.refuse_connections = True
+    server.kill(nick, "cut")
+    await adapter.inbox.status(LoginStatus.DISCONNECTED, ANNA)
+    if mark is not None:
+        await eventually(lambda: not client._letterbox._pump._marks)
+        adapter.host.kv.values[KEY] = mark
+    return await _other(adapter, server, nick)
+
+
+async def away_rig(rig: StartRig, serve: StartServer, **config: Any) -> tuple[Rig, Any, Any]:
+    """A rig in which Anna's connection is there and stays away once it is cut."""
+    server = await serve(accounts={"Anna": "secret"}, history_limit=5)
+    adapter = await rig(server.port, connects={"again": "needed"}, **config)
+    client = await logged_in(adapter)
+    await eventually(lambda: KEY in adapter.host.kv.values)
+    return adapter, server, client
+
+
+def gaps(adapter: Rig) -> list[RemoteGap]:
+    """The gaps that were told, of the user's own chats."""
+    return [event for event in adapter.inbox.events if isinstance(event, RemoteGap) and event.receiver == ANNA]
+
+
+async def test_the_mark_is_stored_behind_what_it_speaks_of(rig: StartRig, serve: StartServer) -> None:
+    """Whoever is killed before what was fetched is committed finds the old mark, and fetches it again."""
+    adapter, server, client = await away_rig(rig, serve)
+    bob = await adapter.witness("Bob", caps=PEER)
+    other = await absent(adapter, server, client, mark=b"1000")
+    bob.raw(f"PRIVMSG {other.nick} :missed")
+    await bob.sync()
+    await other.close()
+    adapter.inbox.gate.clear()
+    await again(adapter, client)
+    await eventually(lambda: bool(client._letterbox._pump._marks))
+    assert adapter.host.kv.values[KEY] == b"1000" and "missed" not in adapter.inbox.texts
+    adapter.inbox.gate.set()
+    await adapter.inbox.text("missed")
+    await eventually(lambda: int(adapter.host.kv.values[KEY]) > 1000)
+
+
+async def test_all_pages_are_fetched_behind_what_is_known(rig: StartRig, serve: StartServer) -> None:
+    """After a crash the mark is old: what was heard since is told once more, and what is newer behind it."""
+    adapter, server, client = await away_rig(rig, serve)
+    bob = await adapter.witness("Bob", caps=PEER)
+    for number in range(7):
+        bob.raw(f"PRIVMSG {client.persona.nick} :known {number}")
+    await adapter.inbox.text("known 6")
+    other = await absent(adapter, server, client, mark=b"1000")
+    for number in range(7):
+        bob.raw(f"PRIVMSG {other.nick} :missed {number}")
+    await bob.sync()
+    await other.close()
+    await again(adapter, client)
+    await adapter.inbox.text("missed 6")
+    assert [text for text in adapter.inbox.texts if text.startswith("missed")] == [f"missed {n}" for n in range(7)]
+    assert gaps(adapter) == []
+
+
+async def test_what_is_dated_a_little_before_the_mark_is_fetched(rig: StartRig, serve: StartServer) -> None:
+    """The server's clock may be behind ours: it dates what it is told after the mark before it."""
+    adapter, server, client = await away_rig(rig, serve)
+    bob = await adapter.witness("Bob", caps=PEER)
+    ahead = adapter.host.clock.now_ms() + 30_000
+    other = await absent(adapter, server, client, mark=str(ahead).encode())
+    bob.raw(f"PRIVMSG {other.nick} :missed")
+    await bob.sync()
+    await other.close()
+    await again(adapter, client)
+    await adapter.inbox.text("missed")
+
+
+async def test_what_is_too_much_is_a_gap(rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of one person no more than configured, and of no more people than a bound: a notice says where."""
+    monkeypatch.setattr("bridges.irc.missed._PARTNERS_AT_MOST", 1)
+    adapter, server, client = await away_rig(rig, serve, messages={"missed": 7})
+    bob, eve = await adapter.witness("Bob", caps=PEER), await adapter.witness("Eve", caps=PEER)
+    other = await absent(adapter, server, client)
+    for number in range(9):
+        bob.raw(f"PRIVMSG {other.nick} :missed {number}")
+    await bob.sync()
+    eve.raw(f"PRIVMSG {other.nick} :me too")
+    await eve.sync()
+    await other.close()
+    await again(adapter, client)
+    await adapter.inbox.until(lambda: len(gaps(adapter)) == 2)
+    assert [gap.chat for gap in gaps(adapter)] == [ChatId("bob"), ChatId("eve")]
+    assert [text for text in adapter.inbox.texts if text.startswith("missed")] == [f"missed {n}" for n in range(7)]
+    assert "7 messages" in gaps(adapter)[0].reason and "people" in gaps(adapter)[1].reason
+
+
+async def test_a_refused_conversation_is_a_gap_of_its_own(
+    rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What the server does not tell of one person keeps nobody from what others wrote."""
+    adapter, server, client = await away_rig(rig, serve)
+    bob, eve = await adapter.witness("Bob", caps=PEER), await adapter.witness("Eve", caps=PEER)
+    other = await absent(adapter, server, client)
+    bob.raw(f"PRIVMSG {other.nick} :missed")
+    await bob.sync()
+    eve.raw(f"PRIVMSG {other.nick} :me too")
+    await eve.sync()
+    await other.close()
+    page = Archive.page
+
+    async def refuse(archive: Archive, target: str, after: Cursor, limit: int) -> Page:
+        if target == "Bob":
+            raise RefusedHistoryError("MESSAGE_ERROR", "not today")
+        return await page(archive, target, after, limit)
+
+    monkeypatch.setattr(Archive, "page", refuse)
+    await again(adapter, client)
+    await adapter.inbox.text("me too")
+    await adapter.inbox.until(lambda: len(gaps(adapter)) == 1)
+    assert gaps(adapter)[0].reason == "not today"
+
+
+async def test_while_messages_come_the_mark_follows(rig: StartRig, serve: StartServer) -> None:
+    """A crash after days of connection asks for what came since the last messages, not for all those days."""
+    adapter, _, client = await away_rig(rig, serve)
+    bob = await adapter.witness("Bob", caps=PEER)
+    await eventually(lambda: client._missed._whole)
+    client._missed._marked_at -= 3600
+    adapter.host.kv.values[KEY] = b"1000"
+    bob.raw(f"PRIVMSG {client.persona.nick} :known")
+    await adapter.inbox.text("known")
+    assert int(adapter.host.kv.values[KEY]) > 1000
 
 
 async def test_a_nick_alone_is_told_nothing(rig: StartRig, serve: StartServer) -> None:

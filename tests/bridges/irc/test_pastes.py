@@ -1,13 +1,17 @@
 """Pastes: lines that wait together become one message, lone lines and other things stay as they are."""
 
+import asyncio
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Content, Kind, Plain, Span, Style
 from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteMessage, RemoteRename, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.api.network import Accepted, LoginState
 from bridge_core.content import to_plain
 from bridges.irc.pastes import CHARACTERS_AT_MOST, LINES_AT_MOST, joined, merged
-from tests.bridges.irc.rig import StartRig, StartServer, eventually
+from bridges.irc.pump import Pump
+from tests.bridges.irc.rig import Clock, StartRig, StartServer, eventually
 
 BOB = RemoteSender(RemoteUserId("bob"), "Bob")
 ANN = RemoteSender(RemoteUserId("ann"), "Ann")
@@ -110,3 +114,62 @@ async def test_merging_can_be_switched_off(rig: StartRig, serve: StartServer) ->
     adapter.inbox.gate.set()
     await adapter.inbox.text("line 2")
     assert adapter.inbox.texts == ["line 0", "line 1", "line 2"]
+
+
+class _Knowing:
+    """An inbox that knows some ids, and takes what has any of them for known."""
+
+    def __init__(self, *known: str) -> None:
+        self.known = set(known)
+        self.stored: list[str] = []
+        self.commits: list[tuple[bytes | None, dict[str, bytes]]] = []
+
+    async def receive(
+        self, events: Sequence[RemoteEvent], *, cursor: bytes | None = None, state: Mapping[str, bytes] | None = None
+    ) -> list[Accepted]:
+        found = []
+        for event in events:
+            assert isinstance(event, RemoteMessage) and event.id is not None
+            ids = {event.id, *event.also}
+            found.append(Accepted(1, bool(ids & self.known)))
+            if not ids & self.known:
+                self.known |= ids
+                self.stored.append(to_plain(event.content.text))
+        self.commits.append((cursor, dict(state or {})))
+        return found
+
+    def report(self, state: LoginState) -> None:
+        raise AssertionError
+
+
+async def test_a_line_that_is_known_hides_none_of_its_paste() -> None:
+    """Of lines that wait together and of which one is known, the others are stored; the cursor and marks go with the
+    last of them, never before."""
+    inbox = _Knowing("2")
+    pump = Pump(inbox, Clock(), lambda: None, lambda: None, lambda: b"cursor", merge=True)
+    for number in "123":
+        pump.offer(line(number, id=MessageId(number)))
+    pump.mark("heard", b"10")
+    pump.mark("heard", b"11")
+    running = asyncio.create_task(pump.run())
+    assert await pump.drained(60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert inbox.stored == ["1", "3"]
+    assert inbox.commits[:2] == [(None, {}), (b"cursor", {"heard": b"11"})]
+
+
+async def test_a_mark_waits_for_what_was_offered_before_it() -> None:
+    """It is stored with the last event that came before it, and alone where there is none."""
+    inbox = _Knowing()
+    pump = Pump(inbox, Clock(), lambda: None, lambda: None)
+    for number in range(250):
+        pump.offer(line(str(number), id=MessageId(str(number))))
+    pump.mark("heard", b"10")
+    running = asyncio.create_task(pump.run())
+    assert await pump.drained(60)
+    pump.mark("heard", b"11")
+    assert await pump.drained(60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert inbox.commits == [(None, {}), (None, {"heard": b"10"}), (None, {"heard": b"11"})]

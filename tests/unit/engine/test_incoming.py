@@ -124,6 +124,22 @@ async def test_a_message_is_found_by_each_of_its_ids(bridge: Harness, script: Sc
     assert isinstance(sent, MatrixMessage) and sent.reply_to is not None and sent.reply_to.id == "1"
 
 
+async def test_a_message_is_known_by_each_of_its_ids_before_it_is_shown(bridge: Harness, script: Script) -> None:
+    """Told again one by one, as a history does, its parts are no news, whatever became of it so far; and none of
+    several parts is hidden by one that came alone."""
+    assert script.inbox is not None
+    paste = say("one\ntwo", id=MessageId("1"), also=(MessageId("2"),))
+    stored, part = await script.inbox.receive([paste, say("two", id=MessageId("2"))])
+    assert (part.entry, part.duplicate) == (stored.entry, True)
+    await script.inbox.receive([say("four", id=MessageId("4"))])
+    (whole,) = await script.inbox.receive([say("three\nfour", id=MessageId("3"), also=(MessageId("4"),))])
+    three, four = await script.inbox.receive([say("three", id=MessageId("3")), say("four", id=MessageId("4"))])
+    assert whole.duplicate and four.duplicate and not three.duplicate
+    forged = say("one", CAROL, id=MessageId("5"), also=(MessageId("1"),))
+    (other,) = await script.inbox.receive([forged])
+    assert not other.duplicate, "ids chosen by others suppress nobody"
+
+
 async def test_an_edit_by_somebody_else_changes_nothing(bridge: Harness, script: Script) -> None:
     """Only who said it can edit it."""
     forged = RemoteEdit(ChatId("lobby"), CAROL, MessageId("1"), Content((Plain("forged"),)), MessageId("2"))

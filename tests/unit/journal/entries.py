@@ -8,9 +8,16 @@ from bridge_core.journal.journal import DurableJournal
 LANE = "irc\x1f#chan\x1f"
 
 
-def new(payload: str = "hello", *, dedupe: bytes | None = None, lane: str = LANE, network: str = "irc") -> NewEntry:
+def new(
+    payload: str = "hello",
+    *,
+    dedupe: bytes | None = None,
+    also: tuple[bytes, ...] = (),
+    lane: str = LANE,
+    network: str = "irc",
+) -> NewEntry:
     """Something received."""
-    return NewEntry(Direction.TO_MATRIX, network, lane, payload.encode(), 1000, dedupe)
+    return NewEntry(Direction.TO_MATRIX, network, lane, payload.encode(), 1000, dedupe, also)
 
 
 async def loaded(journal: DurableJournal, after: int = 0, lane: str = LANE) -> list[Entry]:

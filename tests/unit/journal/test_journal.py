@@ -66,6 +66,21 @@ async def test_a_known_key_is_a_duplicate(database_url: str, opened: Opened, clo
     await holds(again)
 
 
+async def test_further_keys_are_known_with_their_entry(database_url: str, opened: Opened, closing: Closing) -> None:
+    """An entry of several parts is known by each of them, and is a duplicate when one of its parts was there before."""
+    database = await opened(database_url)
+    journal = await journal_on(database, closing)
+    paste, part = await journal.append([new(dedupe=b"1", also=(b"2", b"3")), new(dedupe=b"2")])
+    assert (part.entry, part.duplicate) == (paste.entry, True)
+    (other,) = await journal.append([new(dedupe=b"0", also=(b"3", b"4"))])
+    assert (other.entry, other.duplicate) == (paste.entry, True)
+    await crash(database, journal)
+    again = await journal_on(await opened(database_url), closing)
+    part, unknown = await again.append([new(dedupe=b"3"), new(dedupe=b"4")])
+    assert part.duplicate and not unknown.duplicate
+    assert again.pending == 2
+
+
 async def test_duplicates_do_not_keep_writes_from_being_stored(
     database_url: str, opened: Opened, closing: Closing
 ) -> None:
