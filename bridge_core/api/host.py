@@ -1,7 +1,7 @@
 """What the core gives an adapter. Everything an adapter needs from outside comes through its Host."""
 
 from asyncio import Task
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
@@ -118,6 +118,13 @@ class RoomView(Protocol):
 
     async def invite(self, chat: ChatId, user: UserId) -> None:
         """Invite a Matrix user to the chat's room."""
+
+    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
+        """The chat has a portal from now on, when it returns. Idempotent; asks nothing of the homeserver.
+
+        For chats that the adapter's own settings bridge: a new conversation in somebody's mailbox. The room is made
+        with the first event there, and these users are invited to it then. Say by `chat_info` who else may come in.
+        """
 
 
 class Host(Protocol):

@@ -1,7 +1,7 @@
 """What each network is given: the `Host` of the contract, over the core's stores and services."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
@@ -15,7 +15,7 @@ from bridge_core.api.staff import Staff
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
-from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.portals import INVITE, PortalIndex
 from bridge_core.engine.store_ports import KeyValues
 
 T = TypeVar("T")
@@ -100,6 +100,11 @@ class Rooms:
         row = self.portals.get(PortalKey(self.network, chat))
         for room in row.rooms if row is not None else ():
             await self.matrix.invite(room, user)
+
+    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
+        """As `RoomView.open`."""
+        if self.portals.get(PortalKey(self.network, chat)) is None:
+            await self.portals.ensure(self.network, chat, options={INVITE: list(invite)} if invite else None)
 
 
 class NetworkHost:

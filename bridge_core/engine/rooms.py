@@ -18,7 +18,7 @@ from bridge_core.engine.joinrules import stricter
 from bridge_core.engine.labels import NAME, TOPIC, label, lines
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.names import Names
-from bridge_core.engine.portals import UNLISTED, PortalIndex
+from bridge_core.engine.portals import INVITE, UNLISTED, PortalIndex
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
@@ -209,7 +209,7 @@ class RoomMaker:
             widest = stricter(widest, "knock")
         name = (info.name if info else None) or portal.name or portal.chat
         topic = lines((info.topic if info else None) or portal.topic, TOPIC)
-        invite = tuple(UserId(user) for user in portal.options.get("invite", ()))
+        invite = tuple(UserId(user) for user in portal.options.get(INVITE, ()))
         if owner is not None and owner not in invite:
             invite = (*invite, owner)
         return RoomSpec(

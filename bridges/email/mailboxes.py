@@ -1,0 +1,141 @@
+"""The mailboxes of a network: those of the configuration, and those of Matrix users with an address of their own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from bridge_core.api.ids import LoginId, UserId
+from bridge_core.api.network import Login
+from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.config.mailboxes import Rooms
+from bridges.email.config.network import EmailConfig
+
+POSTMASTERS = frozenset({"postmaster", "abuse"})
+"""Local parts that every domain has to take mail for (RFC 5321 4.5.1, RFC 2142)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Mailbox:
+    """One mailbox. `login` is set for a Matrix user's own: its rooms are theirs alone.
+
+    `members` are the Matrix users of a shared one.
+    """
+
+    address: Address
+    rooms: Rooms
+    name: str = ""
+    members: tuple[UserId, ...] = ()
+    login: LoginId | None = None
+
+    @property
+    def key(self) -> str:
+        """What it is known by."""
+        return self.address.key
+
+
+class Mailboxes:
+    """Finds a mailbox by address. From memory; nothing here waits."""
+
+    def __init__(self, config: EmailConfig) -> None:
+        self._config = config
+        self._boxes: dict[str, Mailbox] = {}
+        self._aliases: dict[str, str] = {}
+        for key, section in config.mailboxes.items():
+            address = parse_address(key)
+            members = tuple(UserId(member) for member in section.members)
+            self._boxes[key] = Mailbox(address, section, section.name, members)
+            self._aliases.update(dict.fromkeys(section.aliases, key))
+        self._postmaster = config.postmaster or next(iter(config.mailboxes), None)
+
+    def __iter__(self) -> Iterator[Mailbox]:
+        return iter(list(self._boxes.values()))
+
+    def get(self, key: str) -> Mailbox | None:
+        """The mailbox known by `key`."""
+        return self._boxes.get(key)
+
+    def of(self, login: LoginId) -> Mailbox | None:
+        """The mailbox of a login."""
+        box = self._boxes.get(login)
+        return box if box is not None and box.login == login else None
+
+    def find(self, address: Address) -> Mailbox | None:
+        """The mailbox that gets what is sent to the address: by itself, as alias, without its tag, or the catch-all.
+
+        None also for postmaster where no mailbox gets its mail.
+        """
+        return self.exact(address) or self._wide(address)
+
+    def exact(self, address: Address) -> Mailbox | None:
+        """As `find`, without the catch-all and the postmaster."""
+        for candidate in (address, self._untagged(address)):
+            key = self._aliases.get(candidate.key, candidate.key)
+            if key in self._boxes:
+                return self._boxes[key]
+        return None
+
+    def is_ours(self, address: Address) -> bool:
+        """Whether the address is in one of the network's domains."""
+        return address.domain in self._config.domains
+
+    def is_postmaster(self, address: Address) -> bool:
+        """Whether the address is one that every domain has."""
+        return self.is_ours(address) and self._untagged(address).local.casefold() in POSTMASTERS
+
+    def tag(self, address: Address) -> str:
+        """The tag of a subaddress; empty where there is none."""
+        return address.tag(self._config.subaddress) if self._config.subaddress else ""
+
+    def tagged(self, address: Address, tag: str) -> Address:
+        """The mailbox's address with a tag; the address itself where tags are off."""
+        separator = self._config.subaddress
+        return Address(f"{address.local}{separator}{tag}", address.domain, address.name) if separator else address
+
+    def _untagged(self, address: Address) -> Address:
+        return address.without_tag(self._config.subaddress) if self._config.subaddress else address
+
+    def _wide(self, address: Address) -> Mailbox | None:
+        if not self.is_ours(address):
+            return None
+        if self.is_postmaster(address):
+            return self._boxes.get(self._postmaster) if self._postmaster else None
+        return self._boxes.get(self._config.catch_all.get(address.domain, ""))
+
+    # Addresses of Matrix users
+
+    def address_for(self, user: UserId) -> Address | None:
+        """The address that a Matrix user would get; None where there is none for them.
+
+        Never one that is reserved, configured, or somebody else's already.
+        """
+        template = self._config.provide.address
+        if template is None:
+            return None
+        localpart, _, server = user[1:].partition(":")
+        safe = "".join(one if one.isalnum() or one in "._" else "-" for one in localpart).strip(".-") or "-"
+        while ".." in safe:
+            safe = safe.replace("..", ".")
+        try:
+            address = parse_address(template.format(localpart=safe, server=server.partition(":")[0].lower()))
+        except ValueError:
+            return None
+        taken = address.key in self._boxes or address.key in self._aliases
+        reserved = address.local.casefold() in self._config.reserved or self.is_postmaster(address)
+        return None if taken or reserved or not self.is_ours(address) else address
+
+    def add(self, login: Login) -> Mailbox | None:
+        """A login has its mailbox from now on. None where the address is a configured one, or in no domain any more."""
+        try:
+            address = parse_address(login.id)
+        except ValueError:
+            return None
+        known = self._boxes.get(address.key)
+        if (known is not None and known.login is None) or address.key in self._aliases or not self.is_ours(address):
+            return None
+        box = Mailbox(address, self._config.provide, login.name, (login.user,), login.id)
+        self._boxes[address.key] = box
+        return box
+
+    def remove(self, login: LoginId) -> None:
+        """A login is no more; mail for it is refused."""
+        if self.of(login) is not None:
+            del self._boxes[login]

@@ -1,0 +1,110 @@
+"""A mail as a message: its text under its head, its files, and what there is to say about it."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import replace
+from typing import Final
+
+from bridge_core.api.content import (
+    Attachment,
+    CodeBlock,
+    Content,
+    ListBlock,
+    Math,
+    MediaKind,
+    Mention,
+    Node,
+    Paragraph,
+    Picture,
+    Plain,
+    RichText,
+    RoomMention,
+    Rule,
+    Span,
+    Style,
+    Table,
+)
+from bridge_core.content import to_plain
+from bridges.email.codec.addresses import Address
+from bridges.email.mail import Mail, MailFile
+from bridges.email.people import Author
+
+LONGEST: Final = 30_000
+"""Characters of a text that is shown; what is longer is a file as well."""
+_NAMED: Final = 10
+"""Addresses that a head names; the others are counted."""
+_EMPTY: Final = "(empty mail)"
+
+
+def head(mail: Mail, mailbox: Address) -> RichText:
+    """Subject and further recipients, above a conversation's first mail."""
+    nodes: list[Node] = [Paragraph((Span(Style.BOLD, (Plain(mail.subject or "(no subject)"),)),))]
+    for label, people in (("To", mail.to), ("Cc", mail.cc)):
+        others = [one for one in people if one.key != mailbox.key]
+        if others:
+            nodes.append(Paragraph((Plain(f"{label}: {_listed(others)}"),)))
+    return tuple(nodes)
+
+
+def remarks(mail: Mail, author: Author, reasons: Sequence[str]) -> RichText:
+    """What people must know: that nobody answers for the sender, where answers go, what could not be read."""
+    said = list(reasons)
+    reply_to = [one for one in mail.reply_to if one.domain != author.address.domain]
+    if reply_to:
+        said.append(f"asks for answers to {_listed(reply_to)}")
+    said.extend(mail.remarks)
+    return tuple(Paragraph((Span(Style.ITALIC, (Plain(f"({one})"),)),)) for one in said)
+
+
+def content(mail: Mail, above: RichText, files: Sequence[Attachment]) -> Content:
+    """The message. A text too long for one is cut, and says where it goes on. Never without words or files."""
+    text = mail.text
+    if len(to_plain(text)) > LONGEST:
+        text = (Plain(to_plain(text)[:LONGEST]), Paragraph((Span(Style.ITALIC, (Plain("(goes on in the file)"),)),)))
+    if not (to_plain(text).strip() or files):
+        text = (Span(Style.ITALIC, (Plain(_EMPTY),)),)
+    return Content((*above, *text), attachments=tuple(files))
+
+
+def long(mail: Mail) -> bool:
+    """Whether the text has to be a file as well."""
+    return len(to_plain(mail.text)) > LONGEST
+
+
+def attachment(file: MailFile, blob: str) -> Attachment:
+    """A file of a mail that lies in the spool."""
+    kind = {"image": MediaKind.IMAGE, "video": MediaKind.VIDEO, "audio": MediaKind.AUDIO}
+    top = file.mime.partition("/")[0]
+    return Attachment(kind.get(top, MediaKind.FILE), file.name or "file", blob, file.mime, file.size)
+
+
+def plain(mail: Mail) -> str:
+    """All of its text in plain words."""
+    return to_plain(mail.text)
+
+
+async def chunks(data: bytes) -> AsyncIterator[bytes]:
+    """Bytes as the spool takes them."""
+    yield data
+
+
+def with_pictures(text: RichText, sources: Mapping[str, str]) -> RichText:
+    """The text with pictures of the mail itself (`cid:`) shown from where they are; others keep their words."""
+    return tuple(_picture(node, sources) for node in text)
+
+
+def _picture(node: Node, sources: Mapping[str, str]) -> Node:
+    if isinstance(node, Picture):
+        cid = (node.source or "").removeprefix("cid:")
+        return replace(node, source=sources.get(cid))
+    if isinstance(node, Plain | Mention | RoomMention | Math | CodeBlock | Rule):
+        return node
+    if isinstance(node, ListBlock):
+        return replace(node, items=tuple(with_pictures(item, sources) for item in node.items))
+    if isinstance(node, Table):
+        return replace(node, rows=tuple(tuple(with_pictures(cell, sources) for cell in row) for row in node.rows))
+    return replace(node, children=with_pictures(node.children, sources))
+
+
+def _listed(people: Sequence[Address]) -> str:
+    named = ", ".join(str(one) for one in people[:_NAMED])
+    return named if len(people) <= _NAMED else f"{named} and {len(people) - _NAMED} more"

@@ -1,0 +1,272 @@
+"""A mail that was taken over becomes what happened in the rooms of its mailboxes: once, whatever comes between."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Final
+
+import structlog
+
+from bridge_core.api.content import Attachment, Content, MediaKind, RichText
+from bridge_core.api.events import (
+    RemoteEdit,
+    RemoteEvent,
+    RemoteMessage,
+    RemoteReaction,
+    RemoteReceipt,
+    RemoteRedaction,
+)
+from bridge_core.api.host import Host
+from bridge_core.api.ids import MessageId
+from bridge_core.api.network import Inbox
+from bridges.email import presenting
+from bridges.email.chats import parse_chat
+from bridges.email.codec.addresses import Address
+from bridges.email.mail import Envelope, Mail, MailFile, ReportKind, Verdict
+from bridges.email.mailboxes import Mailbox, Mailboxes
+from bridges.email.people import Author, author_of
+from bridges.email.ports import Returned
+from bridges.email.reactions import Reactions
+from bridges.email.sorting import Sorted, Sorting
+from bridges.email.threads import Rows, Thread, Threads
+
+_log = structlog.get_logger(__name__)
+_SKEW: Final = 600_000
+"""Milliseconds that a mail's own date may be off for it to be believed."""
+
+Stored = Callable[[int], Awaitable[str]]
+"""Puts a file of the mail, by its number, into the spool; its `blob:`."""
+
+
+@dataclass(slots=True)
+class Happened:
+    """What one mail becomes: events, and rows that are committed with them."""
+
+    events: list[RemoteEvent] = field(default_factory=list)
+    rows: Rows = field(default_factory=dict)
+
+
+class Reception:
+    """Shows mails. `show` may be called again for a mail: what is known of it already is left out."""
+
+    def __init__(
+        self, host: Host, inbox: Inbox, mailboxes: Mailboxes, threads: Threads, sorting: Sorting, returned: Returned
+    ) -> None:
+        self._host = host
+        self._inbox = inbox
+        self._mailboxes = mailboxes
+        self._threads = threads
+        self._sorting = sorting
+        self._returned = returned
+        self._reactions = Reactions(host.kv)
+
+    async def show(self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored) -> None:
+        """Return when everything it becomes is committed. Raises as the inbox and the spool do; then call it again."""
+        for recipient in envelope.recipients:
+            token = self._returned.token(recipient)
+            if token is not None:
+                await self._inbox.receive(await self._returned.events(token, mail))
+        for mailbox, recipients in self._by_mailbox(envelope.recipients).items():
+            own = self._own(envelope)
+            author = author_of(mail, verdict, own)
+            async with self._threads.turn(mailbox.key):
+                happened = await self._happened(mailbox, recipients, envelope, verdict, digest, mail, author, stored)
+                if happened.events:
+                    await self._inbox.receive(happened.events, state=happened.rows)
+
+    def _by_mailbox(self, recipients: Sequence[Address]) -> dict[Mailbox, list[Address]]:
+        found: dict[Mailbox, list[Address]] = {}
+        for recipient in recipients:
+            mailbox = self._mailboxes.find(recipient) if self._returned.token(recipient) is None else None
+            if mailbox is not None:
+                found.setdefault(mailbox, []).append(recipient)
+        return found
+
+    def _own(self, envelope: Envelope) -> Mailbox | None:
+        return self._mailboxes.get(envelope.login) if envelope.login is not None else None
+
+    async def _happened(
+        self,
+        mailbox: Mailbox,
+        recipients: Sequence[Address],
+        envelope: Envelope,
+        verdict: Verdict,
+        digest: str,
+        mail: Mail,
+        author: Author,
+        stored: Stored,
+    ) -> Happened:
+        if await self._sorting.known(mailbox, mail, digest) is not None:
+            _log.info("mail_came_again", mailbox=mailbox.key, mail=envelope.id)
+            return Happened()
+        for way in (self._read, self._reaction, self._taken_back, self._corrected):
+            happened = await way(mailbox, envelope, digest, mail, author)
+            if happened is not None:
+                return happened
+        sorted_ = await self._sorting.sort(mailbox, mail, digest, author, recipients)
+        return await self._message(mailbox, envelope, verdict, digest, mail, author, sorted_, stored)
+
+    # What is no message of its own. None: it is one.
+
+    async def _read(
+        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
+    ) -> Happened | None:
+        """A report that one of our mails was read (RFC 8098)."""
+        if mail.report is None or mail.report.kind is not ReportKind.READ or not author.verified:
+            return None
+        happened = Happened()
+        for about in mail.report.about:
+            thread = await self._threads.of(mailbox.key, about)
+            if thread is not None and thread.knows(author.address):
+                chat = parse_chat(thread.chat).id
+                happened.events.append(RemoteReceipt(chat, author.sender(), MessageId(about), receiver=mailbox.login))
+        return happened if happened.events else None
+
+    async def _reaction(
+        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
+    ) -> Happened | None:
+        if mail.reaction is None or not mail.in_reply_to:
+            return None
+        target = mail.in_reply_to[0]
+        thread = await self._threads.of(mailbox.key, target)
+        if thread is None or not author.verified or not thread.knows(author.address):
+            return None
+        reads = thread if thread.reads_reactions else _reading(thread)
+        rows = self._threads.rows(reads, (mail.id,), digest, author.id)
+        happened = Happened([], rows)
+        now, before = mail.reaction, await self._reactions.of(mailbox.key, target, author.id)
+        keep = (now.key,) if now.key else ()
+        for key in before if now.replaces or not now.key else ():
+            if key not in keep:
+                happened.events.append(self._react(mailbox, thread, author, target, key, f"-{key}#{mail.id}", True))
+        if now.key:
+            happened.events.append(self._react(mailbox, thread, author, target, now.key, mail.id, False))
+        kept = keep if now.replaces or not now.key else tuple(dict.fromkeys((*before, now.key)))
+        happened.rows.update(self._reactions.row(mailbox.key, target, author.id, kept))
+        return happened
+
+    def _react(
+        self, mailbox: Mailbox, thread: Thread, author: Author, target: str, key: str, own: str, removed: bool
+    ) -> RemoteReaction:
+        chat = parse_chat(thread.chat).id
+        return RemoteReaction(
+            chat, author.sender(), MessageId(target), key, removed, MessageId(own), receiver=mailbox.login
+        )
+
+    async def _taken_back(
+        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
+    ) -> Happened | None:
+        """Who wrote a mail may take it back (Chat-Delete)."""
+        happened = Happened()
+        for target in mail.deletes:
+            place = await self._threads.place(mailbox.key, target)
+            thread = await self._threads.get(place.token) if place is not None else None
+            if place is None or thread is None or not author.verified or place.author != author.id:
+                continue
+            chat = parse_chat(thread.chat).id
+            happened.events.append(
+                RemoteRedaction(
+                    chat, author.sender(), MessageId(target), None, MessageId(mail.id), receiver=mailbox.login
+                )
+            )
+            happened.rows.update(self._threads.rows(thread, (mail.id,), digest, author.id))
+        return happened if happened.events else None
+
+    async def _corrected(
+        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
+    ) -> Happened | None:
+        """Who wrote a mail may correct it (Chat-Edit)."""
+        place = await self._threads.place(mailbox.key, mail.edits) if mail.edits else None
+        thread = await self._threads.get(place.token) if place is not None else None
+        if place is None or thread is None or not author.verified or place.author != author.id or mail.files:
+            return None
+        edit = RemoteEdit(
+            parse_chat(thread.chat).id,
+            author.sender(),
+            MessageId(mail.edits),
+            presenting.content(mail, (), ()),
+            MessageId(mail.id),
+            receiver=mailbox.login,
+        )
+        return Happened([edit], self._threads.rows(thread, (mail.id,), digest, author.id))
+
+    # Messages
+
+    async def _message(
+        self,
+        mailbox: Mailbox,
+        envelope: Envelope,
+        verdict: Verdict,
+        digest: str,
+        mail: Mail,
+        author: Author,
+        place: Sorted,
+        stored: Stored,
+    ) -> Happened:
+        people = [one for one in (author.address, *mail.to, *mail.cc) if self._mailboxes.find(one) != mailbox]
+        thread = place.thread.after(place.id)
+        if author.verified or place.first:
+            thread = thread.with_people(people)
+        if mail.reads_reactions:
+            thread = _reading(thread)
+        reasons = list(place.reasons)
+        if not author.verified:
+            reasons.insert(0, f"nobody answers for {author.address}: {verdict.reason or 'nothing proves who wrote it'}")
+        above = presenting.head(mail, mailbox.address) if place.first and mailbox.rooms.headers else ()
+        above = (*above, *presenting.remarks(mail, author, reasons))
+        message = RemoteMessage(
+            place.chat.id,
+            author.sender(),
+            await self._content(mailbox, mail, above, stored),
+            place.id,
+            _date(mail, envelope.received_at),
+            reply_to=await self._parent(mailbox, mail, place),
+            thread=None if place.first or not place.in_thread else thread.root,
+            receiver=mailbox.login,
+        )
+        if mailbox.login is None:
+            await self._host.rooms.open(place.chat.id, mailbox.members)
+        ids = tuple(dict.fromkeys((place.id, *mail.former_ids)))
+        return Happened([message], self._threads.rows(thread, ids, digest, author.id))
+
+    async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored) -> Content:
+        shown: dict[str, str] = {}
+        files: list[Attachment] = []
+        for number, file in enumerate(mail.files):
+            blob = await stored(number)
+            if file.inline and file.cid and _is_picture(file):
+                shown[file.cid] = blob
+            else:
+                files.append(presenting.attachment(file, blob))
+        if (mail.trimmed and mailbox.rooms.whole) or presenting.long(mail):
+            files.append(await self._whole(mail))
+        made = presenting.content(mail, above, files)
+        return Content(presenting.with_pictures(made.text, shown), attachments=made.attachments)
+
+    async def _whole(self, mail: Mail) -> Attachment:
+        """All of the mail's text, as a file."""
+        data = (mail.whole or presenting.plain(mail)).encode(errors="replace")
+        blob = await self._host.blobs.put(presenting.chunks(data), len(data))
+        return Attachment(MediaKind.FILE, "mail.txt", blob, "text/plain; charset=utf-8", len(data))
+
+    async def _parent(self, mailbox: Mailbox, mail: Mail, place: Sorted) -> MessageId | None:
+        """The mail that this one answers, where the room has it and it is not the root that the thread shows anyway."""
+        for one in mail.in_reply_to[:1]:
+            found = await self._threads.place(mailbox.key, one)
+            if found is not None and found.token == place.thread.token and one != place.thread.root:
+                return MessageId(one)
+        return None
+
+
+def _is_picture(file: MailFile) -> bool:
+    return file.mime.startswith("image/")
+
+
+def _reading(thread: Thread) -> Thread:
+    return replace(thread, reads_reactions=True)
+
+
+def _date(mail: Mail, received_at: int) -> int:
+    """When it was written, where that can be; else when it came."""
+    if mail.date is not None and received_at - _SKEW <= mail.date <= received_at:
+        return mail.date
+    return received_at
