@@ -144,9 +144,14 @@ class Threads:
                 return found
         return None
 
+    async def latest(self, chat: str) -> Thread | None:
+        """The conversation that went on last in a chat; None where there is none."""
+        token = await self._kv.get(_last(chat))
+        return await self.get(token.decode()) if token is not None else None
+
     def rows(self, thread: Thread, ids: Iterable[str] = (), digest: str = "", author: str = "") -> Rows:
         """What to commit: the conversation as it is now, and that these ids of one mail belong to it."""
-        rows = {thread.key: _packed(thread)}
+        rows = {thread.key: _packed(thread), _last(thread.chat): thread.token.encode()}
         for message_id in ids:
             rows[self._row(thread.mailbox, message_id)] = f"{thread.token} {digest} {author}".encode()
         return rows
@@ -159,6 +164,10 @@ class Threads:
     def _row(self, mailbox: str, message_id: str) -> str:
         digest = blake2b(f"{mailbox}\0{message_id}".encode(errors="replace"), key=self._secret, digest_size=16)
         return f"m/{digest.hexdigest()}"
+
+
+def _last(chat: str) -> str:
+    return f"l/{blake2b(chat.encode(), digest_size=16).hexdigest()}"
 
 
 def _packed(thread: Thread) -> bytes:

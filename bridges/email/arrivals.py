@@ -21,6 +21,7 @@ from bridge_core.api.network import Inbox
 from bridges.email import presenting
 from bridges.email.chats import parse_chat
 from bridges.email.codec.addresses import Address
+from bridges.email.contacts import Contacts, Standing
 from bridges.email.mail import Envelope, Mail, MailFile, ReportKind, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.people import Author, author_of
@@ -45,17 +46,25 @@ class Happened:
     rows: Rows = field(default_factory=dict)
 
 
-class Reception:
+class Arrivals:
     """Shows mails. `show` may be called again for a mail: what is known of it already is left out."""
 
     def __init__(
-        self, host: Host, inbox: Inbox, mailboxes: Mailboxes, threads: Threads, sorting: Sorting, returned: Returned
+        self,
+        host: Host,
+        inbox: Inbox,
+        mailboxes: Mailboxes,
+        threads: Threads,
+        sorting: Sorting,
+        contacts: Contacts,
+        returned: Returned,
     ) -> None:
         self._host = host
         self._inbox = inbox
         self._mailboxes = mailboxes
         self._threads = threads
         self._sorting = sorting
+        self._contacts = contacts
         self._returned = returned
         self._reactions = Reactions(host.kv)
 
@@ -65,21 +74,20 @@ class Reception:
             token = self._returned.token(recipient)
             if token is not None:
                 await self._inbox.receive(await self._returned.events(token, mail))
-        for mailbox, recipients in self._by_mailbox(envelope.recipients).items():
-            own = self._own(envelope)
-            author = author_of(mail, verdict, own)
+        author = author_of(mail, verdict, self._own(envelope))
+        for mailbox, recipients in self._by_mailbox(envelope.recipients):
             async with self._threads.turn(mailbox.key):
                 happened = await self._happened(mailbox, recipients, envelope, verdict, digest, mail, author, stored)
                 if happened.events:
                     await self._inbox.receive(happened.events, state=happened.rows)
 
-    def _by_mailbox(self, recipients: Sequence[Address]) -> dict[Mailbox, list[Address]]:
-        found: dict[Mailbox, list[Address]] = {}
+    def _by_mailbox(self, recipients: Sequence[Address]) -> list[tuple[Mailbox, list[Address]]]:
+        found: dict[str, tuple[Mailbox, list[Address]]] = {}
         for recipient in recipients:
             mailbox = self._mailboxes.find(recipient) if self._returned.token(recipient) is None else None
             if mailbox is not None:
-                found.setdefault(mailbox, []).append(recipient)
-        return found
+                found.setdefault(mailbox.key, (mailbox, []))[1].append(recipient)
+        return list(found.values())
 
     def _own(self, envelope: Envelope) -> Mailbox | None:
         return self._mailboxes.get(envelope.login) if envelope.login is not None else None
@@ -97,6 +105,10 @@ class Reception:
     ) -> Happened:
         if await self._sorting.known(mailbox, mail, digest) is not None:
             _log.info("mail_came_again", mailbox=mailbox.key, mail=envelope.id)
+            return Happened()
+        standing = await self._contacts.standing(mailbox.key, author.address)
+        if standing is Standing.BLOCKED and author.login is None:
+            _log.info("mail_of_somebody_blocked", mailbox=mailbox.key, mail=envelope.id)
             return Happened()
         for way in (self._read, self._reaction, self._taken_back, self._corrected):
             happened = await way(mailbox, envelope, digest, mail, author)
@@ -226,7 +238,10 @@ class Reception:
         if mailbox.login is None:
             await self._host.rooms.open(place.chat.id, mailbox.members)
         ids = tuple(dict.fromkeys((place.id, *mail.former_ids)))
-        return Happened([message], self._threads.rows(thread, ids, digest, author.id))
+        rows = self._threads.rows(thread, ids, digest, author.id)
+        if author.verified:
+            rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
+        return Happened([message], rows)
 
     async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored) -> Content:
         shown: dict[str, str] = {}

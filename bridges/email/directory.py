@@ -1,0 +1,50 @@
+"""Which addresses there are: the `Directory` of the doors. An open relay cannot be configured."""
+
+from typing import Final
+
+from bridges.email.codec.addresses import Address
+from bridges.email.config.mailboxes import Strangers
+from bridges.email.contacts import Contacts
+from bridges.email.mail import Door
+from bridges.email.mailboxes import Mailbox, Mailboxes
+from bridges.email.ports import Reply, Returned, Visit
+from bridges.email.threads import Threads
+
+UNKNOWN: Final = Reply(550, "5.1.1", "there is no such mailbox here")
+NO_RELAY: Final = Reply(550, "5.7.1", "this server takes mail for its own domains only")
+NO_STRANGERS: Final = Reply(550, "5.7.1", "this mailbox takes answers to its own mail only")
+
+
+class PeopleDirectory:
+    """Asks the mailboxes, and for those that take answers only, what they know."""
+
+    def __init__(self, mailboxes: Mailboxes, threads: Threads, contacts: Contacts, returned: Returned) -> None:
+        self._mailboxes = mailboxes
+        self._threads = threads
+        self._contacts = contacts
+        self._returned = returned
+
+    async def recipient(self, visit: Visit, sender: Address | None, address: Address) -> Reply | None:
+        """As `Directory.recipient`."""
+        if not self._mailboxes.is_ours(address):
+            return None if visit.door is Door.SUBMISSION and visit.login is not None else NO_RELAY
+        if self._mailboxes.is_postmaster(address) or self._returned.token(address) is not None:
+            return None
+        mailbox = self._mailboxes.find(address)
+        if mailbox is None:
+            return UNKNOWN
+        # The null reverse-path brings reports about mails that were sent from here.
+        if mailbox.rooms.strangers is Strangers.REFUSE and sender is not None and visit.login is None:
+            return await self._known(mailbox, sender, address)
+        return None
+
+    async def may_send_as(self, login: str, address: Address) -> bool:
+        """As `Directory.may_send_as`: a login is a mailbox, and writes as its address and its subaddresses."""
+        mailbox = self._mailboxes.get(login)
+        return mailbox is not None and self._mailboxes.exact(address) == mailbox
+
+    async def _known(self, mailbox: Mailbox, sender: Address, address: Address) -> Reply | None:
+        thread = await self._threads.get(self._mailboxes.tag(address).lower())
+        if thread is not None and thread.mailbox == mailbox.key:
+            return None
+        return None if await self._contacts.known(mailbox.key, sender) else NO_STRANGERS

@@ -1,0 +1,276 @@
+"""The mapping of an email network without doors and without an outbox of its own: hosts, inboxes that remember."""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any
+
+from bridge_core.api.content import Content, Plain
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import RemoteEvent, RemoteMessage
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RoomId, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
+from bridge_core.api.network import Accepted, Login, Sent
+from bridge_core.content import to_plain
+from bridges.email.arrivals import Arrivals
+from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.config.network import EmailConfig
+from bridges.email.contacts import Contacts
+from bridges.email.mail import Door, Envelope, Mail, Result, Verdict
+from bridges.email.mailboxes import Mailboxes
+from bridges.email.ports import About, Draft, OutgoingMail
+from bridges.email.sent import SentMails
+from bridges.email.sorting import Sorting
+from bridges.email.threads import Threads
+from bridges.email.writing import Writing
+
+NOW = 1_764_000_000_000
+ALICE, EVE = UserId("@alice:hs.test"), UserId("@eve:hs.test")
+BOX = "support@example.org"
+CONFIG: dict[str, Any] = {
+    "hostname": "mail.example.org",
+    "domains": ["example.org"],
+    "mailboxes": {BOX: {"members": [ALICE, "@ben:hs.test"], "aliases": ["help@example.org"]}},
+    "provide": {"address": "{localpart}@example.org"},
+}
+
+
+class Memory:
+    """A `KV` in memory."""
+
+    def __init__(self) -> None:
+        self.values: dict[str, bytes] = {}
+
+    async def get(self, key: str) -> bytes | None:
+        return self.values.get(key)
+
+    async def put(self, key: str, value: bytes | None) -> None:
+        if value is None:
+            self.values.pop(key, None)
+        else:
+            self.values[key] = value
+
+    async def items(self, prefix: str) -> dict[str, bytes]:
+        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
+
+
+class Spool:
+    """`Blobs` in memory."""
+
+    def __init__(self) -> None:
+        self.files: dict[str, bytes] = {}
+
+    async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
+        name = f"blob:{len(self.files)}"
+        self.files[name] = b"".join([chunk async for chunk in chunks])
+        return name
+
+    async def open(self, source: str) -> AsyncIterator[bytes]:
+        yield self.files[source]
+
+    async def drop(self, source: str) -> None:
+        self.files.pop(source, None)
+
+
+class Rooms:
+    """Which chats were opened, and for whom."""
+
+    def __init__(self) -> None:
+        self.opened: dict[str, tuple[UserId, ...]] = {}
+
+    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
+        self.opened.setdefault(chat, tuple(invite))
+
+
+class OfficeHost:
+    """The parts of `Host` that the mapping uses."""
+
+    def __init__(self) -> None:
+        self.kv = Memory()
+        self.blobs = Spool()
+        self.rooms = Rooms()
+
+
+class KeptInbox:
+    """Stores events and rows in one step, as the core does, each event once."""
+
+    def __init__(self, kv: Memory) -> None:
+        self.events: list[RemoteEvent] = []
+        self.fails = 0
+        self._kv = kv
+
+    async def receive(
+        self, events: Sequence[RemoteEvent], *, cursor: bytes | None = None, state: Mapping[str, bytes] | None = None
+    ) -> list[Accepted]:
+        if self.fails:
+            self.fails -= 1
+            raise RejectedError("the store is gone")
+        self.events += events
+        self._kv.values.update(state or {})
+        return [Accepted(number) for number, _ in enumerate(events)]
+
+    @property
+    def messages(self) -> list[RemoteMessage]:
+        return [event for event in self.events if isinstance(event, RemoteMessage)]
+
+
+class PlainComposer:
+    """Makes no bytes: remembers what was to be written."""
+
+    def __init__(self) -> None:
+        self.drafts: list[Draft] = []
+
+    async def compose(self, draft: Draft) -> OutgoingMail:
+        self.drafts.append(draft)
+        return OutgoingMail(draft.key, f"{draft.key}@example.org", draft.author, "blob:out", 100)
+
+
+class KeptOutbox:
+    """Sends nothing: remembers what it was given."""
+
+    def __init__(self) -> None:
+        self.mails: dict[str, tuple[OutgoingMail, tuple[Address, ...], About]] = {}
+        self.held = True
+
+    async def submit(
+        self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
+    ) -> None:
+        self.mails.setdefault(mail.id, (mail, tuple(recipients), about))
+
+    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+        return self.held
+
+    async def cancel(self, message: MessageId) -> bool:
+        return self.held
+
+
+class NothingReturned:
+    """No reverse-path of ours, but those that begin with `b+`."""
+
+    def __init__(self) -> None:
+        self.told: list[RemoteEvent] = []
+
+    def token(self, address: Address) -> str | None:
+        return address.tag() if address.without_tag().local == "b" else None
+
+    async def events(self, token: str, mail: Mail) -> Sequence[RemoteEvent]:
+        return self.told
+
+
+class Office:
+    """One email network's mapping."""
+
+    def __init__(self, **config: Any) -> None:
+        self.config = EmailConfig(**{**CONFIG, **config})
+        self.host = OfficeHost()
+        self.inbox = KeptInbox(self.host.kv)
+        self.mailboxes = Mailboxes(self.config)
+        self.threads = Threads(self.host.kv, b"secret")
+        self.contacts = Contacts(self.host.kv)
+        self.composer, self.outbox, self.returned = PlainComposer(), KeptOutbox(), NothingReturned()
+        self.arrivals = Arrivals(
+            self.host,  # type: ignore[arg-type]
+            self.inbox,  # type: ignore[arg-type]
+            self.mailboxes,
+            self.threads,
+            Sorting(self.mailboxes, self.threads),
+            self.contacts,
+            self.returned,
+        )
+        sent = SentMails(self.host.kv)
+        self.writing = Writing(self.mailboxes, self.threads, sent, self.contacts, self.composer, self.outbox)
+        self._numbers = 0
+
+    def login(self, user: UserId = ALICE) -> LoginId:
+        """A Matrix user's own mailbox."""
+        address = self.mailboxes.address_for(user)
+        assert address is not None
+        self.mailboxes.add(Login(LoginId(address.key), user, "Alice", provided=True))
+        return LoginId(address.key)
+
+    async def comes(
+        self,
+        mail: Mail,
+        *to: str,
+        verified: bool = True,
+        digest: str = "",
+        login: str | None = None,
+        files: Sequence[bytes] = (),
+    ) -> list[RemoteEvent]:
+        """A mail is taken over and shown; the events that it became."""
+        self._numbers += 1
+        recipients = tuple(parse_address(one) for one in to or (BOX,))
+        door = Door.SUBMISSION if login else Door.SMTP
+        sender = mail.authors[0] if mail.authors else None
+        envelope = Envelope(f"e{self._numbers}", door, sender, recipients, "192.0.2.1", "x", NOW, 100, login=login)
+        result = Result.PASS if verified else Result.FAIL
+        verdict = Verdict(sender, dmarc=result, verified=verified, reason="" if verified else "it failed")
+        before = len(self.inbox.events)
+
+        async def stored(number: int) -> str:
+            async def chunks() -> AsyncIterator[bytes]:
+                yield files[number]
+
+            return await self.host.blobs.put(chunks(), 1 << 20)
+
+        await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored)
+        return self.inbox.events[before:]
+
+    async def says(
+        self,
+        text: str,
+        chat: str = BOX,
+        user: UserId = ALICE,
+        *,
+        thread: str | None = None,
+        reply_to: str | None = None,
+        key: str | None = None,
+    ) -> Sent:
+        """Somebody on Matrix writes."""
+        self._numbers += 1
+        event = EventId(f"${self._numbers}")
+        message = MatrixMessage(
+            RoomId("!r"),
+            event,
+            ChatId(chat),
+            MatrixSender(user, "Alice"),
+            Content((Plain(text),)),
+            NOW,
+            _ref(reply_to),
+            _ref(thread),
+        )
+        return await self.writing.send(message, key or f"k{self._numbers}")
+
+    async def edits(self, target: str, text: str, user: UserId = ALICE) -> Sent:
+        """Somebody changes what they wrote."""
+        where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(user, "Alice"))
+        found = _ref(target)
+        assert found is not None
+        return await self.writing.edit(MatrixEdit(*where, found, Content((Plain(text),)), NOW))
+
+    async def takes_back(self, target: str) -> Sent:
+        """Somebody takes back what they wrote."""
+        where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(ALICE, "Alice"))
+        found = _ref(target)
+        assert found is not None
+        return await self.writing.redact(MatrixRedaction(*where, found, NOW))
+
+    async def reacts(self, target: str, key: str) -> Sent:
+        """Somebody reacts."""
+        where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(ALICE, "Alice"))
+        found = _ref(target)
+        assert found is not None
+        return await self.writing.react(MatrixReaction(*where, found, key, NOW), "reaction")
+
+
+def _ref(message_id: str | None) -> MessageRef | None:
+    return MessageRef(MessageId(message_id), EventId("$x")) if message_id is not None else None
+
+
+def mail(message_id: str = "one@x.net", text: str = "Hello", *, author: str = "bob@x.net", **fields: Any) -> Mail:
+    """A parsed mail of Bob's to support."""
+    settings: dict[str, Any] = {"subject": "The invoice", "to": (parse_address(BOX),), **fields}
+    return Mail(message_id, authors=(parse_address(author).named("Bob"),), text=(Plain(text),), **settings)
+
+
+def text_of(message: RemoteMessage) -> str:
+    """Its words."""
+    return to_plain(message.content.text)

@@ -1,0 +1,267 @@
+"""What mails become in the rooms of mailboxes."""
+
+from dataclasses import replace
+
+import pytest
+
+from bridge_core.api.content import MediaKind, Paragraph, Picture, Plain
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.events import (
+    Fate,
+    RemoteEdit,
+    RemoteMessage,
+    RemoteReaction,
+    RemoteReceipt,
+    RemoteRedaction,
+    RemoteStatus,
+)
+from bridge_core.api.ids import ChatId, MessageId
+from bridges.email.codec.addresses import parse_address
+from bridges.email.contacts import Standing
+from bridges.email.mail import MailFile, MailReaction, Report, ReportKind
+from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
+
+
+async def test_a_mail_becomes_a_message_of_its_author() -> None:
+    """The room of a shared mailbox shows who wrote it, its subject and its text; its members are invited."""
+    office = Office()
+    (message,) = await office.comes(mail())
+    assert isinstance(message, RemoteMessage)
+    assert (message.chat, message.sender.id, message.sender.name) == (BOX, "bob@x.net", "Bob")
+    assert (message.id, message.thread, message.receiver, message.timestamp) == ("one@x.net", None, None, NOW)
+    assert text_of(message) == "The invoice\nHello"
+    assert office.host.rooms.opened == {BOX: (ALICE, "@ben:hs.test")}
+
+
+async def test_the_same_mail_again_is_nothing() -> None:
+    """One that came by two ways, or again after a crash, is shown once; by two aliases, too."""
+    office = Office()
+    assert len(await office.comes(mail(), BOX, "help@example.org", "support+x@example.org")) == 1
+    assert await office.comes(mail()) == []
+
+
+async def test_another_mail_under_a_known_id_is_shown() -> None:
+    """Whoever uses an id again suppresses nobody's mail, not even their own, and that once as well."""
+    office = Office()
+    await office.comes(mail())
+    (other,) = await office.comes(mail(text="Other"), digest="f" * 64)
+    assert isinstance(other, RemoteMessage)
+    assert other.id == f"one@x.net#{'f' * 16}"
+    assert await office.comes(mail(text="Other"), digest="f" * 64) == []
+
+
+async def test_what_could_not_be_stored_is_shown_when_it_comes_again() -> None:
+    """Nothing of a mail is known before its events are committed."""
+    office = Office()
+    office.inbox.fails = 1
+    with pytest.raises(RejectedError):
+        await office.comes(mail())
+    assert office.host.kv.values == {}
+    assert len(await office.comes(mail())) == 1
+
+
+async def test_answers_are_in_the_thread_of_their_conversation() -> None:
+    """By In-Reply-To, by the last of the references that is known, and by the token in the address."""
+    office = Office()
+    await office.comes(mail())
+    (answer,) = await office.comes(mail("two@x.net", "Again", in_reply_to=("one@x.net",)))
+    (later,) = await office.comes(mail("three@x.net", references=("one@x.net", "two@x.net", "lost@x.net")))
+    thread = await office.threads.of(BOX, "one@x.net")
+    assert thread is not None
+    (by_token,) = await office.comes(mail("four@x.net", author="new@y.net"), f"support+{thread.token}@example.org")
+    for message in (answer, later, by_token):
+        assert isinstance(message, RemoteMessage)
+        assert message.thread == "one@x.net"
+    assert isinstance(answer, RemoteMessage)
+    assert text_of(answer) == "Again"
+    assert answer.reply_to is None
+
+
+async def test_an_answer_to_a_later_mail_names_it() -> None:
+    """Within a thread the message that is answered is the one that the mail answers."""
+    office = Office()
+    await office.comes(mail())
+    await office.comes(mail("two@x.net", in_reply_to=("one@x.net",)))
+    (answer,) = await office.comes(mail("three@x.net", in_reply_to=("two@x.net",)))
+    assert isinstance(answer, RemoteMessage)
+    assert answer.reply_to == "two@x.net"
+
+
+@pytest.mark.parametrize(("author", "verified"), [("eve@evil.test", True), ("bob@x.net", False)])
+async def test_nobody_comes_into_a_conversation_by_its_ids_alone(author: str, verified: bool) -> None:
+    """Who does not take part, or may not be who they say, begins a conversation of their own; the room is told."""
+    office = Office()
+    await office.comes(mail())
+    (message,) = await office.comes(mail("evil@x.net", in_reply_to=("one@x.net",), author=author), verified=verified)
+    assert isinstance(message, RemoteMessage)
+    assert message.thread is None
+    assert "another conversation" in text_of(message)
+
+
+async def test_an_unverified_author_is_another_person() -> None:
+    """Their ghost is not that of the verified one, says so, and the message says why."""
+    office = Office()
+    (message,) = await office.comes(mail(), verified=False)
+    assert isinstance(message, RemoteMessage)
+    assert (message.sender.id, message.sender.name) == ("?bob@x.net", "Bob (unverified)")
+    assert "nobody answers for bob@x.net: it failed" in text_of(message)
+    office = Office()
+    two = replace(mail(), authors=(parse_address("bob@x.net"), parse_address("carol@x.net")))
+    (message,) = await office.comes(two)
+    assert isinstance(message, RemoteMessage)
+    assert message.sender.id == "?bob@x.net"
+
+
+async def test_a_mailbox_can_have_a_room_for_each_conversation() -> None:
+    """Mode thread: another room for each, no Matrix threads in them."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "mode": "thread"}})
+    (first,) = await office.comes(mail())
+    (answer,) = await office.comes(mail("two@x.net", in_reply_to=("one@x.net",)))
+    (other,) = await office.comes(mail("other@x.net"))
+    assert isinstance(first, RemoteMessage) and isinstance(answer, RemoteMessage) and isinstance(other, RemoteMessage)
+    assert first.chat == answer.chat != other.chat
+    assert first.chat.startswith(f"{BOX}/t/")
+    assert answer.thread is None
+    assert set(office.host.rooms.opened) == {first.chat, other.chat}
+
+
+async def test_a_mailbox_can_have_a_room_for_each_person() -> None:
+    """Mode correspondent, as Matrix users' own mailboxes are: somebody who only says to be them is in another room."""
+    office = Office()
+    login = office.login()
+    (message,) = await office.comes(mail(to=(parse_address(login),)), login)
+    (spoofed,) = await office.comes(mail("two@x.net"), login, verified=False)
+    assert isinstance(message, RemoteMessage) and isinstance(spoofed, RemoteMessage)
+    assert (message.chat, message.receiver) == (f"{login}/c/bob@x.net", login)
+    assert spoofed.chat == f"{login}/c/?bob@x.net"
+    assert office.host.rooms.opened == {}
+
+
+async def test_a_mailing_list_has_a_room() -> None:
+    """All its mail is there, whoever wrote it; its threads are threads."""
+    office = Office()
+    listed = {"list_id": "dev.x.net", "list_post": "dev@x.net"}
+    (first,) = await office.comes(mail(**listed))
+    (answer,) = await office.comes(mail("two@x.net", author="c@y.net", in_reply_to=("one@x.net",), **listed))
+    assert isinstance(first, RemoteMessage) and isinstance(answer, RemoteMessage)
+    assert first.chat == answer.chat == f"{BOX}/l/dev.x.net"
+    assert answer.thread == "one@x.net"
+    # It does not open the mailbox's own conversations to the list.
+    await office.comes(mail("private@x.net"))
+    (message,) = await office.comes(mail("three@x.net", author="c@y.net", in_reply_to=("private@x.net",), **listed))
+    assert isinstance(message, RemoteMessage)
+    assert (message.chat, message.thread) == (first.chat, None)
+
+
+async def test_files_come_with_the_mail_and_pictures_at_their_place() -> None:
+    """Attachments are files of the message, inline images are within the text, and are nothing else."""
+    office = Office()
+    files = (MailFile("a.pdf", "application/pdf", 3), MailFile("logo.png", "image/png", 4, "logo@x", inline=True))
+    shown = replace(mail(files=files), text=(Paragraph((Plain("see "), Picture("logo", "cid:logo@x"))),))
+    (message,) = await office.comes(shown, files=(b"pdf", b"logo"))
+    assert isinstance(message, RemoteMessage)
+    (attached,) = message.content.attachments
+    assert (attached.name, attached.kind, office.host.blobs.files[attached.source]) == ("a.pdf", MediaKind.FILE, b"pdf")
+    paragraph = message.content.text[-1]
+    assert isinstance(paragraph, Paragraph)
+    picture = paragraph.children[1]
+    assert isinstance(picture, Picture) and picture.source is not None
+    assert office.host.blobs.files[picture.source] == b"logo"
+
+
+async def test_what_was_left_out_of_a_text_is_there_as_a_file() -> None:
+    """The whole text of a trimmed mail, and of one too long for a message."""
+    office = Office()
+    (message,) = await office.comes(mail(trimmed=True, whole="Hello\n> all of it"))
+    assert isinstance(message, RemoteMessage)
+    (whole,) = message.content.attachments
+    assert office.host.blobs.files[whole.source] == b"Hello\n> all of it"
+    (message,) = await office.comes(mail("long@x.net", "x" * 40_000))
+    assert isinstance(message, RemoteMessage)
+    assert len(text_of(message)) < 31_000
+    assert office.host.blobs.files[message.content.attachments[0].source] == b"x" * 40_000
+
+
+async def test_a_mail_of_nothing_says_so() -> None:
+    """There is no message without words."""
+    office = Office()
+    await office.comes(mail())
+    (message,) = await office.comes(mail("two@x.net", "", in_reply_to=("one@x.net",)))
+    assert isinstance(message, RemoteMessage)
+    assert text_of(message) == "(empty mail)"
+
+
+async def test_reactions_corrections_and_withdrawals() -> None:
+    """Of who takes part, and what they wrote themselves; the new reaction takes the place of the old one."""
+    office = Office()
+    await office.comes(mail())
+    (put,) = await office.comes(mail("r1@x.net", reaction=MailReaction("👍", True), in_reply_to=("one@x.net",)))
+    assert isinstance(put, RemoteReaction)
+    assert (put.target, put.key, put.removed) == ("one@x.net", "👍", False)
+    off, on = await office.comes(mail("r2@x.net", reaction=MailReaction("🎉", True), in_reply_to=("one@x.net",)))
+    assert isinstance(off, RemoteReaction) and isinstance(on, RemoteReaction)
+    assert [(off.key, off.removed), (on.key, on.removed)] == [("👍", True), ("🎉", False)]
+    (none,) = await office.comes(mail("r3@x.net", reaction=MailReaction("", True), in_reply_to=("one@x.net",)))
+    assert isinstance(none, RemoteReaction) and none.removed
+    (edit,) = await office.comes(mail("e@x.net", "Better", edits="one@x.net"))
+    assert isinstance(edit, RemoteEdit)
+    assert (edit.target, edit.chat) == ("one@x.net", BOX)
+    (gone,) = await office.comes(mail("d@x.net", deletes=("one@x.net",)))
+    assert isinstance(gone, RemoteRedaction)
+    assert gone.target == "one@x.net"
+    thread = await office.threads.of(BOX, "one@x.net")
+    assert thread is not None and thread.reads_reactions
+
+
+@pytest.mark.parametrize(
+    "what", [{"edits": "one@x.net"}, {"deletes": ("one@x.net",)}, {"reaction": MailReaction("👍", True)}]
+)
+@pytest.mark.parametrize(("author", "verified"), [("eve@evil.test", True), ("bob@x.net", False)])
+async def test_nobody_else_changes_a_mail(what: dict[str, object], author: str, verified: bool) -> None:
+    """What somebody else, or nobody sure, wants to do to a mail is shown as a mail of theirs."""
+    office = Office()
+    await office.comes(mail())
+    (message,) = await office.comes(
+        mail("evil@x.net", author=author, in_reply_to=("one@x.net",), **what), verified=verified
+    )
+    assert isinstance(message, RemoteMessage)
+
+
+async def test_reports_go_to_what_they_are_about() -> None:
+    """A delivery report becomes the fate of the message, one of reading its receipt; neither is a message."""
+    office = Office()
+    sent = await office.says("To: bob@x.net\nSubject: Hi\n\nHello")
+    failed = RemoteStatus(ChatId(BOX), sent.ids[0], Fate.FAILED)
+    office.returned.told = [failed]
+    report = Report(ReportKind.DELIVERY)
+    assert await office.comes(mail("dsn@x.net", report=report), "b+token@example.org") == [failed]
+    read = Report(ReportKind.READ, about=(sent.ids[0],))
+    (receipt,) = await office.comes(mail("mdn@x.net", report=read))
+    assert isinstance(receipt, RemoteReceipt)
+    assert (receipt.target, receipt.sender.id) == (sent.ids[0], "bob@x.net")
+
+
+async def test_our_own_mail_from_elsewhere_is_our_own() -> None:
+    """What a Matrix user sends with a mail program, by their password, is said by themselves."""
+    office = Office()
+    login = office.login()
+    own = mail("own@example.org", author=login, to=(parse_address("bob@x.net"),))
+    (message,) = await office.comes(own, login, login=login, verified=False)
+    assert isinstance(message, RemoteMessage)
+    assert (message.sender.login, message.sender.id, message.chat) == (login, login, f"{login}/c/bob@x.net")
+
+
+async def test_who_is_blocked_is_not_shown() -> None:
+    """Nothing of theirs comes into the mailbox's rooms any more."""
+    office = Office()
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.BLOCKED)
+    assert await office.comes(mail()) == []
+
+
+async def test_ids_that_a_relay_gave_belong_to_the_same_mail() -> None:
+    """An answer that names the id from before is in the thread."""
+    office = Office()
+    await office.comes(mail(former_ids=("before@x.net",)))
+    (answer,) = await office.comes(mail("two@x.net", in_reply_to=("before@x.net",)))
+    assert isinstance(answer, RemoteMessage)
+    assert answer.thread == MessageId("one@x.net")
