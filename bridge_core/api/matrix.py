@@ -49,6 +49,8 @@ class MatrixMessage:
     relayed: bool = False
     expiry: int | None = None
     """Milliseconds after which it disappears from the room."""
+    max_lines: int | None = None
+    """How many lines its room wants it to have at most, where a network says text in lines."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +66,7 @@ class MatrixEdit:
     timestamp: int
     previous: Content | None = None
     relayed: bool = False
+    max_lines: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -107,6 +107,12 @@ def make_networks(
             provided_for=provided,
             grants=frozenset(common.grants),
             double_bridges=common.double_bridges,
+            max_age=common.max_age,
+            eager_in={
+                connectors[name].chat(portal.chat): portal.members is MembersShown.EAGER
+                for portal in common.portals
+                if portal.members is not None
+            },
             copy_between_rooms=common.copy_between_rooms,
         )
         identifier = NetworkId(name)

@@ -34,6 +34,7 @@ from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.publicity import Publicity
 from bridge_core.engine.roomevents import RoomEvents
+from bridge_core.engine.roomrules import RULES_EVENT, RulesOfRooms
 from bridge_core.engine.rooms import Describe, RoomMaker
 from bridge_core.engine.roomstates import RoomStates
 from bridge_core.engine.spaces import SpaceKind, Spaces
@@ -92,6 +93,8 @@ class RoomFeatures:
         self.publicity = Publicity(networks, portals, matrix, stores.kv, status)
         gate.add(self.publicity)
         rooms.look_out(self.doubles.refuse, self.publicity.refuse)
+        self.rules = RulesOfRooms(portals, matrix, status)
+        rooms.when_bridged(self.rules.bridged)
         self.plumbing = Plumbing(networks, portals, gate, grants, rooms.refuse)
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
@@ -137,6 +140,7 @@ class RoomFeatures:
         incoming.look(self.lost.elsewhere)
         room_events.on("m.room.power_levels", self._rooms.powers)
         room_events.on(VISIBILITY, self.publicity.changed)
+        room_events.on(RULES_EVENT, self.rules.changed)
         for kind in BRIDGE_STATE:
             room_events.on(kind, self.doubles.told)
         room_events.on("m.room.tombstone", self.upgrades.tombstoned)

@@ -54,6 +54,9 @@ class PortalEntry(Section):
         default=None,
         description="An existing room to join, by id or alias. Without it the bridge makes a room.",
     )
+    members: MembersShown | None = Field(
+        default=None, description="Which of its people are in its rooms, where that is not as `members` of the network."
+    )
 
     @model_validator(mode="before")
     @classmethod
@@ -208,6 +211,14 @@ class NetworkCommon(Section):
         default=False,
         description="Whether a room may be bridged that another bridge joins to the same kind of network, as its "
         "state tells (m.bridge). What is said on one network would come back to it, or to another of its kind.",
+    )
+    max_age: Duration = Field(
+        default=0.0,
+        ge=0,
+        description="How old a message from Matrix may be when it is handed to the network, by the time that its "
+        "homeserver gives it. An older one ends as rejected (`too_old`) and its sender is told: what was meant for an "
+        "hour ago may mean something else now. Nothing is too old at 0, but for what `journal.retry_window` gives up. "
+        "Redactions and changes of the room are never too old.",
     )
     copy_between_rooms: bool = Field(
         default=True,

@@ -32,6 +32,7 @@ from bridge_core.engine.puppets import PUPPET_KEY, DoublePuppets
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.rendering import Part, Place, Rendering
 from bridge_core.engine.requests import Prepared
+from bridge_core.engine.roomrules import rules_of
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import MessageRow, Messages, PortalRow
 from bridge_core.engine.threads import Threads
@@ -123,6 +124,8 @@ class Copies:
         for room in portal.rooms:
             if room == copy.room or not self._is_first(portal, copy.room, room):
                 continue
+            if not rules_of(portal, room).copies:
+                continue  # its admins do not want it
             try:
                 self._gate.outgoing(portal, sender, room)
                 if why := await self._barred.why(room, sender.id):

@@ -16,6 +16,7 @@ from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.payload import RoomCopy, encode
 from bridge_core.engine.ports import Direction, Entry, Journal, NewEntry, Write
+from bridge_core.engine.roomrules import rules_of
 from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.engine.translation import MESSAGE_TYPES
 
@@ -44,6 +45,8 @@ class Copying:
     def copies(self, entry: Entry, portal: PortalRow) -> bool:
         """Whether an event is to be seen in other rooms. Does not block: nearly always there are none."""
         if len(portal.rooms) < 2 or portal.receiver is not None or "state_key" in entry.event:
+            return False
+        if not rules_of(portal, RoomId(entry.lane)).copies:
             return False
         network = self._networks.get(portal.network)
         return network is not None and network.options.copy_between_rooms and entry.event["type"] in _COPIED

@@ -1,8 +1,8 @@
 """The configured networks as they run: connector, clients, logins, and who speaks for whom."""
 
 import asyncio
-from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass, replace
+from collections.abc import Awaitable, Callable, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from enum import StrEnum
 from typing import Final, cast
 
@@ -63,6 +63,10 @@ class NetworkOptions:
     """Users (`@user:server`), servers, or `*`, who get a provided login."""
     double_bridges: bool = False
     """Whether rooms may be bridged where another bridge to the same kind of network is."""
+    max_age: float = 0.0
+    """Seconds after which a message that still waits is not handed over any more; 0: that it is old does not matter."""
+    eager_in: Mapping[ChatId, bool] = field(default_factory=dict)
+    """The chats for which `eager` is otherwise."""
     copy_between_rooms: bool = True
     """Whether what is said in one room of a chat is copied to its other rooms."""
     grants: frozenset[Grant] = frozenset()

@@ -21,6 +21,7 @@ from bridge_core.api.ids import EventId, MessageId, NetworkId, RoomId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing
 from bridge_core.api.network import Sent
 from bridge_core.api.optional import ResolvesOutcomes
+from bridge_core.engine.ages import TOO_OLD, Ages
 from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.confirmations import Confirmations, Waiting
@@ -37,6 +38,7 @@ from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Ou
 from bridge_core.engine.quoting import Quoting
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.roomevents import RoomEvents
+from bridge_core.engine.roomrules import restricted, rules_of
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.engine.translation import Translation, redacted_by
@@ -91,6 +93,7 @@ class Outgoing:
         self._quoting = quoting
         self._withdrawn = withdrawn
         self._expiry = expiry
+        self._ages = Ages(clock)
         self._hand_over = HandOver()
         self._clock = clock
         self._tasks = tasks
@@ -223,6 +226,10 @@ class Outgoing:
         if not in_doubt and self._withdrawn.is_taken_back(entry.event):
             self._settle(entry, delivery, Outcome.REJECTED, REASON)
             return
+        if not in_doubt and (old := self._ages.why(network, portal, entry.event, entry.received_at)):
+            await self._status.failed(RoomId(entry.lane), _event_id(entry), network.id, old)
+            self._settle(entry, delivery, Outcome.REJECTED, TOO_OLD)
+            return
         message = await self._translation.outgoing(entry.event, portal, sender)
         if not in_doubt and isinstance(message, MatrixEdit) and self._withdrawn.has(message.room, message.target):
             self._settle(entry, delivery, Outcome.REJECTED, REASON)
@@ -242,6 +249,7 @@ class Outgoing:
                 raise NotConnectedError(f"{network.id} is not connected")
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
+        message = restricted(message, rules_of(portal, message.room), speaker.relayed)
         if isinstance(message, MatrixMessage) and message.reply_to is not None:
             message = await self._quoting.quoted(speaker.client, portal, message)
         if speaker.relayed:

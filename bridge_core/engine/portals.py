@@ -19,6 +19,8 @@ INVITE: Final = "invite"
 """Option: users who are invited when the room is made."""
 UNLISTED: Final = "unlisted"
 """Option: the chat stands in no list and no space."""
+RULES: Final = "rules"
+"""Option: what the admins of each room have set for it (see `roomrules`)."""
 _MOVED: Final = "moved"
 """Option: the chat's earlier keys, each with the journal's entry that moved it."""
 _MOST_MOVES: Final = 8
@@ -277,6 +279,9 @@ def _made(row: PortalRow) -> dict[str, Any]:
 
 def _without(row: PortalRow, room: RoomId) -> dict[str, Any]:
     """The options, without what they say of a room."""
-    plumbed = {other: by for other, by in row.options.get(_PLUMBED, {}).items() if other != room}
-    options = {key: value for key, value in row.options.items() if key != _PLUMBED}
-    return {**options, _PLUMBED: plumbed} if plumbed else options
+    options = dict(row.options)
+    for name in (_PLUMBED, RULES):
+        rest = {other: value for other, value in options.pop(name, {}).items() if other != room}
+        if rest:
+            options[name] = rest
+    return options

@@ -89,7 +89,7 @@ class RemoteMemberships:
         if chosen is not None:
             return bool(chosen == "eager")
         network = self._networks.get(portal.network)
-        return network is not None and network.options.eager
+        return network is not None and network.options.eager_in.get(portal.chat, network.options.eager)
 
     async def _member(self, entry: Entry, event: RemoteMember) -> list[Prepared]:
         network = self._networks.get(NetworkId(entry.network))

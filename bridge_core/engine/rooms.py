@@ -71,6 +71,7 @@ class RoomMaker:
         self._join_rules = join_rules
         self._further: tuple[FurtherState, ...] = ()
         self._refuse: tuple[Callable[[NetworkId, RoomId], Awaitable[None]], ...] = ()
+        self._bridged: tuple[Callable[[PortalRow, RoomId], Awaitable[None]], ...] = ()
         self._closed: frozenset[NetworkId] = frozenset()
         self._may: Callable[[PortalRow], None] | None = None
         self._locks: dict[int, asyncio.Lock] = {}
@@ -83,6 +84,10 @@ class RoomMaker:
     def look_out(self, *refuse: Callable[[NetworkId, RoomId], Awaitable[None]]) -> None:
         """Ask these whether a room that was there may be bridged to a network: RejectedError where it may not be."""
         self._refuse = refuse
+
+    def when_bridged(self, *told: Callable[[PortalRow, RoomId], Awaitable[None]]) -> None:
+        """Tell these of each room that was there and is bridged now. They raise as the Matrix side does."""
+        self._bridged = told
 
     async def refuse(self, network: NetworkId, room: RoomId) -> None:
         """Whether a room that was there may be bridged. Raises RejectedError in words, and as the Matrix side does."""
@@ -259,8 +264,10 @@ class RoomMaker:
             await self._matrix.join(room, self._matrix.bot)
         await self.refuse(portal.network, room)
         row = await self._portals.add_room(portal, room, plumbed=by)
+        for told in self._bridged:
+            await told(row, room)
         await self.tell(row, room)
-        return row
+        return self._portals.by_id(row.id) or row
 
     async def tell(self, row: PortalRow, room: RoomId) -> None:
         """The room tells clients what it is bridged to, as far as the bot may say so there. Idempotent."""

@@ -41,7 +41,7 @@ class Amends(Voice, ABC):
             told = replace(edit, content=Content((Plain(short),), Kind.TEXT))
             said = self._compose(session, edit.chat, told, None)
         else:
-            said = await self._linked(edit, self._compose(session, edit.chat, edit, None, first="* "))
+            said = await self._linked(edit, self._compose(session, edit.chat, edit, None, "* ", edit.max_lines))
         sent = await self._say(session, edit.chat, said, NO_TAGS)
         recent.put(target, after)  # the next edit of it is told against this
         return sent

@@ -64,6 +64,7 @@ class RelayMsg:
             message.reply_to,
             False,
             lambda command, action: Envelope(nick).room("PRIVMSG", chat) - (ACTION_BYTES if action else 0),
+            most=message.max_lines,
         )
         if not said.texts:
             raise RejectedError("the message has nothing that can be said on IRC")

@@ -58,10 +58,12 @@ class Writer:
         *,
         first: str = "",
         several: bool = False,
+        most: int | None = None,
     ) -> Said:
         """The lines of a message; `first` stands in front of its first line. Empty when it says nothing.
 
         Raises NoRoom, and RejectedError for a file without a link: half a message is not sent.
+        It has at most `most` lines, and at most those of the configuration.
         Relayed lines each carry the sender's name, so that no line can be taken for another's. `several`: the server
         takes messages of several lines.
         """
@@ -91,7 +93,8 @@ class Writer:
         cut = [split(line, space, reset=whole) or [""] for line in lines]
         pieces = [piece for line in cut for piece in line]
         joined = [whole and place > 0 for line in cut for place in range(len(line))]
-        most = self._state.config.max_lines
+        limit = self._state.config.max_lines
+        most = min(limit, most) if most is not None else limit
         over = len(pieces) > most
         if over:
             left = len(pieces) - (most - 1)

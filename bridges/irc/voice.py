@@ -79,7 +79,8 @@ class Voice(ABC):
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
         """Writes a message; `confirmation` ends when the network has it, as `flight` says."""
         session = await self._line(message.chat)
-        said = await self._linked(message, self._compose(session, message.chat, message, message.reply_to))
+        most = message.max_lines
+        said = await self._linked(message, self._compose(session, message.chat, message, message.reply_to, most=most))
         sent = await self._say(session, message.chat, said, self._reply_tags(session, message.reply_to))
         self._state.recent.put(message.event_id, self._writing().words(message.content))
         return sent
@@ -216,6 +217,7 @@ class Voice(ABC):
         message: Spoken,
         reply: MessageRef | None,
         first: str = "",
+        most: int | None = None,
     ) -> Said:
         """The lines of a message. Raises RejectedError when there are none or the names leave no room for them."""
         target = self._target(chat)
@@ -228,6 +230,7 @@ class Voice(ABC):
                 lambda command, action: session.identity.room(command, target, action),
                 first=first,
                 several=self._state.config.messages.long_text != "split" and session.several is not None,
+                most=most,
             )
         except NoRoom as error:
             raise RejectedError(str(error)) from None

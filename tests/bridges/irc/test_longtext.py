@@ -1,11 +1,16 @@
 """Text of more lines than a channel puts up with: its beginning, and a link to the whole where that is configured."""
 
+from dataclasses import replace
+
 import pytest
 
 from bridge_core.api.content import Kind
+from bridge_core.api.ids import EventId, MessageId
+from bridge_core.api.matrix import MatrixEdit, MessageRef
 from bridges.irc.demo.options import CAPABILITIES, DRAFTS
-from tests.bridges.irc.rig import StartRig, StartServer
+from tests.bridges.irc.rig import FakeAttempt, StartRig, StartServer, confirmed
 
+REF = MessageRef(MessageId("m1"), EventId("$1"))
 LINES = "\n".join(f"line {number}" for number in range(10))
 
 
@@ -27,6 +32,21 @@ async def test_the_rest_is_behind_a_link(rig: StartRig, serve: StartServer, draf
     await adapter.say(anna, "one\ntwo\nthree")
     await bob.wait_text("three")
     assert list(adapter.host.texts) == ["$1", "$2", "$3"]
+
+
+async def test_a_room_may_want_fewer_lines(rig: StartRig, port: int) -> None:
+    """A message has no more lines than its room wants, and no more than the network's limit."""
+    adapter = await rig(port, max_lines=4)
+    bob = await adapter.witness("Bob", "#a")
+    for wanted, last in ((2, "… (9 more lines)"), (100, "… (7 more lines)")):
+        message = replace(adapter.message(LINES, relayed=True), max_lines=wanted)
+        await confirmed(await adapter.observer.send(message, FakeAttempt()))
+        await bob.wait_text(last)
+    where = (message.room, message.event_id, message.chat, message.sender)
+    edit = MatrixEdit(*where, REF, message.content, 1, relayed=True, max_lines=2)
+    await confirmed(await adapter.observer.edit(edit, FakeAttempt()))
+    await bob.sync()
+    assert len(bob.messages("#a")) == 2 + 4 + 2
 
 
 async def test_without_links_the_number_of_lines_is_said(rig: StartRig, serve: StartServer) -> None:
