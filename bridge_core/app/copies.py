@@ -40,5 +40,6 @@ def add_copies(
     )
     copies.add_to(engine.conversion)
     engine.incoming.tell(copies.rejected)
+    engine.last_look.also(copies.still_wanted)
     engine.room_events.on(SERVER_ACL, barred.listed)
     return barred

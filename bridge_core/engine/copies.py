@@ -113,6 +113,13 @@ class Copies:
             event = EventId(orjson.loads(copy.event)["event_id"])
             await self._status.once(copy.room, event, ELSEWHERE, reason)
 
+    async def still_wanted(self, entry: Entry, room: RoomId) -> None:
+        """Right before a copy is shown: whether the room wants it still. Raises RejectedError, and as `Barred.why`."""
+        if isinstance(entry.event, RoomCopy):
+            sender = UserId(orjson.loads(entry.event.event)["sender"])
+            if why := await self._barred.why(room, sender):
+                raise RejectedError(why)
+
     async def _copied(self, entry: Entry, copy: RoomCopy) -> list[Prepared]:
         portal, network = self._portals.by_id(copy.portal), self._networks.get(NetworkId(entry.network))
         if portal is None or network is None or portal.network != network.id:

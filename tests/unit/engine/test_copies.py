@@ -174,6 +174,20 @@ async def test_who_is_banned_there_is_not_heard_through_the_bot(bridge: Harness)
     await bridge.homeserver.wait_event(first, lambda e: "homeserver is not let in" in str(e["content"].get("body")))
 
 
+async def test_a_ban_holds_for_copies_on_their_way(bridge: Harness) -> None:
+    """Who is banned from a room while a copy waits for the homeserver is not shown there when it is back."""
+    bob = bridge.homeserver.user("bob")
+    first, second = await bridge.portal_room("net", "lobby"), await plumbed(bridge, bob)
+    bridge.homeserver.faults.answer(502, times=1_000_000, match="/send/m.room.message")
+    bridge.alice.send(first, "too late")
+    await bridge.until(lambda: bridge.running.journal.counters().get(("net", 1, "targets"), 0) >= 1)
+    bob.ban(second, bridge.alice.id)
+    await bridge.homeserver.wait_pushed()
+    bridge.homeserver.faults.clear()
+    await bridge.settled()
+    assert said(bridge, second) == []
+
+
 async def test_as_the_user_where_the_bridge_may(bridge: Harness) -> None:
     """With a double puppet a user's words are their own in the rooms that they are in, and come back to no room."""
     bob = bridge.homeserver.user("bob")
