@@ -31,6 +31,8 @@ class Envelope:
 
     `sender` is None for the null reverse-path. `recipients` were all accepted. `login` is who gave a password.
     `digest` is the SHA-256, in hex, of the mail without the trace headers on top: the same when it is given again.
+    `has_id`: it has a Message-ID. Who makes an id for one that has none puts `id` into it: two mails that say the same
+    are two mails (a script's report of each night, say).
     """
 
     id: str
@@ -46,6 +48,7 @@ class Envelope:
     login: str | None = None
     utf8: bool = False
     digest: str = ""
+    has_id: bool = True
 
 
 class Result(StrEnum):

@@ -114,6 +114,9 @@ class Intake(Protocol):
         TransientError when the store has trouble (451 4.3.0).
         """
 
+    def confirmed(self, envelope: Envelope) -> None:
+        """The client is known to have got its 250: should the same come again, it is meant."""
+
     async def room(self, size: int) -> bool:
         """Whether a mail of that size would be taken now: asked before it is transferred. From memory."""
 
