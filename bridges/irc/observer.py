@@ -194,6 +194,7 @@ class Observer(Observing):
         relaymsg, session = self._relaymsg, self._session
         if relaymsg is not None and relaymsg.takes(message):
             session = await self._line(message.chat)
+            self._target(message.chat)
             if relaymsg is self._relaymsg:
                 sent = await relaymsg.send(message, self._writing(), self._reply_tags(session, message.reply_to))
                 if sent is not None:

@@ -89,6 +89,7 @@ class Voice(ABC):
         """Kicks, bans, invites, gives modes. The relay does it for others only where that is configured."""
         self._may_steer(act.relayed)
         session = await self._line(act.chat)
+        self._target(act.chat)
         command = Moderation(self._state).command(act)
         if command is None:
             return Sent()

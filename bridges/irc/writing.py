@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnknownOutcomeError
+from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Proof, Sent
 from bridges.irc.codec.serializer import UnsafeLine, serialize_tags
 from bridges.irc.flight import Outbound
@@ -39,8 +40,8 @@ async def write(
     """Writes units with their labels; `tags` go with the first. Waits only for the bucket and for a slow server.
 
     Once one is written the message's fate is the confirmation's. Lines of one unit are never torn apart. `observed`:
-    another connection will probably see them. Raises RejectedError for tags that cannot be sent, NotConnectedError
-    when nothing was written.
+    another connection will probably see them. Raises RejectedError for tags that cannot be sent and where the operators
+    of a channel have said no meanwhile, NotConnectedError when nothing was written.
     """
     try:
         heads = serialize_tags(tags) if tags else b""
@@ -59,6 +60,8 @@ async def write(
         while True:
             if not session.up:
                 return _broken(outbound, index)
+            if (closed := state.consents.closed) and target in closed:
+                return _silenced(outbound, index, closed[ChatId(target)])
             try:
                 # Room first, so that a label is used up only by a line that is written.
                 session.reserve(len(unit.body) + len(heads) + _LABEL_BYTES)
@@ -73,6 +76,15 @@ async def write(
         else:
             session.write(heads + unit.body if index == 0 and heads else unit.body)
     session.wrote(observed)
+    return Sent((), Proof.WRITTEN, outbound.future)
+
+
+def _silenced(outbound: Outbound, written: int, reason: str) -> Sent:
+    """Nobody may say anything there any more: what waits for its turn is not said."""
+    if not written:
+        raise RejectedError(reason)
+    if not outbound.future.done():
+        outbound.future.set_exception(RejectedError(f"only the beginning was said: {reason}"))
     return Sent((), Proof.WRITTEN, outbound.future)
 
 

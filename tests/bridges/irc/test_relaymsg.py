@@ -1,11 +1,17 @@
 """Relayed users under nicks of their own (draft/relaymsg), and as ordinary lines where that is not allowed."""
 
+import asyncio
 from typing import Any
 
+import pytest
+
 from bridge_core.api.content import Kind
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Proof
 from bridges.irc.demo.options import CAPABILITIES
-from tests.bridges.irc.rig import Rig, StartRig, StartServer
+from bridges.irc.outlet import Outlet
+from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, eventually
 
 ON = {"relaymsg": True}
 
@@ -57,3 +63,27 @@ async def test_it_is_off_unless_configured_and_offered(rig: StartRig, serve: Sta
         bob = await adapter.witness("Bob", "#a")
         await adapter.relay("hello", kind=Kind.NOTICE if offered and config else Kind.TEXT)
         assert (await bob.wait_text("<A\u200bnna> hello")).nick == "relay"
+
+
+async def test_nothing_is_said_where_the_operators_have_said_no(rig: StartRig, serve: StartServer) -> None:
+    """As the server hears it: neither under made-up nicks nor otherwise, nor what waited for its turn when they did."""
+    _, adapter, bob = await relayed(rig, serve)
+    await adapter.relay("before")
+    closed = adapter.observer._state.consents.closed
+    closed[ChatId("#a")] = "an operator ended it"
+    with pytest.raises(RejectedError, match="an operator ended it"):
+        await adapter.relay("after")
+    del closed[ChatId("#a")]
+    session = adapter.observer._session
+    assert session is not None
+    outlet = session.outlet = Outlet(1000.0, 1.0, session._write_late)
+    outlet._left = -1e9
+    waiting = asyncio.create_task(adapter.observer.send(adapter.message("late", relayed=True), FakeAttempt()))
+    await eventually(lambda: len(outlet) > 0)
+    closed[ChatId("#a")] = "an operator ended it"
+    outlet._left = 1.0
+    outlet._serve()
+    with pytest.raises(RejectedError, match="an operator ended it"):
+        await waiting
+    await bob.sync()
+    assert [line.text for line in bob.messages("#a")] == ["before"]
