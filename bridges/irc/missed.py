@@ -29,6 +29,7 @@ _OVERLAP: Final = 60_000
 """Milliseconds by which it may be behind ours: so much is asked for once more. What is known is known by its id."""
 _MARK_EVERY: Final = 10.0
 """Seconds after which it is stored anew up to when everything was heard, while messages come."""
+_FORGOTTEN: Final = 2.0
 _COMMITTED: Final = 60.0
 """Seconds that the core may take for a page before the rest is left for the next connection."""
 
@@ -78,6 +79,12 @@ class Missed:
         if self._whole:
             self._mark(self._now() - int(session.silence * 1000))
         self._whole = False
+
+    async def forget(self) -> None:
+        """The login is over. Raises BridgeError."""
+        self._whole = False
+        await self._letterbox.drained(_FORGOTTEN)
+        await self._state.running.kv.put(self._key, None)
 
     def _mark(self, until: int) -> None:
         self._marked_at = self._state.running.clock.monotonic()

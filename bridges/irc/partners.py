@@ -12,6 +12,7 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId
+from bridges.irc.codec.casemap import fold_rfc1459, fold_rfc7613
 
 log = structlog.get_logger(__name__)
 _PREFIX: Final = "partners/"
@@ -33,8 +34,13 @@ class Partners:
     def __init__(self) -> None:
         self.on_met: Callable[[str], None] = lambda nick: None
         """Told of each nick under which somebody is met, when that is news. Must not block."""
+        self.on_gone: Callable[[str], None] = lambda nick: None
+        """Told of each nick under which nobody was met last any more. Must not block."""
         self._host: Host | None = None
         self._of: dict[LoginId, OrderedDict[ChatId, Partner]] = {}
+        # What happens to one nick or chat must not cost by how many partners there are.
+        self._under: dict[str, dict[tuple[LoginId, ChatId], str]] = {}
+        self._having: dict[ChatId, set[LoginId]] = {}
         self._storing: dict[LoginId, asyncio.Task[None]] = {}
 
     async def load(self, host: Host) -> None:
@@ -42,12 +48,13 @@ class Partners:
         self._host = host
         for key, value in (await host.kv.items(_PREFIX)).items():
             try:
-                found = {ChatId(str(chat)): Partner(str(nick), str(mask)) for chat, nick, mask in json.loads(value)}
+                found = [(ChatId(str(chat)), Partner(str(nick), str(mask))) for chat, nick, mask in json.loads(value)]
             except (ValueError, TypeError):
                 log.warning("irc_partners_unreadable", network=host.network, key=key)
                 await host.kv.put(key, None)
             else:
-                self._of[LoginId(key.removeprefix(_PREFIX))] = OrderedDict(found)
+                for chat, partner in found:
+                    self._keep(LoginId(key.removeprefix(_PREFIX)), chat, partner)
 
     def get(self, login: LoginId, chat: ChatId) -> Partner | None:
         """The partner of a private chat, if there was one."""
@@ -60,8 +67,8 @@ class Partners:
 
     def under(self, nick: str, fold: Callable[[str], str]) -> set[ChatId]:
         """The private chats whose partners were met last under a nick."""
-        wanted = fold(nick)
-        return {chat for chats in self._of.values() for chat, partner in chats.items() if fold(partner.nick) == wanted}
+        wanted, near = fold(nick), self._under.get(_coarse(nick), {})
+        return {chat for (_, chat), met in near.items() if fold(met) == wanted}
 
     def chats(self, login: LoginId) -> list[ChatId]:
         """The private chats of a login, the one longest silent first."""
@@ -69,18 +76,16 @@ class Partners:
 
     def with_chat(self, chat: ChatId) -> list[tuple[LoginId, Partner]]:
         """The logins that have a private chat of this id."""
-        return [(login, chats[chat]) for login, chats in self._of.items() if chat in chats]
+        return [(login, self._of[login][chat]) for login in self._having.get(chat, ())]
 
     def met(self, login: LoginId, chat: ChatId, partner: Partner) -> bool:
         """Somebody spoke, or was spoken to; whether that is news. Does not block."""
-        chats = self._of.setdefault(login, OrderedDict())
-        before = chats.get(chat)
+        before = self.get(login, chat)
         if before is not None and not partner.mask and before.nick == partner.nick:
             partner = before
-        chats[chat] = partner
-        chats.move_to_end(chat)
-        while len(chats) > _PARTNERS_AT_MOST:
-            chats.popitem(last=False)
+        self._keep(login, chat, partner)
+        while len(self._of[login]) > _PARTNERS_AT_MOST:
+            self._drop(login, next(iter(self._of[login])))
         if before != partner:
             self._store(login)
             self.on_met(partner.nick)
@@ -98,9 +103,41 @@ class Partners:
             if before.mask and before.mask == partner.mask and new not in self._of[login]
         ]
         for login in found:
-            del self._of[login][old]
+            self._drop(login, old)
             self.met(login, new, partner)
         return found
+
+    async def forget(self, login: LoginId) -> None:
+        """A login is over: nothing of whom it met is kept. Raises BridgeError."""
+        for chat in self.chats(login):
+            self._drop(login, chat)
+        self._of.pop(login, None)
+        if self._host is not None:
+            await self._host.kv.put(_PREFIX + login, None)
+
+    def _keep(self, login: LoginId, chat: ChatId, partner: Partner) -> None:
+        """Whom a login met last of all."""
+        self._drop(login, chat, partner.nick)
+        self._of.setdefault(login, OrderedDict())[chat] = partner
+        self._under.setdefault(_coarse(partner.nick), {})[login, chat] = partner.nick
+        self._having.setdefault(chat, set()).add(login)
+
+    def _drop(self, login: LoginId, chat: ChatId, kept: str | None = None) -> None:
+        """Forgets somebody; `kept` is the nick under which they are met instead."""
+        partner = self.get(login, chat)
+        if partner is None:
+            return
+        del self._of[login][chat]
+        key = _coarse(partner.nick)
+        near = self._under[key]
+        del near[login, chat]
+        if not near:
+            del self._under[key]
+        self._having[chat].discard(login)
+        if not self._having[chat]:
+            del self._having[chat]
+        if partner.nick != kept and partner.nick not in near.values():
+            self.on_gone(partner.nick)
 
     def _store(self, login: LoginId) -> None:
         if self._host is not None and login not in self._storing:
@@ -109,8 +146,14 @@ class Partners:
 
     async def _put(self, host: Host, login: LoginId) -> None:
         self._storing.pop(login, None)  # what changes from here on is stored anew
-        value = [[chat, partner.nick, partner.mask] for chat, partner in self._of.get(login, {}).items()]
+        chats = self._of.get(login)
+        value = [[chat, partner.nick, partner.mask] for chat, partner in chats.items()] if chats is not None else None
         try:
-            await host.kv.put(_PREFIX + login, json.dumps(value).encode())
+            await host.kv.put(_PREFIX + login, json.dumps(value).encode() if value is not None else None)
         except BridgeError as error:
             log.warning("irc_partners_not_stored", network=host.network, error=str(error))
+
+
+def _coarse(nick: str) -> str:
+    """The same for all nicks that any network takes for one, and for some more."""
+    return fold_rfc1459(fold_rfc7613(nick))

@@ -19,7 +19,7 @@ class PartnerPresence:
 
     def start(self) -> None:
         """Watches all partners that are known, and those that are met from now on. Idempotent."""
-        self._partners.on_met = self._met
+        self._partners.on_met, self._partners.on_gone = self._met, self._gone
         for nick in self._partners.nicks():
             self._met(nick)
 
@@ -32,10 +32,11 @@ class PartnerPresence:
             return
         self._watched.add(nick)
         self._watch.add(nick, self._seen)
-        left = set(self._partners.nicks())
-        for gone in self._watched - left:
-            self._watch.drop(gone, self._seen)
-        self._watched &= left
+
+    def _gone(self, nick: str) -> None:
+        if nick in self._watched:
+            self._watched.discard(nick)
+            self._watch.drop(nick, self._seen)
 
     def _seen(self, nick: str, there: bool) -> None:
         self._tell(nick, Presence.ONLINE if there else Presence.OFFLINE, "")

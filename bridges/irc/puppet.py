@@ -14,11 +14,10 @@ from bridge_core.api.matrix import MatrixMessage, MatrixSignal
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
 from bridges.irc.archive import Archive
-from bridges.irc.batches import Batch
 from bridges.irc.codec.masks import Effect
 from bridges.irc.codec.multiline import CAPABILITY
-from bridges.irc.codec.prefilter import boring, own_mark
 from bridges.irc.connecting import Connecting
+from bridges.irc.ears import Ears
 from bridges.irc.endings import Cause, Ending
 from bridges.irc.homecoming import come_home
 from bridges.irc.invitations import Invitations
@@ -60,13 +59,11 @@ class Puppet(Connecting):
         self._inbox = inbox
         self._observer = observer
         self._standings = standings
-        self._mark = b""
         self._chores: set[asyncio.Task[None]] = set()
         self._letterbox = Letterbox(state, inbox, self._pause, self._resume)
         self._archive: Archive | None = None
         self._private = PrivateMessages(state, login.id, self._letterbox.offer)
         self._missed = Missed(state, login.id, self._private, self._letterbox)
-        state.inboxes[login.id] = self._letterbox.offer
         self._channels = Membership(state)
         self._invitations = Invitations(state, login, self._channels, self._letterbox.offer, observer.tell_operators)
         self._signals = Signals(state, login, self._channels)
@@ -75,6 +72,16 @@ class Puppet(Connecting):
         self._rest = Rest(state, login, standings, self._spawn, lambda: self._used_at)
         self._hold_until = 0.0
         """Until then a login that a user made is waited for rather than relayed."""
+        self._ears = Ears(
+            self._channels,
+            self._persona,
+            self._private,
+            self._missed,
+            self._standing,
+            self._invitations,
+            self._used,
+        )
+        state.inboxes[login.id] = self._letterbox.offer
         state.puppets.add(self)
 
     # The contract
@@ -82,6 +89,7 @@ class Puppet(Connecting):
     async def connect(self, cursor: bytes | None) -> None:
         """Starts connecting and returns."""
         self._stopped = False
+        self._state.inboxes[self._login.id] = self._letterbox.offer
         self._hold_until = self._state.running.clock.monotonic() + self._state.config.join_timeout
         self._begin(Urgency.ACTIVE)
 
@@ -95,7 +103,14 @@ class Puppet(Connecting):
             await self._session.close("The bridge closes this connection")
         self._give_back()
         await asyncio.gather(*self._chores, return_exceptions=True)
+        if self._state.inboxes.get(self._login.id) == self._letterbox.offer:  # no client has come in its place
+            del self._state.inboxes[self._login.id]
         await self._letterbox.close()
+
+    async def log_out(self) -> None:
+        """Nothing is kept of whom the login met and what it has read. Its connection goes with `disconnect`."""
+        await self._missed.forget()
+        await self._state.partners.forget(self._login.id)
 
     def ready(self, chat: ChatId) -> bool:
         """Whether a message to the chat would be written now."""
@@ -227,7 +242,7 @@ class Puppet(Connecting):
         self._opened_at = self._state.running.clock.monotonic()
         if self._turn is not None:
             self._scheduler.opened(self._turn)
-        self._mark = own_mark(session.nick)
+        self._ears.opened(session)
         self._signals.opened(session)
         log.info("irc_puppet_connected", network=self._state.network, user=self._login.user, nick=session.nick)
         self._report(LoginStatus.CONNECTED)
@@ -262,12 +277,8 @@ class Puppet(Connecting):
             login=self._persona.mechanisms,
             matrix_user=login.user,
         )
-        session.batches.on(CAPABILITY, lambda batch: self._several(session, batch))
+        session.batches.on(CAPABILITY, lambda batch: self._ears.several(session, batch))
         return session
-
-    def _several(self, session: Session, batch: Batch) -> None:
-        if self._private.several(session, batch) is not None:
-            self._missed.heard()
 
     def closed(self, ending: Ending) -> None:
         """The session is over; who is active is connected again, unless the network said no."""
@@ -294,49 +305,12 @@ class Puppet(Connecting):
 
     def heard(self, lines: list[bytes]) -> None:
         """Lines of the session; what others do in channels is not even parsed."""
-        session, mark = self._session, self._mark
-        if session is None:
-            return
-        for raw in lines:
-            if mark and boring(raw, mark):
-                continue
-            line = session.parse(raw)
-            if line is None or session.common(line):
-                continue
-            command = line.command
-            if self._persona.answer is not None:
-                self._persona.answer.take(line)
-            if command in ("PRIVMSG", "NOTICE"):
-                self._persona.heard(line)
-                if self._private.heard(session, line) is not None:
-                    self._used_at = self._state.running.clock.monotonic()
-                    self._missed.heard()
-            elif command in ("TAGMSG", "REDACT"):
-                self._private.told(session, line)
-            elif command[0].isdigit() and self._private.take(line):
-                continue
-            elif command == "JOIN":
-                self._channels.on_join(session, line)
-                self._standing.shown(session)
-                self._invitations.joined(line)
-            elif command == "INVITE":
-                self._invitations.invited(session, line)
-            elif command == "PART":
-                self._channels.on_part(session, line)
-            elif command == "RENAME":
-                self._channels.on_rename(line)
-            elif command == "KICK":
-                self._channels.on_kick(session, line)
-            elif command == "NICK":
-                self._mark = own_mark(session.nick)
-                self._standing.shown(session)
-                if line.source is not None and line.param(0) == session.nick:
-                    self._persona.renamed()
-            elif self._persona.heard(line):
-                continue
-            elif command[0] in "45":
-                self._channels.on_error(session, line)
-                self._invitations.refused(session, line)
+        session = self._session
+        if session is not None:
+            self._ears.heard(session, lines)
+
+    def _used(self) -> None:
+        self._used_at = self._state.running.clock.monotonic()
 
     def _pause(self) -> None:
         if self._session is not None:

@@ -231,3 +231,19 @@ async def test_without_history_nothing_is_asked_for(rig: StartRig, serve: StartS
     client = await logged_in(adapter)
     await eventually(lambda: client.persona.nick is not None)
     assert not any(key.startswith("heard/") for key in adapter.host.kv.values)
+
+
+async def test_nothing_is_kept_of_who_has_logged_out(rig: StartRig, serve: StartServer) -> None:
+    """Neither up to when they had read, nor with whom they talked; nothing more is handed to their inbox."""
+    adapter, _, client = await away_rig(rig, serve)
+    bob = await adapter.witness("Bob", caps=PEER)
+    bob.raw(f"PRIVMSG {client.persona.nick} :hello")
+    await adapter.inbox.text("hello")
+    await eventually(lambda: f"partners/{ANNA}" in adapter.host.kv.values)
+    state = adapter.observer._state
+    await client.log_out()
+    assert not [key for key in adapter.host.kv.values if key.startswith(("heard/", "partners/"))]
+    assert state.inboxes and state.partners.chats(LoginId(ANNA)) == []
+    await client.disconnect()
+    assert not state.inboxes
+    assert KEY not in adapter.host.kv.values

@@ -15,7 +15,7 @@ from bridge_core.api.events import (
 )
 from bridge_core.api.ids import ChatId, LoginId, RemoteUserId
 from bridges.irc import people
-from bridges.irc.codec.casemap import fold_rfc1459
+from bridges.irc.codec.casemap import fold_ascii, fold_rfc1459
 from bridges.irc.codec.message import parse
 from bridges.irc.config.people import People
 from bridges.irc.demo.witness import Witness
@@ -229,6 +229,35 @@ async def test_partners_are_known_after_a_restart() -> None:
     assert again.get(anna, ChatId("=alice")) == Partner("Al", "a@h")
     assert again.get(anna, ChatId("n0")) is None and len(again.chats(anna)) == 200
     assert "partners/@eve:hs.test" not in host.kv.values
+
+
+async def test_what_happens_to_a_nick_costs_by_its_own_partners_only() -> None:
+    """Who is met under a nick is found under each of its spellings, until the last of them goes; others are not looked
+    at."""
+    partners = Partners()
+    met: list[str] = []
+    gone: list[str] = []
+    partners.on_met, partners.on_gone = met.append, gone.append
+    anna, ben = LoginId("@anna:hs.test"), LoginId("@ben:hs.test")
+    partners.met(anna, ChatId("al{"), Partner("Al[", "a@h"))
+    partners.met(ben, ChatId("al{"), Partner("Al[", "a@h"))
+    partners.met(ben, ChatId("eve"), Partner("Eve", "e@h"))
+    looked: list[str] = []
+
+    def fold(nick: str) -> str:
+        looked.append(nick)
+        return fold_rfc1459(nick)
+
+    assert partners.under("aL{", fold) == {ChatId("al{")} and "Eve" not in looked
+    assert partners.under("aL{", fold_ascii) == set()
+    assert partners.with_chat(ChatId("eve")) == [(ben, Partner("Eve", "e@h"))]
+    partners.met(anna, ChatId("al{"), Partner("Al2", "a@h"))
+    assert gone == []
+    await partners.forget(ben)
+    assert gone == ["Al[", "Eve"] and partners.under("eve", fold) == set() and partners.chats(ben) == []
+    partners.met(anna, ChatId("al{"), Partner("Al2", "b@h"))
+    assert met == ["Al[", "Al[", "Eve", "Al2", "Al2"] and gone == ["Al[", "Eve"]
+    assert partners.nicks() == ["Al2"]
 
 
 async def test_a_person_with_an_account_is_written_to_under_their_nick_of_today(
