@@ -174,8 +174,11 @@ class Consent(StrEnum):
     """What the other side says to a chat being bridged."""
 
     GRANTED = "granted"
+    """Somebody there agreed. What was said before that is not fetched as history."""
     ASKED = "asked"
     REFUSED = "refused"
+    NOT_NEEDED = "not needed"
+    """Nobody there has to be asked."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -95,7 +95,7 @@ class RoomFeatures:
         rooms.look_out(self.doubles.refuse, self.publicity.refuse)
         self.rules = RulesOfRooms(portals, matrix, status)
         rooms.when_bridged(self.rules.bridged)
-        self.plumbing = Plumbing(networks, portals, gate, grants, rooms.refuse)
+        self.plumbing = Plumbing(networks, portals, gate, grants, clock, rooms.refuse)
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)

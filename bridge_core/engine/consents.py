@@ -25,6 +25,8 @@ CONSENT: Final = "consent"
 """Option of a portal: what the other side said, as a word of `Consent`. Without it nobody had to be asked."""
 EVIDENCE: Final = "consent_evidence"
 """Option: who said so last, when (milliseconds), and what the network gave as evidence."""
+SINCE: Final = "consent_since"
+"""Option: since when consent is given without a break, in milliseconds since 1970."""
 _LONGEST: Final = 2000
 
 
@@ -62,7 +64,8 @@ class Consents(Check):
         evidence: dict[str, Any] = {"by": event.by.id, "at": entry.received_at, "entry": entry.id}
         if event.evidence:
             evidence["evidence"] = event.evidence[:_LONGEST]
-        portal = await self._portals.set_options(portal, {EVIDENCE: evidence, CONSENT: now.value})
+        since = given_since(portal) or entry.received_at if event.granted else None
+        portal = await self._portals.set_options(portal, {EVIDENCE: evidence, CONSENT: now.value, SINCE: since})
         log.info("consent", network=network, chat=event.chat, granted=event.granted, by=event.by.id)
         if before == now.value and event.granted:
             raise NothingToDo("consent was given before")
@@ -87,9 +90,20 @@ class Consents(Check):
                 await self._optouts.person(network, event.by.id, out=True, entry=entry)
             if portal is not None:
                 evidence = {"by": event.by.id, "at": self._clock.now_ms(), "entry": entry}
-                await self._portals.set_options(portal, {CONSENT: Consent.REFUSED.value, EVIDENCE: evidence})
+                refused = {CONSENT: Consent.REFUSED.value, EVIDENCE: evidence, SINCE: None}
+                await self._portals.set_options(portal, refused)
         except BridgeError as error:
             log.info("refusal_put_off", network=network, chat=event.chat, error=str(error))
+
+
+def given_since(portal: PortalRow) -> int:
+    """Since when the other side has agreed (ms): what was said before is not for Matrix. 0: it had not to be asked."""
+    if portal.options.get(CONSENT) != Consent.GRANTED.value:
+        return 0
+    since = portal.options.get(SINCE)
+    if since is None:  # agreed with an earlier version, which kept the evidence only
+        since = portal.options.get(EVIDENCE, {}).get("at", 0)
+    return since if isinstance(since, int) else 0
 
 
 def against(portal: PortalRow) -> str:

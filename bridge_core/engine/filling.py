@@ -22,10 +22,11 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey
 from bridge_core.api.network import History
 from bridge_core.api.optional import Backfills
+from bridge_core.engine.consents import against
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.intake import NetworkInbox
 from bridge_core.engine.marks import Mark, Marks, Todo
-from bridge_core.engine.past import Past
+from bridge_core.engine.past import Past, begun
 from bridge_core.engine.precedence import PAST, PUBLIC
 from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.observe.metrics import Counter
@@ -107,6 +108,8 @@ class Filling:
         Raises TransientError, RateLimitedError and BackpressureError: what was stored stays, the rest is to be tried
         again. What cannot be had ends in a gap notice.
         """
+        if against(portal):
+            return  # nothing of it is asked for; what comes after a yes is live
         mark, now = self._marks.get(portal, login), self._clock.now_ms()
         if mark is None:  # the first that is known of it: what was said before is nobody's loss
             await self._commit(_Course(portal, login, Mark(now, now), connected, 0, 0), [], Todo.NOTHING)
@@ -187,6 +190,7 @@ class Filling:
         portal = course.portal
         key = PortalKey(portal.network, portal.chat, portal.receiver)
         floor = 0.0 if page.public or not page.events else await self._past.floor(portal)
+        bridged = begun(portal)
         chosen: list[RemoteEvent] = []
         outcomes: list[str] = []
         for event in page.events:
@@ -196,6 +200,10 @@ class Filling:
                 outcome = "foreign"
             elif await self._known(course, event, at):
                 outcome = "known"
+            elif bridged and at <= bridged:  # nobody's loss: nobody was to be shown it
+                outcome = "before"
+                if not at:
+                    self._lose(course, course.mark.at, "the network does not say when it was said")
             elif not at:  # when it was said is not known: only what anybody may read anyway
                 outcome = "stored" if page.public and (course.initial or course.mark.cursor is not None) else "hidden"
             elif at < course.mark.since:

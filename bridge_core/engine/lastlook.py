@@ -41,6 +41,8 @@ _TOLD: Final = frozenset({RemoteInfo, RemotePower, RemoteMember, RemoteJoinReque
 """What the network tells of a chat. All else is the bridge's own word, or the end of a chat, which must be told."""
 
 
+CheckPast = Callable[[Entry, Any, RoomId], Awaitable[None]]
+"""Whether an event of the past may be shown in a room. Raises NothingToDo when it may not."""
 NOT_BRIDGED: Final = "this room is not bridged any more"
 
 
@@ -51,7 +53,7 @@ class LastLook:
         self._gate = gate
         self._portals = portals
         self._further: tuple[Callable[[Entry, RoomId], Awaitable[None]], ...] = ()
-        self._past: Callable[[Entry, Any], Awaitable[None]] | None = None
+        self._past: CheckPast | None = None
         self._read: Callable[[RoomId, int], Awaitable[str]] | None = None
         self._elsewhere: Elsewhere | None = None
 
@@ -59,8 +61,8 @@ class LastLook:
         """Ask this as well: it raises TransientError to hold a request, RejectedError to refuse it."""
         self._further = (*self._further, guard)
 
-    def guard_past(self, check: Callable[[Entry, Any], Awaitable[None]]) -> None:
-        """As `Conversion.guard_past`."""
+    def guard_past(self, check: CheckPast) -> None:
+        """As `Conversion.guard_past`, for each room."""
         self._past = check
 
     def guard_audience(self, read: Callable[[RoomId, int], Awaitable[str]]) -> None:
@@ -93,7 +95,7 @@ class LastLook:
             if kind is RemoteMessage and event.least_power is not None:
                 await self._for_some(room, event.least_power)
             if self._past is not None and is_past(entry.lane):
-                await self._of_past(self._past, entry, event)
+                await self._of_past(self._past, entry, event, room)
         elif kind is RoomCopy:
             await self._copied(event, room)
         elif kind in _TOLD and not harmless(event):
@@ -133,8 +135,8 @@ class LastLook:
         if why:
             raise RejectedError(why)
 
-    async def _of_past(self, check: Callable[[Entry, Any], Awaitable[None]], entry: Entry, event: Any) -> None:
+    async def _of_past(self, check: CheckPast, entry: Entry, event: Any, room: RoomId) -> None:
         try:
-            await check(entry, event)
+            await check(entry, event, room)
         except NothingToDo as reason:
             raise RejectedError(str(reason)) from reason

@@ -16,7 +16,7 @@ from bridge_core.engine.bridgestate import BRIDGE_STATE, bridge_content, bridge_
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.matrix_ports import MatrixSide, SendRequest
 from bridge_core.engine.networks import Networks
-from bridge_core.engine.portals import PortalIndex, own_rooms, plumbed_by
+from bridge_core.engine.portals import PortalIndex, own_rooms, plumbed_by, plumbed_since
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import Describe, RoomMaker
@@ -79,7 +79,9 @@ class Moves:
         there = self._portals.get(key)
         if there is not None and there.rooms:
             for room in portal.rooms:
-                there = await self._portals.add_room(there, room, plumbed=plumbed_by(portal, room) or "")
+                there = await self._portals.add_room(
+                    there, room, plumbed=plumbed_by(portal, room) or "", since=plumbed_since(portal, room)
+                )
             await self._portals.delete(portal)
             return there
         if there is not None:

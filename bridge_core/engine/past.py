@@ -1,17 +1,20 @@
 """What members of a room may be shown of a chat's past: nothing that was said before they were there.
 
 A homeserver shows what is sent now to everybody who is in the room now, whatever time the event is given. So what was
-said before the last member came stays out, unless the network lets everybody read its past who enters the chat.
+said before the last member came stays out, unless the network lets everybody read its past who enters the chat. And
+whoever may read it: what was said before the other side agreed, or before a room was bridged, was not said to be shown
+there.
 """
 
 from typing import Any
 
 from bridge_core.api.errors import TransientError
-from bridge_core.api.ids import NetworkId, PortalKey, UserId
+from bridge_core.api.ids import NetworkId, PortalKey, RoomId, UserId
+from bridge_core.engine.consents import given_since
 from bridge_core.engine.conversion import NothingToDo
 from bridge_core.engine.members import Members
 from bridge_core.engine.networks import Networks
-from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.portals import PortalIndex, plumbed_since
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.precedence import PUBLIC
 from bridge_core.engine.store_ports import PortalRow
@@ -27,13 +30,22 @@ class Past:
         self._members = members
         self._counter = counter
 
-    async def check(self, entry: Entry, event: Any) -> None:
-        """Raises NothingToDo for what may not be shown, and what the Matrix side raises: it is held then."""
-        said = getattr(event, "timestamp", None)
-        if entry.lane.endswith(PUBLIC) or not hasattr(event, "timestamp"):
+    async def check(self, entry: Entry, event: Any, room: RoomId | None = None) -> None:
+        """Raises NothingToDo for what may not be shown, in `room` where one is given.
+
+        Raises what the Matrix side does as well: it is held then.
+        """
+        if not hasattr(event, "timestamp"):
             return
+        said = event.timestamp
         portal = self._portals.meant(PortalKey(NetworkId(entry.network), event.chat, event.receiver), entry.id)
         if portal is None:
+            return
+        since = begun(portal, room)
+        if since and (said is None or said <= since):
+            self._counter.inc(entry.network, "before")
+            raise NothingToDo("it was said before this was bridged")
+        if entry.lane.endswith(PUBLIC):
             return
         if said is None or said <= await self.floor(portal):
             self._counter.inc(entry.network, "hidden")
@@ -58,3 +70,9 @@ class Past:
         if latest:
             return max(latest)
         return 0.0 if owner is not None else float("inf")
+
+
+def begun(portal: PortalRow, room: RoomId | None = None) -> int:
+    """The time (ms) up to which nothing that was said is for the portal's rooms, or for one of them; 0 for none."""
+    rooms = portal.rooms if room is None else (room,)
+    return max(given_since(portal), min((plumbed_since(portal, one) for one in rooms), default=0))

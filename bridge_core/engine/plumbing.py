@@ -1,13 +1,14 @@
 """A room and a chat become one: only when both sides agree, and not without end."""
 
 from collections.abc import Awaitable, Callable
-from typing import Final
+from typing import Any, Final
 
 from bridge_core.api.errors import RejectedError
+from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.api.network import Consent
 from bridge_core.api.optional import Consents, WatchesChats
-from bridge_core.engine.consents import CONSENT
+from bridge_core.engine.consents import CONSENT, SINCE
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.grants import Grants
 from bridge_core.engine.networks import Networks
@@ -27,6 +28,7 @@ class Plumbing:
         portals: PortalIndex,
         gate: Gate,
         grants: Grants,
+        clock: Clock,
         refuse: Callable[[NetworkId, RoomId], Awaitable[None]] | None = None,
     ) -> None:
         self._refuse = refuse
@@ -34,6 +36,7 @@ class Plumbing:
         self._portals = portals
         self._gate = gate
         self._grants = grants
+        self._clock = clock
 
     async def portal(
         self, user: UserId, network: NetworkId, chat: ChatId, name: str, *, into: RoomId | None = None
@@ -61,7 +64,10 @@ class Plumbing:
             row = self._portals.by_id(row.id) or row
             if not waits_for_consent(row) and said is not Consent.REFUSED:
                 said = Consent(str(row.options.get(CONSENT)))  # its word came in while it was asked, and counts
-            row = await self._portals.set_option(row, CONSENT, said.value)
+            options: dict[str, Any] = {CONSENT: None if said is Consent.NOT_NEEDED else said.value}
+            if said is Consent.GRANTED and row.options.get(CONSENT) != said.value:
+                options[SINCE] = self._clock.now_ms()  # they agreed before; when, is not told
+            row = await self._portals.set_options(row, options)
             if said is Consent.REFUSED:
                 if not row.rooms and known is None:
                     await self._portals.delete(row)

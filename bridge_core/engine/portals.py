@@ -17,6 +17,8 @@ _PLUMBED: Final = "plumbed"
 """Option: the rooms that were there before the bridge came, each with whoever had it bridged."""
 INVITE: Final = "invite"
 """Option: users who are invited when the room is made."""
+_SINCE: Final = "since"
+"""Option: since when each of those rooms is bridged to the chat, in milliseconds since 1970."""
 UNLISTED: Final = "unlisted"
 """Option: the chat stands in no list and no space."""
 RULES: Final = "rules"
@@ -39,6 +41,12 @@ def own_rooms(row: PortalRow) -> tuple[RoomId, ...]:
     """The rooms that the bridge made for the chat."""
     plumbed = row.options.get(_PLUMBED)
     return tuple(room for room in row.rooms if room not in plumbed) if plumbed else row.rooms
+
+
+def plumbed_since(row: PortalRow, room: RoomId) -> int:
+    """Since when a room that was there before is bridged to the chat (ms); 0 for others, and where it is not known."""
+    at = row.options.get(_SINCE, {}).get(room)
+    return at if isinstance(at, int) else 0
 
 
 class PortalIndex:
@@ -132,8 +140,8 @@ class PortalIndex:
         """No room was made after all."""
         return await self._change(row, lambda current: replace(current, options=_made(current)))
 
-    async def add_room(self, row: PortalRow, room: RoomId, *, plumbed: str | None = None) -> PortalRow:
-        """The chat is in this room too. `plumbed`: it was there before, and who had it bridged."""
+    async def add_room(self, row: PortalRow, room: RoomId, *, plumbed: str | None = None, since: int = 0) -> PortalRow:
+        """The chat is in this room too. `plumbed`: it was there before, and who had it bridged, `since` when (ms)."""
 
         def added(current: PortalRow) -> PortalRow:
             if room in current.rooms:
@@ -141,6 +149,8 @@ class PortalIndex:
             options = _made(current)
             if plumbed is not None:
                 options[_PLUMBED] = {**options.get(_PLUMBED, {}), room: plumbed}
+                if since:
+                    options[_SINCE] = {**options.get(_SINCE, {}), room: since}
             return replace(current, rooms=(*current.rooms, room), options=options)
 
         return await self._change(row, added)
@@ -162,10 +172,12 @@ class PortalIndex:
         def replaced(current: PortalRow) -> PortalRow:
             if old not in current.rooms:
                 return current
-            by = plumbed_by(current, old)
+            by, since = plumbed_by(current, old), plumbed_since(current, old)
             options = _without(current, old)
             if by is not None:
                 options[_PLUMBED] = {**options.get(_PLUMBED, {}), new: by}
+            if since:
+                options[_SINCE] = {**options.get(_SINCE, {}), new: since}
             rooms = dict.fromkeys(new if room == old else room for room in current.rooms)
             return replace(current, rooms=tuple(rooms), options=options)
 
@@ -280,7 +292,7 @@ def _made(row: PortalRow) -> dict[str, Any]:
 def _without(row: PortalRow, room: RoomId) -> dict[str, Any]:
     """The options, without what they say of a room."""
     options = dict(row.options)
-    for name in (_PLUMBED, RULES):
+    for name in (_PLUMBED, _SINCE, RULES):
         rest = {other: value for other, value in options.pop(name, {}).items() if other != room}
         if rest:
             options[name] = rest

@@ -263,7 +263,7 @@ class RoomMaker:
         if not joined:
             await self._matrix.join(room, self._matrix.bot)
         await self.refuse(portal.network, room)
-        row = await self._portals.add_room(portal, room, plumbed=by)
+        row = await self._portals.add_room(portal, room, plumbed=by, since=self._clock.now_ms())
         for told in self._bridged:
             await told(row, room)
         await self.tell(row, room)

@@ -97,7 +97,7 @@ class ConsentBook:
         if record is not None and (record.word is Consent.GRANTED or record.until > now):
             return record.word
         if not self._settings.required:
-            return Consent.GRANTED
+            return Consent.NOT_NEEDED
         asked = self.asked()
         if len(asked) >= _OPEN_AT_MOST:
             raise RejectedError("too many channels are being asked: try again when some have answered")

@@ -11,10 +11,11 @@ import pytest
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
-from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteReaction, RemoteSender
-from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.events import RemoteConsent, RemoteEvent, RemoteMessage, RemoteReaction, RemoteSender
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import History, Login, LoginStatus, Sent
 from bridge_core.engine.clients import LoggedIn
+from bridge_core.engine.consents import CONSENT
 from tests.harness import Harness
 from tests.scripted import Script, TellingClient
 
@@ -251,6 +252,51 @@ async def test_who_comes_when_it_is_ready_to_be_sent_is_not_shown_it_either(tmp_
         await at.idle()
         assert at.bodies() == ["one", "two"]
         assert at.count("hidden") == 1
+
+
+async def test_what_was_said_before_consent_is_never_shown(tmp_path: Path) -> None:
+    """Nothing is asked for while nobody has agreed, and later only what was said since counts, whoever may read it."""
+    keeper = Keeper(public=True)
+    async with Scene(tmp_path, keeper) as at:
+        portals = at.engine.portals
+        await portals.set_option(portals.get(PortalKey(NetworkId("net"), ChatId("hall"))), CONSENT, "asked")
+        keeper.events = [said("secret")]
+        at.away()
+        at.script.asked.clear()
+        await at.back()
+        assert ChatId("hall") not in [chat for chat, _, _ in at.script.asked]
+        await asyncio.sleep(0.002)  # times are milliseconds
+        await at.receive(RemoteConsent(ChatId("hall"), BOB, True))
+        await at.idle()
+        at.away()
+        await asyncio.sleep(0.002)
+        keeper.events.append(said("open"))
+        await at.back()
+        assert [text for text in at.bodies() if "allows" not in text] == ["open"]
+        assert at.count("before") == 1
+
+
+async def test_a_room_is_not_shown_what_was_said_before_it_was_bridged(tmp_path: Path) -> None:
+    """Of what was missed each room gets what was said since it is one of the chat's: the others may get more."""
+    keeper = Keeper(public=True)
+    async with Scene(tmp_path, keeper) as at:
+        await at.receive(said("live"))
+        await at.idle()
+        at.away()
+        keeper.events = [said("live"), said("before")]
+        await asyncio.sleep(0.002)
+        alice = at.harness.alice
+        room = alice.create_room(invite=[at.harness.homeserver.bot])
+        portal = at.engine.portals.get(PortalKey(NetworkId("net"), ChatId("hall")))
+        await at.engine.rooms.adopt(portal, RoomId(room), by=alice.id)
+        await asyncio.sleep(0.002)
+        keeper.events.append(said("after"))
+        await at.back()
+        ghost = "@_net_bob:hs.test"
+        heard = [text for sender, text in at.harness.homeserver.messages(room) if sender == ghost]
+        assert (at.bodies(), heard) == (["live", "before", "after"], ["after"])
+        audit = await at.harness.running.journal.audit()
+        assert audit.holds and audit.balances["net", 1].rejected == 1
 
 
 async def test_a_room_with_nobody_in_it_gets_nothing(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bridge_core.api.ids import ChatId, NetworkId, RoomId
-from bridge_core.engine.portals import PortalIndex
+from bridge_core.engine.portals import PortalIndex, plumbed_since
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -45,3 +45,13 @@ async def test_a_portal_that_is_no_more_stays_so(portals: PortalIndex) -> None:
     await portals.update(row, name="Den")
     assert portals.by_id(row.id) is None
     assert row.id not in {stored.id for stored in await portals._store.all()}
+
+
+async def test_since_when_a_room_is_bridged_goes_with_it(portals: PortalIndex) -> None:
+    """A room that goes on as another one was bridged when it was; one that is bridged anew begins anew."""
+    row, old, new = await portals.ensure(NET, ChatId("den")), RoomId("!old:hs.test"), RoomId("!new:hs.test")
+    row = await portals.add_room(row, old, plumbed="@alice:hs.test", since=1_000)
+    row = await portals.replace_room(row, old, new)
+    assert (plumbed_since(row, new), plumbed_since(row, old)) == (1_000, 0)
+    row = await portals.add_room(await portals.remove_room(row, new), new, plumbed="@alice:hs.test", since=2_000)
+    assert plumbed_since(row, new) == 2_000

@@ -1,5 +1,6 @@
 """Consent of the other side: nothing crosses before it is given or after it is taken back."""
 
+import asyncio
 import contextlib
 from pathlib import Path
 
@@ -9,7 +10,8 @@ from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import RemoteConsent, RemoteJoinRequest, RemoteSender
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Consent
-from bridge_core.engine.consents import CONSENT, EVIDENCE
+from bridge_core.engine.clock import SystemClock
+from bridge_core.engine.consents import CONSENT, EVIDENCE, against, given_since
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.grants import Grants
 from bridge_core.engine.plumbing import Plumbing
@@ -59,6 +61,33 @@ async def test_consent_opens_and_its_end_closes(bridge: Harness, script: Script)
     await bridge.settled()
     assert script.sent == [] and said(bridge, room, "carol") == ["hello"]
     assert sum("does not want this chat to be bridged. Nothing" in text for text in notices(bridge, room)) == 1
+
+
+async def test_since_when_consent_is_given(bridge: Harness, script: Script) -> None:
+    """It counts from the first yes after a no, and a yes that is said again does not move it."""
+
+    async def hear(granted: bool) -> int:
+        await receive(bridge, script, RemoteConsent(ChatId("lobby"), OWNER, granted))
+        return given_since(_portal(bridge))
+
+    await bridge.portal_room("net", "lobby")
+    first = await hear(True)
+    await asyncio.sleep(0.002)  # times are milliseconds
+    assert 0 < first == await hear(True)
+    assert await hear(False) == 0
+    assert await hear(True) > first
+
+
+@pytest.mark.parametrize(("said", "begins"), [(Consent.GRANTED, True), (Consent.NOT_NEEDED, False)])
+async def test_a_yes_of_old_counts_from_when_we_heard_of_it(tmp_path: Path, said: Consent, begins: bool) -> None:
+    """Where they agreed before anybody asked, it counts from the asking; where nobody is asked, from no time."""
+    script = AbleScript()
+    script.consent = said
+    async with Harness(tmp_path, {"net": {"type": "scripted"}}, {"scripted": script}) as bridge:
+        features = bridge.running.engine.room_features
+        portal = await features.plumbing.portal(UserId(bridge.alice.id), NetworkId("net"), ChatId("den"), "den")
+        assert bool(given_since(portal)) is begins
+        assert not against(portal)
 
 
 async def test_a_refusal_does_not_wait_in_the_lane(bridge: Harness, script: Script) -> None:
@@ -129,7 +158,7 @@ async def test_a_word_that_comes_while_it_is_asked_counts(
         network.connector.consent = consent  # type: ignore[attr-defined]
         room = RoomId(bridge.alice.create_room())
         portals = bridge.running.engine.portals
-        plumbing = Plumbing(bridge.running.networks, portals, Gate(), Grants(bridge.running.networks))
+        plumbing = Plumbing(bridge.running.networks, portals, Gate(), Grants(bridge.running.networks), SystemClock())
         await portals.add_room(await portals.ensure(network.id, ChatId("den")), room)
         with contextlib.suppress(RejectedError):
             await plumbing.portal(UserId(bridge.alice.id), network.id, ChatId("den"), "den")
