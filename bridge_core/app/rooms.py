@@ -13,6 +13,7 @@ from bridge_core.engine.bridgestate import BRIDGE_STATE
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.commands.relay import RelayCommands
 from bridge_core.engine.commands.rooms import RoomCommands
+from bridge_core.engine.commands.rules import RuleCommands
 from bridge_core.engine.conversion import Conversion
 from bridge_core.engine.departures import Departures
 from bridge_core.engine.description import Descriptions
@@ -149,6 +150,7 @@ class RoomFeatures:
 
     def add_commands(self, commands: Commands, private: PrivateChats) -> None:
         """What users can tell the bridge to do."""
+        RuleCommands(commands, self._portals, self._matrix, self.rules)
         RelayCommands(commands, self._networks, self._portals, self._matrix)
         RoomCommands(
             commands,

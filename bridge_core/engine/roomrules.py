@@ -41,6 +41,10 @@ class RoomRules:
     max_age: int = 0
     max_lines: int = 0
 
+    def content(self) -> dict[str, Any]:
+        """The content of the event that says so: what is as without it is left out."""
+        return {name: value for name in NAMES if (value := getattr(self, name)) != getattr(NO_RULES, name)}
+
 
 NO_RULES: Final = RoomRules()
 _SAID: Final[Mapping[str, Mapping[bool, str]]] = {
@@ -59,6 +63,9 @@ _NUMBERS: Final[Mapping[str, tuple[int, str]]] = {
 }
 
 
+NAMES: Final = (*_SAID, *_NUMBERS)
+
+
 def parse_rules(content: Mapping[str, Any]) -> RoomRules:
     """The settings that an event's content makes. Raises BadRulesError."""
     values: dict[str, Any] = {}
@@ -72,7 +79,7 @@ def parse_rules(content: Mapping[str, Any]) -> RoomRules:
                 raise BadRulesError(f"{name} is a whole number from 1 to {most}")
         else:
             shown = "".join(character for character in name[:40] if character.isprintable())
-            raise BadRulesError(f"there is no setting {shown!r}; there are: {', '.join((*_SAID, *_NUMBERS))}")
+            raise BadRulesError(f"there is no setting {shown!r}; there are: {', '.join(NAMES)}")
         values[name] = value
     return RoomRules(**values)
 
@@ -114,9 +121,8 @@ class RulesOfRooms:
         except BadRulesError as error:
             text = f"These settings of the room are not in force, and nothing has changed: {error}."
         else:
-            for portal in self._portals.in_room(room):
-                await self._keep(portal, room, rules)
-            text = _words(rules)
+            await self.keep(room, rules)
+            text = in_words(rules)
         about = EventId(event["event_id"])
         await self._status.say(room, text, about=about, key=f"rules\x1f{about}")
 
@@ -131,15 +137,21 @@ class RulesOfRooms:
         except RejectedError as error:
             log.info("room_rules_not_read", room=room, error=str(error))
 
+    async def keep(self, room: RoomId, rules: RoomRules) -> None:
+        """These are a room's settings from now on; returns when that is stored."""
+        for portal in self._portals.in_room(room):
+            await self._keep(portal, room, rules)
+
     async def _keep(self, portal: PortalRow, room: RoomId, rules: RoomRules) -> None:
         now = self._portals.by_id(portal.id) or portal
         kept = {other: values for other, values in (now.options.get(RULES) or {}).items() if other != room}
         if rules != NO_RULES:
-            kept[room] = {name: getattr(rules, name) for name in (*_SAID, *_NUMBERS)}
+            kept[room] = rules.content()
         await self._portals.set_option(now, RULES, kept or None)
 
 
-def _words(rules: RoomRules) -> str:
+def in_words(rules: RoomRules) -> str:
+    """What a room has set, for people."""
     said = [words[getattr(rules, name)] for name, words in _SAID.items() if not getattr(rules, name)]
     said += [words.format(value) for name, (_, words) in _NUMBERS.items() if (value := getattr(rules, name))]
-    return "\n".join(said) or "This room has no settings of its own any more."
+    return "\n".join(said) or "This room has no settings of its own."

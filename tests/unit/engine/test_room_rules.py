@@ -92,7 +92,7 @@ async def test_a_room_sets_less_than_the_configuration_gives(bridge: Harness, sc
     assert isinstance(message, MatrixMessage)
     assert (message.content.text[0].text, message.max_lines) == ("now", 3)  # type: ignore[union-attr]
     bridge.alice.set_state(room, RULES_EVENT, {})
-    await _answer(bridge, room, "no settings of its own any more")
+    await _answer(bridge, room, "no settings of its own")
     assert _rules(bridge, room) is NO_RULES
 
 
@@ -109,6 +109,32 @@ async def test_a_mistake_changes_nothing_and_is_said(bridge: Harness) -> None:
     assert _rules(bridge, room) == RoomRules(relay=False)
     bridge.alice.send(room, "anybody?")
     await _answer(bridge, room, "only people with a connection of their own")
+
+
+async def test_rules_are_shown_and_set_by_command(bridge: Harness) -> None:
+    """`rules` shows them to everybody and sets the state event for who may change the room; else it says why not."""
+    room = await bridge.portal_room("net", "lobby")
+    bridge.alice.send(room, "!bridge rules max_lines 3")
+    await _answer(bridge, room, "you may not change this room's settings")
+    bridge.alice.send(room, "!bridge rules")
+    await _answer(bridge, room, "This room has no settings of its own")
+    admin = bridge.homeserver.user("admin")
+    admin.join(room)
+    admin.send(room, "!bridge rules max_lines 3")
+    await _answer(bridge, room, "A message has at most 3 lines there.")
+    admin.send(room, "!bridge rules relay off")
+    await _answer(bridge, room, "Only people with a connection of their own are heard.\nA message has at most 3 lines")
+    assert bridge.homeserver.room(room).content(RULES_EVENT) == {"max_lines": 3, "relay": False}
+    assert _rules(bridge, room) == RoomRules(max_lines=3, relay=False)
+    admin.send(room, "!bridge rules max_lines nine")
+    await _answer(bridge, room, "is a whole number from 1 to 1000")
+    admin.send(room, "!bridge rules max_lines default")
+    admin.send(room, "!bridge rules relay default")
+    await bridge.settled()
+    assert _rules(bridge, room) is NO_RULES
+    own = await _own_room(bridge)
+    bridge.alice.send(own, "!bridge rules copies off")
+    await _answer(bridge, own, "the bridge may not set state here")
 
 
 async def test_a_message_that_looks_like_settings_is_none(bridge: Harness) -> None:
