@@ -47,6 +47,11 @@ class Admission(Agreed, ABC):
         return self._registration.isupport
 
     @property
+    def told_away(self) -> bool:
+        """Whether the server learnt during registration that the user is away."""
+        return self._registration.told_away
+
+    @property
     def secure(self) -> bool:
         """Whether nobody reads along: TLS, or a server on this machine."""
         return secure(self._approach)

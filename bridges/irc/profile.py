@@ -3,11 +3,11 @@
 from typing import Final
 
 from bridge_core.api.content import Attachment, MediaKind
-from bridge_core.api.events import Presence
 from bridge_core.api.matrix import MatrixSender
 from bridge_core.api.network import Login
 from bridges.irc.metadata import AVATAR, CAPABILITY, NAME
 from bridges.irc.nicks import fill
+from bridges.irc.registration import AWAY
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.to_network import clean_name
@@ -20,13 +20,13 @@ class Profile:
 
     __slots__ = ("_avatar", "_away", "_login", "_name", "_real", "_state")
 
-    def __init__(self, state: NetworkState, login: Login) -> None:
+    def __init__(self, state: NetworkState, login: Login, *, away: bool = False) -> None:
         self._state = state
         self._login = login
         self._name: str | None = None
         self._avatar: str | None = None
         self._real: str | None = None
-        self._away = False
+        self._away = away
 
     def spoke(self, session: Session, sender: MatrixSender) -> None:
         """The user said something, being called and looking so. Does not block."""
@@ -56,9 +56,8 @@ class Profile:
         link = self._state.running.media_url(Attachment(MediaKind.IMAGE, "avatar", avatar)) if avatar else None
         session.tell("METADATA", "*", "SET", AVATAR, *([link] if link else []))
 
-    def is_there(self, session: Session, presence: Presence) -> None:
+    def is_there(self, session: Session, away: bool) -> None:
         """The user is there, or away (AWAY, RFC 2812 section 4.1). What they write beside it stays on Matrix."""
-        away = presence is not Presence.ONLINE
         if away != self._away and self._state.config.people.away:
             self._away = away
-            session.tell("AWAY", *(["Away on Matrix"] if away else []))
+            session.tell("AWAY", *([AWAY] if away else []))

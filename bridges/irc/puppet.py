@@ -276,6 +276,7 @@ class Puppet(Connecting):
             wanted=puppet_capabilities(state.config.people),
             login=self._persona.mechanisms,
             matrix_user=login.user,
+            away=lambda: self._signals.away,
         )
         session.batches.on(CAPABILITY, lambda batch: self._ears.several(session, batch))
         return session

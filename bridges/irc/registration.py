@@ -1,6 +1,6 @@
 """The first moments of a connection, from CAP to the end of the MOTD, without input or output."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final
 
 from bridges.irc.codec.caps import CapNegotiation
@@ -14,6 +14,9 @@ from bridges.irc.endings import Cause, Ending, by_numeric, by_standard_reply, by
 _TAKEN: Final = frozenset(("432", "433", "436", "437"))
 _LONGEST_REAL: Final = 100
 
+PRE_AWAY: Final = "draft/pre-away"
+"""Who is away says so before anybody sees them come (IRCv3 pre-away)."""
+AWAY: Final = "Away on Matrix"
 _COMMON: Final[tuple[str | tuple[str, ...], ...]] = (
     "message-tags",
     "server-time",
@@ -60,7 +63,8 @@ def observer_capabilities(people: People) -> tuple[str | tuple[str, ...], ...]:
 
 def puppet_capabilities(people: People) -> tuple[str | tuple[str, ...], ...]:
     """What a Matrix user's connection asks for by its settings."""
-    return (*PUPPET_CAPABILITIES, "draft/metadata-2") if people.share else PUPPET_CAPABILITIES
+    more = (*(["draft/metadata-2"] if people.share else []), *([PRE_AWAY] if people.away else []))
+    return (*PUPPET_CAPABILITIES, *more)
 
 
 NEEDS: Final = {
@@ -89,6 +93,7 @@ class Registration:
         sasl: Sequence[Mechanism],
         caps: CapNegotiation,
         sasl_needed: bool = True,
+        away: Callable[[], bool] = lambda: False,
     ) -> None:
         self._nicks = nicks
         self._user = user
@@ -98,6 +103,9 @@ class Registration:
         self._sasl_needed = sasl_needed
         self._sasl: SaslSession | None = None
         self._ended_caps = self._welcomed = False
+        self._away = away
+        self.told_away = False
+        """Whether the server knows that the user is away."""
         self.caps = caps
         self.nick = next(nicks)
         self.isupport = Isupport()
@@ -169,9 +177,13 @@ class Registration:
         if self._sasl is not None and self._sasl.state is SaslState.ACTIVE:
             return []
         self._ended_caps = True
+        lines: list[bytes] = []
         if "draft/extended-isupport" in self.caps.enabled:
-            return [serialize("ISUPPORT"), self.caps.end()]  # known before the welcome
-        return [self.caps.end()]
+            lines.append(serialize("ISUPPORT"))  # known before the welcome
+        if PRE_AWAY in self.caps.enabled and self._away():
+            self.told_away = True
+            lines.append(serialize("AWAY", AWAY))
+        return [*lines, self.caps.end()]
 
     def _log_in(self, line: Line) -> list[bytes]:
         if self._sasl is None:

@@ -60,6 +60,7 @@ class Session(Admission):
         sasl: Sequence[Mechanism] = (),
         login: Callable[[bool], Sequence[Mechanism]] | None = None,
         matrix_user: UserId | None = None,
+        away: Callable[[], bool] = lambda: False,
     ) -> None:
         config = state.config
         self._state = state
@@ -79,7 +80,7 @@ class Session(Admission):
         caps = CapNegotiation((*wanted, "sasl") if sasl else wanted, NEEDS)
         password = config.password.get_secret_value() if config.password is not None else None
         registration = Registration(
-            nicks, approach.user, real, password=password, sasl=sasl, caps=caps, sasl_needed=login is None
+            nicks, approach.user, real, password=password, sasl=sasl, caps=caps, sasl_needed=login is None, away=away
         )
         super().__init__(state, connection, approach, registration)
         self._late = LateLogin(

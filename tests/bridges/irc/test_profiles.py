@@ -195,3 +195,28 @@ async def test_nobody_is_shown_as_away_by_default(rig: StartRig, serve: StartSer
     assert seen(adapter, RemotePresence) == []
     assert [line for line in bob.lines if line.command == "AWAY"] == []
     assert puppet.ready(ChatId("#a"))
+
+
+@pytest.mark.parametrize("early", [True, False])
+async def test_who_is_away_comes_as_such(rig: StartRig, serve: StartServer, early: bool) -> None:
+    """A user who is away when they are connected is never seen as being there (pre-away); without it, right after."""
+    server = await serve(capabilities=CAPABILITIES if early else CAPABILITIES - {"draft/pre-away"})
+    adapter = await rig(server.port, people=People(away=True))
+    said: list[tuple[bool, str, list[str]]] = []
+
+    def note(nick: str, command: str, params: list[str]) -> Verdict:
+        if command == "AWAY":
+            client = server.world.find("Anna")
+            said.append((client is not None and client.registered, nick, list(params)))
+        return Verdict.PASS
+
+    server.faults.on_line = note
+    puppet = await adapter.make_puppet(ANNA, name="Anna")
+    await puppet.signal(MatrixPresence(ANNA, Presence.AWAY))
+    await adapter.puppet(ANNA, name="Anna")
+    await adapter.say(puppet, "by mail")
+    assert said == [(not early, "Anna", ["Away on Matrix"])]
+    await puppet.signal(MatrixPresence(ANNA, Presence.ONLINE))
+    await adapter.say(puppet, "back")
+    assert said[-1] == (True, "Anna", [])
+    assert len(said) == 2
