@@ -1,4 +1,4 @@
-"""What a Matrix user has the bridge say to the network's services whenever it connects them."""
+"""What a Matrix user has the bridge say to the network's services whenever it connects them, or enters a channel."""
 
 import json
 from collections.abc import Sequence
@@ -8,7 +8,7 @@ import structlog
 
 from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Host
-from bridge_core.api.ids import UserId
+from bridge_core.api.ids import ChatId, UserId
 from bridges.irc.codec.serializer import UnsafeLine, serialize
 
 log = structlog.get_logger(__name__)
@@ -18,6 +18,8 @@ _LONGEST: Final = 400
 _DIRECT: Final = frozenset(("NICKSERV", "NS", "CHANSERV", "CS", "HOSTSERV", "HS", "AUTHSERV", "AS"))
 """Commands by which servers reach services without a nick that somebody could take."""
 
+CHANNEL: Final = "$CHANNEL"
+"""A command with this is said at joining, with the channel's name in its place."""
 Command = tuple[str, tuple[str, ...]]
 
 
@@ -50,8 +52,9 @@ class Autocommands:
             log.warning("irc_autocommands_unreadable", network=self._host.network, user=user)
             return []
 
-    async def commands(self, user: UserId) -> list[Command]:
-        """A user's commands to be sent; what is not allowed any more is left out. Never raises: they can do without."""
+    async def commands(self, user: UserId, chat: ChatId | None = None) -> list[Command]:
+        """A user's commands to be sent: those at each connection, or at joining a channel; what is not allowed any more
+        is left out. Never raises: they can do without."""
         found: list[Command] = []
         try:
             lines = await self.of(user)
@@ -59,8 +62,10 @@ class Autocommands:
             log.warning("irc_autocommands_unreadable", user=user, error=str(error))
             return []
         for line in lines:
+            if (CHANNEL in line) is not (chat is not None):
+                continue
             try:
-                found.append(read(line, self._services))
+                found.append(read(line if chat is None else line.replace(CHANNEL, chat), self._services))
             except RejectedError:
                 log.info("irc_autocommand_left_out", user=user)
         return found

@@ -40,7 +40,7 @@ class Conditions:
     def handlers(self) -> dict[str, Callable[[Line], None]]:
         """The numerics that are read here."""
         return {
-            "324": self._all,
+            "324": self.all_modes,
             **dict.fromkeys(ROWS, self._row),
             **dict.fromkeys(ENDS, self._end),
         }
@@ -49,7 +49,7 @@ class Conditions:
         """Tell this of channels where we got a mode: the server may show us more of it."""
         self._promoted = then
 
-    def _all(self, line: Line) -> None:
+    def all_modes(self, line: Line) -> None:
         """All modes of a channel (numeric 324)."""
         state = self._state
         chat = state.chat_of(line.param(1))

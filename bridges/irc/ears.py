@@ -68,9 +68,11 @@ class Ears:
             elif command[0].isdigit() and self._private.take(line):
                 continue
             elif command == "JOIN":
-                self._channels.on_join(session, line)
+                joined = self._channels.on_join(session, line)
                 self._standing.shown(session)
-                self._invitations.joined(line)
+                if joined is not None:
+                    self._invitations.joined(joined)
+                    self._persona.joined(session, joined)
             elif command == "INVITE":
                 self._invitations.invited(session, line)
             elif command == "PART":

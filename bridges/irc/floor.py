@@ -162,6 +162,16 @@ class Floor:
         self._ended_by(chat, line, f"kicked the bridge: {line.param(2)}")
         return True
 
+    def marked(self, chat: ChatId, line: Line | None, how: str) -> None:
+        """The channel itself says that it is not to be bridged (`Signposts`): as an operator's no, by `line` if any."""
+        record = self._book.get(chat)
+        if self._places.get(chat) is None or (record is not None and record.word is Consent.REFUSED):
+            return
+        if line is not None and line.source is not None and line.source.user:
+            self._ended_by(chat, line, how)
+        else:
+            self.end(chat, chat, f"{chat} {how}")
+
     def lapse(self, chat: ChatId) -> None:
         """Nobody answered in time."""
         self._session.tell("NOTICE", chat, f"Nobody answered, so I leave. An operator may write to me: allow {chat}")
@@ -217,7 +227,11 @@ class Floor:
         return any(mode in operators for mode in person.channels.get(chat, ""))
 
     async def _begin(self, chat: ChatId, line: Line, here: ChatId | None) -> None:
-        before = self._book.get(chat)
+        before, mark = self._book.get(chat), self._state.config.consent.topic_mark
+        place = self._places.get(chat)
+        if mark and place is not None and mark.casefold() in (place.topic or "").casefold():
+            self._reply(chat, line, here, f"The topic says {mark}. Take that out of it first.")
+            return
         if before is None or before.word is Consent.GRANTED:
             self._reply(chat, line, here, self._word(chat))
             return
@@ -227,7 +241,6 @@ class Floor:
         if now is None or now.word is not Consent.GRANTED:
             return  # somebody said no meanwhile, which holds
         self._exit.offer(RemoteConsent(chat, self._sender(line), True, evidence))
-        place = self._places.get(chat)
         if place is not None and place.topic is not None:
             self._exit.offer(RemoteInfo(chat, topic=place.topic))
         self._session.tell("NAMES", chat)

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import structlog
 
-from bridge_core.api.events import RemoteEvent, RemoteInfo, RemoteSender
+from bridge_core.api.events import RemoteEvent, RemoteSender
 from bridge_core.api.ids import ChatId
 from bridges.irc.acquaintance import Acquaintance
 from bridges.irc.attendance import Attendance
@@ -18,16 +18,18 @@ from bridges.irc.contexts import answer_in_channel
 from bridges.irc.courtesy import Courtesy
 from bridges.irc.floor import WORD, Exit, Floor
 from bridges.irc.forwards import Forwards
-from bridges.irc.joins import Place, Places, Stage
+from bridges.irc.joins import Places, Stage
 from bridges.irc.knocks import Knocks
 from bridges.irc.metadata import Metadata
 from bridges.irc.optouts import PersonalWishes
 from bridges.irc.roster import Roster
 from bridges.irc.session import Session
+from bridges.irc.signposts import Signposts
 from bridges.irc.speech import Speech, several_lines
 from bridges.irc.staff import StaffDesk
 from bridges.irc.state import NetworkState, Own
 from bridges.irc.to_matrix import message_id
+from bridges.irc.topics import Topics
 
 log = structlog.get_logger(__name__)
 _MESSAGES = (b" PRIVMSG ", b" NOTICE ", b" TAGMSG ")
@@ -70,7 +72,9 @@ class Hearing:
         self._staff = StaffDesk(state, session, places, self.floor)
         self._wishes = PersonalWishes(state, session, sink.commit)
         self._knocks = Knocks(state, sink)
-        self._metadata = Metadata(state, session, self._attendance)
+        signposts = Signposts(state, self.floor)
+        topics = Topics(state, places, sink, signposts, self._sender)
+        self._metadata = Metadata(state, session, self._attendance, signposts.metadata)
         self.conditions = Conditions(state, session, self._attendance, sink)
         self._handlers: dict[str, Callable[[Line], None]] = {
             "PRIVMSG": self._message,
@@ -84,9 +88,7 @@ class Hearing:
             "KICK": self._kick,
             "QUIT": self._quit,
             "NICK": self._nick,
-            "TOPIC": self._topic,
-            "332": self._topic_is,
-            "331": self._no_topic,
+            **topics.handlers(),
             "353": self._names,
             "366": self._named,
             "MODE": self._mode,
@@ -97,6 +99,7 @@ class Hearing:
             **state.watch.handlers(),
             "INVITE": self.floor.invited,
             **self.conditions.handlers(),
+            **signposts.handlers(self.conditions.all_modes),
         }
         session.batches.on("netsplit", self._netsplit)
 
@@ -339,32 +342,6 @@ class Hearing:
             self._state.vacated(new)
         if source.nick != self._session.nick:
             self._people.renamed(line, source.nick, new)
-
-    def _topic(self, line: Line) -> None:
-        chat = self._state.chat_of(line.param(0))
-        place = self._places.get(chat) if chat is not None else None
-        if chat is None or place is None or line.source is None:
-            return
-        place.topic = line.param(1)
-        self._sink.offer(RemoteInfo(chat, self._people.sender(line, line.source.nick), topic=place.topic))
-
-    def _topic_is(self, line: Line) -> None:
-        chat = self._state.chat_of(line.param(1))
-        place = self._places.get(chat) if chat is not None else None
-        if chat is not None and place is not None:
-            self._told_topic(chat, place, line.param(2))
-
-    def _no_topic(self, line: Line) -> None:
-        chat = self._state.chat_of(line.param(1))
-        place = self._places.get(chat) if chat is not None else None
-        if chat is not None and place is not None:
-            self._told_topic(chat, place, "")
-
-    def _told_topic(self, chat: ChatId, place: Place, topic: str) -> None:
-        """At each joining the server tells the topic; it may have changed while we were away."""
-        if place.topic != topic:
-            place.topic = topic
-            self._sink.offer(RemoteInfo(chat, topic=topic))
 
     def _names(self, line: Line) -> None:
         chat = self._state.chat_of(line.param(2))

@@ -70,11 +70,9 @@ class Invitations:
             self._asked.popitem(last=False)
         self._channels.want(chat)
 
-    def joined(self, line: Line) -> None:
-        """JOIN: once the connection is in a channel nothing has to be asked for any more."""
-        chat = self._state.chat_of(line.param(0))
-        if chat is not None and chat in self._channels:
-            self._asked.pop(chat, None)
+    def joined(self, chat: ChatId) -> None:
+        """The connection is in a channel: nothing has to be asked for any more."""
+        self._asked.pop(chat, None)
 
     def refused(self, session: Session, line: Line) -> None:
         """A channel does not let the connection in: knocks, once. Servers need not say that they know KNOCK (InspIRCd

@@ -14,6 +14,7 @@ from cryptography.x509.oid import NameOID
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep
+from bridges.irc.autocommands import CHANNEL
 from bridges.irc.codec.message import LineError, parse
 from bridges.irc.codec.sasl import External, Mechanism, Plain
 from bridges.irc.codec.scram import SaslError, Scram
@@ -65,12 +66,14 @@ def bot_mechanisms(config: IrcConfig) -> list[Mechanism]:
             return [Scram(sasl.user, password, sasl.mechanism.upper())]
 
 
-def bot_commands(config: IrcConfig) -> list[tuple[str, tuple[str, ...]]]:
-    """What the bot says after each connection: commands and parameters, to be serialized like all others."""
+def bot_commands(config: IrcConfig, channel: str | None = None) -> list[tuple[str, tuple[str, ...]]]:
+    """What the bot says after each connection, or, with `channel`, when it has joined that: commands and
+    parameters, to be serialized like all others."""
     lines = []
-    for secret in config.bot_commands:
+    for secret in config.bot_commands if channel is None else config.bot_join_commands:
+        text = secret.get_secret_value().lstrip("/")
         try:
-            line = parse(secret.get_secret_value().lstrip("/").encode())
+            line = parse((text if channel is None else text.replace(CHANNEL, channel)).encode())
         except LineError:
             continue
         lines.append((line.command, line.params))

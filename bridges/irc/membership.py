@@ -104,17 +104,18 @@ class Membership:
             del self._wanted[old]
             self._wanted[new] = None
 
-    def on_join(self, session: Session, line: Line) -> None:
-        """JOIN: our own are answers."""
+    def on_join(self, session: Session, line: Line) -> ChatId | None:
+        """JOIN: our own are answers; the channel that we are in now."""
         if line.source is None or line.source.nick != session.nick:
-            return
+            return None
         session.identity.prefixed(line)
         chat = self._state.chat_of(line.param(0))
         if chat is None or chat not in self._wanted:
             session.tell("PART", line.param(0))
-            return
+            return None
         self._asked.pop(chat, None)
         self._joined.add(chat)
+        return chat
 
     def on_part(self, session: Session, line: Line) -> None:
         """PART: services may make us leave."""

@@ -6,6 +6,7 @@ import unicodedata
 from collections.abc import Callable
 from typing import Final, Protocol
 
+from bridge_core.api.ids import ChatId
 from bridges.irc.codec.message import Line
 from bridges.irc.roster import Person
 from bridges.irc.session import Session
@@ -32,7 +33,14 @@ class Shown(Protocol):
 class Metadata:
     """The keys of people in the observer's channels. What strangers write there is a name, an address, or nothing."""
 
-    def __init__(self, state: NetworkState, session: Session, shown: Shown) -> None:
+    def __init__(
+        self,
+        state: NetworkState,
+        session: Session,
+        shown: Shown,
+        of_channel: Callable[[ChatId, str, str, Line], None] = lambda chat, key, value, line: None,
+    ) -> None:
+        self._of_channel = of_channel
         self._state = state
         self._session = session
         self._shown = shown
@@ -40,7 +48,8 @@ class Metadata:
     def opened(self) -> None:
         """The connection is there: asks to be told."""
         if CAPABILITY in self._session.caps.enabled:
-            self._session.tell("METADATA", "*", "SUB", AVATAR, NAME)
+            key = self._state.config.consent.metadata_key
+            self._session.tell("METADATA", "*", "SUB", AVATAR, NAME, *([key] if key else []))
 
     def handlers(self) -> dict[str, Callable[[Line], None]]:
         """The commands and numerics that are read here."""
@@ -48,14 +57,18 @@ class Metadata:
 
     def _told(self, line: Line) -> None:
         """`METADATA target key visibility :value`; without a value it is gone."""
-        self._is(line.param(0), line.param(1), line.param(3))
+        self._is(line, line.param(0), line.param(1), line.param(3))
 
     def _answered(self, line: Line) -> None:
         """`761 me target key visibility :value`, `766 me target key :not set`."""
-        self._is(line.param(1), line.param(2), line.param(4) if line.command == "761" else "")
+        self._is(line, line.param(1), line.param(2), line.param(4) if line.command == "761" else "")
 
-    def _is(self, nick: str, key: str, value: str) -> None:
-        person = self._state.roster.get(nick)
+    def _is(self, line: Line, target: str, key: str, value: str) -> None:
+        chat = self._state.chat_of(target)
+        if chat is not None and CAPABILITY in self._session.caps.enabled:
+            self._of_channel(chat, key, value, line)
+            return
+        person = self._state.roster.get(target)
         if person is None or CAPABILITY not in self._session.caps.enabled:
             return
         match key.lower():

@@ -15,6 +15,7 @@ from bridge_core.api.network import Attempt, History, Inbox, Sent
 from bridges.irc.archive import cursor_of
 from bridges.irc.floor import UNANSWERED
 from bridges.irc.joins import Stage
+from bridges.irc.logins import bot_commands
 from bridges.irc.observing import Observing
 from bridges.irc.presence import PartnerPresence
 from bridges.irc.present import absent
@@ -236,10 +237,13 @@ class Observer(Observing):
             self._pump.offer(event)
 
     def entered(self, chat: ChatId) -> None:
-        """We are in a channel: tells what was missed while we were not."""
+        """We are in a channel: tells services what they are to do there, and the core what was missed."""
         if self._survey is not None:
             self._survey.entered(chat)
         place = self._places.get(chat)
+        if self._session is not None and place is not None and chat not in self._state.consents.closed:
+            for command, params in bot_commands(self._state.config, place.name or chat):
+                self._session.tell(command, *params)
         if place is not None and place.since is not None:
             until = self._state.running.clock.now_ms()
             # What a broken connection missed the core asks for with the next one, where the server remembers.

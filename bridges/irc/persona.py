@@ -7,6 +7,7 @@ from typing import Any, Final
 import structlog
 
 from bridge_core.api.errors import BridgeError, NotConnectedError, RejectedError
+from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Login
 from bridges.irc import logins
 from bridges.irc.answer import Answer
@@ -127,6 +128,15 @@ class Persona:
         if self._asked is not None and not self._asked.done():
             self._asked.set_result(None)
         self._named(session)
+
+    def joined(self, session: Session, chat: ChatId) -> None:
+        """The connection is in a channel: services are told what the user wants them told there."""
+        if self._state.autocommands.has(self._login.user):
+            self._spawn(self._greet(session, chat))
+
+    async def _greet(self, session: Session, chat: ChatId) -> None:
+        for command, params in await self._state.autocommands.commands(self._login.user, chat):
+            session.tell(command, *params)
 
     def heard(self, line: Line) -> bool:
         """Takes what answers us; whether it is nobody else's."""

@@ -7,7 +7,7 @@ from bridge_core.api.commands import AdapterCommand, CommandCall, CommandLevel
 from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.ids import UserId
 from bridges.irc import logins
-from bridges.irc.autocommands import shown
+from bridges.irc.autocommands import CHANNEL, shown
 from bridges.irc.codec.message import LineError, parse
 from bridges.irc.inquiries import Whois, told
 from bridges.irc.nicks import BadName
@@ -71,7 +71,8 @@ class UserCommands:
             AdapterCommand(
                 "autocommand",
                 "LINE...",
-                "have something said to the services (NickServ ...) at each connection of yours",
+                "have something said to the services (NickServ ...) at each connection of yours, or, with $CHANNEL in "
+                "it, at each joining of a channel",
                 self._add,
                 private=True,
                 secret=secret,
@@ -150,7 +151,8 @@ class UserCommands:
 
     async def _add(self, call: CommandCall) -> str:
         count = await self._state.autocommands.add(call.user, call["line"])
-        return f"It is said at each of your connections; that makes {count}."
+        when = "at each joining of a channel" if CHANNEL in call["line"] else "at each of your connections"
+        return f"It is said {when}; that makes {count}."
 
     async def _list(self, call: CommandCall) -> str:
         lines = await self._state.autocommands.of(call.user)

@@ -41,3 +41,12 @@ class ConsentSettings(Section):
         description="Whether a kick of the bot by a person ends the bridging of the channel, as `!bridge leave` does. "
         "When off, the bot comes back.",
     )
+    topic_mark: Annotated[str, Field(min_length=3, max_length=40)] | None = Field(
+        default="[nobridge]",
+        description="A channel whose topic holds this is not asked, and where an operator puts it there the bridging "
+        "ends, as with `!bridge leave`; null: topics say nothing.",
+    )
+    metadata_key: Annotated[str, Field(pattern=r"^[a-z0-9_./-]{1,60}$")] | None = Field(
+        default="matrix-bridge",
+        description="The same where this key of the channel (IRCv3 metadata) is `no`; null: none is looked at.",
+    )

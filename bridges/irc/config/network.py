@@ -92,6 +92,12 @@ class IrcConfig(Section):
         description="Lines that the bot sends after each connection, before channels are joined, such as "
         "`PRIVMSG NickServ :IDENTIFY account password` where the network has no SASL.",
     )
+    bot_join_commands: tuple[SecretStr, ...] = Field(
+        default=(),
+        max_length=20,
+        description="Lines that the bot sends after it has joined a channel that agreed to be bridged, with $CHANNEL "
+        "for its name, such as `PRIVMSG ChanServ :VOICE $CHANNEL`.",
+    )
     puppets: bool = Field(
         default=True, description="Whether Matrix users (see provided_logins) get connections of their own."
     )
@@ -179,7 +185,7 @@ class IrcConfig(Section):
     def _printable(cls, value: str | None) -> str | None:
         return one_line(value) if value is not None else None
 
-    @field_validator("bot_commands")
+    @field_validator("bot_commands", "bot_join_commands")
     @classmethod
     def _lines(cls, value: tuple[SecretStr, ...]) -> tuple[SecretStr, ...]:
         for line in value:
