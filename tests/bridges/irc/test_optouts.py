@@ -11,7 +11,7 @@ from bridge_core.api.events import Membership, RemoteConsent, RemoteMember
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey
 from bridges.irc import people
 from bridges.irc.demo.server import DemoIrcServer
-from bridges.irc.demo.witness import Witness
+from bridges.irc.demo.witness import Received, Witness
 from tests.bridges.irc.rig import StartRig, StartServer
 from tests.harness import Harness
 
@@ -106,8 +106,13 @@ async def test_nothing_of_them_crosses_over_restarts(tmp_path: Path, server: Dem
     carl = await Witness.connect("127.0.0.1", int(server.port or 0), "carl")
     for witness in (bob, carl):
         await witness.join("#den")
+
+    def comes(line: Received) -> bool:
+        return (line.command, line.nick) == ("JOIN", "relay")
+
     try:
         async with Harness(tmp_path, {"irc": irc}) as bridge:
+            await bob.wait_for(comes)
             bob.privmsg("#den", "hello Matrix")
 
             def row() -> Any:
@@ -127,7 +132,9 @@ async def test_nothing_of_them_crosses_over_restarts(tmp_path: Path, server: Dem
             await bridge.until(lambda: "read 1" in shown())
             await bridge.until(lambda: bridge.homeserver.room(room).membership(GHOST) == "leave")
             await bridge.stop_bridge()
+            mark = bob.mark()
             await bridge.start_bridge()
+            await bob.wait_for(comes, since=mark)
             bob.privmsg("#den", "secret 2")
             carl.privmsg("#den", "read 2")
             await bridge.until(lambda: "read 2" in shown())
