@@ -47,8 +47,10 @@ _RAW_ENDS: Final = MappingProxyType(
 _LONG_REFERENCE = re.compile(r"&#(?:[0-9]{10,}|[xX][0-9a-fA-F]{10,});?")
 
 
-def tokens(text: str) -> Iterator[Token]:
+def tokens(text: str, kept: frozenset[str] = KEPT_ATTRIBUTES) -> Iterator[Token]:
     """The tokens of the text. Comments, and elements whose content is no text (scripts, styles), are left out.
+
+    Of attributes only those of the `kept` names are given.
 
     Follows the tokenizer of the HTML standard (section 13.2.5) where it matters here. A tag or comment that does not
     end takes the rest with it. Never raises.
@@ -72,7 +74,7 @@ def tokens(text: str) -> Iterator[Token]:
                 at += 1
             continue
         tag = found[2].lower()
-        attributes, at = _attributes(text, found.end())
+        attributes, at = _attributes(text, found.end(), kept)
         if at < 0:
             return
         if found[1]:
@@ -96,7 +98,7 @@ def unescape(text: str) -> str:
     return html.unescape(text)
 
 
-def _attributes(text: str, at: int) -> tuple[Mapping[str, str], int]:
+def _attributes(text: str, at: int, names: frozenset[str]) -> tuple[Mapping[str, str], int]:
     """The attributes from `at` on, and where the tag ends (-1: it does not). Of two of one name the first counts."""
     if text.startswith(">", at):
         return _NONE, at + 1
@@ -112,7 +114,7 @@ def _attributes(text: str, at: int) -> tuple[Mapping[str, str], int]:
         if name is None:
             return kept, -1
         name = name.lower()
-        if name in KEPT_ATTRIBUTES and name not in kept:
+        if name in names and name not in kept:
             kept[name] = unescape(double or single or bare or "")
 
 

@@ -161,8 +161,8 @@ class MailReaction:
 class Mail:
     """A parsed mail. Everything in it is a stranger's word, bounded and cleaned of control characters.
 
-    `text` is what is new in it; `trimmed` says that quotes or a signature were left out, and then `whole` is all of its
-    text in plain words. `id` is without angle brackets, and made from a hash where the mail has none (`made_id`).
+    `trimmed` says that quotes or a signature were left out of `text`, and then `whole` is all of it in plain words.
+    `id` is without angle brackets, and made from a hash where the mail has none (`made_id`).
     """
 
     id: str
@@ -180,6 +180,10 @@ class Mail:
     former_ids: tuple[str, ...] = ()
     """Ids that it had before a relay gave it another (X-Microsoft-Original-Message-ID and the like)."""
     text: RichText = ()
+    """What is new in it. A `Picture` whose source is `file:N` is the inline file `files[N]`, at its place."""
+    quoting: RichText = ()
+    """The same with what it quotes, where something was left out: for the first mail of a thread that is known. Empty
+    where it is no different."""
     trimmed: bool = False
     whole: str = ""
     files: tuple[MailFile, ...] = ()
