@@ -26,7 +26,7 @@ class Admission(Agreed, ABC):
     def __init__(
         self, state: NetworkState, connection: Connection, approach: Approach, registration: Registration
     ) -> None:
-        super().__init__(state, connection, registration.caps)
+        super().__init__(state, connection, registration.caps, approach.address)
         self._approach = approach
         self._registration = registration
         self._registered: asyncio.Future[None] | None = None

@@ -10,8 +10,8 @@ from bridges.irc.transport import Connection
 class Agreed(Outbox):
     """The capabilities of a connection, and what follows from them for its lines."""
 
-    def __init__(self, state: NetworkState, connection: Connection, caps: CapNegotiation) -> None:
-        super().__init__(state, connection)
+    def __init__(self, state: NetworkState, connection: Connection, caps: CapNegotiation, address: str = "") -> None:
+        super().__init__(state, connection, address)
         self.caps = caps
 
     @property

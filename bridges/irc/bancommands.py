@@ -31,8 +31,8 @@ class BanCommands:
             ),
             AdapterCommand(
                 "forgive",
-                "USER",
-                "let a Matrix user connect again whom the network has banned, and every address of ours",
+                "[USER]",
+                "let a Matrix user connect again whom the network has banned, and the bot and every address of ours",
                 self._forgive,
                 level=CommandLevel.ADMIN,
             ),
@@ -41,9 +41,12 @@ class BanCommands:
     async def _list(self, call: CommandCall) -> str:
         waiting, opening, open_now = self._scheduler.counts
         lines = [f"Connections of users: {open_now}; being made: {opening}; waiting: {waiting}."]
-        common = self._bans.of_address("")
-        if common is not None:
-            lines.append(f"The network wants no connections from our address: {common}")
+        kept = (
+            ("The network wants no connections from our address", self._bans.of_address("")),
+            ("The network keeps the bot away", self._bans.of_bot()),
+            ("Our address connected too fast", self._bans.held("")),
+        )
+        lines += [f"{what} for {_span(self._bans.left(ban))}: {ban.reason}" for what, ban in kept if ban is not None]
         bans = self._bans.all()
         lines += [f"{login}: {ban.kind or 'banned'}, {ban.reason}" for login, ban in list(bans.items())[:_SHOWN]]
         if len(bans) > _SHOWN:
@@ -51,6 +54,12 @@ class BanCommands:
         return "\n".join(lines if bans else [*lines, "Nobody is banned."])
 
     async def _forgive(self, call: CommandCall) -> str:
-        if not await self._scheduler.forgive(LoginId(call["user"])):
-            raise RejectedError("neither that user nor an address of ours is banned")
-        return "They may connect again; the next message brings them."
+        user = call.get("user")
+        if not await self._scheduler.forgive(LoginId(user) if user else None):
+            raise RejectedError(f"neither {'that user' if user else 'the bot'} nor an address of ours is banned")
+        return "They may connect again; the bot does at once, users with their next message."
+
+
+def _span(seconds: float) -> str:
+    """About how long."""
+    return f"{seconds / 60:.0f} minutes" if seconds < 7200 else f"{seconds / 3600:.0f} hours"

@@ -1,5 +1,6 @@
-"""Whom the network does not want, and from which address: remembered over restarts."""
+"""Whom the network does not want, from which address, and until when: remembered over restarts."""
 
+import asyncio
 import json
 from dataclasses import dataclass
 from typing import Final
@@ -12,12 +13,15 @@ from bridge_core.api.ids import LoginId
 log = structlog.get_logger(__name__)
 _USERS: Final = "banned/"
 _ADDRESSES: Final = "banned-address/"
+_BOT: Final = "banned-bot/"
+_HELD: Final = "held-address/"
+_ALL: Final = (_USERS, _ADDRESSES, _BOT, _HELD)
 _REASON_AT_MOST: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
 class Ban:
-    """A ban as it is remembered; `until` is in milliseconds since 1970, `kind` such as `K-line`, empty if unknown."""
+    """A ban or a pause; `until` is in milliseconds since 1970, `kind` such as `K-line`, empty if unknown."""
 
     reason: str
     until: int
@@ -25,18 +29,23 @@ class Ban:
 
 
 class Bans:
-    """The network's bans of our users and of our addresses. The address "" is the one that all of them share."""
+    """The network's bans of the bot, of our users and of our addresses, and pauses after throttles.
+
+    The address "" is the one that the bot has and all share who have none of their own.
+    """
 
     def __init__(self, pause: float) -> None:
         self._pause_ms = int(pause * 1000)
         self._host: Host | None = None
         self._banned: dict[str, Ban] = {}
         """By key of the store."""
+        self.forgiven = asyncio.Event()
+        """Set when an admin lets the bot or an address try again."""
 
     async def load(self, host: Host) -> None:
         """Reads what earlier processes learnt."""
         self._host = host
-        for prefix in (_USERS, _ADDRESSES):
+        for prefix in _ALL:
             for key, value in (await host.kv.items(prefix)).items():
                 try:
                     reason, until, *more = json.loads(value)
@@ -51,10 +60,32 @@ class Bans:
         found = self._get(_USERS + login)
         return found.reason if found is not None else None
 
-    def of_address(self, address: str) -> str | None:
-        """Why an address of ours is banned now; None when it is not."""
-        found = self._get(_ADDRESSES + address)
-        return found.reason if found is not None else None
+    def of_address(self, address: str) -> Ban | None:
+        """The ban of an address of ours now; None when there is none."""
+        return self._get(_ADDRESSES + address)
+
+    def of_bot(self) -> Ban | None:
+        """What keeps the bot from connecting now: its ban, or the pause after it was killed."""
+        return self._get(_BOT)
+
+    def held(self, address: str) -> Ban | None:
+        """The pause of an address that connected too fast; None when it is over."""
+        return self._get(_HELD + address)
+
+    def all_held(self) -> dict[str, Ban]:
+        """Every pause that is not over, by address; `kind` is how many throttles in a row it was for."""
+        found = [(key, self._get(key)) for key in self._banned if key.startswith(_HELD)]
+        return {key.removeprefix(_HELD): ban for key, ban in found if ban is not None}
+
+    def left(self, ban: Ban) -> float:
+        """Seconds until a ban is over."""
+        assert self._host is not None
+        return max(0.0, (ban.until - self._host.clock.now_ms()) / 1000)
+
+    @property
+    def network(self) -> str:
+        """Whose bans these are, for logs."""
+        return self._host.network if self._host is not None else ""
 
     def all(self) -> dict[LoginId, Ban]:
         """Every login that is banned now."""
@@ -69,14 +100,24 @@ class Bans:
         """The network banned an address of ours: no connection from there for `ban_pause` seconds."""
         await self._put(_ADDRESSES + address, reason, kind, None)
 
+    async def ban_bot(self, reason: str, kind: str = "", pause: float | None = None) -> None:
+        """The network banned the bot: no connection for `pause` seconds, else `ban_pause`."""
+        await self._put(_BOT, reason, kind, pause)
+
+    async def hold(self, address: str, reason: str, pause: float, times: int = 1) -> None:
+        """An address connected too fast, so many times in a row: no connection from there for `pause` seconds."""
+        await self._put(_HELD + address, reason, str(times), pause)
+
     async def forgive(self, login: LoginId) -> bool:
         """An admin knows better: the login may try again. Whether it was banned."""
         return await self._forget(_USERS + login)
 
     async def forgive_addresses(self) -> bool:
-        """An admin knows better: all addresses may be tried again. Whether any was banned."""
-        keys = [key for key in self._banned if key.startswith(_ADDRESSES)]
-        return any([await self._forget(key) for key in keys])
+        """An admin knows better: the bot and all addresses may try again. Whether any was banned."""
+        keys = [key for key in self._banned if key.startswith((_ADDRESSES, _BOT, _HELD))]
+        forgiven = [await self._forget(key) for key in keys if self._get(key) is not None]
+        self.forgiven.set()
+        return any(forgiven)
 
     def _get(self, key: str) -> Ban | None:
         found = self._banned.get(key)

@@ -16,7 +16,6 @@ from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, Networ
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.origin import origin_command
 from bridges.irc.bancommands import BanCommands
-from bridges.irc.bans import Bans
 from bridges.irc.channelcommands import ChannelCommands
 from bridges.irc.config import IrcConfig
 from bridges.irc.introduction import advice
@@ -43,7 +42,7 @@ class IrcConnector:
     def __init__(self, network: NetworkId, config: IrcConfig) -> None:
         self._config = config
         self._state = NetworkState(network, config)
-        self._bans = Bans(config.ban_pause)
+        self._bans = self._state.bans
         self._scheduler = Scheduler(config, self._bans)
         self._state.reached = self._scheduler.reachable
         self._standings = Standings(config.hybrid)

@@ -20,6 +20,7 @@ from bridges.irc.joining import Joining
 from bridges.irc.joins import Places
 from bridges.irc.logins import bot_commands, bot_mechanisms
 from bridges.irc.nicks import alternatives
+from bridges.irc.patience import STATUS, THROTTLE, Patience
 from bridges.irc.pump import Pump
 from bridges.irc.registration import observer_capabilities
 from bridges.irc.relaymsg import RelayMsg
@@ -28,15 +29,7 @@ from bridges.irc.state import NetworkState
 from bridges.irc.survey import Survey
 
 log = structlog.get_logger(__name__)
-_STEADY: Final = 60.0
-"""Seconds of connection after which the next loss counts as a first one."""
 _BUG: Final = "the bridge made a mistake, which its log describes"
-_STATUS: Final = {
-    Cause.BANNED: LoginStatus.BANNED,
-    Cause.USERINFO: LoginStatus.BANNED,
-    Cause.ADDRESS: LoginStatus.BANNED,
-    Cause.CREDENTIALS: LoginStatus.BAD_CREDENTIALS,
-}
 
 
 class Observing(Amends):
@@ -46,6 +39,7 @@ class Observing(Amends):
         super().__init__(state)
         self._inbox = inbox
         self._places = Places()
+        self._patience = Patience(state.config, state.bans)
         self._joining = Joining(state, self._places)
         self._session: Session | None = None
         self._hearing: Hearing | None = None
@@ -117,10 +111,10 @@ class Observing(Amends):
 
     async def _run(self) -> None:
         """Connects, and connects again, for ever."""
-        config, clock = self._state.config, self._state.running.clock
-        failures = 0
+        clock = self._state.running.clock
         try:
             while True:
+                await self._stay_away()
                 started = clock.monotonic()
                 try:
                     ending = await self._once()
@@ -130,16 +124,8 @@ class Observing(Amends):
                     ending = Ending(Cause.LOST, _BUG)
                     await self._cut()
                 self._reason = self._lost = ending.reason
-                if clock.monotonic() - started > _STEADY:
-                    failures = 0
-                delay = min(config.reconnect_max, config.reconnect_min * 2 ** min(failures, 20))
-                if ending.cause in _STATUS:
-                    delay = config.reconnect_max
-                elif ending.cause in (Cause.THROTTLED, Cause.FULL, Cause.KILLED):
-                    delay = max(delay, config.reconnect_max / 4)
-                failures += 1
-                status = _STATUS.get(ending.cause, LoginStatus.DISCONNECTED)
-                self._report(status, ending.reason)
+                delay = await self._patience.after(ending, clock.monotonic() - started)
+                self._report(STATUS.get(ending.cause, LoginStatus.DISCONNECTED), ending.reason)
                 delay *= random.uniform(0.8, 1.2)
                 log.info(
                     "irc_disconnected",
@@ -148,10 +134,19 @@ class Observing(Amends):
                     reason=ending.reason,
                     again_in=round(delay, 1),
                 )
-                await clock.sleep(delay)
+                await self._patience.rest(delay)
         finally:
             await self._cut()
             self._report(LoginStatus.DISCONNECTED, "stopped")
+
+    async def _stay_away(self) -> None:
+        """Waits while the network wants no connection of the bot, also from before a restart."""
+        while (ban := self._patience.standing()) is not None:
+            seconds = self._state.bans.left(ban)
+            self._reason = self._lost = ban.reason
+            self._report(LoginStatus.DISCONNECTED if ban.kind == THROTTLE else LoginStatus.BANNED, ban.reason)
+            log.warning("irc_bot_kept_away", network=self._state.network, reason=ban.reason, seconds=round(seconds))
+            await self._patience.rest(seconds)
 
     async def _cut(self) -> None:
         """Closes the connection, if there is one."""
@@ -198,6 +193,7 @@ class Observing(Amends):
             return error.ending
         self._state.barrier = session.barrier
         self._state.reached(True)
+        self._patience.opened()
         self._state.watch.opened(session, session.isupport.tokens.get("MONITOR"), session.isupport.fold)
         self._state.relay_nick = session.nick
         self._state.learned(session.isupport)

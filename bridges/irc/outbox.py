@@ -16,13 +16,15 @@ _AT_ONCE: Final = frozenset(("PONG", "PING", "QUIT"))
 
 
 class Outbox:
-    """Of one connection, which it is given."""
+    """Of one connection, which it is given, from an `address` of ours."""
 
-    def __init__(self, state: NetworkState, connection: Connection) -> None:
+    def __init__(self, state: NetworkState, connection: Connection, address: str = "") -> None:
         config = state.config
         self._state = state
         self._connection = connection
-        self.outlet = Outlet(config.rate, config.burst, self._write_late) if config.rate > 0 else None
+        self.outlet = (
+            Outlet(config.rate, config.burst, self._write_late, state.sluices.of(address)) if config.rate > 0 else None
+        )
         """How fast this connection speaks; None for as fast as it can."""
         self.up = False
         """Whether lines may be sent: registered and not closed."""

@@ -56,8 +56,12 @@ class Scheduler:
         self._told_full = 0.0
 
     def start(self, host: Host) -> None:
-        """Knows the time from now on."""
+        """Knows the time from now on, and of throttles before the restart: what it waited for it waits for still."""
         self._host = host
+        for address, pause in self._bans.all_held().items():
+            row = self._rows[address] = _Row()
+            row.throttles = int(pause.kind) if pause.kind.isdigit() else 1
+            self._schedule.hold(address, self._now() + self._bans.left(pause))
 
     def reachable(self, reachable: bool) -> None:
         """Whether the observer is connected: while it is not, its tries are the only ones."""
@@ -73,8 +77,9 @@ class Scheduler:
 
     def banned(self, login: LoginId, address: str) -> str | None:
         """Why the network does not want a user, or the address that is theirs alone; None when it is not known to."""
-        found = self._bans.of(login)
-        return found if found is not None or not address else self._bans.of_address(address)
+        reason = self._bans.of(login)
+        ban = self._bans.of_address(address) if address and reason is None else None
+        return ban.reason if ban is not None else reason
 
     def ask(
         self, address: str, urgency: Urgency, used_at: float, go: Callable[[], None], not_before: float = 0.0
@@ -129,6 +134,7 @@ class Scheduler:
                 pause = min(_LONGEST, config.connects.throttle_pause * 2 ** min(row.throttles, 10))
                 row.throttles += 1
                 self._hold(address, now + pause, ending)
+                await self._bans.hold(address, ending.reason, pause, row.throttles)
             case Cause.FULL:
                 self._hold(address, now + config.connects.full_pause, ending, or_an_end=True)
             case Cause.SERVER_FULL:
@@ -172,10 +178,10 @@ class Scheduler:
         )
         self._schedule.hold(address, until, or_an_end=or_an_end)
 
-    async def forgive(self, login: LoginId) -> bool:
-        """An admin knows better: the user, and every address, may try again. Whether anything was banned."""
+    async def forgive(self, login: LoginId | None = None) -> bool:
+        """An admin knows better: the user, the bot, and every address may try again. Whether anything was banned."""
         addresses = await self._bans.forgive_addresses()
-        user = await self._bans.forgive(login)
+        user = login is not None and await self._bans.forgive(login)
         self._schedule.let_all_go(self._now())
         self._soon()
         return addresses or user

@@ -12,6 +12,7 @@ from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridges.irc import people
 from bridges.irc.access.access import Access
 from bridges.irc.autocommands import Autocommands
+from bridges.irc.bans import Bans
 from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.encoding import Decoder
 from bridges.irc.codec.isupport import Isupport
@@ -29,6 +30,7 @@ from bridges.irc.presence import PartnerPresence
 from bridges.irc.regime import Regimes
 from bridges.irc.roster import Roster
 from bridges.irc.sanctions import Sanctions
+from bridges.irc.sluice import Sluices
 from bridges.irc.splits import Splits
 from bridges.irc.watch import Watch
 
@@ -76,6 +78,8 @@ class NetworkState:
         self.config = config
         self.host: Host | None = None
         self.access = Access(config)
+        self.bans = Bans(config.ban_pause)
+        self.sluices = Sluices(config.lines)
         self.isupport = Isupport()
         self.decode = Decoder(config.encoding)
         self.roster = Roster(config.people.bot_mark)

@@ -162,6 +162,7 @@ class Access:
             user,
             ident=self._ident,
             preamble=preamble,
+            address=str(address) if address is not None else "",
             offered=self._offered,
             gone=self._gone,
         )

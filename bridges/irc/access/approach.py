@@ -16,6 +16,7 @@ class Approach:
         "_ident",
         "_key",
         "_offered",
+        "address",
         "endpoint",
         "host",
         "port",
@@ -36,6 +37,7 @@ class Approach:
         *,
         ident: IdentServer | None = None,
         preamble: bytes | None = None,
+        address: str = "",
         offered: "Callable[[Approach, str], str | None]",
         gone: "Callable[[Approach], None]",
     ) -> None:
@@ -46,6 +48,8 @@ class Approach:
         self.user = user
         self.secured = False
         """Whether the server has answered over TLS, and so proved who it is."""
+        self.address = address
+        """The user's own address, as the network sees it; empty for the one that all share."""
         self.preamble = preamble
         """What is sent before everything else, or None."""
         self._ident = ident

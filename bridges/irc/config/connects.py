@@ -26,7 +26,8 @@ class Connects(Section):
     )
     throttle_pause: Seconds = Field(
         default=60,
-        description="After `too fast` from the server nothing connects from that address for this long; it doubles.",
+        description="After `too fast` from the server nothing connects from that address for this long; it doubles. "
+        "A restart of the bridge does not end it.",
     )
     full_pause: Seconds = Field(
         default=600,
@@ -34,7 +35,8 @@ class Connects(Section):
         "there for this long, or until one of them ends. No other user's connection is closed for it.",
     )
     kill_pause: Annotated[float, Field(ge=0)] = Field(
-        default=600, description="For this long a Matrix user whose connection staff ended is not connected again."
+        default=600,
+        description="For this long a Matrix user whose connection staff ended, or the bot, is not connected again.",
     )
     again: Literal["active", "all", "needed"] = Field(
         default="active",

@@ -17,6 +17,7 @@ from bridges.irc.config.connects import Connects
 from bridges.irc.config.consent import ConsentSettings
 from bridges.irc.config.hybrid import Hybrid
 from bridges.irc.config.ident import Ident
+from bridges.irc.config.lines import Lines
 from bridges.irc.config.logins import Logins
 from bridges.irc.config.messages import Messages
 from bridges.irc.config.nicks import Nicks
@@ -128,6 +129,7 @@ class IrcConfig(Section):
         default=1, description="Lines per connection and second, after `burst`; 0: no limit, for a server without one."
     )
     burst: Annotated[float, Field(ge=1)] = Field(default=5, description="Lines sent at once before `rate` counts.")
+    lines: Lines = Field(default=Lines(), description="How fast all connections together speak.")
     connect_rate: Annotated[float, Field(ge=0)] = Field(
         default=1, description="New connections per second, after `connect_burst`; 0: no limit."
     )
@@ -144,7 +146,9 @@ class IrcConfig(Section):
         default=60, description="For this long after a kick or ban the channel refuses that Matrix user's messages."
     )
     ban_pause: Annotated[float, Field(ge=0)] = Field(
-        default=86400, description="For this long a Matrix user whom the network banned is not connected again."
+        default=86400,
+        description="For this long a Matrix user whom the network banned, or the bot, is not "
+        "connected again; over restarts too, unless an admin says `forgive`.",
     )
     max_lines: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=25, description="Lines of one message; of a longer one the rest is named by its number of lines."

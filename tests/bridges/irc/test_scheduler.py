@@ -239,3 +239,77 @@ async def test_the_line_is_bounded(rig: StartRig, server: DemoIrcServer, door: D
     await adapter.puppet(CARL)
     await adapter.puppets[CARL].disconnect()
     await adapter.puppet("@dora:hs.test")
+
+
+async def test_a_throttle_is_remembered_over_a_restart(rig: StartRig, server: DemoIrcServer, door: Doorway) -> None:
+    """A bridge that is started again while the network throttles its address waits on; the bot is one connection."""
+    adapter = await rig(door.port, connects={"throttle_pause": 300})
+    await refused(adapter, door, "ERROR :Trying to reconnect too fast.")
+    await adapter.inbox.status(LoginStatus.DISCONNECTED, ANNA)
+    door.refusal = []
+    again = Rig(door.port, nick="relay2", connects={"throttle_pause": 300})
+    again.host.kv.values.update(adapter.host.kv.values)
+    await again.start()
+    for user in (ANNA, CARL):
+        await (await again.make_puppet(user)).prepare(CHAT)
+    await again.relay("the relay speaks")
+    assert again.connector._scheduler.counts == (2, 0, 0)
+    assert again.connector._scheduler._rows[""].throttles == 1
+    assert await again.connector._scheduler.forgive()
+    await again.puppet(ANNA)
+    await again.puppet(CARL)
+    await again.stop()
+
+
+AWAY = [
+    ("ERROR :Closing Link: h (K-Lined)", "K-line", LoginStatus.BANNED, 86400),
+    ("ERROR :Closing link: (relay@h) [Z-lined: proxy]", "Z-line", LoginStatus.BANNED, 86400),
+    ("ERROR :Closing Link: h (Bad user info: spam)", "", LoginStatus.BANNED, 86400),
+    ("ERROR :Trying to reconnect too fast.", "throttle", LoginStatus.DISCONNECTED, 60),
+]
+
+
+@pytest.mark.parametrize(("line", "kind", "status", "seconds"), AWAY)
+async def test_a_banned_bot_stays_away(
+    rig: StartRig, server: DemoIrcServer, door: Doorway, line: str, kind: str, status: LoginStatus, seconds: int
+) -> None:
+    """What keeps the bot away lasts as long as configured, over restarts, until an admin forgives; then it is back."""
+    adapter = await rig(door.port)
+    door.refusal = [line]
+    server.drop("relay")
+    await adapter.inbox.until(lambda: door.refused == 1 and adapter.inbox.states[-1].status is status)
+    bans = adapter.connector._state.bans
+    ban = bans.of_bot()
+    assert ban is not None
+    assert ban.kind == kind
+    assert seconds - 60 < bans.left(ban) <= seconds
+    again = Rig(door.port, nick="relay2")
+    again.host.kv.values.update(adapter.host.kv.values)
+    await again.connector.start(again.host, again.inbox)  # type: ignore[arg-type]
+    again.observer = again.connector.client(None, again.inbox)  # type: ignore[assignment]
+    await again.observer.connect(None)
+    state = await again.inbox.status(status)
+    assert state.reason == ban.reason
+    assert door.refused == 1, "neither of them has tried again"
+    door.refusal = []
+    for one in (adapter, again):
+        before = len(one.inbox.states)
+        assert await one.connector._scheduler.forgive()
+        await one.inbox.until(
+            lambda one=one, before=before: any(  # type: ignore[misc]
+                state.status is LoginStatus.CONNECTED for state in one.inbox.states[before:]
+            )
+        )
+    assert not bans_of(adapter)
+    await again.stop()
+
+
+async def test_a_killed_bot_is_gone_for_a_while(rig: StartRig, server: DemoIrcServer, door: Doorway) -> None:
+    """Whoever of the staff kills the bot has quiet for `kill_pause`; then it is there again by itself."""
+    adapter = await rig(door.port, connects={"kill_pause": 0.5})
+    server.kill("relay", "Killed (oper (quiet))")
+    state = await adapter.inbox.status(LoginStatus.BANNED)
+    assert "quiet" in state.reason
+    ban = adapter.connector._state.bans.of_bot()
+    assert ban is None or ban.kind == "kill"
+    await adapter.inbox.status(LoginStatus.CONNECTED, count=2)
