@@ -1,6 +1,7 @@
 """The scripted network whose clients also edit, take back, react, vote and change what a chat is called."""
 
 from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.info import RoomFacts
 from bridge_core.api.matrix import (
     MatrixEdit,
     MatrixInfo,
@@ -26,7 +27,7 @@ class AbleScript(Script):
 class AbleConnector(ScriptedConnector):
     """Makes able clients, for the network and for logins; asks chats whether they want to be bridged."""
 
-    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
+    async def consent(self, chat: ChatId, asked_by: UserId, room: RoomFacts | None) -> Consent:
         assert isinstance(self._script, AbleScript)
         return self._script.consent
 

@@ -38,6 +38,18 @@ class UserInfo:
 
 
 @dataclass(frozen=True, slots=True)
+class RoomFacts:
+    """What a chat's own side should know of the Matrix room before it agrees. None: not known.
+
+    `members` are the Matrix users in it. `history` is who reads what was said, as Matrix calls it: `joined` (since they
+    joined), `invited`, `shared` (members everything), `world_readable` (anybody everything).
+    """
+
+    members: int | None = None
+    history: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Advice:
     """Something in a network's settings that works and should be otherwise: what it is, and what to do."""
 

@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
-from bridge_core.api.info import Advice
+from bridge_core.api.info import Advice, RoomFacts
 from bridge_core.api.login import LoginProcess
 from bridge_core.api.matrix import (
     MatrixEdit,
@@ -149,8 +149,12 @@ class Backfills(Protocol):
 class Consents(Protocol):
     """A connector whose chats are bridged only when somebody there agrees. Later changes come as RemoteConsent."""
 
-    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
-        """Whether the chat may be bridged; ASKED when somebody there has been asked now, or before."""
+    async def consent(self, chat: ChatId, asked_by: UserId, room: RoomFacts | None) -> Consent:
+        """Whether the chat may be bridged; ASKED when somebody there has been asked now, or before.
+
+        `room` is what they should know of the room; None: one will be made, whose members read what was said since
+        they joined.
+        """
 
 
 @runtime_checkable

@@ -35,6 +35,7 @@ from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.publicity import Publicity
 from bridge_core.engine.roomevents import RoomEvents
+from bridge_core.engine.roomfacts import RoomReader
 from bridge_core.engine.roomrules import RULES_EVENT, RulesOfRooms
 from bridge_core.engine.rooms import Describe, RoomMaker
 from bridge_core.engine.roomstates import RoomStates
@@ -96,7 +97,8 @@ class RoomFeatures:
         rooms.look_out(self.doubles.refuse, self.publicity.refuse)
         self.rules = RulesOfRooms(portals, matrix, status)
         rooms.when_bridged(self.rules.bridged)
-        self.plumbing = Plumbing(networks, portals, gate, grants, clock, rooms.refuse)
+        facts = RoomReader(matrix, names.is_ours).facts
+        self.plumbing = Plumbing(networks, portals, gate, grants, clock, rooms.refuse, facts)
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)

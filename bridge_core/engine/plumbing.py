@@ -6,6 +6,7 @@ from typing import Any, Final
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
+from bridge_core.api.info import RoomFacts
 from bridge_core.api.network import Consent
 from bridge_core.api.optional import Consents, WatchesChats
 from bridge_core.engine.consents import CONSENT, SINCE
@@ -30,7 +31,9 @@ class Plumbing:
         grants: Grants,
         clock: Clock,
         refuse: Callable[[NetworkId, RoomId], Awaitable[None]] | None = None,
+        facts: Callable[[RoomId], Awaitable[RoomFacts]] | None = None,
     ) -> None:
+        self._facts = facts
         self._refuse = refuse
         self._networks = networks
         self._portals = portals
@@ -60,7 +63,8 @@ class Plumbing:
         if isinstance(found.connector, Consents) and row.options.get(CONSENT) != Consent.GRANTED.value:
             # The word is stored before anything can cross: a portal that nobody was asked about lets nothing through.
             row = await self._portals.set_option(row, CONSENT, Consent.ASKED.value)
-            said = await found.connector.consent(chat, user)
+            room = await self._facts(into) if into is not None and self._facts is not None else None
+            said = await found.connector.consent(chat, user, room)
             row = self._portals.by_id(row.id) or row
             if not waits_for_consent(row) and said is not Consent.REFUSED:
                 said = Consent(str(row.options.get(CONSENT)))  # its word came in while it was asked, and counts

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import ChatId, UserId
+from bridge_core.api.info import RoomFacts
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep
 from bridge_core.api.network import Consent
 
@@ -18,7 +19,7 @@ class AskedEcho:
 
     _consent = Consent.GRANTED
 
-    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
+    async def consent(self, chat: ChatId, asked_by: UserId, room: RoomFacts | None) -> Consent:
         """The same for all chats."""
         return self._consent
 

@@ -11,10 +11,11 @@ from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.info import Advice
+from bridge_core.api.info import Advice, RoomFacts
 from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.origin import origin_command
+from bridges.irc.asking import about
 from bridges.irc.bancommands import BanCommands
 from bridges.irc.channelcommands import ChannelCommands
 from bridges.irc.config import IrcConfig
@@ -184,8 +185,8 @@ class IrcConnector:
         """Those who are not in the channel by a connection of their own."""
         return self._observer.absent(chat, users) if self._observer is not None else None
 
-    async def consent(self, chat: ChatId, asked_by: UserId) -> Consent:
+    async def consent(self, chat: ChatId, asked_by: UserId, room: RoomFacts | None) -> Consent:
         """What the channel's operators say, who are asked if nobody has asked them; see `ConsentSettings`."""
-        word = await self._state.consents.ask(chat, asked_by)
+        word = await self._state.consents.ask(chat, asked_by, about(room))
         await self.chat_added(chat)
         return word

@@ -39,6 +39,8 @@ class Record:
     by: str
     evidence: str = ""
     told: bool = False
+    about: str = ""
+    """What is told of the room."""
 
 
 class ConsentBook:
@@ -88,7 +90,7 @@ class ConsentBook:
         times = [self._records[chat].until for chat in self.asked()]
         return max(0.0, (min(times) - self._now()) / 1000) if times else None
 
-    async def ask(self, chat: ChatId, user: UserId) -> Consent:
+    async def ask(self, chat: ChatId, user: UserId, about: str = "") -> Consent:
         """What holds for a channel that a Matrix user wants bridged. Returns when it is stored.
 
         Raises RejectedError in words when too many questions are open already.
@@ -103,7 +105,7 @@ class ConsentBook:
             raise RejectedError("too many channels are being asked: try again when some have answered")
         if sum(self._records[one].by == user for one in asked) >= _OPEN_PER_USER:
             raise RejectedError(f"{_OPEN_PER_USER} channels that you asked have not answered yet")
-        await self.put(chat, Record(Consent.ASKED, now, now + int(self._settings.timeout * 1000), user))
+        await self.put(chat, Record(Consent.ASKED, now, now + int(self._settings.timeout * 1000), user, about=about))
         return Consent.ASKED
 
     def hides(self, event: RemoteEvent) -> bool:

@@ -15,10 +15,10 @@ import structlog
 from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteInfo, RemoteMembers, RemoteSender
 from bridge_core.api.ids import ChatId
 from bridge_core.api.network import Consent
+from bridges.irc.asking import question
 from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.message import Line
 from bridges.irc.codec.wildcard import wild_match
-from bridges.irc.consents import Record
 from bridges.irc.contexts import context
 from bridges.irc.joins import Places, Stage
 from bridges.irc.nicks import BadName
@@ -142,7 +142,8 @@ class Floor:
         if record.word is Consent.REFUSED:
             self._exit.clear_out(chat, "Only operators of this channel may have it bridged")
         elif not record.told:
-            self._session.tell("NOTICE", chat, self._question(record))
+            for text in question(record, WORD, self._state.config.contact):
+                self._session.tell("NOTICE", chat, text)
             self._spawn(self._book.told(chat))
 
     def refused(self, chat: ChatId, reason: str) -> None:
@@ -275,14 +276,6 @@ class Floor:
         if record is None or record.word is Consent.GRANTED:
             return f"{chat} is bridged to Matrix."
         return f"{chat} is not bridged to Matrix."
-
-    def _question(self, record: Record) -> str:
-        contact = self._state.config.contact
-        return (
-            f"{record.by} asks to bridge this channel with a Matrix room: what is said here would be read, and kept, "
-            f"there. An operator answers: {WORD} allow, or {WORD} leave. Without an answer I leave."
-            + (f" Questions: {contact}" if contact else "")
-        )
 
     def _evidence(self, chat: ChatId, line: Line, how: str) -> str:
         source, at = line.source, datetime.fromtimestamp(self._now() / 1000, UTC)

@@ -8,6 +8,7 @@ import pytest
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, RemoteMembers
 from bridge_core.api.ids import ChatId, UserId
+from bridge_core.api.info import RoomFacts
 from bridge_core.api.network import Consent
 from bridges.irc.demo.witness import Witness
 from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, eventually, make_op, real
@@ -21,9 +22,9 @@ def _portal(adapter: Rig, chat: ChatId = X) -> None:
     adapter.host._chats = (*adapter.host._chats, chat)
 
 
-async def _ask(adapter: Rig, chat: ChatId = X) -> Consent:
+async def _ask(adapter: Rig, chat: ChatId = X, room: RoomFacts | None = None) -> Consent:
     _portal(adapter, chat)
-    return await adapter.connector.consent(chat, ALICE)
+    return await adapter.connector.consent(chat, ALICE, room)
 
 
 def _of(adapter: Rig, kind: type[RemoteEvent], chat: ChatId = X) -> list[Any]:
@@ -54,9 +55,11 @@ async def test_an_operator_is_asked_once_and_nothing_comes_before_they_agree(rig
     adapter = await rig(port, contact="admin@example.org")
     op = await adapter.witness("op", "#x")
     bob = await adapter.witness("bob", "#x")
-    assert await _ask(adapter) is Consent.ASKED
+    assert await _ask(adapter, room=RoomFacts(120, "shared")) is Consent.ASKED
     question = await op.wait_text("asks to bridge this channel")
-    assert ALICE in question.text and "admin@example.org" in question.text
+    assert ALICE in question.text
+    room = await op.wait_text("120 Matrix users are in that room")
+    assert "reads all that was said there before" in room.text and "admin@example.org" in room.text
     bob.privmsg("#x", "secret")
     bob.privmsg("#x", "!bridge allow")
     await bob.wait_text("Only operators of #x")
@@ -73,6 +76,35 @@ async def test_an_operator_is_asked_once_and_nothing_comes_before_they_agree(rig
     assert consent.granted and consent.by.name == "op"
     assert "op!" in consent.evidence and "modes o" in consent.evidence
     assert [line.text for line in op.lines if "asks to bridge" in line.text] == [question.text]
+
+
+ROOMS = [
+    (None, "A room will be made"),
+    (RoomFacts(), "is not known"),
+    (RoomFacts(1, "joined"), "1 Matrix user is in that room; its members read what is said from when they joined on."),
+    (RoomFacts(3, "world_readable"), "3 Matrix users are in that room; anybody can read all that is said there"),
+    (RoomFacts(3, "odd"), "who can read its history is not known"),
+]
+
+
+@pytest.mark.parametrize(("room", "words"), ROOMS)
+async def test_operators_are_told_what_they_agree_to(
+    rig: StartRig, serve: StartServer, room: RoomFacts | None, words: str
+) -> None:
+    """The question says how many are in the room and who reads its history, also where it is put after a restart."""
+    server = await serve()
+    first = await rig(server.port, consent={"ask": "wait"})
+    assert await _ask(first, room=room) is Consent.ASKED
+    kept = first.host.kv.values
+    await first.observer.disconnect()
+    adapter = Rig(server.port or 0, ("#x",))
+    adapter.host.kv.values.update(kept)
+    try:
+        op = await adapter.witness("op", "#x")
+        await adapter.start()
+        await op.wait_text(words)
+    finally:
+        await adapter.stop()
 
 
 async def test_any_operator_ends_it_at_any_time(rig: StartRig, port: int) -> None:
@@ -95,7 +127,7 @@ async def test_any_operator_ends_it_at_any_time(rig: StartRig, port: int) -> Non
             await client.send(adapter.message("still there?", chat="#x", relayed=relayed), FakeAttempt())
     with pytest.raises(RejectedError, match="do not want"):
         await puppet.prepare(X)
-    assert await adapter.connector.consent(X, ALICE) is Consent.REFUSED
+    assert await adapter.connector.consent(X, ALICE, None) is Consent.REFUSED
     other.privmsg("#x", "after")
     await other.sync()
     assert "after" not in adapter.inbox.texts
@@ -119,7 +151,7 @@ async def test_a_kick_ends_it_and_outlives_a_restart(rig: StartRig, port: int) -
         await again.observer.connect(None)
         assert await again.observer.chat_info(ChatId("#a")) is not None
         assert await again.observer.chat_info(X) is None
-        assert await again.connector.consent(X, ALICE) is Consent.REFUSED
+        assert await again.connector.consent(X, ALICE, None) is Consent.REFUSED
     finally:
         await again.stop()
 
@@ -137,7 +169,7 @@ async def test_a_no_may_be_taken_back_in_private(rig: StartRig, port: int) -> No
     bob.privmsg("relay", "allow #x")
     await bob.wait_text("Only operators of #x")
     await op.wait_for(lambda line: line.command == "PART" and line.nick == "relay", since=mark)
-    assert await adapter.connector.consent(X, ALICE) is Consent.REFUSED
+    assert await adapter.connector.consent(X, ALICE, None) is Consent.REFUSED
     op.privmsg("relay", "allow #x")
     await op.wait_text("Thank you", since=mark)
     assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False, True]
@@ -153,7 +185,7 @@ async def test_nobody_answers(rig: StartRig, port: int) -> None:
     await _gone(op)
     await adapter.inbox.until(lambda: bool(_of(adapter, RemoteChatGone)))
     assert "no operator" in _of(adapter, RemoteChatGone)[0].reason
-    assert await adapter.connector.consent(X, ALICE) is Consent.REFUSED
+    assert await adapter.connector.consent(X, ALICE, None) is Consent.REFUSED
 
 
 async def test_the_bot_waits_to_be_asked_in(rig: StartRig, port: int) -> None:
@@ -202,7 +234,7 @@ async def test_who_unbridges_takes_the_yes_along(rig: StartRig, port: int) -> No
     await _allowed(adapter, op)
     await adapter.connector.chat_removed(X)
     await _gone(op)
-    assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
+    assert await adapter.connector.consent(X, ALICE, None) is Consent.ASKED
 
 
 async def test_a_channel_with_another_bridge_is_not_asked(rig: StartRig, port: int) -> None:
@@ -218,7 +250,7 @@ async def test_a_channel_with_another_bridge_is_not_asked(rig: StartRig, port: i
     other.part("#x")
     await op.wait_for(lambda line: line.command == "PART" and line.nick == "matrixbot")
     await eventually(lambda: adapter.host.kv.values.get("consent/#x") is None)
-    assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
+    assert await adapter.connector.consent(X, ALICE, None) is Consent.ASKED
     await op.wait_text("asks to bridge this channel")
 
 
@@ -226,11 +258,11 @@ async def test_questions_are_bounded(rig: StartRig, port: int) -> None:
     """One user asks three channels at a time, all users together twenty."""
     adapter = await rig(port)
     for number in range(3):
-        assert await adapter.connector.consent(ChatId(f"#q{number}"), ALICE) is Consent.ASKED
+        assert await adapter.connector.consent(ChatId(f"#q{number}"), ALICE, None) is Consent.ASKED
     with pytest.raises(RejectedError, match="3 channels that you asked"):
-        await adapter.connector.consent(ChatId("#q3"), ALICE)
+        await adapter.connector.consent(ChatId("#q3"), ALICE, None)
     for number in range(17):
-        await adapter.connector.consent(ChatId(f"#r{number}"), UserId(f"@u{number}:hs.test"))
+        await adapter.connector.consent(ChatId(f"#r{number}"), UserId(f"@u{number}:hs.test"), None)
     with pytest.raises(RejectedError, match="too many"):
         await adapter.connector.consent(ChatId("#s"), UserId("@new:hs.test"))
 

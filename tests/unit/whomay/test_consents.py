@@ -9,6 +9,7 @@ import pytest
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import RemoteConsent, RemoteJoinRequest, RemoteSender
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
+from bridge_core.api.info import RoomFacts
 from bridge_core.api.network import Consent
 from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.consents import CONSENT, EVIDENCE, against, given_since
@@ -151,7 +152,7 @@ async def test_a_word_that_comes_while_it_is_asked_counts(
         network = bridge.running.networks.get(NetworkId("net"))
         assert network is not None
 
-        async def consent(chat: ChatId, user: UserId) -> Consent:
+        async def consent(chat: ChatId, user: UserId, about: RoomFacts | None) -> Consent:
             await receive(bridge, script, RemoteConsent(chat, OWNER, granted))
             return said
 
