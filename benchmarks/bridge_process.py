@@ -55,6 +55,7 @@ class BridgeSetup:
             "nick": "observer",
             "rate": 0,
             "connect_rate": 0,
+            "hybrid": {"puppet": "always"},
             "messages": {"merge": False},  # each line is counted
             "portals": self.channels,
             "members": self.members,

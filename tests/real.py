@@ -29,6 +29,7 @@ FAST: Mapping[str, Any] = {
     "connect_rate": 0,
     "reconnect_min": 0.1,
     "reconnect_max": 0.5,
+    "hybrid": {"puppet": "always"},
     "messages": {"merge": False},
 }
 """Settings of an IRC network whose server has no limits; each line is counted."""

@@ -116,6 +116,8 @@ async def crowd(options: Options) -> Result:
             "port": port,
             "tls_ca": str(ca),
             "connect_rate": 0,
+            "hybrid": {"puppet": "always"},
+            "lines": {"network_rate": 0},
             "max_puppets": count,
             "reconnect_max": 2,
             "connects": {"again": "all", "opening": 20},
@@ -173,6 +175,7 @@ async def _certified(count: int) -> float:
         server = await _server(folder, port, cert, key)
         stack.push_async_callback(server.stop)
         config = {"server": "127.0.0.1", "port": port, "tls_ca": str(ca), "connect_rate": 0}
+        config |= {"hybrid": {"puppet": "always"}, "lines": {"network_rate": 0}}
         run = await _Crowd.start(folder, {"puppets": count, "config": config, "certificates": str(path)})
         stack.push_async_callback(run.stop)
         await settled(run.pid)

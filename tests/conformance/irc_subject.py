@@ -60,7 +60,14 @@ class IrcSubject(Subject):
 
     def section(self) -> dict[str, Any]:
         assert self._server is not None
-        fast = {"rate": 0, "connect_rate": 0, "reconnect_min": 0.1, "reconnect_max": 0.5, "kick_pause": 0}
+        fast = {
+            "rate": 0,
+            "connect_rate": 0,
+            "hybrid": {"puppet": "always"},
+            "reconnect_min": 0.1,
+            "reconnect_max": 0.5,
+            "kick_pause": 0,
+        }
         counted = {"messages": {"merge": False}, "backfill": {"initial": 10, "rate": 1000}}
         server = {"server": "127.0.0.1", "port": self._server.port, "tls": False, "nick": _BOT}
         shown = {"members": "eager", "leave_grace": "0s", "typing": True}

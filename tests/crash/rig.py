@@ -93,6 +93,7 @@ class Rig:
                 "nick": BOT_NICK,
                 "rate": 0,
                 "connect_rate": 0,
+                "hybrid": {"puppet": "always"},
                 # Told at each joining, it would stand in the books as delivered.
                 "channels": {"invite_only": "ignore", "moderated": False},
                 "reconnect_min": 0.3,

@@ -152,6 +152,7 @@ async def _irc(tmp_path: Path, gates: Gates, wire: Wire, request: pytest.Fixture
         "tls": False,
         "rate": 0,
         "connect_rate": 0,
+        "hybrid": {"puppet": "always"},
         "portals": ["#a"],
     }
     network["puppets"] = request.param == "puppets"

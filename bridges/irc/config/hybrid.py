@@ -13,9 +13,11 @@ class Hybrid(Section):
     """For whom the relay speaks, and who has a connection of their own, among those with a provided login."""
 
     puppet: Literal["always", "active", "never"] = Field(
-        default="always",
-        description="Whether Matrix users get a connection with their first message, once they are active (the relay "
-        "speaks until then, and again when their connection was closed for being `idle`), or never.",
+        default="active",
+        description="Whether Matrix users get a connection with their first message (always), once they are active "
+        "(active: the relay speaks until then, and again when their connection was closed for being `idle`), or never. "
+        "Networks count connections: with `active` who only reads, or says one thing, costs none. Who has logged in to "
+        "an account has one at once.",
     )
     messages: Annotated[int, Field(ge=1, le=1000)] = Field(
         default=3, description="With `active`: messages within `within` seconds that make somebody active."

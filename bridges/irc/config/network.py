@@ -122,7 +122,9 @@ class IrcConfig(Section):
         "$REVERSED (server:@localpart: what is cut off at its end is not the homeserver).",
     )
     idle: Annotated[float, Field(ge=0)] = Field(
-        default=0, description="A Matrix user's connection that was silent this long is closed; 0: never."
+        default=30 * 86400,
+        description="A Matrix user's connection that was silent this long is closed, and their rooms stay as they are: "
+        "the relay speaks when they do. 0: never.",
     )
     encoding: str = Field(default="cp1252", description="How text is read that is not UTF-8.")
     rate: Annotated[float, Field(ge=0)] = Field(

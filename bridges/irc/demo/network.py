@@ -60,6 +60,7 @@ class IrcDemo:
             "tls": False,
             "rate": 0,
             "connect_rate": 0,
+            "hybrid": {"puppet": "always"},  # who tries it out speaks once
             "grants": ["portals", "private_messages", "puppets"],
             "messages": {"merge": False},  # each line is counted
         }

@@ -261,6 +261,7 @@ class Rig:
             "reconnect_min": 0.05,
             "reconnect_max": 0.5,
             "nick": "relay",
+            "hybrid": {"puppet": "always"},
             **config,
         }
         settings["messages"] = {"merge": False, **config.get("messages", {})}  # each line is counted

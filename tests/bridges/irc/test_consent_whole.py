@@ -44,6 +44,7 @@ async def _bridge(tmp_path: Path, server: DemoIrcServer) -> AsyncIterator[Harnes
         "nick": "relay",
         "rate": 0,
         "connect_rate": 0,
+        "hybrid": {"puppet": "always"},
         "reconnect_min": 0.05,
         "reconnect_max": 0.2,
         "leave_grace": "0s",

@@ -97,6 +97,7 @@ async def test_nothing_of_them_crosses_over_restarts(tmp_path: Path, server: Dem
         "nick": "relay",
         "rate": 0,
         "connect_rate": 0,
+        "hybrid": {"puppet": "always"},
         "reconnect_min": 0.05,
         "leave_grace": "0s",
         "members": "eager",

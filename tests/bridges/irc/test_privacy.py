@@ -64,6 +64,7 @@ async def test_nobody_reads_the_channel_whose_connection_is_not_in_it(
         "nick": "relay",
         "rate": 0,
         "connect_rate": 0,
+        "hybrid": {"puppet": "always"},
         "reconnect_min": 0.05,
         "reconnect_max": 0.2,
         "kick_pause": 1,
