@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable, Coroutine
-from typing import Any
+from typing import Any, Final
 
 import structlog
 
@@ -13,6 +13,8 @@ from bridges.irc.standings import Standings
 from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
+_LOOK: Final = 3600.0
+"""Seconds between looks: a connection that is closed is not kept in memory for longer."""
 
 
 class Rest:
@@ -41,7 +43,7 @@ class Rest:
             return
         left = self._used_at() + idle - self._state.running.clock.monotonic()
         if left > 0:
-            asyncio.get_running_loop().call_later(left, self.watch, session)
+            asyncio.get_running_loop().call_later(min(left, _LOOK), self.watch, session)
         else:
             self._spawn(self._close(session))
 

@@ -34,7 +34,7 @@ async def choose(adapter: Rig, choice: str = "") -> str:
 async def test_the_relay_speaks_until_a_user_is_active(rig: StartRig, serve: StartServer) -> None:
     """The third message asks for a connection and is relayed itself; the order of all is kept on IRC."""
     server = await serve()
-    adapter = await rig(server.port, hybrid={"puppet": "active", "messages": 3})
+    adapter = await rig(server.port, hybrid={})  # as it is where nobody configures it
     bob = await adapter.witness("Bob", "#a")
     for number in range(2):
         assert await speak(adapter, f"n{number}")
