@@ -102,7 +102,9 @@ async def test_operators_are_told_what_they_agree_to(
     try:
         op = await adapter.witness("op", "#x")
         await adapter.start()
-        await op.wait_text(words)
+        await op.wait_text("asks to bridge this channel")
+        await op.sync()
+        assert any(words in line.text for line in op.lines)
     finally:
         await adapter.stop()
 
@@ -264,7 +266,7 @@ async def test_questions_are_bounded(rig: StartRig, port: int) -> None:
     for number in range(17):
         await adapter.connector.consent(ChatId(f"#r{number}"), UserId(f"@u{number}:hs.test"), None)
     with pytest.raises(RejectedError, match="too many"):
-        await adapter.connector.consent(ChatId("#s"), UserId("@new:hs.test"))
+        await adapter.connector.consent(ChatId("#s"), UserId("@new:hs.test"), None)
 
 
 @pytest.mark.server

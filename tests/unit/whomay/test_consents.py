@@ -16,6 +16,7 @@ from bridge_core.engine.consents import CONSENT, EVIDENCE, against, given_since
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.grants import Grants
 from bridge_core.engine.plumbing import Plumbing
+from bridge_core.engine.roomfacts import RoomReader
 from bridge_core.engine.store_ports import PortalRow
 from tests.able import AbleScript
 from tests.harness import Harness
@@ -164,3 +165,33 @@ async def test_a_word_that_comes_while_it_is_asked_counts(
         with contextlib.suppress(RejectedError):
             await plumbing.portal(UserId(bridge.alice.id), network.id, ChatId("den"), "den")
         assert _portal(bridge, "den").options[CONSENT] == word
+
+
+async def test_the_other_side_hears_of_the_room(tmp_path: Path) -> None:
+    """Who is asked is told how many Matrix users are there, bot and ghosts not counted, and who reads its history."""
+    script = AbleScript()
+    told: list[RoomFacts | None] = []
+    async with Harness(tmp_path, {"net": {"type": "scripted"}}, {"scripted": script}) as bridge:
+        network = bridge.running.networks.get(NetworkId("net"))
+        assert network is not None
+
+        async def consent(chat: ChatId, user: UserId, about: RoomFacts | None) -> Consent:
+            told.append(about)
+            return Consent.GRANTED
+
+        network.connector.consent = consent  # type: ignore[attr-defined]
+        room = RoomId(bridge.alice.create_room(invite=[bridge.homeserver.bot]))
+        ghost = UserId("@_net_carol:hs.test")
+        matrix = bridge.running.matrix
+        await bridge.settled()
+        await matrix.ensure_registered(ghost)
+        await matrix.join(room, ghost)
+        content = {"history_visibility": "invited"}
+        bridge.alice.set_state(room, "m.room.history_visibility", content)
+        bridge.alice.send(room, "!bridge bridge net den")
+        await bridge.settled()
+        assert len(await matrix.members(room)) == 3
+        assert told == [RoomFacts(1, "invited")]
+        assert (
+            await RoomReader(matrix, bridge.running.engine.names.is_ours).facts(RoomId("!other:hs.test")) == RoomFacts()
+        )
