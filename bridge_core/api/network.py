@@ -202,13 +202,18 @@ class LoginStatus(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class LoginState:
-    """How a client's connection is, why, and what its user can do. `login` is None for the network-wide client."""
+    """How a client's connection is, why, and what its user can do. `login` is None for the network-wide client.
+
+    `remark` is something that the network wants its user (or, of the network-wide client, the admins) to know, in its
+    words: with one the report says that, and nothing of how the connection is.
+    """
 
     network: NetworkId
     login: LoginId | None
     status: LoginStatus
     reason: str = ""
     action: str = ""
+    remark: str = ""
 
 
 class Inbox(Protocol):

@@ -404,6 +404,9 @@ class Bridge:
         await network.start(inbox)
 
     def _reported(self, network: Network, state: LoginState) -> None:
+        if state.remark:
+            self.control.remarks.take(state)
+            return
         before = network.states.get(state.login)
         if before == state:
             return

@@ -15,6 +15,7 @@ from bridge_core.engine.loginstates import LoginStates
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.ports import Direction
+from bridge_core.engine.remarks import Remarks
 from bridge_core.journal.desk import JournalDesk
 from bridge_core.journal.journal import DurableJournal
 from bridge_core.matrix.callers import Callers
@@ -57,6 +58,7 @@ class Control:
             tasks,
             config.status.notice_after,
         )
+        self.remarks = Remarks(engine.networks, database.users, permissions, engine.status, clock, tasks)
         EverydayCommands(engine.commands, engine.networks, engine.portals, matrix, clock)
         desk = JournalDesk(database, journal, self._replayed)
         AdminCommands(engine.commands, desk, engine.links, database.users, engine.networks, permissions)

@@ -10,7 +10,7 @@ from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.events import RemoteChatGone, RemoteEvent, RemoteGap, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.matrix import MatrixMessage
+from bridge_core.api.matrix import MatrixMessage, MatrixRedaction
 from bridge_core.api.network import Attempt, History, Inbox, Sent
 from bridges.irc.archive import cursor_of
 from bridges.irc.floor import UNANSWERED
@@ -23,6 +23,7 @@ from bridges.irc.pump import Pump
 from bridges.irc.regime import described, with_rules
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
+from bridges.irc.voice import REDACTION_CAPS
 
 log = structlog.get_logger(__name__)
 _STEADY: Final = 60.0
@@ -202,6 +203,20 @@ class Observer(Observing):
                     self._state.recent.put(message.event_id, self._writing().words(message.content))
                     return sent
         return await super().send(message, attempt)
+
+    def may_have_said(self, redaction: MatrixRedaction) -> bool:
+        """Whether a message that is to be taken back may be one that this connection said for a Matrix user, and can
+        take back (IRCv3 message-redaction)."""
+        session, target = self._session, redaction.target
+        return (
+            redaction.reaction is None
+            and target.id is not None
+            and target.matrix_sender is not None
+            and session is not None
+            and session.up
+            and not session.caps.enabled.isdisjoint(REDACTION_CAPS)
+            and self.joined(redaction.chat)
+        )
 
     async def _line(self, chat: ChatId) -> Session:
         session = self._session

@@ -178,6 +178,9 @@ class Observing(Amends):
             sasl=bot_mechanisms(config) if needed else (),
             login=None if needed else lambda secure: bot_mechanisms(config),
         )
+        session.remarked = lambda text: self._inbox.report(
+            LoginState(self._state.network, None, LoginStatus.CONNECTED, remark=text)
+        )
         self._survey = Survey(self._state, session)
         self._hearing = Hearing(self._state, session, self._places, self)
         self._archive = Archive(self._state, session)

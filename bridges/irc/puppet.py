@@ -10,7 +10,7 @@ import structlog
 from bridge_core.api.errors import NotConnectedError, RejectedError
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.matrix import MatrixMessage, MatrixSignal
+from bridge_core.api.matrix import MatrixMessage, MatrixRedaction, MatrixSignal
 from bridge_core.api.network import Attempt, Inbox, Login, LoginState, LoginStatus, Sent
 from bridges.irc.access.approach import Approach
 from bridges.irc.archive import Archive
@@ -209,6 +209,20 @@ class Puppet(Connecting):
         self._signals.spoke(message.sender)
         return await super().send(message, attempt)
 
+    async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
+        """As `Amends.redact`; what the relay said for a Matrix user, and only it may take back, it takes back."""
+        sent = await super().redact(redaction, attempt)
+        if sent.confirmation is None or not self._observer.may_have_said(redaction):
+            return sent
+        try:
+            return await asyncio.shield(sent.confirmation)
+        except RejectedError as refused:
+            try:
+                again = await self._observer.redact(redaction, attempt)
+                return again if again.confirmation is None else await asyncio.shield(again.confirmation)
+            except RejectedError:
+                raise refused from None
+
     async def _line(self, chat: ChatId) -> Session:
         session = self._session
         if session is None or not session.up:
@@ -277,6 +291,9 @@ class Puppet(Connecting):
             login=self._persona.mechanisms,
             matrix_user=login.user,
             away=lambda: self._signals.away,
+        )
+        session.remarked = lambda text: self._inbox.report(
+            LoginState(state.network, login.id, LoginStatus.CONNECTED, remark=text)
         )
         session.batches.on(CAPABILITY, lambda batch: self._ears.several(session, batch))
         return session

@@ -31,6 +31,8 @@ from bridges.irc.transport import Connection, WriteBufferFull
 log = structlog.get_logger(__name__)
 _GOODBYE: Final = 2.0
 _LAST_PROOFS: Final = 1.0
+_OWNERS_TOO: Final = frozenset(("NICK", "CHGHOST", "WARN", "NOTE"))
+"""What the session's owner looks at, too."""
 _SPARE: Final = 4096
 """Bytes kept free for PONG, PING and QUIT."""
 
@@ -88,6 +90,8 @@ class Session(Admission):
         )
         self.logged_in: Callable[[bool, str], None] = lambda done, reason: None
         """Told how a login after registration ended."""
+        self.remarked: Callable[[str], None] = lambda text: None
+        """Told what the server wants to be known that refuses nothing. Must not block."""
         self._ending: Ending | None = None
         self.flight = Flight()
         self.identity = Identity()
@@ -106,6 +110,8 @@ class Session(Admission):
             "ACK": self._answers.acknowledged,
             "CAP": self._on_cap,
             "FAIL": self._on_fail,
+            "WARN": self._on_remark,
+            "NOTE": self._on_remark,
             "NICK": self._on_nick,
             "CHGHOST": self.identity.changed_host,
             "396": self.identity.visible_host,
@@ -228,7 +234,7 @@ class Session(Admission):
         handler = self._handlers.get(command)
         if handler is not None:
             handler(line)
-            return command not in ("NICK", "CHGHOST")
+            return command not in _OWNERS_TOO
         if command[0] in "45":
             if self._answers.error(line):
                 return True
@@ -268,6 +274,11 @@ class Session(Admission):
             handler(line)
         else:
             self._answers.failed(line)
+
+    def _on_remark(self, line: Line) -> None:
+        """WARN and NOTE (IRCv3 standard-replies): the command that they are about, a code, and words for people."""
+        about = "" if line.param(0) in ("*", "") else f" ({line.param(0)})"
+        self.remarked(f"{'Warning: ' if line.command == 'WARN' else ''}{line.param(-1)}{about}")
 
     def _on_batch(self, line: Line) -> None:
         if not self._answers.batch(line):

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from bridge_core.api.content import Content, Kind, Picture, Plain, Span, Style
 from bridge_core.api.errors import RejectedError, UnsupportedError
-from bridge_core.api.ids import ChatId, EventId, MessageId, RoomId, UserId
+from bridge_core.api.ids import ChatId, EventId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixReaction, MatrixRedaction, MatrixSender, MatrixTyping, MessageRef
 from bridge_core.api.network import Level
 from bridges.irc import composing
@@ -121,6 +121,49 @@ async def test_edits_can_be_said_whole(rig: StartRig, serve: StartServer) -> Non
     await confirmed(await anna.send(message, FakeAttempt()))
     await edited(adapter, anna, message.event_id, LONG.replace("quick", "slow"))
     await bob.wait_text("* " + LONG.replace("quick", "slow"))
+
+
+async def test_what_the_relay_said_is_taken_back_by_the_relay(rig: StartRig, serve: StartServer) -> None:
+    """Who has a connection by now takes back what was said for them before, and never what people of IRC said."""
+    server = await serve()
+    adapter = await rig(server.port)
+    bob = await adapter.witness("Bob", "#a", caps=("message-tags", "draft/message-redaction", "echo-message"))
+    earlier = await adapter.relay("earlier")
+    anna = await adapter.puppet("@anna:hs.test")
+    target = MessageRef(earlier.ids[0], EventId("$1"), matrix_sender=ANNA)
+    redaction = MatrixRedaction(event_id=EventId("$r"), sender=ANNA, target=target, **WHO)
+    await confirmed(await anna.redact(redaction, FakeAttempt()))
+    taken = await bob.wait_for(lambda line: line.command == "REDACT")
+    assert (taken.nick, taken.params[1]) == ("relay", earlier.ids[0])
+    server.world.channel("#a").members[server.world.find("relay")] = "o"  # may take back whatever it likes
+    bob.privmsg("#a", "mine")
+    said = await bob.wait_for(lambda line: line.text == "mine" and bool(line.tags.get("msgid")))
+    theirs = MessageRef(MessageId(said.tags["msgid"]), EventId("$2"), remote_sender=RemoteUserId("bob"))
+    redaction = replace(redaction, target=theirs)
+    with pytest.raises(RejectedError):
+        await confirmed(await anna.redact(redaction, FakeAttempt()))
+    assert sum(line.command == "REDACT" for line in bob.lines) == 1
+
+
+async def test_words_that_refuse_nothing_reach_whom_they_concern(rig: StartRig, serve: StartServer) -> None:
+    """WARN and NOTE (standard-replies): those to a user's connection are for the user, the relay's for the admins."""
+    server = await serve()
+    adapter = await rig(server.port)
+    await adapter.puppet("@anna:hs.test")
+    for nick, text in (
+        ("Anna", "WARN PRIVMSG SLOW #a :you are rather quick"),
+        ("relay", "NOTE * MAINTENANCE :back at noon"),
+    ):
+        server.world.say(server.world.find(nick), text)
+
+    def remarks() -> list[tuple[str | None, str]]:
+        return [(state.login, state.remark) for state in adapter.inbox.states if state.remark]
+
+    await adapter.inbox.until(lambda: len(remarks()) == 2)
+    assert dict(remarks()) == {
+        "@anna:hs.test": "Warning: you are rather quick (PRIVMSG)",
+        None: "back at noon",
+    }
 
 
 async def test_every_line_of_a_message_is_redacted(rig: StartRig, serve: StartServer) -> None:

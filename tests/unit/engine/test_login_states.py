@@ -7,7 +7,8 @@ from typing import Any
 
 import pytest
 
-from bridge_core.api.network import LoginStatus
+from bridge_core.api.ids import LoginId, NetworkId
+from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.testing.homeserver import FakeUser
 from tests.harness import Harness
 from tests.scripted import Script
@@ -63,6 +64,25 @@ async def test_an_outage_and_its_end_are_told_to_admins(tmp_path: Path, script: 
         assert "Scripted is not connected" in _said(bridge, room)[0]
         assert "Scripted is connected again" in _said(bridge, room)[1]
         assert _said(bridge, other) == []
+
+
+async def test_what_a_network_remarks_is_told_to_whom_it_concerns(tmp_path: Path, script: Script) -> None:
+    """To the login's user, or to the admins for the network as a whole; the same once, and no more than a few."""
+    async with _bridge(tmp_path, script) as bridge:
+        admin = await _management(bridge, bridge.homeserver.user("admin"))
+        room = await _logged_in(bridge, script)
+        before = len(_said(bridge, room))
+        assert script.inbox is not None
+        network = NetworkId("net")
+        for _ in range(2):
+            script.inbox.report(LoginState(network, None, LoginStatus.CONNECTED, remark="back at\nnoon"))
+        for number in range(30):
+            remark = f"slower, {number}"
+            script.inbox.report(LoginState(network, LoginId("amy"), LoginStatus.DISCONNECTED, remark=remark))
+        await bridge.until(lambda: len(_said(bridge, room)) == before + 10)
+        await bridge.settled()
+        assert _said(bridge, admin) == ["Scripted says: back at noon"]
+        assert _said(bridge, room)[before:] == [f"Scripted says: slower, {number}" for number in range(10)]
 
 
 async def test_a_short_outage_is_not_told(tmp_path: Path, script: Script) -> None:
