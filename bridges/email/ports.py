@@ -126,6 +126,7 @@ class OutgoingMail:
     """A composed mail. `id` is our own; `message_id` stands in it, without brackets. `blob` holds its bytes.
 
     `sender` is the reverse-path, None for the null one. `utf8`: it needs SMTPUTF8; `eight_bit`: it needs 8BITMIME.
+    `head` are header fields that go before the blob's bytes (signatures, which are known last); `size` is of both.
     """
 
     id: str
@@ -135,6 +136,7 @@ class OutgoingMail:
     size: int
     utf8: bool = False
     eight_bit: bool = False
+    head: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)

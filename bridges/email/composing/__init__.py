@@ -1,0 +1,1 @@
+"""What is said on Matrix becomes the bytes of a mail."""

@@ -1,0 +1,1 @@
+"""Mails on their way out: a durable queue, the servers they are handed to, and what became of them."""
