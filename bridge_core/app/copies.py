@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING
 
 from bridge_core.engine.barred import SERVER_ACL, Barred
 from bridge_core.engine.copies import Copies
+from bridge_core.engine.copyacts import CopyActs
+from bridge_core.engine.copyplaces import CopyPlaces
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.rendering import Rendering
@@ -21,14 +23,15 @@ def add_copies(
 ) -> Barred:
     """Let copies be shown; who knows whom rooms keep out is returned, to be told of changes."""
     barred = Barred(matrix, engine.members)
+    places = CopyPlaces(engine.names, messages, engine.translation, matrix, engine.puppets)
     copies = Copies(
-        engine.names,
+        engine.conversion,
+        places,
+        CopyActs(places, messages, engine.translation, matrix, engine.puppets, engine.conversion),
         engine.portals,
         engine.networks,
-        messages,
         engine.members,
         barred,
-        matrix,
         rendering,
         engine.translation,
         relaying,
@@ -38,7 +41,6 @@ def add_copies(
         engine.puppets,
         engine.status,
     )
-    copies.add_to(engine.conversion)
     engine.incoming.tell(copies.rejected)
     engine.last_look.also(copies.still_wanted)
     engine.room_events.on(SERVER_ACL, barred.listed)

@@ -27,17 +27,16 @@ class Ages:
 
         A message is as old as its homeserver says, but was not said after it came here. From memory.
         """
-        limits = [limit for limit in (network.options.max_age, self._of_room(portal, event)) if limit]
-        if not limits or event["type"] not in _AGING or "state_key" in event:
+        limit: float = network.options.max_age
+        if own := rules_of(portal, RoomId(event["room_id"])).max_age:
+            limit = min(limit, own) if limit else own
+        if not limit or event["type"] not in _AGING or "state_key" in event:
             return ""
         said = timestamp_of(event)
         age = (self._clock.now_ms() - (min(said, received_at) if said > 0 else received_at)) / 1000
-        if age <= min(limits):
+        if age <= limit:
             return ""
-        return f"it is {_span(age)} old, and what is older than {_span(min(limits))} is not passed on"
-
-    def _of_room(self, portal: PortalRow, event: Mapping[str, Any]) -> float:
-        return rules_of(portal, RoomId(event["room_id"])).max_age
+        return f"it is {_span(age)} old, and what is older than {_span(limit)} is not passed on"
 
 
 def _span(seconds: float) -> str:
