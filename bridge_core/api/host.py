@@ -59,6 +59,12 @@ class Blobs(Protocol):
     async def drop(self, source: str) -> None:
         """Remove; idempotent."""
 
+    async def renew(self, source: str) -> None:
+        """Let its age begin again: what is older than any message is tried is swept, unless whoever keeps it says so.
+
+        Raises RejectedError when it is gone, TransientError.
+        """
+
 
 class Bucket(Protocol):
     """A token bucket shared under one key."""

@@ -22,6 +22,7 @@ from bridge_core.api.host import Clock
 _log = structlog.get_logger(__name__)
 T = TypeVar("T")
 _CHUNK: Final = 64 * 1024
+_PIECE: Final = 4 * _CHUNK
 _TAG: Final = 16
 _SCHEME: Final = "blob:"
 _SWEEP_EVERY: Final = 3600.0
@@ -45,6 +46,7 @@ class BlobSpool:
         self._executor = executor
         self._keep = keep
         self._used = 0
+        self._coming = 0
 
     async def start(self) -> None:
         """Make the folder, and count what is in it.
@@ -81,48 +83,51 @@ class BlobSpool:
                 self._used += path.stat().st_size
 
     async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
-        """As `Blobs.put`; durable when it returns."""
+        """As `Blobs.put`; durable when it returns.
+
+        A small file is one trip to a thread, a large one a trip for each piece of it; that is what is held in memory.
+        """
         name = secrets.token_hex(16)
-        part = self._folder / f"{name}.part"
-        cipher = self._cipher(name)
-        size, written, index = 0, 0, 0
-        pending = bytearray()
+        writing = _Writing(self._folder, name, self._cipher(name))
+        size, pending = 0, bytearray()
         try:
-            file = await self._off(lambda: part.open("xb"))
-            try:
-                async for chunk in chunks:
-                    size += len(chunk)
-                    if size > limit:
-                        raise RejectedError(f"the file is larger than {limit} bytes")
-                    if self._used + size > self._total:
-                        raise TransientError("the spool is full")
-                    pending += chunk
-                    while len(pending) > _CHUNK:
-                        block, pending = bytes(pending[:_CHUNK]), pending[_CHUNK:]
-                        written += await self._off(lambda b=block, i=index: file.write(_seal(cipher, b, i, False)))  # type: ignore[misc]
-                        index += 1
-                last = bytes(pending)
-                written += await self._off(lambda: file.write(_seal(cipher, last, index, True)))
-                await self._off(lambda: _sync(file))
-            finally:
-                await self._off(file.close)
-            await self._off(lambda: self._publish(part, name))
-        except OSError as error:
-            await self._off(lambda: part.unlink(missing_ok=True))
-            raise TransientError(f"the spool cannot be written: {error.strerror}") from error
+            async for chunk in chunks:
+                size += len(chunk)
+                if size > limit:
+                    raise RejectedError(f"the file is larger than {limit} bytes")
+                if self._used + self._coming + len(chunk) > self._total:
+                    raise TransientError("the spool is full")
+                self._coming += len(chunk)
+                writing.counted += len(chunk)
+                pending += chunk
+                if len(pending) > _PIECE:
+                    await self._write(writing.add, bytes(pending[:_PIECE]))
+                    del pending[:_PIECE]
+            await self._write(writing.finish, bytes(pending))
         except BaseException:
-            part.unlink(missing_ok=True)
+            # Not in a thread: nothing can be awaited any more by who is cancelled.
+            writing.undo()
             raise
-        self._used += written
+        finally:
+            self._coming -= writing.counted
+        self._used += writing.written
         return _SCHEME + name
 
-    def _publish(self, part: Path, name: str) -> None:
-        part.rename(self._folder / name)
-        descriptor = os.open(self._folder, os.O_RDONLY)
+    async def _write(self, work: Callable[[bytes], None], piece: bytes) -> None:
         try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+            await self._off(lambda: work(piece))
+        except OSError as error:
+            raise TransientError(f"the spool cannot be written: {error.strerror}") from error
+
+    async def renew(self, source: str) -> None:
+        """As `Blobs.renew`."""
+        path = self._folder / self._name(source)
+        try:
+            await self._off(lambda: os.utime(path))
+        except FileNotFoundError as error:
+            raise RejectedError("the file is not there any more") from error
+        except OSError as error:
+            raise TransientError(f"the spool cannot be written: {error.strerror}") from error
 
     async def open(self, source: str) -> AsyncIterator[bytes]:
         """As `Blobs.open`. A damaged file is a RejectedError, never wrong bytes."""
@@ -174,6 +179,60 @@ class BlobSpool:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
 
 
+class _Writing:
+    """A file that is being written: for one thread at a time. `counted` are its bytes so far, sealed or not."""
+
+    def __init__(self, folder: Path, name: str, cipher: AESGCM) -> None:
+        self._folder = folder
+        self._path = folder / name
+        self._part = folder / f"{name}.part"
+        self._cipher = cipher
+        self._file: BinaryIO | None = None
+        self._index = 0
+        self.counted = 0
+        self.written = 0
+
+    def add(self, piece: bytes) -> None:
+        """Write whole chunks; more must follow."""
+        sealed = [
+            _seal(self._cipher, piece[at : at + _CHUNK], self._index + number, False)
+            for number, at in enumerate(range(0, len(piece), _CHUNK))
+        ]
+        self._index += len(sealed)
+        self._write(b"".join(sealed))
+
+    def finish(self, rest: bytes) -> None:
+        """Write what is left, and return when the file is durable under its name."""
+        whole = max(0, (len(rest) - 1) // _CHUNK) * _CHUNK
+        if whole:
+            self.add(rest[:whole])
+        self._write(_seal(self._cipher, rest[whole:], self._index, True))
+        assert self._file is not None
+        os.fsync(self._file.fileno())
+        self._file.close()
+        self._part.rename(self._path)
+        descriptor = os.open(self._folder, os.O_RDONLY)
+        try:
+            os.fsync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    def undo(self) -> None:
+        """Remove what there is of it, also where it is complete but was not said to be."""
+        if self._file is not None:
+            self._file.close()
+        self._part.unlink(missing_ok=True)
+        self._path.unlink(missing_ok=True)
+
+    def _write(self, sealed: bytes) -> None:
+        if self._file is None:
+            self._file = self._part.open("xb", buffering=0)
+        view = memoryview(sealed)
+        while view:
+            view = view[self._file.write(view) :]
+        self.written += len(sealed)
+
+
 def _remove_older(folder: Path, before: float) -> list[int]:
     """The sizes of the files removed. Those being written are not among them."""
     sizes = []
@@ -184,11 +243,6 @@ def _remove_older(folder: Path, before: float) -> list[int]:
                 path.unlink()
                 sizes.append(found.st_size)
     return sizes
-
-
-def _sync(file: BinaryIO) -> None:
-    file.flush()
-    os.fsync(file.fileno())
 
 
 def _nonce(index: int, last: bool) -> bytes:

@@ -1,5 +1,6 @@
 """Whether MAIL and RCPT are let pass: bounds first, then the directory, then the inspector."""
 
+import json
 from typing import Final
 
 from bridges.email.codec.addresses import Address
@@ -11,7 +12,7 @@ from bridges.email.smtp.parts import Refused, Shared
 from bridges.email.smtp.reception import FULL, TOO_LARGE, Transaction
 
 _ADDRESS_BYTES: Final = 40 * 1024
-"""Of all recipients of one mail: its envelope is one row, bounded. The rest comes as a second mail."""
+"""Of all recipients of one mail, as stored: its envelope is one row, bounded. The rest comes as a second mail."""
 
 
 def check_secured(shared: Shared, *, tls: bool, login: str | None) -> None:
@@ -47,7 +48,7 @@ async def admit_recipient(shared: Shared, visit: Visit, transaction: Transaction
     parts = shared.parts
     if address in transaction.recipients:
         return
-    length = len(str(address).encode())
+    length = len(json.dumps([address.local, address.domain], ensure_ascii=False).encode()) + 1
     crowded = len(transaction.recipients) >= parts.settings.recipients
     if crowded or transaction.address_bytes + length > _ADDRESS_BYTES:
         raise Refused(Reply(452, "4.5.3", "too many recipients, send the rest as another mail"))

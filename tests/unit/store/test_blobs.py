@@ -109,3 +109,52 @@ async def test_the_spool_is_swept_while_the_bridge_runs(tmp_path: Path) -> None:
     assert list((tmp_path / "spool").iterdir()) == []
     task.cancel()
     await asyncio.gather(task, return_exceptions=True)
+
+
+@pytest.mark.parametrize("size", [0, 1, 65_535, 65_536, 65_537, 262_144, 262_145, 327_680, 1_000_000])
+@pytest.mark.parametrize("piece", [1000, 65_536, 300_000])
+async def test_files_of_all_sizes_come_back(tmp_path: Path, size: int, piece: int) -> None:
+    """Around the borders of what is sealed and written at once, in pieces of whatever size."""
+    spool = BlobSpool(tmp_path, SECRET, 10_000_000)
+    await spool.start()
+    content = bytes(number % 251 for number in range(size))
+    source = await spool.put(chunks(*(content[at : at + piece] for at in range(0, size, piece))), size)
+    assert await read(spool, source) == content
+    assert [path.suffix for path in tmp_path.iterdir()] == [""]
+
+
+async def test_a_renewed_file_is_kept(tmp_path: Path) -> None:
+    """Its age begins again; of one that is gone that is told."""
+    spool = BlobSpool(tmp_path, SECRET, 10_000, keep=DAY)
+    await spool.start()
+    kept, left = await spool.put(chunks(b"kept"), 10), await spool.put(chunks(b"left"), 10)
+    for source in (kept, left):
+        age(tmp_path, source, DAY + 60)
+    await spool.renew(kept)
+    assert await spool.sweep(time.time()) == 1
+    assert await read(spool, kept) == b"kept"
+    with pytest.raises(RejectedError):
+        await spool.renew(left)
+
+
+async def test_files_being_written_count(tmp_path: Path) -> None:
+    """Many at once cannot overfill the spool; one that is given up leaves its room, and nothing of itself."""
+    spool = BlobSpool(tmp_path, SECRET, 1000)
+    await spool.start()
+    begun, broken = asyncio.Event(), asyncio.Event()
+
+    async def breaking() -> AsyncIterator[bytes]:
+        yield b"x" * 600
+        begun.set()
+        await broken.wait()
+        raise ConnectionError
+
+    writing = asyncio.create_task(spool.put(breaking(), 1000))
+    await begun.wait()
+    with pytest.raises(TransientError, match="full"):
+        await spool.put(chunks(b"y" * 600), 1000)
+    broken.set()
+    with pytest.raises(ConnectionError):
+        await writing
+    await spool.put(chunks(b"y" * 600), 1000)
+    assert len(list(tmp_path.iterdir())) == 1
