@@ -30,12 +30,13 @@ _AT_ONCE: Final = 500
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """Something that is stopped: since when (milliseconds), by whom, and why."""
+    """Something that is stopped: since when (milliseconds), by whom, and why. `admin`: only admins let it go on."""
 
     what: str
     by: UserId
     at: int
     reason: str = ""
+    admin: bool = False
 
     @property
     def because(self) -> str:
@@ -58,13 +59,18 @@ class Stops(Check):
         self._tasks = tasks
         self._networks: dict[NetworkId, Stop] = {}
         self._rooms: dict[RoomId, Stop] = {}
+        self._starting: set[str] = set()
+        """What is just being let go on: whoever stops it meanwhile means it."""
         self._missed: set[int] = set()
         """Portals in which something was refused while their network was stopped."""
 
     async def load(self) -> None:
         """Read what is stopped, before anything crosses."""
         for value in (await self._kv.items(NAMESPACE, "")).values():
-            self._put(Stop(**orjson.loads(value)))
+            row = orjson.loads(value)
+            # An earlier version did not write down who may let it go on. Staff of networks are no Matrix users.
+            by_admin = not row["what"].startswith("!") and row["by"].startswith("@")
+            self._put(Stop(**{"admin": by_admin, **row}))
         self._missed = {int(number) for number in await self._kv.items(MISSED, "")}
 
     def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
@@ -93,31 +99,47 @@ class Stops(Check):
         """Everything that is stopped, the longest first."""
         return sorted((*self._networks.values(), *self._rooms.values()), key=lambda stop: stop.at)
 
-    async def stop(self, what: NetworkId | RoomId, by: UserId, reason: str = "") -> Stop:
+    async def stop(self, what: NetworkId | RoomId, by: UserId, reason: str = "", *, admin: bool = True) -> Stop:
         """Stop a network or a room (`!...`). In force at once, and still when the bridge comes back.
 
-        Returns when it is stored; stopping again keeps the first time. Raises TransientError when it cannot be stored:
-        it is in force until the next start all the same.
+        Returns when it is stored; stopping again keeps the first time, and an `admin` of the bridge takes over what
+        others have stopped. Raises TransientError when it cannot be stored: it is in force until the next start all
+        the same.
         """
         known = self._of(what)
-        if known is not None:
+        if known is not None and known.admin >= admin and what not in self._starting:
             return known
-        stop = Stop(what, by, self._clock.now_ms(), reason[:500])
+        at = known.at if known is not None else self._clock.now_ms()
+        stop = Stop(what, by, at, reason[:500], admin or (known is not None and known.admin))
         self._put(stop)
         await self._kv.put(NAMESPACE, what, orjson.dumps(asdict(stop)))
         log.warning("bridging_stopped", what=what, by=by)
         return stop
 
-    async def start(self, what: NetworkId | RoomId, by: UserId) -> Stop:
-        """Let it go on, and tell the rooms what they missed. Raises RejectedError when it was not stopped."""
+    async def start(self, what: NetworkId | RoomId, by: UserId, *, admin: bool = True) -> Stop:
+        """Let it go on, and tell the rooms what they missed.
+
+        Raises RejectedError in words when it was not stopped, when an admin has stopped it and this is none, and when
+        somebody stops it meanwhile.
+        """
         stop = self._of(what)
         if stop is None:
             raise RejectedError(f"{what} is not stopped")
-        if isinstance(self._networks.get(NetworkId(what)), Stop):
-            await self._tell_gaps(NetworkId(what), stop)
-        else:
-            await self._tell(RoomId(what), stop)
-        await self._kv.put(NAMESPACE, what, None)
+        if stop.admin and not admin:
+            raise RejectedError("an admin of the bridge has stopped it")
+        self._starting.add(what)
+        try:
+            if what in self._networks:
+                await self._tell_gaps(NetworkId(what), stop)
+            else:
+                await self._tell(RoomId(what), stop)
+            if self._of(what) is stop:
+                await self._kv.put(NAMESPACE, what, None)
+            now = self._of(what)
+            if now is not None and now is not stop:  # stored after what was just removed, if that was
+                raise RejectedError(f"{now.by} has stopped it meanwhile")
+        finally:
+            self._starting.discard(what)
         self._networks.pop(NetworkId(what), None)
         self._rooms.pop(RoomId(what), None)
         log.warning("bridging_started", what=what, by=by)

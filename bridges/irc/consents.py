@@ -21,6 +21,7 @@ _OPEN_AT_MOST: Final = 20
 """Questions of one network that wait for an answer."""
 _OPEN_PER_USER: Final = 3
 _KEPT_AT_MOST: Final = 10_000
+"""Records beyond which nobody is asked any more. What operators and staff say of themselves is kept all the same."""
 WAITING: Final = "the channel's operators have been asked and have not agreed yet"
 ENDED: Final = "the channel's operators do not want it to be bridged"
 
@@ -100,6 +101,8 @@ class ConsentBook:
             return record.word
         if not self._settings.required:
             return Consent.NOT_NEEDED
+        if record is None:
+            await self._make_room(now)
         asked = self.asked()
         if len(asked) >= _OPEN_AT_MOST:
             raise RejectedError("too many channels are being asked: try again when some have answered")
@@ -150,11 +153,26 @@ class ConsentBook:
         await self._host.kv.put(f"{_PREFIX}{chat}", json.dumps(asdict(record)).encode())
         if record.word is Consent.GRANTED and self._records.get(chat) is before and not self._ended(chat, before):
             self._put(chat, record)  # unless somebody said no meanwhile
-        if len(self._records) > _KEPT_AT_MOST:
-            oldest = min((one for one in self._records if one != chat), key=lambda one: self._records[one].at)
-            await self._host.kv.put(f"{_PREFIX}{oldest}", None)
-            del self._records[oldest]
-            self.closed.pop(oldest, None)
+
+    async def _make_room(self, now: int) -> None:
+        """For one more channel. What somebody said is never forgotten for it, only that nobody answered, long ago.
+
+        Raises RejectedError when there is nothing of the kind.
+        """
+        if len(self._records) < _KEPT_AT_MOST:
+            return
+        assert self._host is not None, "the connector is not started"
+        silent = [
+            chat
+            for chat, one in self._records.items()
+            if one.word is Consent.REFUSED and not one.by and one.until <= now
+        ]
+        if not silent:
+            raise RejectedError(f"the answers of {_KEPT_AT_MOST} channels are kept already: no further one is asked")
+        oldest = min(silent, key=lambda one: self._records[one].at)
+        await self._host.kv.put(f"{_PREFIX}{oldest}", None)
+        self._records.pop(oldest, None)
+        self.closed.pop(oldest, None)
 
     def _ended(self, chat: ChatId, before: Record | None) -> bool:
         """Whether a channel was closed since this record, whose own end it may be."""

@@ -59,12 +59,12 @@ class DenyingCommands:
 
     async def _stop(self, call: Call) -> Answer:
         what = await self._meant(call)
-        stop = await self._stops.stop(what, call.sender, call.get("reason"))
+        stop = await self._stops.stop(what, call.sender, call.get("reason"), admin=call.level is Permission.ADMIN)
         undo = "here" if stop.what.startswith("!") else stop.what
         return Answer(f"{_name(stop)} is stopped{stop.because}. Say !bridge start {undo} to let it go on.", _data(stop))
 
     async def _start(self, call: Call) -> Answer:
-        stop = await self._stops.start(await self._meant(call), call.sender)
+        stop = await self._stops.start(await self._meant(call), call.sender, admin=call.level is Permission.ADMIN)
         return Answer(f"{_name(stop)} goes on.", _data(stop))
 
     async def _list_stops(self, call: Call) -> Answer:

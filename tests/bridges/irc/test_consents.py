@@ -10,6 +10,8 @@ from bridge_core.api.events import RemoteChatGone, RemoteConsent, RemoteEvent, R
 from bridge_core.api.ids import ChatId, UserId
 from bridge_core.api.info import RoomFacts
 from bridge_core.api.network import Consent
+from bridges.irc import consents
+from bridges.irc.consents import Record
 from bridges.irc.demo.witness import Witness
 from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, eventually, make_op, real
 
@@ -267,6 +269,28 @@ async def test_questions_are_bounded(rig: StartRig, port: int) -> None:
         await adapter.connector.consent(ChatId(f"#r{number}"), UserId(f"@u{number}:hs.test"), None)
     with pytest.raises(RejectedError, match="too many"):
         await adapter.connector.consent(ChatId("#s"), UserId("@new:hs.test"), None)
+
+
+async def test_a_no_is_never_forgotten_for_want_of_room(
+    rig: StartRig, port: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a full book nobody is asked any more; room is made only by who never answered, when their time is up."""
+    monkeypatch.setattr(consents, "_KEPT_AT_MOST", 3)
+    adapter = await rig(port)
+    book, (no, yes, silent) = adapter.connector._state.consents, (ChatId("#no"), ChatId("#yes"), ChatId("#silent"))
+    await book.answered(no, Consent.REFUSED, "op", "said leave")
+    await book.answered(yes, Consent.GRANTED, "op", "allowed it")
+    await book.put(silent, Record(Consent.REFUSED, 1, book._now() + 60_000, ""))
+    with pytest.raises(RejectedError, match="no further one is asked"):
+        await adapter.connector.consent(X, ALICE)
+    await book.put(silent, Record(Consent.REFUSED, 1, 2, ""))
+    assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
+    assert (book.get(silent), set(adapter.host.kv.values) & {f"consent/{chat}" for chat in (no, yes, silent)}) == (
+        None,
+        {"consent/#no", "consent/#yes"},
+    )
+    await book.answered(ChatId("#more"), Consent.REFUSED, "op", "said leave")
+    assert not book.may_enter(no) and not book.may_enter(ChatId("#more"))
 
 
 @pytest.mark.server

@@ -87,6 +87,22 @@ async def test_what_staff_may_not(two: Harness) -> None:
         await staff.revoke("http://media.test/_matrix_bridge/media/AAAA/x.png", BY)
 
 
+async def test_staff_do_not_lift_what_an_admin_stopped_after_them(two: Harness, script: Script) -> None:
+    """An admin's stop takes over that of staff, also over a restart: only an admin lets it go on."""
+    room = await two.portal_room("net", "lobby")
+    await _staff(two).stop(BY, "a raid")
+    await two.running.whomay.stops.stop(NetworkId("net"), UserId("@admin:hs.test"), "evidence")
+    await two.stop_bridge()
+    await two.start_bridge()
+    with pytest.raises(RejectedError, match="an admin of the bridge has stopped it"):
+        await _staff(two).start(BY)
+    await receive(two, script, say("in"))
+    assert said(two, room, "bob") == []
+    await two.running.whomay.stops.start(NetworkId("net"), UserId("@admin:hs.test"))
+    await receive(two, script, say("in again"))
+    assert said(two, room, "bob") == ["in again"]
+
+
 async def test_staff_stop_their_network(two: Harness, script: Script, other: Script) -> None:
     """Nothing crosses there, in both directions, until they let it go on; other networks do not notice."""
     rooms = {name: await two.portal_room(name, "lobby") for name in ("net", "other")}

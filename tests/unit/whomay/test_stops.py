@@ -4,8 +4,10 @@ from typing import Any
 
 import pytest
 
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteRedaction
 from bridge_core.api.ids import ChatId, MessageId, NetworkId, RoomId, UserId
+from bridge_core.engine.stops import Stop
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, balances, notices, receive, said, say
 from tests.scripted import Script
@@ -127,3 +129,40 @@ async def test_a_stop_in_one_room_leaves_redactions_out_too(bridge: Harness, scr
     await receive(bridge, script, RemoteRedaction(ChatId("lobby"), BOB, MessageId("m1")))
     assert said(bridge, room, "bob") == ["first"]
     assert (await balances(bridge))["net", 1].rejected == 1
+
+
+async def test_a_stop_that_comes_while_it_is_let_go_on_holds(bridge: Harness, script: Script) -> None:
+    """Whoever stops a network while somebody lets it go on is not overruled, now and after a restart."""
+    await bridge.portal_room("net", "lobby")
+    stops = bridge.running.whomay.stops
+    await stops.stop(NET, ADMIN, "spam wave")
+    await receive(bridge, script, say("missed"))
+    other = UserId("@other:hs.test")
+    tell = stops._tell
+
+    async def meanwhile(room: RoomId, stop: Stop) -> None:
+        await stops.stop(NET, other, "another wave")
+        await tell(room, stop)
+
+    stops._tell = meanwhile  # type: ignore[method-assign]
+    with pytest.raises(RejectedError, match="has stopped it meanwhile"):
+        await stops.start(NET, ADMIN)
+    await bridge.stop_bridge()
+    await bridge.start_bridge()
+    assert [(one.by, one.reason) for one in bridge.running.whomay.stops.all()] == [(other, "another wave")]
+
+
+async def test_moderators_do_not_lift_an_admins_stop_of_their_room(bridge: Harness, script: Script) -> None:
+    """A room that an admin of the bridge stops, after its moderators or alone, goes on when an admin says so."""
+    own = bridge.alice.create_room(invite=[bridge.homeserver.bot])
+    admin = bridge.homeserver.user("admin")
+    bridge.alice.invite(own, admin.id)
+    admin.join(own)
+    await bridge.settled()
+    assert "bridged to lobby" in await _ask(bridge, bridge.alice, own, "bridge net lobby")
+    assert "is stopped: raid" in await _ask(bridge, bridge.alice, own, "stop here raid")
+    assert "is stopped: evidence" in await _ask(bridge, admin, own, "stop here evidence")
+    assert "an admin of the bridge has stopped it" in await _ask(bridge, bridge.alice, own, "start")
+    await receive(bridge, script, say("hello"))
+    assert said(bridge, own, "bob") == []
+    assert "goes on" in await _ask(bridge, admin, own, "start")
