@@ -320,6 +320,7 @@ class Engine:
             clock,
             tasks,
             gate,
+            self._wake,
             settings.rooms,
             faults,
         )
@@ -379,6 +380,11 @@ class Engine:
         metrics.gauge("lanes_busy", "Lanes that have work.", lambda: self.to_matrix.busy() + self.to_network.busy())
         metrics.gauge("unconfirmed", "Messages handed over without proof yet.", lambda: len(self.confirmations))
         metrics.gauge("portals", "Portals.", lambda: len(self.portals))
+        metrics.gauge(
+            "rooms_not_looked_at",
+            "Rooms of which it is not known yet who can read them, or whether another bridge is there.",
+            self.room_features.survey.waiting,
+        )
 
     async def _forget_chat(self, portal: PortalRow) -> None:
         """A private chat whose login was logged out: its room says so, and our users leave it."""
@@ -400,6 +406,11 @@ class Engine:
         await self.puppets.load()
         await self.room_features.doubles.load()
         await self.room_features.publicity.load()
+        self.room_features.survey.load()
+
+    def _wake(self) -> None:
+        self.to_matrix.wake()
+        self.to_network.wake()
 
     async def _describe(self, portal: PortalRow) -> tuple[NetworkMeta, ChatInfo | None, UserId | None]:
         network = self.networks.get(portal.network)

@@ -1,7 +1,7 @@
 """Puts together what keeps rooms right: what they are called, whether they are bridged, and where they went."""
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 from bridge_core.api.host import Clock
@@ -39,6 +39,7 @@ from bridge_core.engine.roomfacts import RoomReader
 from bridge_core.engine.roomrules import RULES_EVENT, RulesOfRooms
 from bridge_core.engine.rooms import Describe, RoomMaker
 from bridge_core.engine.roomstates import RoomStates
+from bridge_core.engine.roomsurvey import RoomSurvey
 from bridge_core.engine.spaces import SpaceKind, Spaces
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Stores
@@ -82,6 +83,7 @@ class RoomFeatures:
         clock: Clock,
         tasks: TaskOwner,
         gate: Gate,
+        wake: Callable[[], None],
         settings: RoomSettings,
         faults: FaultPoints,
     ) -> None:
@@ -94,6 +96,8 @@ class RoomFeatures:
         gate.add(self.doubles)
         self.publicity = Publicity(networks, portals, matrix, stores.kv, status)
         gate.add(self.publicity)
+        self.survey = RoomSurvey(networks, portals, self.publicity, self.doubles, clock, settings.rate, wake)
+        gate.add(self.survey)
         rooms.look_out(self.doubles.refuse, self.publicity.refuse)
         self.rules = RulesOfRooms(portals, matrix, status)
         rooms.when_bridged(self.rules.bridged)
@@ -170,6 +174,7 @@ class RoomFeatures:
         """Begin with what is still to be done."""
         self._running.append(self._tasks.spawn(self.departures.run(), "departures"))
         self._running.append(self._tasks.spawn(self.spaces.run(), "spaces"))
+        self._running.append(self._tasks.spawn(self.survey.run(), "room-survey"))
 
     def stop(self) -> None:
         """End it: it never ends by itself, and what is left is done at the next start."""

@@ -22,7 +22,6 @@ from bridge_core.engine.store_ports import KeyValues
 log = structlog.get_logger(__name__)
 
 NAMESPACE: Final = "doublebridges"
-_MOST: Final = 10_000
 
 
 class DoubleBridges(Check):
@@ -53,7 +52,7 @@ class DoubleBridges(Check):
         A room that the bot is not in yet is not known: it is asked about again once it is. Raises as the Matrix side.
         """
         found = self._networks.get(network)
-        if found is None or found.options.double_bridges:
+        if found is None or self.allowed(network):
             return
         try:
             state = await self._matrix.all_state(room)
@@ -68,20 +67,49 @@ class DoubleBridges(Check):
         room = RoomId(event["room_id"])
         for portal in self._portals.in_room(room):
             network = self._networks.get(portal.network)
-            if network is None or network.options.double_bridges:
+            if network is None or self.allowed(network.id):
                 continue
             other = await self._other(network, room, event)
-            if other and room not in self._rooms and len(self._rooms) < _MOST:
-                self._rooms[room] = other
-                await self._kv.put(NAMESPACE, room, other.encode())
-                log.warning("double_bridge_stopped", network=network.id, room=room, reason=other)
-                await self._status.say(room, f"Nothing crosses here any more: {other}. Remove one of the bridges.")
+            if other and room not in self._rooms:
+                await self._stop(network.id, room, other)
                 return
         if room in self._rooms and not await self._still(room):
-            del self._rooms[room]
+            await self._go_on(room)
+
+    async def look(self, room: RoomId) -> None:
+        """Ask whether another bridge is in a room, and stop it or let it go on. Raises as the Matrix side does."""
+        for portal in self._portals.in_room(room):
+            try:
+                await self.refuse(portal.network, room)
+            except RejectedError as other:
+                if room not in self._rooms:
+                    await self._stop(portal.network, room, str(other))
+                return
+        if room in self._rooms:
+            await self._go_on(room)
+
+    async def forget(self, room: RoomId) -> None:
+        """The room is not bridged any more. Raises TransientError."""
+        if room in self._rooms:
             await self._kv.put(NAMESPACE, room, None)
-            log.warning("double_bridge_gone", room=room)
-            await self._status.say(room, "The other bridge is gone: what is said here crosses again.")
+            self._rooms.pop(room, None)
+
+    def allowed(self, network: NetworkId) -> bool:
+        """Whether another bridge may join a network's rooms to the same kind of network."""
+        found = self._networks.get(network)
+        return found is None or found.options.double_bridges
+
+    async def _stop(self, network: NetworkId, room: RoomId, other: str) -> None:
+        self._rooms[room] = other
+        await self._kv.put(NAMESPACE, room, other.encode())
+        log.warning("double_bridge_stopped", network=network, room=room, reason=other)
+        await self._status.say(room, f"Nothing crosses here any more: {other}. Remove one of the bridges.")
+
+    async def _go_on(self, room: RoomId) -> None:
+        del self._rooms[room]
+        await self._kv.put(NAMESPACE, room, None)
+        log.warning("double_bridge_gone", room=room)
+        await self._status.say(room, "The other bridge is gone: what is said here crosses again.")
 
     async def _still(self, room: RoomId) -> bool:
         """Whether any bridge but this one is told of in a room."""

@@ -3,7 +3,7 @@
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import (
     Membership,
     RemoteEvent,
@@ -44,7 +44,7 @@ class Check:
         """
 
     def room(self, room: RoomId) -> str:
-        """Why nothing may cross from and to this room; empty when it may."""
+        """Why nothing may cross from and to this room; empty when it may. Raises TransientError to hold it for now."""
         return ""
 
     def new_chat(self, network: NetworkId, chat: ChatId) -> None:
@@ -126,6 +126,13 @@ class Gate:
             if why := check(room):
                 return why
         return ""
+
+    def shut(self, room: RoomId) -> bool:
+        """Whether nothing may cross there now: for what is worth nothing later."""
+        try:
+            return bool(self.room(room))
+        except TransientError:
+            return True
 
     def unmade(self, network: NetworkId, chat: ChatId, receiver: LoginId | None) -> None:
         """As `incoming` and `new_chat`, before a portal is made for a chat that begins on the network."""

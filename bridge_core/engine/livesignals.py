@@ -114,7 +114,7 @@ class RemoteSignals:
         for room in portal.rooms:
             if self._hidden is not None and await self._hidden(portal, room):
                 continue
-            if not self._gate.room(room) and await self._ghosts.is_in(room, ghost.user):
+            if not self._gate.shut(room) and await self._ghosts.is_in(room, ghost.user):
                 await self._type(room, ghost.user, seconds)
                 outcome = "passed"
         self._typing.pop(key, None)

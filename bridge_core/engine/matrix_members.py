@@ -181,15 +181,26 @@ class MatrixMemberships:
         if client is None or self._permissions.of(user) < Permission.USER:
             return
         room = RoomId(event["room_id"])
+        sender = await self._members.sender(room, user)
         try:
-            self._gate.outgoing(portal, await self._members.sender(room, user), room)
+            self._gate.outgoing(portal, sender, room)
+        except RejectedError as error:
+            await self._not_entered(event, network, portal, user, error)
+            return  # while the answer is not known, this is tried again
+        try:
             await client.enter(portal.chat)
         except RejectedError as error:
-            text = f"{user} cannot enter {portal.name or portal.chat} on {network.meta.name}: {error}"
-            await self._status.say(room, text, key=f"enter\x1f{event['event_id']}\x1f{portal.id}")
+            await self._not_entered(event, network, portal, user, error)
         except BridgeError as error:
             # It enters what its user is in when it connects.
             log.info("chat_not_entered", network=network.id, chat=portal.chat, error=str(error))
+
+    async def _not_entered(
+        self, event: Mapping[str, Any], network: Network, portal: PortalRow, user: UserId, error: RejectedError
+    ) -> None:
+        text = f"{user} cannot enter {portal.name or portal.chat} on {network.meta.name}: {error}"
+        key = f"enter\x1f{event['event_id']}\x1f{portal.id}"
+        await self._status.say(RoomId(event["room_id"]), text, key=key)
 
     async def _asks(self, event: Mapping[str, Any], network: Network, portal: PortalRow, user: UserId) -> None:
         """Somebody knocks: the network is asked to let them in, and when it has, they are invited."""

@@ -23,6 +23,8 @@ UNLISTED: Final = "unlisted"
 """Option: the chat stands in no list and no space."""
 RULES: Final = "rules"
 """Option: what the admins of each room have set for it (see `roomrules`)."""
+LOOKED: Final = "looked"
+"""Option: what each room was looked at for (see `roomsurvey`)."""
 _MOVED: Final = "moved"
 """Option: the chat's earlier keys, each with the journal's entry that moved it."""
 _MOST_MOVES: Final = 8
@@ -292,7 +294,7 @@ def _made(row: PortalRow) -> dict[str, Any]:
 def _without(row: PortalRow, room: RoomId) -> dict[str, Any]:
     """The options, without what they say of a room."""
     options = dict(row.options)
-    for name in (_PLUMBED, _SINCE, RULES):
+    for name in (_PLUMBED, _SINCE, RULES, LOOKED):
         rest = {other: value for other, value in options.pop(name, {}).items() if other != room}
         if rest:
             options[name] = rest

@@ -19,7 +19,6 @@ from bridge_core.engine.store_ports import KeyValues
 log = structlog.get_logger(__name__)
 
 NAMESPACE: Final = "publicrooms"
-_MOST: Final = 10_000
 _WORDS: Final = (
     "anybody can read this room without being in it, and that network does not allow public logs: "
     "set who can read its history to members"
@@ -52,7 +51,7 @@ class Publicity(Check):
 
         A room that the bot is not in yet is not known: it is asked about again once it is.
         """
-        if self._allowed(network):
+        if self.allowed(network):
             return
         try:
             content = await self._matrix.state(room, VISIBILITY)
@@ -65,10 +64,27 @@ class Publicity(Check):
         """A handler of room events: others may read a room's history now."""
         if event.get("state_key"):
             return  # another state than the room's
-        room = RoomId(event["room_id"])
-        networks = {row.network for row in self._portals.in_room(room) if not self._allowed(row.network)}
-        public = event["content"].get("history_visibility") == "world_readable"
-        if public and networks and room not in self._rooms and len(self._rooms) < _MOST:
+        await self._found(RoomId(event["room_id"]), event["content"])
+
+    async def look(self, room: RoomId) -> None:
+        """Ask who can read a room's history, and stop it or let it go on. Raises TransientError, RateLimitedError."""
+        try:
+            content = await self._matrix.state(room, VISIBILITY)
+        except RejectedError as error:
+            log.info("room_not_seen", room=room, error=str(error))  # the bot is not there: it is asked once it is
+            return
+        await self._found(room, content or {})
+
+    async def forget(self, room: RoomId) -> None:
+        """The room is not bridged any more. Raises TransientError."""
+        if room in self._rooms:
+            await self._kv.put(NAMESPACE, room, None)
+            self._rooms.discard(room)
+
+    async def _found(self, room: RoomId, content: Mapping[str, Any]) -> None:
+        networks = {row.network for row in self._portals.in_room(room) if not self.allowed(row.network)}
+        public = content.get("history_visibility") == "world_readable"
+        if public and networks and room not in self._rooms:
             self._rooms.add(room)
             await self._kv.put(NAMESPACE, room, b"1")
             log.warning("public_room_stopped", room=room, networks=sorted(networks))
@@ -79,6 +95,7 @@ class Publicity(Check):
             log.warning("public_room_goes_on", room=room)
             await self._status.say(room, "What is said here crosses again.")
 
-    def _allowed(self, network: NetworkId) -> bool:
+    def allowed(self, network: NetworkId) -> bool:
+        """Whether a network lets its chats be public logs."""
         found = self._networks.get(network)
         return found is None or found.granted(Grant.PUBLIC_HISTORY)

@@ -8,6 +8,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.host import Clock
+from bridge_core.api.ids import RoomId
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
@@ -21,6 +22,7 @@ log = structlog.get_logger(__name__)
 
 _BATCH: Final = 100
 _STOPPED: Final = 300_000
+_NOT_KNOWN: Final = 5_000
 """Milliseconds until a room where nothing may cross is looked at again."""
 _LONGEST: Final = 60.0
 """Seconds: longest pause while the homeserver or the database is away, and when a wish that failed is tried again."""
@@ -97,9 +99,9 @@ class MemberReconciler:
         await self._in_time()
         if not self._wishes.holds(wish):
             return
-        if wish.wish in (Wish.JOIN, Wish.RETURN) and self._gate.room(wish.room):
+        if wish.wish in (Wish.JOIN, Wish.RETURN) and (wait := self._shut_for(wish.room)):
             # Stopped for now: nobody comes in meanwhile, and nobody else waits for that.
-            self._wishes.later(wish, self._clock.now_ms() + _STOPPED)
+            self._wishes.later(wish, self._clock.now_ms() + wait)
             return
         self._faults.hit("members.before")
         try:
@@ -118,6 +120,13 @@ class MemberReconciler:
             self._worked.inc("done")
         self._faults.hit("members.after")
         self._wishes.done(wish)
+
+    def _shut_for(self, room: RoomId) -> int:
+        """For how many milliseconds nobody comes in now."""
+        try:
+            return _STOPPED if self._gate.room(room) else 0
+        except TransientError:
+            return _NOT_KNOWN
 
     async def _in_time(self) -> None:
         now = self._clock.monotonic()

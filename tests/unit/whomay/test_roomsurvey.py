@@ -1,0 +1,192 @@
+"""Rooms that were open to all, or bridged twice, before the bridge knew to look: found at its start, and closed."""
+
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
+from bridge_core.api.network import Grant
+from bridge_core.engine.portals import LOOKED
+from bridge_core.engine.publicity import Publicity
+from bridge_core.engine.store_ports import PortalRow
+from tests.harness import Harness
+from tests.invariants.scenes import Recorder, balances, notices, receive, said, say
+from tests.scripted import Script
+
+ADMIN = UserId("@admin:hs.test")
+
+
+@pytest.fixture(name="script")
+def _script() -> Script:
+    script = Script()
+    script.withheld = frozenset(Grant)
+    return script
+
+
+@pytest.fixture(name="grants")
+def _grants() -> list[str]:
+    return []
+
+
+@pytest.fixture(name="bridge")
+async def _bridge(tmp_path: Path, script: Script, grants: list[str]) -> AsyncIterator[Harness]:
+    networks = {"net": {"type": "scripted", "grants": grants}}
+    async with Harness(tmp_path, networks, {"scripted": script}, limits={"membership_rate": 1000}) as harness:
+        yield harness
+
+
+def _portal(bridge: Harness) -> PortalRow:
+    found = bridge.running.engine.portals.get(PortalKey(NetworkId("net"), ChatId("attic")))
+    assert found is not None
+    return found
+
+
+async def _plumbed(bridge: Harness, *also: str, chat: str = "attic") -> str:
+    """A room that is bridged, as an earlier version left it: nobody has looked at it."""
+    room = bridge.alice.create_room(invite=[bridge.homeserver.bot, *also])
+    call = bridge.running.engine.commands.call
+    await call(ADMIN, "bridge", {"network": "net", "chat": chat}, RoomId(room))
+    await bridge.settled()
+    return room
+
+
+def _was(bridge: Harness, room: str, kind: str, key: str, content: dict[str, Any]) -> None:
+    """The room's state is so, and nobody is told."""
+    current = bridge.homeserver.room(room).current
+    event = dict(current.get((kind, key)) or current["m.room.create", ""])
+    current[kind, key] = {**event, "type": kind, "state_key": key, "content": content}
+
+
+def _open(bridge: Harness, room: str) -> None:
+    _was(bridge, room, "m.room.history_visibility", "", {"history_visibility": "world_readable"})
+
+
+async def _restart(bridge: Harness) -> None:
+    await bridge.stop_bridge()
+    await bridge.start_bridge()
+
+
+async def _surveyed(bridge: Harness) -> None:
+    await bridge.until(lambda: not bridge.running.engine.room_features.survey.waiting())
+
+
+async def test_a_room_that_anybody_reads_is_closed_at_start(bridge: Harness, script: Script) -> None:
+    """Not even what comes first crosses, in either direction; the room is told why, and goes on once it is not so."""
+    room = await _plumbed(bridge)
+    _open(bridge, room)
+    await _restart(bridge)
+    bridge.alice.send(room, "out")
+    await receive(bridge, script, say("in", chat="attic"))
+    found = await balances(bridge)
+    assert (found["net", 0].rejected, found["net", 1].rejected) == (1, 1)
+    assert script.sent == [] and said(bridge, room, "bob") == []
+    assert any("anybody can read this room" in text for text in notices(bridge, room))
+    bridge.alice.set_state(room, "m.room.history_visibility", {"history_visibility": "shared"})
+    await bridge.settled()
+    await receive(bridge, script, say("in again", chat="attic"))
+    assert said(bridge, room, "bob") == ["in again"]
+
+
+async def test_nothing_crosses_before_it_is_known(bridge: Harness, script: Script) -> None:
+    """While the homeserver does not tell who can read a room, what is said is held, and crosses in order afterwards."""
+    room = await _plumbed(bridge)
+    bridge.homeserver.faults.answer(502, times=10_000, match="GET .*/state/m.room.history_visibility")
+    await _restart(bridge)
+    assert script.inbox is not None
+    bridge.alice.send(room, "out")
+    await script.inbox.receive([say("one", chat="attic"), say("two", chat="attic")])
+    await bridge.until(lambda: bridge.homeserver.faults.hits > 1)
+    assert script.sent == [] and said(bridge, room, "bob") == []
+    bridge.homeserver.faults.clear()
+    await bridge.settled()
+    assert (script.texts(), said(bridge, room, "bob")) == (["out"], ["one", "two"])
+    assert (await balances(bridge))["net", 1].delivered == 2
+
+
+@pytest.mark.parametrize("grants", [["public_history"]], ids=["granted"])
+async def test_where_public_logs_are_allowed_nothing_waits(bridge: Harness, script: Script) -> None:
+    """The same room goes on, and nobody asks who can read it."""
+    room = await _plumbed(bridge)
+    _open(bridge, room)
+    await bridge.stop_bridge()
+    asked = Recorder(bridge)
+    await bridge.start_bridge()
+    await receive(bridge, script, say("in", chat="attic"))
+    await _surveyed(bridge)
+    assert said(bridge, room, "bob") == ["in"]
+    assert asked.of("m.room.history_visibility") == []
+
+
+async def test_a_room_is_looked_at_once(bridge: Harness) -> None:
+    """What was found out is kept: the next start asks nothing, as what changes the room's events tell."""
+    room = await _plumbed(bridge)
+    await _restart(bridge)
+    await _surveyed(bridge)
+    assert set(_portal(bridge).options[LOOKED][room]) == {"r", "b"}
+    await bridge.stop_bridge()
+    asked = Recorder(bridge)
+    await bridge.start_bridge()
+    await bridge.settled()
+    assert asked.of("m.room.history_visibility") == [] and asked.of("/state?") == []
+
+
+async def test_a_room_that_is_bridged_twice_is_closed_at_start(bridge: Harness, script: Script) -> None:
+    """Another bridge that was there before this one looked is found, and nothing crosses until it is gone."""
+    other = bridge.homeserver.user("otherbot")
+    room = await _plumbed(bridge, other.id)
+    other.join(room)
+    await bridge.settled()
+    content = {"bridgebot": other.id, "protocol": {"id": "scripted"}, "channel": {"id": "#there"}}
+    _was(bridge, room, "m.bridge", "other://there", content)
+    await _restart(bridge)
+    await _surveyed(bridge)
+    bridge.alice.send(room, "out")
+    await receive(bridge, script, say("in", chat="attic"))
+    assert script.sent == [] and said(bridge, room, "bob") == []
+    assert any(other.id in text and "Nothing crosses" in text for text in notices(bridge, room))
+
+
+async def test_a_room_that_goes_on_as_another_is_looked_at(bridge: Harness, script: Script) -> None:
+    """The new room may be open where the old one was not: nothing crosses there. What was kept of the old one goes."""
+    room = await _plumbed(bridge)
+    bridge.alice.set_state(room, "m.room.history_visibility", {"history_visibility": "world_readable"})
+    await bridge.settled()
+    publicity = bridge.running.engine.room_features.publicity
+    assert publicity.room(RoomId(room))
+    new = bridge.alice.create_room(invite=[bridge.homeserver.bot])
+    await bridge.running.matrix.join(RoomId(new), UserId(bridge.homeserver.bot))
+    _open(bridge, new)
+    await bridge.running.engine.portals.replace_room(_portal(bridge), RoomId(room), RoomId(new))
+    await receive(bridge, script, say("in", chat="attic"))
+    await _surveyed(bridge)
+    assert said(bridge, new, "bob") == []
+    assert publicity.room(RoomId(new)) and not publicity.room(RoomId(room))
+    await _restart(bridge)
+    publicity = bridge.running.engine.room_features.publicity
+    assert publicity.room(RoomId(new)) and not publicity.room(RoomId(room))
+
+
+async def test_a_room_that_cannot_be_looked_at_keeps_no_other_waiting(
+    bridge: Harness, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong in one room concerns that room: it stays closed, the others are looked at and go on."""
+    first, second = await _plumbed(bridge), await _plumbed(bridge, chat="cellar")
+    look = Publicity.look
+
+    async def stumbling(self: Publicity, room: RoomId) -> None:
+        if room == first:
+            raise ValueError("a bug")
+        await look(self, room)
+
+    await bridge.stop_bridge()
+    monkeypatch.setattr(Publicity, "look", stumbling)
+    await bridge.start_bridge()
+    assert script.inbox is not None
+    await script.inbox.receive([say("in", chat="attic"), say("in", chat="cellar")])
+    await bridge.until(lambda: said(bridge, second, "bob") == ["in"])
+    assert said(bridge, first, "bob") == []
+    monkeypatch.undo()
+    await bridge.settled()
+    assert said(bridge, first, "bob") == ["in"]
