@@ -295,6 +295,9 @@ class Puppet(Connecting):
         session.remarked = lambda text: self._inbox.report(
             LoginState(state.network, login.id, LoginStatus.CONNECTED, remark=text)
         )
+        session.remarked = lambda text: self._inbox.report(
+            LoginState(state.network, login.id, LoginStatus.CONNECTED, remark=text)
+        )
         session.batches.on(CAPABILITY, lambda batch: self._ears.several(session, batch))
         return session
 
