@@ -36,6 +36,7 @@ from bridge_core.engine.rendering import Place, Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.store_ports import GhostRow, MessageRow, Messages, PortalRow
+from bridge_core.engine.takebacks import Takebacks
 from bridge_core.engine.threads import Threads
 
 Referring = RemoteEdit | RemoteRedaction | RemoteReaction
@@ -97,6 +98,7 @@ class Conversion:
         self._rendering = rendering
         self._gate = gate
         self._threads = threads
+        self._takebacks = Takebacks(matrix, messages, ghosts)
         self._expiry = expiry
         self._puppets = puppets
         self._converters: dict[type, Converter] = {
@@ -335,6 +337,12 @@ class Conversion:
             txn = self._txn(portal, event.sender.id, identity, row.part, "redaction", row.room)
             request = requests.build(row.room, "m.room.redaction", txn, sender, device, reason, redacts=row.event)
             out.append(Prepared(request))
+            rest = await self._takebacks.rest(portal.network, row, event.target)
+            if rest is not None:
+                txn = self._txn(portal, row.sender, identity, row.part, "rest", row.room)
+                who, at = rest.ghost, row.timestamp
+                request = requests.build(row.room, _MESSAGE, txn, who.user, who.device, rest.content, ts=at)
+                out.append(Prepared(request, portal.id, rest.ids[0], rest.part, row.sender, at, also=rest.ids[1:]))
         return out
 
     async def _reaction(self, entry: Entry, event: RemoteReaction) -> list[Prepared]:

@@ -153,6 +153,7 @@ class Incoming:
                             item.timestamp,
                         )
                         for part, message in enumerate((item.message, *item.also), start=item.part)
+                        if message
                     )
                 if item.expires and event is not None:
                     remover = self._matrix.bot if item.instead else request.sender

@@ -40,7 +40,7 @@ class Prepared:
     instead: str = ""
     instead_name: str | None = None
     also: tuple[str, ...] = ()
-    """Further ids of the message."""
+    """Further ids of the message, by part; empty for one that is of no event any more."""
     copied: bool = False
     """It was said in another room: with `instead` (here their own id) the bot stands in, and names them."""
     already: str = ""

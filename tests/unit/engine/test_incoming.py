@@ -8,7 +8,7 @@ from typing import Any
 import aiohttp
 import pytest
 
-from bridge_core.api.content import Attachment, Content, MediaKind, Mention, Plain
+from bridge_core.api.content import Attachment, Content, MediaKind, Mention, Plain, Span, Style
 from bridge_core.api.events import (
     RemoteEdit,
     RemoteEvent,
@@ -138,6 +138,40 @@ async def test_a_message_is_known_by_each_of_its_ids_before_it_is_shown(bridge: 
     forged = say("one", CAROL, id=MessageId("5"), also=(MessageId("1"),))
     (other,) = await script.inbox.receive([forged])
     assert not other.duplicate, "ids chosen by others suppress nobody"
+
+
+async def test_of_several_lines_only_the_one_meant_is_taken_back(bridge: Harness, script: Script) -> None:
+    """The event is taken back and its other lines are said anew, in their styles, without a second ping; they are found
+    by their ids there, until nothing is left."""
+    lines = (Plain("one "), Span(Style.BOLD, (Plain("bold"),)), Plain("\ntwo\nthree"))
+    event = RemoteMessage(ChatId("lobby"), BOB, Content(lines), MessageId("1"), also=(MessageId("2"), MessageId("3")))
+    await _receive(bridge, script, event)
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+
+    async def redact(target: str, by: RemoteSender = BOB) -> list[dict[str, Any]]:
+        await _receive(
+            bridge, script, RemoteRedaction(ChatId("lobby"), by, MessageId(target), id=MessageId(f"r{target}"))
+        )
+        return [event["content"] for event in _from(bridge, room, "bob") if event["type"] == "m.room.message"]
+
+    first, rest = await redact("2", CAROL)
+    assert first == {}
+    assert (rest["body"], rest["formatted_body"]) == ("one bold\nthree", "one <strong>bold</strong><br>three")
+    await _receive(bridge, script, say("yes", CAROL, id=MessageId("4"), reply_to=MessageId("3")))
+    (answer,) = [event for event in _from(bridge, room, "carol") if event["type"] == "m.room.message"]
+    anew = _from(bridge, room, "bob")[-1]["event_id"]
+    assert answer["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == anew
+    assert [content.get("body") for content in await redact("1")] == [None, None, "three"]
+    assert [content.get("body") for content in await redact("3")] == [None, None, None]
+
+
+async def test_lines_that_cannot_be_told_apart_are_taken_back_together(bridge: Harness, script: Script) -> None:
+    """What was to go is gone in any case, and so is what may belong to it."""
+    await _receive(bridge, script, say("one\nof one\ntwo", id=MessageId("1"), also=(MessageId("2"),)))
+    room = bridge.homeserver.room("#_net_lobby:hs.test").id
+    await _receive(bridge, script, RemoteRedaction(ChatId("lobby"), BOB, MessageId("2"), id=MessageId("3")))
+    said = [event["content"] for event in _from(bridge, room, "bob") if event["type"] == "m.room.message"]
+    assert said == [{}]
 
 
 async def test_an_edit_by_somebody_else_changes_nothing(bridge: Harness, script: Script) -> None:
