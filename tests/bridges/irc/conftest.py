@@ -1,6 +1,7 @@
 """Fixtures of the IRC adapter: demo servers and adapters on them, all stopped at the end."""
 
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,7 +11,8 @@ from bridges.irc.demo.options import CAPABILITIES, ServerOptions
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
 from tests.bridges.irc.demo_rig import Connect
-from tests.bridges.irc.rig import Rig, StartRig, StartServer
+from tests.bridges.irc.rig import Bridged, Rig, StartRig, StartServer
+from tests.harness import Harness
 
 
 @pytest_asyncio.fixture
@@ -27,6 +29,35 @@ async def serve() -> AsyncIterator[StartServer]:
     yield start
     for server in servers:
         await server.stop()
+
+
+@pytest_asyncio.fixture
+async def server(serve: StartServer) -> DemoIrcServer:
+    """A demo server as it is."""
+    return await serve()
+
+
+@pytest.fixture
+def bridged(tmp_path: Path, server: DemoIrcServer) -> Bridged:
+    """A whole bridge on `server`, on a homeserver of its own; the same one again with each call."""
+
+    def make(**config: Any) -> Harness:
+        irc = {
+            "type": "irc",
+            "server": "127.0.0.1",
+            "port": server.port,
+            "tls": False,
+            "nick": "relay",
+            "rate": 0,
+            "connect_rate": 0,
+            "hybrid": {"puppet": "always"},
+            "reconnect_min": 0.05,
+            "reconnect_max": 0.2,
+            **config,
+        }
+        return Harness(tmp_path, {"irc": irc})
+
+    return make
 
 
 @pytest_asyncio.fixture

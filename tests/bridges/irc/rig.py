@@ -20,10 +20,13 @@ from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
+from tests.harness import Harness
 
 PATIENCE = 60.0
 StartRig = Callable[..., Awaitable["Rig"]]
 StartServer = Callable[..., Awaitable[DemoIrcServer]]
+Bridged = Callable[..., Harness]
+"""Makes a whole bridge, with these settings of its network."""
 
 
 class Clock:

@@ -1,10 +1,6 @@
 """A canary under accelerated load: what does not arrive is what the faults took, and each miss has its reason."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Final
-
-import pytest
 
 from bridge_core.api.ids import ChatId, NetworkId, UserId
 from bridge_core.api.optional import Puppets
@@ -12,6 +8,7 @@ from bridge_core.engine.ports import Direction
 from bridges.irc.demo.options import Verdict
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
+from tests.bridges.irc.rig import Bridged
 from tests.harness import Harness
 from tests.invariants.scenes import balances
 
@@ -87,36 +84,17 @@ class Play:
         await self.bridge.settled()
 
 
-@pytest.fixture(name="server")
-async def _server() -> AsyncIterator[DemoIrcServer]:
-    server = DemoIrcServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
-async def test_each_miss_is_predicted_and_has_its_reason(server: DemoIrcServer, tmp_path: Path) -> None:
+async def test_each_miss_is_predicted_and_has_its_reason(server: DemoIrcServer, bridged: Bridged) -> None:
     """Reconnects, a K-line, a flood, restarts of server and bridge: the misses are the script's, told and counted."""
-    irc = {
-        "type": "irc",
-        "server": "127.0.0.1",
-        "port": server.port,
-        "tls": False,
-        "nick": "relay",
-        "rate": 0,
-        "connect_rate": 0,
-        "hybrid": {"puppet": "always"},
-        "reconnect_min": 0.05,
-        "reconnect_max": 0.2,
-        "ping_interval": 1,
-        "ping_timeout": 1,
-        "grants": ["portals", "puppets"],
-        "consent": {"required": False},
-        "messages": {"merge": False},
-    }
     eve = await Witness.connect("127.0.0.1", int(server.port or 0), "eve")
     await eve.join("#yard")
-    async with Harness(tmp_path, {"irc": irc}) as bridge:
+    async with bridged(
+        ping_interval=1,
+        ping_timeout=1,
+        grants=["portals", "puppets"],
+        consent={"required": False},
+        messages={"merge": False},
+    ) as bridge:
         commands = bridge.running.engine.commands
         made = await commands.call(UserId("@admin:hs.test"), "portal", {"network": "irc", "chat": "#yard"}, None)
         room = str(made.data["room"])

@@ -1,7 +1,6 @@
 """Channels and the rooms that the bridge made for them, whole: both are as open, and lose nobody's words over it."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -9,18 +8,11 @@ import pytest
 from bridge_core.api.ids import ChatId, NetworkId
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
+from tests.bridges.irc.rig import Bridged
 from tests.harness import Harness
 
 GHOST = "@_irc_bob:hs.test"
 OTHER = "@_irc_eve:hs.test"
-
-
-@pytest.fixture(name="server")
-async def _server() -> AsyncIterator[DemoIrcServer]:
-    server = DemoIrcServer()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture(name="people")
@@ -35,25 +27,14 @@ async def _people(server: DemoIrcServer) -> AsyncIterator[tuple[Witness, Witness
 
 
 @pytest.fixture(name="bridge")
-async def _bridge(tmp_path: Path, server: DemoIrcServer, people: tuple[Witness, Witness]) -> AsyncIterator[Harness]:
-    irc = {
-        "type": "irc",
-        "server": "127.0.0.1",
-        "port": server.port,
-        "tls": False,
-        "nick": "relay",
-        "rate": 0,
-        "connect_rate": 0,
-        "hybrid": {"puppet": "always"},
-        "reconnect_min": 0.05,
-        "reconnect_max": 0.2,
-        "portals": ["#den"],
-        "grants": ["portals", "puppets"],
-        "members": "eager",
-        "leave_grace": 0,
-        "channels": {"staff_messages": "show"},
-    }
-    async with Harness(tmp_path, {"irc": irc}) as bridge:
+async def _bridge(bridged: Bridged, server: DemoIrcServer, people: tuple[Witness, Witness]) -> AsyncIterator[Harness]:
+    async with bridged(
+        portals=["#den"],
+        grants=["portals", "puppets"],
+        members="eager",
+        leave_grace=0,
+        channels={"staff_messages": "show"},
+    ) as bridge:
         yield bridge
 
 

@@ -1,7 +1,6 @@
 """By default a room is bridged to a channel over the relay, by the word of an operator, and as long as it holds."""
 
 from collections.abc import AsyncIterator
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,18 +9,11 @@ from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import RoomId, UserId
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
+from tests.bridges.irc.rig import Bridged
 from tests.harness import Harness
 
 ADMIN = UserId("@admin:hs.test")
 GHOST = "@_irc_bob:hs.test"
-
-
-@pytest.fixture(name="server")
-async def _server() -> AsyncIterator[DemoIrcServer]:
-    server = DemoIrcServer()
-    await server.start()
-    yield server
-    await server.stop()
 
 
 @pytest.fixture(name="bob")
@@ -34,22 +26,9 @@ async def _bob(server: DemoIrcServer) -> AsyncIterator[Witness]:
 
 
 @pytest.fixture(name="bridge")
-async def _bridge(tmp_path: Path, server: DemoIrcServer) -> AsyncIterator[Harness]:
+async def _bridge(bridged: Bridged, server: DemoIrcServer) -> AsyncIterator[Harness]:
     """A bridge that was granted nothing."""
-    irc = {
-        "type": "irc",
-        "server": "127.0.0.1",
-        "port": server.port,
-        "tls": False,
-        "nick": "relay",
-        "rate": 0,
-        "connect_rate": 0,
-        "hybrid": {"puppet": "always"},
-        "reconnect_min": 0.05,
-        "reconnect_max": 0.2,
-        "leave_grace": "0s",
-    }
-    async with Harness(tmp_path, {"irc": irc}) as bridge:
+    async with bridged(leave_grace="0s") as bridge:
         yield bridge
 
 

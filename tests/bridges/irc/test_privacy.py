@@ -1,8 +1,5 @@
 """Who is in a channel is read off the server's list, and the privacy filter over it never shows what it must not."""
 
-from collections.abc import AsyncIterator
-from pathlib import Path
-
 import pytest
 
 from bridge_core.api.ids import ChatId, UserId
@@ -10,8 +7,7 @@ from bridge_core.engine import privacy as privacy_module
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Witness
 from bridges.irc.present import ELSEWHERE, NOBODY
-from tests.bridges.irc.rig import StartRig, eventually
-from tests.harness import Harness
+from tests.bridges.irc.rig import Bridged, StartRig, eventually
 
 A = ChatId("#x")
 ANNA = UserId("@anna:hs.test")
@@ -41,41 +37,19 @@ async def test_presence_is_what_the_server_tells(rig: StartRig, port: int) -> No
     assert observer.absent(A, [ANNA]) is None
 
 
-@pytest.fixture(name="server")
-async def _server() -> AsyncIterator[DemoIrcServer]:
-    server = DemoIrcServer()
-    await server.start()
-    yield server
-    await server.stop()
-
-
 async def test_nobody_reads_the_channel_whose_connection_is_not_in_it(
-    tmp_path: Path, server: DemoIrcServer, monkeypatch: pytest.MonkeyPatch
+    bridged: Bridged, server: DemoIrcServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """From the channel to the room: held while the reader's connection is out, for whatever reason, and shown in order
     when it is in again."""
     for name in ("_EVERY", "_PATIENCE", "_AGAIN"):
         monkeypatch.setattr(privacy_module, name, 0.05)
-    irc = {
-        "type": "irc",
-        "server": "127.0.0.1",
-        "port": server.port,
-        "tls": False,
-        "nick": "relay",
-        "rate": 0,
-        "connect_rate": 0,
-        "hybrid": {"puppet": "always"},
-        "reconnect_min": 0.05,
-        "reconnect_max": 0.2,
-        "kick_pause": 1,
-        "portals": ["#a"],
-        "grants": ["puppets"],
-        "privacy": {"all_members_joined": True},
-    }
     bob = await Witness.connect("127.0.0.1", int(server.port or 0), "bob")
     await bob.join("#a")
     try:
-        async with Harness(tmp_path, {"irc": irc}) as bridge:
+        async with bridged(
+            kick_pause=1, portals=["#a"], grants=["puppets"], privacy={"all_members_joined": True}
+        ) as bridge:
 
             def shown() -> list[str]:
                 messages = bridge.homeserver.messages(room)
