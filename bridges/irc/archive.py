@@ -116,12 +116,12 @@ class Archive:
             between = f"timestamp={_stamp(since_ms)}", f"timestamp={_stamp(until_ms)}"
             items = await self._ask(_TARGETS, "TARGETS", *between, str(limit))
             told = [item for item in items if isinstance(item, Line) and item.command == "CHATHISTORY"]
-            before = len(found)
             found.update((item.param(1), None) for item in told)
             last = max((at for item in told if (at := _ms(item.param(2))) is not None), default=None)
-            if len(told) < limit or len(found) == before or last is None or last <= since_ms:
+            if len(told) < limit or last is None or last <= since_ms:
                 break
-            since_ms = max(since_ms + 1, last - 1)  # others may have spoken in the same millisecond
+            # Others may have spoken in the same millisecond; asked for once more already, it is left behind.
+            since_ms = last - 1 if last - 1 > since_ms else last
         return list(found)[:most]
 
     async def _page(self, chat: str, after: Cursor | None, most: int) -> tuple[list[Item], str | None]:

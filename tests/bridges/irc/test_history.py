@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bridge_core.api.errors import NotConnectedError, RejectedError
+from bridge_core.api.errors import NotConnectedError, RejectedError, TransientError
 from bridge_core.api.events import (
     RemoteChatMoved,
     RemoteEvent,
@@ -23,6 +23,7 @@ from bridges.irc.archive import parse_cursor
 from bridges.irc.batches import Batch
 from bridges.irc.codec.message import Line, Source
 from bridges.irc.demo.options import CAPABILITIES, DRAFTS
+from bridges.irc.outlet import Outlet
 from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
 A = ChatId("#a")
@@ -169,6 +170,28 @@ async def test_refusals_are_in_the_servers_words(rig: StartRig, serve: StartServ
     await asyncio.sleep(0)
     archive.closed()
     with pytest.raises(NotConnectedError):
+        await waiting
+
+
+async def test_an_answer_is_waited_for_from_when_its_question_is_sent(
+    rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A question that waits for its turn among other lines loses no time of its answer's."""
+    monkeypatch.setattr("bridges.irc.archive._PATIENCE", 0)
+    server = await serve()
+    adapter = await rig(server.port)
+    session = adapter.observer._session
+    assert session is not None
+    outlet = session.outlet = Outlet(1000.0, 1.0, session._write_late)
+    outlet._left = -1e9
+    waiting = asyncio.create_task(adapter.observer.history(A, None, 5))
+    await eventually(lambda: len(outlet) > 0)
+    for _ in range(100):
+        await asyncio.sleep(0)
+    assert not waiting.done()
+    outlet._left = 1.0
+    outlet._serve()
+    with pytest.raises(TransientError, match="in time"):
         await waiting
 
 

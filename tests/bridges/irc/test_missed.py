@@ -171,6 +171,21 @@ async def test_what_is_too_much_is_a_gap(rig: StartRig, serve: StartServer, monk
     assert "7 messages" in gaps(adapter)[0].reason and "people" in gaps(adapter)[1].reason
 
 
+async def test_more_people_than_the_server_names_at_once(rig: StartRig, serve: StartServer) -> None:
+    """Whoever wrote is found, five of them in each answer."""
+    adapter, server, client = await away_rig(rig, serve)
+    peers = [await adapter.witness(f"peer{number}", caps=PEER) for number in range(12)]
+    other = await absent(adapter, server, client)
+    for number, peer in enumerate(peers):
+        peer.raw(f"PRIVMSG {other.nick} :missed {number}")
+        await peer.sync()
+    await other.close()
+    await again(adapter, client)
+    everything = {f"missed {number}" for number in range(12)}
+    await adapter.inbox.until(lambda: everything <= set(adapter.inbox.texts))
+    assert gaps(adapter) == []
+
+
 async def test_a_refused_conversation_is_a_gap_of_its_own(
     rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:
