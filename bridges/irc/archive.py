@@ -107,22 +107,25 @@ class Archive:
             cursor = Cursor(at, items[-1].tags.get("msgid", ""))
         return Page(items, cursor, len(items) >= most, missing)
 
-    async def targets(self, since_ms: int, until_ms: int, most: int) -> list[str]:
+    async def targets(self, since_ms: int, until_ms: int, most: int) -> tuple[list[str], bool]:
         """The conversations in which something was said between two times, the one longest silent first; no more than
-        so many. Those of which the last words are of one millisecond may not all be told, where a page ends there."""
+        so many. And whether these are all: a page cannot begin within a millisecond."""
         found: dict[str, None] = {}
+        whole = True
         limit = self._limit(most)
         while len(found) < most:
             between = f"timestamp={_stamp(since_ms)}", f"timestamp={_stamp(until_ms)}"
             items = await self._ask(_TARGETS, "TARGETS", *between, str(limit))
             told = [item for item in items if isinstance(item, Line) and item.command == "CHATHISTORY"]
+            before = len(found)
             found.update((item.param(1), None) for item in told)
             last = max((at for item in told if (at := _ms(item.param(2))) is not None), default=None)
             if len(told) < limit or last is None or last <= since_ms:
                 break
             # Others may have spoken in the same millisecond; asked for once more already, it is left behind.
+            whole = whole and (last - 1 > since_ms or len(found) > before)
             since_ms = last - 1 if last - 1 > since_ms else last
-        return list(found)[:most]
+        return list(found)[:most], whole and len(found) < most
 
     async def _page(self, chat: str, after: Cursor | None, most: int) -> tuple[list[Item], str | None]:
         """A page, and why something in front of it may be missing."""

@@ -92,13 +92,13 @@ class Missed:
 
     async def _fetch(self, session: Session, archive: Archive, since: int, until: int) -> None:
         """Raises TransientError: the rest is to be asked for again."""
-        targets = await archive.targets(since, until + _AHEAD, _TARGETS_AT_MOST)
+        targets, whole = await archive.targets(since, until + _AHEAD, _TARGETS_AT_MOST)
         people = [target for target in targets if not self._state.isupport.is_channel(target)]
         for target in people[:_PARTNERS_AT_MOST]:
             await self._conversation(session, archive, target, since, until)
         for target in people[_PARTNERS_AT_MOST:]:
             self._gap(self._chat(target), since, until, f"more than {_PARTNERS_AT_MOST} people wrote meanwhile")
-        if len(targets) >= _TARGETS_AT_MOST:
+        if not whole:
             log.warning("irc_private_history_cut", network=self._state.network, user=self._login)
 
     async def _conversation(self, session: Session, archive: Archive, target: str, since: int, until: int) -> None:

@@ -177,8 +177,10 @@ async def test_more_people_than_the_server_names_at_once(rig: StartRig, serve: S
     peers = [await adapter.witness(f"peer{number}", caps=PEER) for number in range(12)]
     other = await absent(adapter, server, client)
     for number, peer in enumerate(peers):
+        at = adapter.host.clock.now_ms()
         peer.raw(f"PRIVMSG {other.nick} :missed {number}")
         await peer.sync()
+        await eventually(lambda at=at: adapter.host.clock.now_ms() > at)  # type: ignore[misc]
     await other.close()
     await again(adapter, client)
     everything = {f"missed {number}" for number in range(12)}
