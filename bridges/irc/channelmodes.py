@@ -133,7 +133,9 @@ class Conditions:
         assert change.arg is not None
         state = self._state
         row = state.lists.changed(chat, change.mode, change.arg, by, state.isupport, adding=change.adding)
-        if change.mode == "b" and not change.adding:
+        if change.mode == "b" and change.adding:
+            state.sanctions.stands(chat, change.arg)
+        elif change.mode == "b":
             self._lifted(chat, state.sanctions.of_mask(chat, change.arg), self._sender(by) if by else None)
         if change.mode == "b" and row.mask.effect is Effect.BAN:
             self._about_ours(chat, row, by, banned=change.adding)

@@ -33,6 +33,8 @@ class Sanctions:
     def __init__(self) -> None:
         self._host: Host | None = None
         self._masks: dict[Key, tuple[str, ...]] = {}
+        self._fresh: dict[ChatId, set[str]] = {}
+        """Masks that nobody has seen set yet: a list that was asked for before lacks them."""
 
     async def load(self, host: Host) -> None:
         """Reads what earlier processes set."""
@@ -58,19 +60,27 @@ class Sanctions:
         key = (chat, remote)
         masks = tuple(dict.fromkeys((*self._masks.pop(key, ()), mask)))[-_MASKS_AT_MOST:]
         self._masks[key] = masks
+        self._fresh.setdefault(chat, set()).add(mask)
         await self._put(key, json.dumps(masks).encode())
         if len(self._masks) > _PEOPLE_AT_MOST:
             oldest = next(iter(self._masks))
             del self._masks[oldest]
             await self._put(oldest, None)
 
+    def stands(self, chat: ChatId, mask: str) -> None:
+        """A mask was seen to be set: every list that is read from now on has it, or it was taken off."""
+        fresh = self._fresh.get(chat)
+        if fresh is not None:
+            fresh.discard(mask)
+
     def of_mask(self, chat: ChatId, mask: str) -> list[RemoteSender]:
         """Whose last mask this was, now that it is taken off."""
         return self._without(chat, lambda other: other == mask)
 
     def missing(self, chat: ChatId, there: Collection[str]) -> list[RemoteSender]:
-        """Those of whose masks none is in the channel's list any more."""
-        return self._without(chat, lambda mask: mask not in there)
+        """Those of whose masks none is in the channel's list any more, as it was read now."""
+        fresh = self._fresh.pop(chat, ())
+        return self._without(chat, lambda mask: mask not in there and mask not in fresh)
 
     def forget(self, chat: ChatId, remote: RemoteUserId) -> None:
         """Nothing of ours is set against them any more."""

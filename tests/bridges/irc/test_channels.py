@@ -176,8 +176,27 @@ async def test_a_ban_lifted_on_irc_is_lifted_on_matrix(rig: StartRig, port: int)
     await adapter.inbox.until(lambda: of(adapter, RemoteMember)[-1].membership is Membership.UNBAN)
     assert of(adapter, RemoteMember)[-1].member.id == "bob"
     await adapter.observer._state.sanctions.note(CHAT, RemoteUserId("eve"), "eve!*@*")
+    adapter.observer._state.sanctions.stands(CHAT, "eve!*@*")
     adapter.observer._survey.entered(CHAT)  # type: ignore[union-attr]
     await adapter.inbox.until(lambda: of(adapter, RemoteMember)[-1].member.id == "eve")
+    assert of(adapter, RemoteMember)[-1].membership is Membership.UNBAN
+
+
+async def test_a_list_from_before_a_ban_ends_it_not(rig: StartRig, port: int) -> None:
+    """What the server answers to a question from before the ban says nothing about it; what it answers later does."""
+    adapter = await rig(port, relay_moderation=True)
+    sanctions, hearing = adapter.observer._state.sanctions, adapter.observer._hearing
+    assert hearing is not None
+    eve = RemoteUserId("eve")
+    await sanctions.note(CHAT, eve, "eve!*@*")
+    hearing.heard([b":irc.test 368 relay #a :End of channel ban list"])
+    assert sanctions.masks(CHAT, eve) == ("eve!*@*",)
+    assert not [member for member in of(adapter, RemoteMember) if member.member.id == "eve"]
+    hearing.heard([b":irc.test MODE #a +b eve!*@*", b":irc.test 367 relay #a eve!*@*"])
+    hearing.heard([b":irc.test 368 relay #a :End of channel ban list"])
+    assert sanctions.masks(CHAT, eve) == ("eve!*@*",), "set by a MODE, it is in the list that is known"
+    hearing.heard([b":irc.test MODE #a -b eve!*@*"])
+    await adapter.inbox.until(lambda: any(member.member.id == "eve" for member in of(adapter, RemoteMember)))
     assert of(adapter, RemoteMember)[-1].membership is Membership.UNBAN
 
 
