@@ -39,7 +39,8 @@ class Staff(Protocol):
         """End a user's connection, and remove them from the rooms that the bridge made; from how many."""
 
     async def revoke(self, what: str, by: str) -> int:
-        """End the links to a file, by such a link, or to all files that a user sent to the network; how many files."""
+        """End the links to a file, by such a link; to those of one message, by its id; or to all files that a user
+        sent to the network. How many files it was."""
 
     async def stop(self, by: str, reason: str = "") -> None:
         """Let nothing cross between the network and Matrix any more, until `start` or an admin of the bridge."""

@@ -10,7 +10,7 @@ from bridge_core.app.whomay import WhoMay
 from bridge_core.engine.commands.staff import StaffCommands
 from bridge_core.engine.staffblocks import StaffBlocks
 from bridge_core.engine.staffroom import FileOf, StaffAudit, StaffRoom
-from bridge_core.engine.store_ports import KeyValues, Users
+from bridge_core.engine.store_ports import Stores
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.observe.metrics import Metrics
 
@@ -23,8 +23,7 @@ class StaffDesks:
         engine: Engine,
         whomay: WhoMay,
         matrix: AppserviceSide,
-        kv: KeyValues,
-        users: Users,
+        stores: Stores,
         file_of: FileOf,
         clock: Clock,
         metrics: Metrics,
@@ -32,10 +31,11 @@ class StaffDesks:
         self._engine = engine
         self._whomay = whomay
         self._matrix = matrix
+        self._messages = stores.messages
         self._file_of = file_of
         networks = engine.networks
-        self.blocks = StaffBlocks(kv, networks, clock, engine.names.server)
-        self.audit = StaffAudit(kv, users, whomay.permissions, engine.status, clock)
+        self.blocks = StaffBlocks(stores.kv, networks, clock, engine.names.server)
+        self.audit = StaffAudit(stores.kv, stores.users, whomay.permissions, engine.status, clock)
         engine.gate.add(self.blocks)
         engine.logins.check(self.blocks.new_login)
         for network in networks:
@@ -70,6 +70,7 @@ class StaffDesks:
             self.blocks,
             self._whomay.stops,
             engine.links,
+            self._messages,
             self._file_of,
             self.audit,
             leave,

@@ -9,7 +9,7 @@ import structlog
 
 from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import NetworkId, UserId
+from bridge_core.api.ids import MessageId, NetworkId, UserId
 from bridge_core.api.staff import Block
 from bridge_core.config.masks import Masks
 from bridge_core.engine.labels import label
@@ -22,7 +22,7 @@ from bridge_core.engine.portals import PortalIndex, own_rooms
 from bridge_core.engine.staffblocks import StaffBlocks
 from bridge_core.engine.status import Status
 from bridge_core.engine.stops import Stops
-from bridge_core.engine.store_ports import KeyValues, Users
+from bridge_core.engine.store_ports import KeyValues, Messages, Users
 
 log = structlog.get_logger(__name__)
 
@@ -91,6 +91,7 @@ class StaffRoom:
         blocks: StaffBlocks,
         stops: Stops,
         links: LinkLedger,
+        messages: Messages,
         file_of: FileOf,
         audit: StaffAudit,
         leave: Callable[[UserId], Awaitable[None]],
@@ -103,6 +104,7 @@ class StaffRoom:
         self._blocks = blocks
         self._stops = stops
         self._links = links
+        self._messages = messages
         self._file_of = file_of
         self._audit = audit
         self._leave = leave
@@ -149,11 +151,23 @@ class StaffRoom:
             count = await self._links.revoke_user(self._network, UserId(what))
         else:
             file = self._file_of(what)
-            if file is None:
-                raise RejectedError("that is no link of this bridge, and no user")
-            await self._links.revoke_file(file)
-            count = 1
+            if file is not None:
+                await self._links.revoke_file(file)
+            count = 1 if file is not None else await self._of_message(MessageId(what))
         await self.note(f"revoked the links to {count} files ({what[:200]})", by)
+        return count
+
+    async def _of_message(self, message: MessageId) -> int:
+        """Ends the links to the files of a message that came from Matrix; how many there were. Raises RejectedError."""
+        count, known = 0, False
+        for portal in list(self._portals.of_network(self._network)):
+            for room, event in {(row.room, row.event) for row in await self._messages.by_message(portal.id, message)}:
+                known = True
+                count += await self._links.revoke_event(room, event)
+        if not known:
+            raise RejectedError("that is no link of this bridge, no id of a message, and no user")
+        if not count:
+            raise RejectedError("no file was sent from Matrix with that message")
         return count
 
     async def stop(self, by: str, reason: str = "") -> None:

@@ -24,7 +24,7 @@ _LINES_AT_MOST: Final = 20
 _WIDTH: Final = 300
 _HELP: Final = (
     "status, channels, users [SERVER], whois NICK, block USER|SERVER [REASON], unblock USER|SERVER, blocks,",
-    "kick USER [REASON], revoke LINK|USER (links to files), leave #CHANNEL [REASON], stop [REASON], start.",
+    "kick USER [REASON], revoke LINK|MSGID|USER (links to files), leave #CHANNEL [REASON], stop [REASON], start.",
     "Users and servers are Matrix ones, @user:server and server, with * and ? for many.",
 )
 

@@ -1,5 +1,6 @@
 """What a network's staff do to the bridge: for their network, at once, over restarts, and written down."""
 
+import itertools
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -7,7 +8,8 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId, UserId
+from bridge_core.api.ids import MessageId, NetworkId, UserId
+from bridge_core.api.network import Sent
 from bridge_core.api.staff import Staff
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, balances, notices, receive, said, say
@@ -146,6 +148,26 @@ async def test_links_are_revoked_by_link_and_by_user(two: Harness, script: Scrip
     assert await _staff(two, "other").revoke(two.alice.id, BY) == 0
     assert await _staff(two).revoke(two.alice.id, BY) == 3
     assert [await revoked(file) for file in files] == [True, True, True]
+
+
+async def test_links_are_revoked_by_the_id_of_their_message(two: Harness, script: Script) -> None:
+    """Who sees a message on the network ends its links by its id there; other messages keep theirs."""
+    ids = itertools.count(1)
+    script.answer = lambda message, attempt: Sent((MessageId(f"m{next(ids)}"),))
+    room = await two.portal_room("net", "lobby")
+    files = [two.alice.upload(b"x", "image/png", f"{number}.png") for number in range(2)]
+    for file in files:
+        two.alice.send_event(room, "m.room.message", {"msgtype": "m.image", "body": "a.png", "url": file})
+    two.alice.send(room, "no file")
+    await two.settled()
+    revoked = two.running.database.media.revoked
+    assert await _staff(two).revoke("m1", BY) == 1
+    assert [await revoked(file) for file in files] == [True, False]
+    with pytest.raises(RejectedError, match="no file"):
+        await _staff(two).revoke("m3", BY)
+    for network, message in (("net", "m4"), ("other", "m2")):
+        with pytest.raises(RejectedError, match="no id of a message"):
+            await _staff(two, network).revoke(message, BY)
 
 
 async def test_acts_are_kept_and_shown_to_admins(two: Harness) -> None:
