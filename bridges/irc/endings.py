@@ -1,7 +1,7 @@
 """Why a connection ended or was refused, and what follows from it."""
 
 import re
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
 from typing import Final
 
@@ -158,7 +158,9 @@ def joined(first: Ending | None, last: Ending) -> Ending:
     if first.cause is not Cause.BANNED:
         return first
     if last.ban or last.cause in (Cause.USERINFO, Cause.BANNED):
-        return replace(first, cause=last.cause, ban=first.ban or last.ban)
+        # InspIRCd says why in the ERROR only, solanum in the numeric only.
+        reason = first.reason if last.reason in first.reason else f"{first.reason} {last.reason}"
+        return Ending(last.cause, reason, first.ban or last.ban)
     if last.cause is Cause.THROTTLED and _CONNECT_BAN.search(last.reason):
         return last
     return first

@@ -1,4 +1,7 @@
-"""InspIRCd with Atheme's services: accounts by SASL, people who keep theirs under every nick, channel bans, akills."""
+"""InspIRCd with Atheme: accounts by SASL, people who keep theirs under every nick, bans, the staff's commands.
+
+Operators are asked before a channel is bridged, as they are where nobody configures anything else.
+"""
 
 import shutil
 import tempfile
@@ -48,11 +51,17 @@ async def _registered(server: InspIRCd, account: str, password: str) -> Witness:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def town(ground: Ground, served: InspIRCd, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Town]:
-    """A bridge that is logged in to its account."""
+    """A bridge that is logged in to its account, asks operators, and obeys who is logged in as root."""
     sasl = {"mechanism": "plain", "user": "brdg", "password": _ACCOUNTS["brdg"]}
     people = {"who_rate": 50}
-    folder = tmp_path_factory.mktemp("services")
-    async with Town(ground, folder, {NETWORK: (served, {"tls": True, "sasl": sasl, "people": people})}) as town:
+    settings = {
+        "tls": True,
+        "sasl": sasl,
+        "people": people,
+        "consent": {"required": True},
+        "staff": {"accounts": ["root"]},
+    }
+    async with Town(ground, tmp_path_factory.mktemp("services"), {NETWORK: (served, settings)}) as town:
         yield town
 
 
@@ -71,9 +80,12 @@ async def test_the_bot_is_logged_in(town: Town) -> None:
     assert await _account(place, "brdg") == "brdg"
 
 
-async def test_a_user_logs_in_to_their_account(town: Town) -> None:
-    """A wrong password is refused in the services' words; with the right one their connection has the account."""
-    await town.bob.join((await town.place(NETWORK)).room)
+async def _bob(town: Town, *, wrong_first: bool = False) -> tuple[Place, str]:
+    """A place, and the nick there of bob, who is logged in to the account wonder."""
+    place = await town.place(NETWORK)
+    nick = await town.puppet(place, town.bob)
+    if await _account(place, nick) == "wonder":
+        return place, nick
     office = await town.bob.create_room(preset="private_chat", invite=["@bridgebot:hs.test"])
     await town.notice(town.bob, office, "This is your management room")
 
@@ -83,11 +95,25 @@ async def test_a_user_logs_in_to_their_account(town: Town) -> None:
 
     await say(f"login {NETWORK} password", "account")
     await say("wonder", "password")
-    await say("wrong-password", "SASL")
-    await say("wonder", "password")
+    if wrong_first:
+        await say("wrong-password", "SASL")
+        await say("wonder", "password")
     await say(_ACCOUNTS["wonder"], "wonder")
     place = await town.place(NETWORK)
-    nick = await town.puppet(place, town.bob)
+    return place, await town.puppet(place, town.bob)
+
+
+async def _root(town: Town) -> Witness:
+    """Somebody of the network's staff, logged in to their account."""
+    root = await town.witness(NETWORK, "root")
+    root.raw(f"PRIVMSG NickServ :IDENTIFY {_ACCOUNTS['root']}")
+    await root.wait_for(lambda line: line.command == "900", timeout=60)
+    return root
+
+
+async def test_a_user_logs_in_to_their_account(town: Town) -> None:
+    """A wrong password is refused in the services' words; with the right one their connection has the account."""
+    place, nick = await _bob(town, wrong_first=True)
     assert await _account(place, nick) == "wonder"
 
 
@@ -112,8 +138,7 @@ async def test_a_person_is_the_same_under_every_nick(town: Town, served: InspIRC
 
 async def test_a_channel_ban_of_the_account_stops_its_user(town: Town) -> None:
     """A ban by account (extban R:) is seen as one of the user whose connection has it, who is told."""
-    place = await town.place(NETWORK)
-    nick = await town.puppet(place, town.bob)
+    place, nick = await _bob(town)
     assert await _account(place, nick) == "wonder"
     place.witness.raw(f"MODE {place.channel} +b R:wonder")
     place.witness.raw(f"KICK {place.channel} {nick} :enough")
@@ -124,13 +149,43 @@ async def test_a_channel_ban_of_the_account_stops_its_user(town: Town) -> None:
     assert "again" not in [line.text for line in place.witness.messages(place.channel, mark)]
 
 
+async def test_staff_command_the_bridge(town: Town) -> None:
+    """Who is logged in to an account of the staff blocks a Matrix user by one line; nobody else is even answered."""
+    place = await town.place(NETWORK)
+    nick = await town.puppet(place, town.alice)
+    root = await _root(town)
+
+    async def ask(text: str, answer: str) -> None:
+        mark = root.mark()
+        root.privmsg("brdg", text)
+        await root.wait_text(answer, since=mark, timeout=60)
+
+    await ask(f"whois {nick}", f"{nick} is @alice:hs.test")
+    liar = await town.witness(NETWORK, "rooot")
+    liar.privmsg("brdg", "block @alice:hs.test")
+    await liar.sync()
+    await ask("blocks", "None.")
+    assert not [line for line in liar.lines if line.nick == "brdg"]
+    await ask("block @alice:hs.test enough", "1 of them had a connection")
+    await place.witness.wait_for(lambda line: line.command == "QUIT" and line.nick == nick, timeout=60)
+    mark = place.witness.mark()
+    event = await town.alice.send_text(place.room, "am I heard?")
+    await town.notice(town.alice, place.room, "enough", about=event)
+    await town.carol.join(place.room)
+    await town.carol.send_text(place.room, "I am")
+    await place.witness.wait_for(lambda line: "I am" in line.text, since=mark)
+    assert not [line for line in place.witness.messages(place.channel, mark) if "am I heard?" in line.text]
+    await ask("unblock @alice:hs.test", "not blocked any more")
+    await town.alice.send_text(place.room, "and now?")
+    await place.witness.wait_text("and now?", place.channel, since=mark)
+    await root.quit("done")
+
+
 async def test_an_akill_ends_a_users_connection_for_good(town: Town, served: InspIRCd) -> None:
     """The network's staff bans one Matrix user: they are told, the relay does not speak for them, others go on."""
     place = await town.place(NETWORK)
     alice = await town.puppet(place, town.alice)
-    root = await town.witness(NETWORK, "root")
-    root.raw(f"PRIVMSG NickServ :IDENTIFY {_ACCOUNTS['root']}")
-    await root.wait_for(lambda line: line.command == "900", timeout=60)
+    root = await _root(town)
     root.raw("OPER op oppw")
     await root.wait_for(lambda line: line.command == "381")
     place.witness.raw(f"WHO {alice}")

@@ -24,7 +24,8 @@ class InspIRCd(Server):
 
     `without` leaves modules out (such as "ircv3_echomessage"), `modules` adds some, `config` adds raw
     configuration lines, `opers` maps names to passwords; all may be changed before a restart. With `use_ident`
-    (and the module "ident") it asks the ident server of each client.
+    (and the module "ident") it asks the ident server of each client, with `use_connectban` (and "connectban") it
+    throttles, with `asks_for_certificates` TLS clients may show one, whoever signed it.
     Registering a client takes the server up to a second (its timer's tick).
     """
 
@@ -48,6 +49,8 @@ class InspIRCd(Server):
         self.opers = dict(opers if opers is not None else {"op": "oppw"})
         self.webirc_password = webirc_password
         self.use_ident = False
+        self.use_connectban = False
+        self.asks_for_certificates = False
         self.certificate = make_certificate(directory)
         self.log_file = directory / "ircd.log"
 
@@ -72,10 +75,11 @@ class InspIRCd(Server):
         names = [name for name in _MODULES.split() + self.modules if name not in self.without]
         lines: list[str] = []
         if "ssl_gnutls" in names:
+            asked = "yes" if self.asks_for_certificates else "no"
             lines.append(
                 f'<bind address="{self.host}" port="{self.tls_port}" type="clients" sslprofile="Clients">'
                 f'<sslprofile name="Clients" provider="gnutls" certfile="{self.certificate.chain}" '
-                f'keyfile="{self.certificate.key}" hash="sha256" requestclientcert="no">'
+                f'keyfile="{self.certificate.key}" hash="sha256" requestclientcert="{asked}">'
             )
         if "cgiirc" in names:
             lines.append(f'<cgihost type="webirc" mask="{self.host}" password="{self.webirc_password}">')
@@ -88,4 +92,6 @@ class InspIRCd(Server):
         basics = inspircd_config(self.directory, self.port, modules=names, name=self.name, network="testNet")
         if self.use_ident:
             basics = basics.replace('useident="no"', 'useident="yes"')
+        if self.use_connectban:
+            basics = basics.replace('useconnectban="no"', 'useconnectban="yes"')
         self._config_file.write_text("\n".join([basics, *lines, self.config, ""]))

@@ -4,6 +4,7 @@ import shutil
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -14,6 +15,7 @@ from bridge_core.api.ids import ChatId, LoginId, UserId
 from bridge_core.api.login import Complete
 from bridge_core.api.network import Login
 from bridges.irc import logins
+from bridges.irc.access.contexts import certificate_fingerprint
 from bridges.irc.config.nicks import Nicks
 from bridges.irc.demo.witness import Witness
 from bridges.irc.puppet import Puppet
@@ -34,6 +36,7 @@ async def served() -> AsyncIterator[InspIRCd]:
     folder.chmod(0o755)
     services = Atheme(folder / "services")
     server = services.irc_server(folder / "ircd")
+    server.asks_for_certificates = True
     try:
         await server.start()
         await services.start()
@@ -89,6 +92,34 @@ async def test_a_user_logs_in_by_sasl(served: InspIRCd, rig: StartRig) -> None:
     assert (puppet.persona.account, puppet.persona.nick) == ("Anna", "Anna")
     found = await puppet.persona.whois("Anna")
     assert found is not None and found.account == "Anna"
+
+
+async def test_a_users_certificate_logs_in(served: InspIRCd, rig: StartRig) -> None:
+    """SASL EXTERNAL over TLS: refused until the account knows the certificate, then it alone logs its user in."""
+    adapter = await rig(served.tls_port, "#cert", tls=True, tls_ca=str(served.certificate.authority))
+    adapter.port = served.port
+    process: Any = adapter.connector.login(ANNA, logins.CERTIFICATE)
+    await process.start()
+    with pytest.raises(RejectedError, match="does not take it"):
+        await process.submit({"account": "Anna"})
+    owner = await adapter.witness("owner")
+    owner.raw("PRIVMSG NickServ :IDENTIFY Anna secret")
+    await owner.wait_for(lambda line: line.command == "900", timeout=_PATIENCE)
+    owner.raw(f"PRIVMSG NickServ :CERT ADD {certificate_fingerprint(process._certificate)}")
+    await owner.wait_text("Added fingerprint", timeout=_PATIENCE)
+    done = await process.submit({"account": "Anna"})
+    assert isinstance(done, Complete)
+    assert "password" not in done.secrets
+    login = Login(LoginId(done.login), ANNA, done.name, settings=done.settings, secrets=done.secrets)
+    puppet = adapter.connector.client(login, adapter.inbox)
+    assert isinstance(puppet, Puppet)
+    adapter.puppets[ANNA] = puppet
+    adapter.host.rooms.inside = {"#cert": frozenset({ANNA})}
+    await puppet.connect(None)
+    await eventually(lambda: puppet.ready(ChatId("#cert")), _PATIENCE)
+    assert puppet.persona.account == "Anna"
+    stranger = await adapter.puppet("@ben:hs.test", "#cert", name="Ben")
+    assert stranger.persona.account is None
 
 
 async def test_a_nick_is_taken_back_by_monitor(served: InspIRCd, rig: StartRig) -> None:

@@ -119,7 +119,18 @@ def test_a_numeric_is_believed_before_words(text: str) -> None:
     assert banned.cause is Cause.BANNED
     assert joined(banned, by_words(text)).cause is Cause.BANNED
     lined = joined(by_numeric("465", "You are banned from this server"), by_words("Closing Link: h (K-Lined)"))
-    assert (lined.cause, lined.ban, lined.reason) == (Cause.BANNED, "K-line", "You are banned from this server")
+    assert (lined.cause, lined.ban) == (Cause.BANNED, "K-line")
+
+
+def test_the_reason_of_a_ban_is_kept_wherever_it_is_said() -> None:
+    """InspIRCd says why in the ERROR, solanum in the numeric: who is banned reads it in both cases."""
+    for numeric, error in (
+        ("You're banned!", "Closing link: (anna@h) [K-lined: spam]"),
+        ("You are banned from this server- spam", "Closing Link: h (K-Lined)"),
+    ):
+        told = joined(by_numeric("465", numeric), by_words(error))
+        assert told.ban == "K-line"
+        assert "spam" in told.reason and told.reason.startswith(numeric)
 
 
 def test_the_numerics() -> None:
