@@ -5,8 +5,9 @@ from collections.abc import AsyncIterator
 import pytest
 import pytest_asyncio
 
+from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import ChatId, LoginId
+from bridge_core.api.ids import ChatId, LoginId, UserId
 from bridge_core.api.network import LoginStatus
 from bridges.irc.demo.server import DemoIrcServer
 from tests.bridges.irc.doorway import Doorway
@@ -292,10 +293,14 @@ async def test_a_banned_bot_stays_away(
     state = await again.inbox.status(status)
     assert state.reason == ban.reason
     assert door.refused == 1, "neither of them has tried again"
+    commands = {command.name: command for command in adapter.connector.commands()}
+    listed = await commands["network-bans"].run(CommandCall(UserId("@admin:hs.test"), CommandLevel.ADMIN, {}))
+    assert f"The network keeps the bot away for {seconds // 3600 or 1} " in listed and ban.reason in listed
     door.refusal = []
     for one in (adapter, again):
         before = len(one.inbox.states)
-        assert await one.connector._scheduler.forgive()
+        forgive = {command.name: command for command in one.connector.commands()}["forgive"]
+        await forgive.run(CommandCall(UserId("@admin:hs.test"), CommandLevel.ADMIN, {}))
         await one.inbox.until(
             lambda one=one, before=before: any(  # type: ignore[misc]
                 state.status is LoginStatus.CONNECTED for state in one.inbox.states[before:]
