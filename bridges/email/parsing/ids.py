@@ -11,6 +11,7 @@ _BRACKETED = re.compile(r"<([^<>]++)>")
 _SPACE = re.compile(r"\s+")
 _LONGEST: Final = 512
 _MOST: Final = 100
+_DAY: Final = 86_400
 
 
 def ids(text: str) -> tuple[str, ...]:
@@ -32,7 +33,7 @@ def ids(text: str) -> tuple[str, ...]:
 def one_id(text: str) -> str:
     """The id of a Message-ID header, which may hold anything; empty where it holds nothing."""
     found = ids(text)
-    return found[0] if found else _one(decode_words(text).strip("<> \t"))
+    return found[0] if found else _one(decode_words(text))
 
 
 def made_id(seed: bytes) -> str:
@@ -44,7 +45,7 @@ def date_ms(text: str, latest: int | None) -> int | None:
     """The time in milliseconds since 1970, None for what is none; never after `latest`, never before 1970."""
     try:
         parsed = parsedate_tz(text[:100])
-        if parsed is None:
+        if parsed is None or abs(parsed[9] or 0) > _DAY:
             return None
         when = int(mktime_tz(parsed)) * 1000
     except (ValueError, OverflowError, IndexError, TypeError):
@@ -55,7 +56,7 @@ def date_ms(text: str, latest: int | None) -> int | None:
 
 
 def _one(inner: str) -> str:
-    inner = _SPACE.sub(" ", inner).strip()
+    inner = _SPACE.sub(" ", inner.replace("<", "").replace(">", "")).strip()
     if len(inner) > _LONGEST:
         return f"{hashlib.sha256(inner.encode('utf-8', 'replace')).hexdigest()[:40]}@long.invalid"
     return inner

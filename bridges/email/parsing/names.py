@@ -55,9 +55,11 @@ def mixes_scripts(text: str) -> bool:
 
 def file_name(name: str, mime: str = "") -> str:
     """A name for a file: no path, no control or turning characters, no device of Windows; never empty."""
-    name = unicodedata.normalize("NFC", name[:2000])
+    if len(name) > 2000:
+        name = name[:1000] + name[-1000:]
+    name = unicodedata.normalize("NFC", name)
     name = re.split(r"[/\\]", name)[-1]
-    name = _PATHS.sub("_", shown(name, 2 * _LONGEST_FILE)).strip(". ")
+    name = _PATHS.sub("_", shown(name, 2000)).strip(". ")
     if _RESERVED.match(name):
         name = f"_{name}"
     if len(name) > _LONGEST_FILE:

@@ -12,7 +12,7 @@ from bridges.email.parsing.transfer import decode, encoding_of
 _TYPE = re.compile(r"[a-z0-9!#$&^_.+-]{1,100}/[a-z0-9!#$&^_.+-]{1,100}")
 _LF: Final = 10
 _CR: Final = 13
-_GUESS = re.compile(rb"(?:^|\n)--([^\r\n]{1,70}?)[ \t]*\r?\n")
+_GUESS = re.compile(rb"(?<![^\n])--([^\r\n]{1,70}?)[ \t]*\r?\n")
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,8 @@ from bridges.email.parsing.phrases import (
 _MARKS = re.compile("[\ufdd0-\ufdd3]")
 _LONGEST_SIGNATURE: Final = 25
 _LONGEST_HEADLINE: Final = 4
+_MOST_UNITS: Final = 4000
+"""Lines and blocks that are looked at: a text of more is no answer, and is shown whole."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,9 @@ class _Unit:
 def trim(text: RichText) -> Trimmed:
     """What is new in the text. Where nothing would be left, all of it is. Linear."""
     units = _units(text)
+    if len(units) > _MOST_UNITS:
+        whole = _nodes(_bare(units))
+        return Trimmed(whole, whole, False)
     forward = next((at for at, unit in enumerate(units) if unit.line and is_forward(unit.words)), len(units))
     own, kept = units[:forward], units[forward:]
     quote = len(own) if kept else _quote_start(own)
@@ -62,7 +67,8 @@ def trim(text: RichText) -> Trimmed:
     if not any(not unit.blank for unit in new):
         whole = _nodes(_bare(units))
         return Trimmed(whole, whole, False)
-    rest = own[quote:]
+    behind = _signature(own)
+    rest = own[quote : behind.start] + own[behind.stop :] if behind.start >= quote else own[quote:]
     quoting = _bare(own[: signature.start] + own[signature.stop : quote] + rest + kept)
     cut = len(new) < len(_bare(units))
     return Trimmed(_nodes(new), _nodes(quoting), cut)
@@ -88,10 +94,9 @@ def _quote_start(units: Sequence[_Unit]) -> int:
     for at, unit in enumerate(units):
         if unit.line and not unit.quoted and _begins_rest(units, at):
             return _above(units, at)
-    end = len(units)
-    while end and (
-        units[end - 1].blank or units[end - 1].signed or (units[end - 1].line and is_signed(units[end - 1].words))
-    ):
+    tail = _signature(units)
+    end = tail.start if tail.stop == len(units) else len(units)
+    while end and (units[end - 1].blank or units[end - 1].signed):
         end -= 1
     start = end
     while start and (units[start - 1].quoted or units[start - 1].blank):
