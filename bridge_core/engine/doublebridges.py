@@ -51,16 +51,7 @@ class DoubleBridges(Check):
 
         A room that the bot is not in yet is not known: it is asked about again once it is. Raises as the Matrix side.
         """
-        found = self._networks.get(network)
-        if found is None or self.allowed(network):
-            return
-        try:
-            state = await self._matrix.all_state(room)
-        except RejectedError:
-            return
-        for event in state:
-            if event.get("type") in BRIDGE_STATE and (other := await self._other(found, room, event)):
-                raise RejectedError(other)
+        await self._seen(network, room)
 
     async def told(self, event: Mapping[str, Any]) -> None:
         """A handler of room events: a bridge tells that it is, or is no more, in a room that is bridged."""
@@ -76,17 +67,36 @@ class DoubleBridges(Check):
         if room in self._rooms and not await self._still(room):
             await self._go_on(room)
 
-    async def look(self, room: RoomId) -> None:
-        """Ask whether another bridge is in a room, and stop it or let it go on. Raises as the Matrix side does."""
+    async def look(self, room: RoomId) -> bool:
+        """Ask whether another bridge is in a room, and stop it or let it go on; False when the bot cannot see that.
+
+        Raises TransientError, RateLimitedError.
+        """
         for portal in self._portals.in_room(room):
             try:
-                await self.refuse(portal.network, room)
+                if not await self._seen(portal.network, room):
+                    return False
             except RejectedError as other:
                 if room not in self._rooms:
                     await self._stop(portal.network, room, str(other))
-                return
+                return True
         if room in self._rooms:
             await self._go_on(room)
+        return True
+
+    async def _seen(self, network: NetworkId, room: RoomId) -> bool:
+        """Whether the bot can see the room. Raises RejectedError in words when another bridge is there."""
+        found = self._networks.get(network)
+        if found is None or self.allowed(network):
+            return True
+        try:
+            state = await self._matrix.all_state(room)
+        except RejectedError:
+            return False
+        for event in state:
+            if event.get("type") in BRIDGE_STATE and (other := await self._other(found, room, event)):
+                raise RejectedError(other)
+        return True
 
     async def forget(self, room: RoomId) -> None:
         """The room is not bridged any more. Raises TransientError."""

@@ -66,14 +66,18 @@ class Publicity(Check):
             return  # another state than the room's
         await self._found(RoomId(event["room_id"]), event["content"])
 
-    async def look(self, room: RoomId) -> None:
-        """Ask who can read a room's history, and stop it or let it go on. Raises TransientError, RateLimitedError."""
+    async def look(self, room: RoomId) -> bool:
+        """Ask who can read a room's history, and stop it or let it go on; False when the bot cannot see that.
+
+        Raises TransientError, RateLimitedError.
+        """
         try:
             content = await self._matrix.state(room, VISIBILITY)
         except RejectedError as error:
-            log.info("room_not_seen", room=room, error=str(error))  # the bot is not there: it is asked once it is
-            return
+            log.info("room_not_seen", room=room, error=str(error))
+            return False
         await self._found(room, content or {})
+        return True
 
     async def forget(self, room: RoomId) -> None:
         """The room is not bridged any more. Raises TransientError."""

@@ -104,12 +104,14 @@ class RoomSurvey(Check):
         portals = self._portals.in_room(room)
         if portals:
             wanted = "".join(self._wanted(portal, room) for portal in portals)
+            seen = True
             if _READERS in wanted:
-                await self._publicity.look(room)
+                seen = await self._publicity.look(room)
             if _BRIDGES in wanted:
-                await self._doubles.look(room)
-            for portal in portals:
-                await self._looked(portal, room)
+                seen = await self._doubles.look(room) and seen
+            if seen:  # else the bot is not in it: the next start looks again, and whoever lets it in is asked, too
+                for portal in portals:
+                    await self._looked(portal, room)
         else:
             await self._publicity.forget(room)
             await self._doubles.forget(room)

@@ -129,7 +129,22 @@ async def test_a_room_is_looked_at_once(bridge: Harness) -> None:
     asked = Recorder(bridge)
     await bridge.start_bridge()
     await bridge.settled()
-    assert asked.of("m.room.history_visibility") == [] and asked.of("/state?") == []
+    assert asked.of("m.room.history_visibility") == []
+    assert not [one for one in asked.seen if one.url.partition("?")[0].endswith("/state")]
+
+
+async def test_a_room_without_the_bot_is_looked_at_again(bridge: Harness, script: Script) -> None:
+    """What the bot cannot see it does not take for seen; it does not stop what works without it either."""
+    room = await _plumbed(bridge)
+    bridge.homeserver.faults.answer(403, times=10_000, match="GET .*/state", errcode="M_FORBIDDEN")
+    await _restart(bridge)
+    await _surveyed(bridge)
+    assert LOOKED not in _portal(bridge).options
+    bridge.homeserver.faults.clear()
+    _open(bridge, room)
+    await _restart(bridge)
+    await receive(bridge, script, say("in", chat="attic"))
+    assert said(bridge, room, "bob") == []
 
 
 async def test_a_room_that_is_bridged_twice_is_closed_at_start(bridge: Harness, script: Script) -> None:
@@ -175,10 +190,10 @@ async def test_a_room_that_cannot_be_looked_at_keeps_no_other_waiting(
     first, second = await _plumbed(bridge), await _plumbed(bridge, chat="cellar")
     look = Publicity.look
 
-    async def stumbling(self: Publicity, room: RoomId) -> None:
+    async def stumbling(self: Publicity, room: RoomId) -> bool:
         if room == first:
             raise ValueError("a bug")
-        await look(self, room)
+        return await look(self, room)
 
     await bridge.stop_bridge()
     monkeypatch.setattr(Publicity, "look", stumbling)
