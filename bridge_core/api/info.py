@@ -55,3 +55,18 @@ class Advice:
 
     what: str
     advice: str
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    """One of a network's own figures, as it is now: it becomes a metric with the label `network` in front of `labels`.
+
+    `name` is lower case with underscores and begins with the protocol. `values` are by the values of `labels`, which
+    come from a list in the code, never from strangers. A `counter` never falls while the process lives.
+    """
+
+    name: str
+    help: str
+    values: Mapping[tuple[str, ...], float]
+    labels: tuple[str, ...] = ()
+    counter: bool = False

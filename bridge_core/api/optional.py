@@ -6,7 +6,7 @@ from typing import Protocol, runtime_checkable
 from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, RemoteUserId, UserId
-from bridge_core.api.info import Advice, RoomFacts
+from bridge_core.api.info import Advice, Figure, RoomFacts
 from bridge_core.api.login import LoginProcess
 from bridge_core.api.matrix import (
     MatrixEdit,
@@ -237,6 +237,14 @@ class KnowsPresence(Protocol):
 
         None when that is not known at this moment. Does not block: it is asked before each message is shown.
         """
+
+
+@runtime_checkable
+class ShowsFigures(Protocol):
+    """A connector with figures of its own for the bridge's metrics."""
+
+    def figures(self) -> Iterable[Figure]:
+        """All of them, always the same names. Does not block: called at each scrape, also before `start`."""
 
 
 @runtime_checkable

@@ -14,6 +14,7 @@ from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.control import Control
 from bridge_core.app.engine import Engine, EngineSettings
+from bridge_core.app.figures import network_figures
 from bridge_core.app.meeting import Meeting
 from bridge_core.app.networks import load_networks, make_networks, puppet_servers, room_settings
 from bridge_core.app.privacy import add_privacy
@@ -188,6 +189,7 @@ class Bridge:
         )
         self.privacy = add_privacy(self.engine, self._configs, self.matrix, self._clock, self._tasks, self.metrics)
         self._show_journal()
+        self.metrics.source(network_figures(self.networks))
         self._listeners = self._make_listeners(hs_token)
         self._health_server = (
             HealthServer(self.health, self.metrics, config.health.listen) if config.health.listen else None

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 
+from bridge_core.api.info import Figure
+
 Labels = tuple[str, ...]
 Gauge = Callable[[], float | Mapping[tuple[str, ...], float] | Mapping[tuple[str], float]]
+Source = Callable[[], Iterable[tuple[str, Figure]]]
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 # Labels come from configuration, never from strangers; this catches the mistake before memory does.
@@ -55,6 +58,7 @@ class Metrics(Collector):
         self._prefix = prefix
         self._counters: dict[str, Counter] = {}
         self._gauges: dict[str, tuple[str, Labels, Gauge]] = {}
+        self._sources: list[Source] = []
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(self)
 
@@ -83,6 +87,10 @@ class Metrics(Collector):
             raise ValueError(f"{name} is a counter already")
         self._refuse_gauge(name)
         self._gauges[name] = (help_text, tuple(labels), read)
+
+    def source(self, read: Source) -> None:
+        """Show what networks tell of themselves at each scrape, each figure with its network. `read` must not block."""
+        self._sources.append(read)
 
     def _refuse_gauge(self, name: str) -> None:
         if name in self._gauges:
@@ -114,3 +122,22 @@ class Metrics(Collector):
             else:
                 gauge.add_metric((), found)
             yield gauge
+        yield from self._told()
+
+    def _told(self) -> Iterator[Metric]:
+        families: dict[str, CounterMetricFamily | GaugeMetricFamily] = {}
+        counts: dict[str, int] = {}
+        for read in self._sources:
+            for network, figure in read():
+                if figure.name in self._counters or figure.name in self._gauges:
+                    continue
+                family = families.get(figure.name)
+                if family is None:
+                    kind = CounterMetricFamily if figure.counter else GaugeMetricFamily
+                    labels = ("network", *figure.labels)
+                    family = families[figure.name] = kind(self._prefix + figure.name, figure.help, labels=labels)
+                for values, number in sorted(figure.values.items()):
+                    counts[figure.name] = counts.get(figure.name, 0) + 1
+                    if counts[figure.name] <= _MAX_SERIES and len(values) == len(figure.labels):
+                        family.add_metric((network, *values), number)
+        yield from families.values()

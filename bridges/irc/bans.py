@@ -92,6 +92,13 @@ class Bans:
         found = [(key, self._get(key)) for key in self._banned if key.startswith(_USERS)]
         return {LoginId(key.removeprefix(_USERS)): ban for key, ban in found if ban is not None}
 
+    @property
+    def counts(self) -> tuple[int, int]:
+        """How many logins, and how many addresses, are banned now. Does not block."""
+        now = [key for key in self._banned if self._get(key) is not None]
+        users = sum(key.startswith(_USERS) for key in now)
+        return users, len(now) - users
+
     async def ban(self, login: LoginId, reason: str, kind: str = "", pause: float | None = None) -> None:
         """The network banned a login: no connection for `pause` seconds, else `ban_pause`."""
         await self._put(_USERS + login, reason, kind, pause)

@@ -106,6 +106,7 @@ class Connecting(Amends):
     async def _failed(self, ending: Ending) -> None:
         """There is no connection: asks for the next one where that makes sense, unless the network bans this user."""
         config, now = self._state.config, self._state.running.clock.monotonic()
+        self._state.meter.users.endings[ending.cause] += 1
         if self._opened_at and now - self._opened_at > _STEADY:
             self._failures = 0
         self._opened_at = 0.0

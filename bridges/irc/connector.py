@@ -11,7 +11,7 @@ from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.info import Advice, RoomFacts
+from bridge_core.api.info import Advice, Figure, RoomFacts
 from bridge_core.api.network import Client, Consent, Grant, Inbox, Login, NetworkMeta, PlaintextLocation
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.origin import origin_command
@@ -180,6 +180,18 @@ class IrcConnector:
     def advise(self) -> Iterable[Advice]:
         """What networks expect of a bridge and these settings lack."""
         return (*advice(self._config), *counsel(self._config))
+
+    def figures(self) -> Iterable[Figure]:
+        """What the connections do, who waits for one and why, whom the network bans, and how channels are joined."""
+        yield from self._state.meter.figures()
+        waiting: dict[tuple[str, ...], float] = {(cause,): count for cause, count in self._scheduler.waiting.items()}
+        yield Figure("irc_waiting", "Users who wait for a connection, by what for.", waiting, ("cause",))
+        users, addresses = self._bans.counts
+        banned: dict[tuple[str, ...], float] = {("user",): users, ("address",): addresses}
+        yield Figure("irc_banned", "Users and addresses that the network bans.", banned, ("what",))
+        stages = self._observer.stages() if self._observer is not None else {}
+        channels: dict[tuple[str, ...], float] = {(stage.value,): count for stage, count in stages.items()}
+        yield Figure("irc_channels", "Channels of the bot, by how far joining is.", channels, ("stage",))
 
     def absent(self, chat: ChatId, users: Collection[UserId]) -> Mapping[UserId, str] | None:
         """Those who are not in the channel by a connection of their own."""

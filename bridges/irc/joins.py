@@ -83,6 +83,13 @@ class Places:
                 self._due.add(new)
         return place
 
+    def stages(self) -> dict[Stage, int]:
+        """How many channels are at which stage."""
+        counts = dict.fromkeys(Stage, 0)
+        for place in self._places.values():
+            counts[place.stage] += 1
+        return counts
+
     def due(self, now: float) -> list[ChatId]:
         """Channels to ask for now."""
         return [chat for chat in self._due if self._places[chat].until <= now]

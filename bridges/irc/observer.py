@@ -184,6 +184,10 @@ class Observer(Observing):
         session.tell("NOTICE", f"{status}{chat}", text)
         return True
 
+    def stages(self) -> Mapping[Stage, int]:
+        """How many of the channels are at which stage of joining."""
+        return self._places.stages()
+
     def joined(self, chat: ChatId) -> bool:
         """Whether what is said in a channel is seen here."""
         place = self._places.get(chat)

@@ -123,6 +123,7 @@ class Observing(Amends):
                     log.exception("irc_observer_failed", network=self._state.network)
                     ending = Ending(Cause.LOST, _BUG)
                     await self._cut()
+                self._state.meter.bot.endings[ending.cause] += 1
                 self._reason = self._lost = ending.reason
                 delay = await self._patience.after(ending, clock.monotonic() - started)
                 self._report(STATUS.get(ending.cause, LoginStatus.DISCONNECTED), ending.reason)

@@ -22,6 +22,7 @@ class Outbox:
         config = state.config
         self._state = state
         self._connection = connection
+        self._traffic = state.meter.users
         self.outlet = (
             Outlet(config.rate, config.burst, self._write_late, state.sluices.of(address)) if config.rate > 0 else None
         )
@@ -32,6 +33,7 @@ class Outbox:
     def write(self, data: bytes) -> None:
         """Sends serialized lines. Raises WriteBufferFull: await `drain` then."""
         self._connection.write(data)
+        self._traffic.said += data.count(b"\n")
 
     def reserve(self, size: int) -> None:
         """Raises WriteBufferFull when `write` would, for that many bytes."""
@@ -69,7 +71,7 @@ class Outbox:
             self.reserve(len(data))
             if self.outlet is not None:
                 return self.outlet.later(rank, data, cost)
-            self._connection.write(data)
+            self.write(data)
         except WriteBufferFull:
             return False
         return True
@@ -87,7 +89,7 @@ class Outbox:
                 self._write_now(data)
             elif command == "TAGMSG":
                 if self.outlet.free():
-                    self._connection.write(data)
+                    self.write(data)
             elif not self.outlet.later(Rank.COURTESY if command == "NOTICE" else rank_of(command), data):
                 log.warning("irc_line_not_sent", network=self._state.network, command=command, error="too many wait")
         except (UnsafeLine, WriteBufferFull) as error:
@@ -97,12 +99,12 @@ class Outbox:
         """Sends a line whatever waits; what comes after it waits longer. Raises WriteBufferFull."""
         if self.outlet is not None:
             self.outlet.spend()
-        self._connection.write(data)
+        self.write(data)
 
     def _write_late(self, data: bytes) -> None:
         """Sends a line whose turn has come."""
         try:
             if self.up:
-                self._connection.write(data)
+                self.write(data)
         except WriteBufferFull:
             log.warning("irc_line_not_sent", network=self._state.network, command="", error="WriteBufferFull")

@@ -317,6 +317,7 @@ class Puppet(Connecting):
             self._state.retire(own)
             asyncio.get_running_loop().call_later(_RETIRED, self._state.forget, own)
         if ending.cause is Cause.CLOSED:
+            self._state.meter.users.endings[ending.cause] += 1
             self._give_back()
             self._report(LoginStatus.DISCONNECTED, ending.reason)
         else:

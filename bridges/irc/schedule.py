@@ -233,6 +233,18 @@ class Schedule:
         for address in list(self._lanes):
             self.let_go(address, now)
 
+    def waiting_by(self, now: float) -> dict[str, int]:
+        """How many wait, by what for: `turn` (the rate, or a place), `pause` (a time of their own), `address` (theirs
+        is held), `class` (another connection of the address has to end)."""
+        counts = {"turn": 0, "pause": 0, "address": 0, "class": 0}
+        counts["pause"] = sum(turn.stage is Stage.WAITING for _, _, turn in self._later)
+        for lane in self._lanes.values():
+            waiting = sum(turn.stage is Stage.WAITING for turn in lane.parked)
+            held = lane.held_until > now
+            counts["class" if held and lane.waits_for_end else "address" if held else "turn"] += waiting
+        counts["turn"] += max(0, self.waiting - sum(counts.values()))
+        return counts
+
     # The line
 
     def _room(self) -> bool:

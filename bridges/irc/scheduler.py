@@ -73,6 +73,11 @@ class Scheduler:
         """How many wait, are being opened, and are open."""
         return self._schedule.waiting, self._schedule.opening, self._schedule.open
 
+    @property
+    def waiting(self) -> dict[str, int]:
+        """How many wait, by what for (`Schedule.waiting_by`)."""
+        return self._schedule.waiting_by(self._now()) if self._host is not None else {}
+
     # Asking
 
     def banned(self, login: LoginId, address: str) -> str | None:

@@ -85,6 +85,9 @@ class Session(Admission):
             nicks, approach.user, real, password=password, sasl=sasl, caps=caps, sasl_needed=login is None, away=away
         )
         super().__init__(state, connection, approach, registration)
+        if matrix_user is None:
+            self._traffic = state.meter.bot
+        self._counted = False
         self._late = LateLogin(
             self.caps, lambda: login(self.secure) if login is not None else (), self.write, self._logged_in
         )
@@ -192,6 +195,7 @@ class Session(Admission):
 
     def _received(self, lines: list[bytes]) -> None:
         self._pulse.heard()
+        self._traffic.heard += len(lines)
         if self.up:
             self._owner.heard(lines)
             return
@@ -217,6 +221,9 @@ class Session(Admission):
 
     def _admitted(self) -> None:
         self._pulse.begin()
+        self._counted = True
+        self._traffic.made += 1
+        self._traffic.connected += 1
 
     def parse(self, raw: bytes) -> Line | None:
         """One line; None when it is none."""
@@ -291,6 +298,9 @@ class Session(Admission):
     def _closed(self, error: Exception | None) -> None:
         """The connection is gone."""
         up, self.up = self.up, False
+        if self._counted:
+            self._counted = False
+            self._traffic.connected -= 1
         self._left()
         self._pulse.end()
         if self._ending is None:

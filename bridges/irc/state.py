@@ -22,6 +22,7 @@ from bridges.irc.edits import Recent
 from bridges.irc.faces import Faces
 from bridges.irc.flight import Flight
 from bridges.irc.keys import Keys
+from bridges.irc.meter import Meter
 from bridges.irc.modelists import ModeLists
 from bridges.irc.nickbook import NickBook
 from bridges.irc.nicks import BadName, check_channel, check_nick
@@ -87,6 +88,7 @@ class NetworkState:
         """What Matrix users said last, so that an edit can tell the difference."""
         self.lists = ModeLists()
         self.regimes = Regimes()
+        self.meter = Meter()
         self.splits = Splits(config.netsplit)
         self.sanctions = Sanctions()
         self.keys = Keys()
