@@ -59,7 +59,7 @@ class Outbox:
         while self.up:
             try:
                 self.reserve(len(data))
-                self._connection.write(data)
+                self.write(data)
                 return True
             except WriteBufferFull:
                 await self.drain()
