@@ -1,7 +1,7 @@
 """What a Client or Connector may also do. Absence means unsupported; the engine tells the user once, in words."""
 
 from collections.abc import Collection, Iterable, Mapping, Sequence
-from typing import Protocol, runtime_checkable
+from typing import Any, Protocol, runtime_checkable
 
 from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.events import RemoteEvent
@@ -236,6 +236,17 @@ class KnowsPresence(Protocol):
         """Those of the users who are not in the chat now, as the network itself tells, each with why in words.
 
         None when that is not known at this moment. Does not block: it is asked before each message is shown.
+        """
+
+
+@runtime_checkable
+class Reloads(Protocol):
+    """A connector that can take over other settings while it runs."""
+
+    def reload(self, settings: Any) -> Sequence[str]:
+        """Take over what can change (an instance of its config model, checked); the keys of the rest that is otherwise.
+
+        Does not block. Without it every change of the network's own settings needs a restart.
         """
 
 

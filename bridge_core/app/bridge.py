@@ -19,6 +19,7 @@ from bridge_core.app.meeting import Meeting
 from bridge_core.app.networks import load_networks, make_networks, puppet_servers, room_settings
 from bridge_core.app.privacy import add_privacy
 from bridge_core.app.queries import EngineQueries
+from bridge_core.app.reload import Reload, Reloaded
 from bridge_core.app.staff import StaffDesks
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
@@ -194,6 +195,7 @@ class Bridge:
         self._health_server = (
             HealthServer(self.health, self.metrics, config.health.listen) if config.health.listen else None
         )
+        self._reload = Reload(loaded, self._configs, self.networks, self.whomay)
         self._meeting = Meeting(config, self.engine, self.matrix, self._clock, self._tasks)
         self._journalling = False
         self._sweeping: asyncio.Task[None] | None = None
@@ -304,6 +306,10 @@ class Bridge:
 
     async def _cursor(self, network: NetworkId, login: LoginId | None) -> bytes | None:
         return await self.database.kv.get(CURSORS, cursor_name(network, login))
+
+    async def reload(self) -> Reloaded:
+        """Reads the configuration again and takes over what can change while the bridge runs; see `Reload`."""
+        return await self._reload.again()
 
     async def stop(self, deadline: float) -> None:
         """Stop in reverse order before the loop's time `deadline`. What was accepted is in the journal."""

@@ -59,12 +59,7 @@ class WhoMay:
         self.bans = Bans(kv, clock, config.homeserver.domain, self._spared, self.permissions.changed)
         self.permissions.add(self.bans)
         self._config = config
-        self._filters = [
-            Filter(NetworkId(name), verdict, pattern)
-            for name, network in networks.items()
-            for verdict in Verdict
-            for pattern in getattr(network.common.portal_filter, verdict.value)
-        ]
+        self._filters = _filters(networks)
         self._waits = {
             NetworkId(name): Waits(one.common.newcomers.user_wait, one.common.newcomers.server_wait)
             for name, one in networks.items()
@@ -74,6 +69,17 @@ class WhoMay:
         self._letting_go = False
         self._kv = kv
         self._clock = clock
+
+    def allow(self, rules: Rules) -> None:
+        """The configuration's permissions are others now: in force at once. Does not block."""
+        bot = self._protected[0]
+        self._protected[:] = [bot, *((UserId(one), one) for one in rules.admins())]
+        self.permissions.configured = Configured(rules).of
+        self.permissions.changed()
+
+    def filter(self, networks: Mapping[str, NetworkConfig]) -> None:
+        """The configuration's filters of chats are others now. Does not block."""
+        self.filters.configure(_filters(networks))
 
     def join(self, engine: Engine, matrix: MatrixSide, tasks: TaskOwner, metrics: Metrics) -> None:
         """Take part in the engine: the checks at its gate, and the commands that decide."""
@@ -183,3 +189,13 @@ class WhoMay:
         await self.quotas.load()
         await self.newcomers.load()
         await self.filters.load()
+
+
+def _filters(networks: Mapping[str, NetworkConfig]) -> list[Filter]:
+    """The configured patterns of chats that may or may not be bridged."""
+    return [
+        Filter(NetworkId(name), verdict, pattern)
+        for name, network in networks.items()
+        for verdict in Verdict
+        for pattern in getattr(network.common.portal_filter, verdict.value)
+    ]

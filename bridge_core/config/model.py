@@ -12,7 +12,7 @@ from bridge_core.config.describe import section_of
 from bridge_core.config.homeserver import Appservice, Homeserver
 from bridge_core.config.masks import Mask, names_everybody
 from bridge_core.config.network import NetworkName
-from bridge_core.config.observing import Health, Logging
+from bridge_core.config.observing import Health, Logging, Observe
 from bridge_core.config.policy import DoublePuppet, Limits, Media, Permission, Relay
 from bridge_core.config.quotas import Quotas
 from bridge_core.config.rules import Rules
@@ -48,6 +48,7 @@ class Config(Section):
     api: Api = Api()
     health: Health = Health()
     logging: Logging = Logging()
+    observe: Observe = Observe()
     limits: Limits = Limits()
     networks: dict[NetworkName, dict[str, Any]] = Field(
         description="The networks, each under a name of your own, which becomes part of its ghosts' names.",

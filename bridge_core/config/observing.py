@@ -1,10 +1,10 @@
-"""Sections `health` and `logging`: what an administrator sees."""
+"""Sections `health`, `logging` and `observe`: what an administrator sees."""
 
 from __future__ import annotations
 
 from enum import StrEnum
 
-from pydantic import Field
+from pydantic import Field, SecretStr
 
 from bridge_core.config.section import Section
 from bridge_core.config.types import Listen, ListenOn
@@ -42,4 +42,18 @@ class Logging(Section):
     level: LogLevel = Field(default=LogLevel.INFO, description="The least severe messages that are written.")
     format: LogFormat = Field(
         default=LogFormat.AUTO, description="auto: console on a terminal, otherwise one JSON object a line."
+    )
+
+
+class Observe(Section):
+    """Reports of errors, beside the log."""
+
+    sentry_dsn: SecretStr | None = Field(
+        default=None,
+        description="Address of a project on a Sentry server that is told of errors: their name, network, types of "
+        "exceptions and places in the code; no texts, names, addresses or values. Needs the extra `sentry`.",
+        examples=["https://key@sentry.example.org/1"],
+    )
+    sentry_environment: str = Field(
+        default="production", min_length=1, max_length=64, description="What the reports name as their environment."
     )

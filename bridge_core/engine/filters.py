@@ -49,6 +49,11 @@ class Filters(Check):
         self._globs: Mapping[tuple[NetworkId, Verdict], tuple[Glob, ...]] = {}
         self._renew()
 
+    def configure(self, configured: Sequence[Filter]) -> None:
+        """The configuration's patterns are others now. Does not block."""
+        self._configured = tuple(configured)
+        self._renew()
+
     async def load(self) -> None:
         """Read what was added by command."""
         for value in (await self._kv.items(NAMESPACE, "")).values():

@@ -10,6 +10,8 @@ from typing import Any, TextIO
 
 import structlog
 
+from bridge_core.observe.reports import Reports
+
 _SECRET_KEY = re.compile(r"(?i)token|secret|password|passwd|authorization|cookie|api_?key")
 # Values that carry a secret in the middle of harmless text: headers, query strings, addresses with a password.
 _SECRET_VALUE = re.compile(
@@ -66,7 +68,7 @@ def setup_logging(
         )
     )
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, *(one for one in root.handlers if isinstance(one, Reports))]
     root.setLevel(threshold)
     # Access lines carry query strings, and libraries' debug output carries message contents.
     for noisy in ("aiohttp.access", "asyncio", "sqlalchemy", "alembic", "urllib3"):

@@ -25,6 +25,7 @@ from bridges.irc.nicks import BadName
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.puppet import Puppet
+from bridges.irc.reloading import reload
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.standings import Standings
 from bridges.irc.state import NetworkState
@@ -180,6 +181,10 @@ class IrcConnector:
     def advise(self) -> Iterable[Advice]:
         """What networks expect of a bridge and these settings lack."""
         return (*advice(self._config), *counsel(self._config))
+
+    def reload(self, settings: IrcConfig) -> Sequence[str]:
+        """Takes over what can change while connections last (`reloading.LIVE`); the keys of the rest."""
+        return reload(self._state, settings)
 
     def figures(self) -> Iterable[Figure]:
         """What the connections do, who waits for one and why, whom the network bans, and how channels are joined."""

@@ -48,7 +48,7 @@ class ConsentBook:
     """All records of a network. `closed` says, by channel, why nothing may be said there now, and nothing heard."""
 
     def __init__(self, settings: ConsentSettings) -> None:
-        self._settings = settings
+        self.settings = settings
         self._records: dict[ChatId, Record] = {}
         self._host: Host | None = None
         self.closed: dict[ChatId, str] = {}
@@ -75,7 +75,7 @@ class ConsentBook:
         record = self._records.get(chat)
         if record is None or record.word is Consent.GRANTED:
             return True
-        return record.word is Consent.ASKED and self._settings.ask == "channel"
+        return record.word is Consent.ASKED and self.settings.ask == "channel"
 
     def asked(self) -> list[ChatId]:
         """Channels whose operators have not answered yet."""
@@ -99,7 +99,7 @@ class ConsentBook:
         record, now = self._records.get(chat), self._now()
         if record is not None and (record.word is Consent.GRANTED or record.until > now):
             return record.word
-        if not self._settings.required:
+        if not self.settings.required:
             return Consent.NOT_NEEDED
         if record is None:
             await self._make_room(now)
@@ -108,7 +108,7 @@ class ConsentBook:
             raise RejectedError("too many channels are being asked: try again when some have answered")
         if sum(self._records[one].by == user for one in asked) >= _OPEN_PER_USER:
             raise RejectedError(f"{_OPEN_PER_USER} channels that you asked have not answered yet")
-        await self.put(chat, Record(Consent.ASKED, now, now + int(self._settings.timeout * 1000), user, about=about))
+        await self.put(chat, Record(Consent.ASKED, now, now + int(self.settings.timeout * 1000), user, about=about))
         return Consent.ASKED
 
     def hides(self, event: RemoteEvent) -> bool:
@@ -141,7 +141,7 @@ class ConsentBook:
     async def answered(self, chat: ChatId, word: Consent, by: str, evidence: str) -> None:
         """Somebody there said yes or no. A no is in force at once; returns when it is stored."""
         now = self._now()
-        await self.put(chat, Record(word, now, now + int(self._settings.pause * 1000), by, evidence[:1500]))
+        await self.put(chat, Record(word, now, now + int(self.settings.pause * 1000), by, evidence[:1500]))
         log.warning("irc_consent", chat=chat, word=word.value, by=by, evidence=evidence[:300])
 
     async def put(self, chat: ChatId, record: Record) -> None:

@@ -33,13 +33,10 @@ class StaffDesk:
     """Staff's commands during one session of the observer."""
 
     def __init__(self, state: NetworkState, session: Session, places: Places, floor: Floor) -> None:
-        settings = state.config.staff
         self._state = state
         self._session = session
         self._places = places
         self._floor = floor
-        self._accounts = frozenset(fold_ascii(account) for account in settings.accounts)
-        self._masks = tuple(fold_ascii(mask) for mask in settings.masks)
         self._tokens, self._at = _BURST, 0.0
         self._running: asyncio.Task[None] | None = None
         self._commands: dict[str, tuple[int, Callable[[str, Sequence[str]], Awaitable[Sequence[str]]]]] = {
@@ -60,7 +57,8 @@ class StaffDesk:
 
     def said(self, line: Line, text: str) -> bool:
         """Somebody wrote to the bot; whether it was a command of staff, which is done in the background."""
-        if not self._accounts and not self._masks:
+        settings = self._state.config.staff
+        if not settings.accounts and not settings.masks:
             return False
         words = text.split()
         if not words or words[0].lower() not in self._commands:
@@ -88,10 +86,11 @@ class StaffDesk:
             return ""
         account = line.tags.get("account", "") if "account-tag" in self._session.caps.enabled else ""
         mask = f"{source.nick}!{source.user}@{source.host}"
-        if account and fold_ascii(account) in self._accounts:
+        settings = self._state.config.staff  # as it is now: who was taken off the list commands nothing any more
+        if account and fold_ascii(account) in map(fold_ascii, settings.accounts):
             return f"{account} ({mask})"
         folded = fold_ascii(mask)
-        return mask if any(wild_match(one, folded) for one in self._masks) else ""
+        return mask if any(wild_match(fold_ascii(one), folded) for one in settings.masks) else ""
 
     async def _run(
         self, nick: str, by: str, run: Callable[[str, Sequence[str]], Awaitable[Sequence[str]]], words: Sequence[str]
