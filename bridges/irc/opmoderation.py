@@ -13,6 +13,7 @@ from bridges.irc.codec.masks import Who
 from bridges.irc.codec.message import Line
 from bridges.irc.state import NetworkState
 
+_MODE: Final = "z"
 _SOLANUM: Final = "$"
 """The prefix of extended bans in the family of charybdis, where z is this mode; elsewhere it asks for TLS."""
 
@@ -22,7 +23,7 @@ def letter(isupport: Isupport, chosen: str | None) -> str:
     if chosen is not None:
         return chosen
     solanum = isupport.tokens.get("EXTBAN", "").startswith(_SOLANUM) and "q" in isupport.list_modes
-    return "z" if solanum and "z" in isupport.flag_modes else ""
+    return _MODE if solanum and _MODE in isupport.flag_modes else ""
 
 
 def refused(state: NetworkState, chat: ChatId, line: Line) -> bool:
@@ -30,9 +31,9 @@ def refused(state: NetworkState, chat: ChatId, line: Line) -> bool:
     regime = state.regimes.get(chat)
     if regime is None or line.source is None:
         return False
-    mode = letter(state.isupport, state.config.channels.op_moderated)
-    if not mode or mode not in regime.flags:
-        return False
+    chosen = state.config.channels.op_moderated
+    if (_MODE if chosen is None else chosen) not in regime.flags or not letter(state.isupport, chosen):
+        return False  # nearly every line
     return not _may_speak(state, chat, line, regime.flags)
 
 

@@ -18,7 +18,7 @@ async def test_the_bot_tells_services_where_it_may_be(rig: StartRig, port: int) 
     service = await adapter.witness("ChanServ")
     op = await adapter.witness("op", "#b")
     adapter.host._chats = (*adapter.host._chats, ChatId("#b"))
-    assert await adapter.connector.consent(ChatId("#b"), ANNA) is Consent.ASKED
+    assert await adapter.connector.consent(ChatId("#b"), ANNA, None) is Consent.ASKED
     await op.wait_text("asks to bridge this channel")
     op.privmsg("#b", "!bridge leave")
     await op.wait_for(lambda line: line.command == "PART" and line.nick == "relay")

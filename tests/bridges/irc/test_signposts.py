@@ -19,7 +19,7 @@ def _words(adapter: Rig, chat: ChatId) -> list[bool]:
 
 async def _ask(adapter: Rig) -> Consent:
     adapter.host._chats = (*adapter.host._chats, X)
-    return await adapter.connector.consent(X, ALICE)
+    return await adapter.connector.consent(X, ALICE, None)
 
 
 async def _gone(witness: Any, channel: str) -> None:

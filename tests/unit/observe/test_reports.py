@@ -19,6 +19,16 @@ from bridge_core.observe.reports import Reports, ReportsError, scrubbed, start_r
 SECRET = "syt_very_secret @anna:hs.test said hello"
 
 
+@pytest.fixture(autouse=True)
+def _restored() -> Iterator[None]:
+    root = logging.getLogger()
+    handlers, level = root.handlers[:], root.level
+    yield
+    root.handlers[:] = handlers
+    root.setLevel(level)
+    structlog.reset_defaults()
+
+
 @pytest.fixture(name="sent")
 def _sent() -> Iterator[list[dict[str, Any]]]:
     sent: list[dict[str, Any]] = []
