@@ -38,6 +38,10 @@ class Admission(Agreed, ABC):
         """The server has taken us: what it said is there, and nothing is sent yet."""
 
     @abstractmethod
+    def _on_remark(self, line: Line) -> None:
+        """The server wants something to be known."""
+
+    @abstractmethod
     def _admitted(self) -> None:
         """Lines may be sent."""
 
@@ -95,6 +99,8 @@ class Admission(Agreed, ABC):
             line = parse(raw, self._state.decode)
         except LineError:
             return
+        if line.command in ("WARN", "NOTE"):
+            self._on_remark(line)
         for answer in registration.receive(line):
             self._connection.write(answer)
         if registered is None or registered.done():

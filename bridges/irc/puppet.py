@@ -295,9 +295,6 @@ class Puppet(Connecting):
         session.remarked = lambda text: self._inbox.report(
             LoginState(state.network, login.id, LoginStatus.CONNECTED, remark=text)
         )
-        session.remarked = lambda text: self._inbox.report(
-            LoginState(state.network, login.id, LoginStatus.CONNECTED, remark=text)
-        )
         session.batches.on(CAPABILITY, lambda batch: self._ears.several(session, batch))
         return session
 

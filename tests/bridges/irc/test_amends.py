@@ -16,7 +16,7 @@ from bridge_core.api.network import Level
 from bridges.irc import composing
 from bridges.irc.codec.isupport import from_tokens
 from bridges.irc.composing import Composing
-from bridges.irc.demo.options import CAPABILITIES, DRAFTS
+from bridges.irc.demo.options import CAPABILITIES, DRAFTS, Verdict
 from bridges.irc.edits import Recent, short_edit
 from tests.bridges.irc.rig import FakeAttempt, Rig, StartRig, StartServer, confirmed
 
@@ -146,9 +146,17 @@ async def test_what_the_relay_said_is_taken_back_by_the_relay(rig: StartRig, ser
 
 
 async def test_words_that_refuse_nothing_reach_whom_they_concern(rig: StartRig, serve: StartServer) -> None:
-    """WARN and NOTE (standard-replies): those to a user's connection are for the user, the relay's for the admins."""
+    """WARN and NOTE (standard-replies): those to a user's connection, from its beginning, are for the user, the relay's
+    for the admins."""
     server = await serve()
     adapter = await rig(server.port)
+
+    def greeted(nick: str, command: str, params: list[str]) -> Verdict:
+        if (nick.lower(), command, params) == ("anna", "CAP", ["END"]):
+            server.world.say(server.world.find("Anna"), "NOTE * ACCOUNT :you need none")
+        return Verdict.PASS
+
+    server.faults.on_line = greeted
     await adapter.puppet("@anna:hs.test")
     for nick, text in (
         ("Anna", "WARN PRIVMSG SLOW #a :you are rather quick"),
@@ -159,10 +167,11 @@ async def test_words_that_refuse_nothing_reach_whom_they_concern(rig: StartRig, 
     def remarks() -> list[tuple[str | None, str]]:
         return [(state.login, state.remark) for state in adapter.inbox.states if state.remark]
 
-    await adapter.inbox.until(lambda: len(remarks()) == 2)
-    assert dict(remarks()) == {
-        "@anna:hs.test": "Warning: you are rather quick (PRIVMSG)",
-        None: "back at noon",
+    await adapter.inbox.until(lambda: len(remarks()) == 3)
+    assert set(remarks()) == {
+        ("@anna:hs.test", "you need none"),
+        ("@anna:hs.test", "Warning: you are rather quick (PRIVMSG)"),
+        (None, "back at noon"),
     }
 
 
