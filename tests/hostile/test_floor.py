@@ -3,7 +3,7 @@
 import pytest
 
 from bridge_core.api.events import RemoteConsent
-from bridge_core.api.ids import ChatId
+from bridge_core.api.ids import ChatId, UserId
 from bridge_core.api.network import Consent
 from bridges.irc.demo.server import DemoIrcServer
 from tests.bridges.irc.rig import Rig
@@ -49,7 +49,7 @@ async def test_strangers_decide_nothing(staff: dict[str, list[str]]) -> None:
         await adapter.inbox.text("the end", 30)
         assert adapter.observer.joined(ChatId("#x")) and adapter.host.staff.acts == []
         assert not [event for event in adapter.inbox.events if isinstance(event, RemoteConsent)]
-        assert await adapter.connector.consent(ChatId("#new"), "@a:hs.test") is Consent.ASKED  # type: ignore[arg-type]
+        assert await adapter.connector.consent(ChatId("#new"), UserId("@a:hs.test"), None) is Consent.ASKED
         await op.sync()
     finally:
         await adapter.stop()
