@@ -1,5 +1,6 @@
 """Rooms that were open to all, or bridged twice, before the bridge knew to look: found at its start, and closed."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.api.network import Grant
 from bridge_core.engine.portals import LOOKED
 from bridge_core.engine.publicity import Publicity
+from bridge_core.engine.roomsurvey import RoomSurvey
 from bridge_core.engine.store_ports import PortalRow
 from tests.harness import Harness
 from tests.invariants.scenes import Recorder, balances, notices, receive, said, say
@@ -205,3 +207,50 @@ async def test_a_room_that_cannot_be_looked_at_keeps_no_other_waiting(
     monkeypatch.undo()
     await bridge.settled()
     assert said(bridge, first, "bob") == ["in"]
+
+
+class _Counted:
+    """A clock on which time passes by sleeping only, and what it was asked to sleep."""
+
+    def __init__(self, most: int) -> None:
+        self.slept: list[float] = []
+        self._most = most
+        self.done = asyncio.Event()
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        if len(self.slept) >= self._most:
+            self.done.set()
+            await asyncio.Event().wait()
+
+    def now_ms(self) -> int:
+        return 0
+
+    def monotonic(self) -> float:
+        return sum(self.slept)
+
+
+async def test_rooms_are_looked_at_at_a_bounded_rate(bridge: Harness) -> None:
+    """After each room the survey waits for its share of a second, and longer where the homeserver does not answer."""
+    for chat in ("attic", "cellar", "den"):
+        await _plumbed(bridge, chat=chat)
+    features, clock = bridge.running.engine.room_features, _Counted(5)
+    bridge.homeserver.faults.answer(502, times=2, match="GET .*/state/m.room.history_visibility")
+    survey = RoomSurvey(
+        bridge.running.networks,
+        bridge.running.engine.portals,
+        features.publicity,
+        features.doubles,
+        clock,
+        4.0,
+        lambda: None,
+    )
+    survey.load()
+    running = asyncio.ensure_future(survey.run())
+    try:
+        async with asyncio.timeout(60):
+            await clock.done.wait()
+    finally:
+        running.cancel()
+    assert clock.slept == [1.0, 2.0, 0.25, 0.25, 0.25]
+    assert survey.waiting() == 0
