@@ -7,6 +7,8 @@ from typing import Annotated
 from pydantic import Field, field_validator, model_validator
 
 from bridges.email.codec.addresses import parse_address, parse_domain
+from bridges.email.config.composing import Composing
+from bridges.email.config.delivery import Delivery
 from bridges.email.config.mailboxes import Mailbox, Provide
 from bridges.email.config.section import Section
 
@@ -42,6 +44,8 @@ class EmailConfig(Section):
     )
     reserved: list[Name] = Field(default=RESERVED, description="Local parts that are nobody's provided address.")
     provide: Provide = Field(default=Provide(), description="Addresses for Matrix users.")
+    composing: Composing = Field(default=Composing(), description="How mails are written.")
+    delivery: Delivery = Field(default=Delivery(), description="How mails are sent.")
 
     @field_validator("hostname")
     @classmethod

@@ -1,0 +1,74 @@
+"""How much one person may send, and how fast one conversation may go."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from hashlib import sha256
+from typing import Final
+
+import orjson
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.host import KV, Clock
+from bridges.email.codec.addresses import Address
+from bridges.email.config.delivery import Delivery
+from bridges.email.ports import About
+
+_DAY: Final = 86_400_000
+_EACH: Final = 60_000
+"""Milliseconds after which a conversation may go on by one mail."""
+_THREADS: Final = 10_000
+
+
+class Limits:
+    """Counts by the day in the store, by the conversation in memory."""
+
+    def __init__(self, kv: KV, clock: Clock, settings: Delivery) -> None:
+        self._kv = kv
+        self._clock = clock
+        self._settings = settings
+        # Of each conversation: when it would be at rest again. The oldest are let go.
+        self._threads: OrderedDict[str, int] = OrderedDict()
+
+    async def take(self, about: About, recipients: Sequence[Address]) -> None:
+        """Count a mail. Raises RejectedError in words for its writer; then nothing was counted."""
+        now = self._clock.now_ms()
+        rest = self._rest(about, now)
+        key = f"sent-by/{_hash(about.user)}"
+        day, count, new = await self._counted(key, now // _DAY)
+        unknown = [one for one in recipients if await self._kv.get(_known(about, one)) is None]
+        if count + len(recipients) > self._settings.mails_per_day:
+            raise RejectedError(f"you may write to {self._settings.mails_per_day} recipients a day: try tomorrow")
+        if new + len(unknown) > self._settings.new_recipients_per_day:
+            raise RejectedError(
+                f"you may write to {self._settings.new_recipients_per_day} new recipients a day: try tomorrow"
+            )
+        await self._kv.put(key, orjson.dumps([day, count + len(recipients), new + len(unknown)]))
+        for one in unknown:
+            await self._kv.put(_known(about, one), b"1")
+        self._threads[_thread(about)] = rest
+        self._threads.move_to_end(_thread(about))
+        while len(self._threads) > _THREADS:
+            self._threads.popitem(last=False)
+
+    def _rest(self, about: About, now: int) -> int:
+        rest = max(self._threads.get(_thread(about), 0), now) + _EACH
+        if rest - now > self._settings.mails_per_thread * _EACH:
+            raise RejectedError("too many mails in this conversation: wait a minute (two programs may be answering)")
+        return rest
+
+    async def _counted(self, key: str, today: int) -> tuple[int, int, int]:
+        row = await self._kv.get(key)
+        day, count, new = orjson.loads(row) if row is not None else (today, 0, 0)
+        return (today, count, new) if day == today else (today, 0, 0)
+
+
+def _thread(about: About) -> str:
+    return f"{about.mailbox.key}/{about.thread}"
+
+
+def _known(about: About, address: Address) -> str:
+    return f"written-to/{_hash(f'{about.mailbox.key}/{address.key}')}"
+
+
+def _hash(text: str) -> str:
+    return sha256(text.encode()).hexdigest()[:32]

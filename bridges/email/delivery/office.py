@@ -1,0 +1,82 @@
+"""All of delivery put together: what the connector makes, starts and stops."""
+
+from collections.abc import Awaitable, Callable
+
+from bridge_core.api.host import Host
+from bridge_core.api.network import Inbox
+from bridges.email.codec.tokens import Tokens
+from bridges.email.composing.signing import Key, read_key
+from bridges.email.config.delivery import Delivery
+from bridges.email.delivery.fates import Fates
+from bridges.email.delivery.hops import Hops, Names
+from bridges.email.delivery.ledger import Ledger
+from bridges.email.delivery.limits import Limits
+from bridges.email.delivery.mtasts import Policies
+from bridges.email.delivery.names import DnsNames
+from bridges.email.delivery.outbox import MailOutbox
+from bridges.email.delivery.returned import ReturnPaths
+from bridges.email.delivery.rows import QUEUE, Row
+from bridges.email.delivery.runner import Runner
+from bridges.email.delivery.shelf import Shelf
+from bridges.email.delivery.suppression import Suppressions
+from bridges.email.delivery.transport import SmtpTransport
+
+
+class PostOffice:
+    """The parts of delivery of one network, in the order in which they need one another.
+
+    `learnt` is told a row and the id that a relay gave its mail instead of ours, before the row is ended.
+    """
+
+    def __init__(
+        self,
+        host: Host,
+        inbox: Inbox,
+        tokens: Tokens,
+        settings: Delivery,
+        hostname: str,
+        *,
+        names: Names | None = None,
+        learnt: Callable[[Row, str], Awaitable[None]] | None = None,
+    ) -> None:
+        names = names or DnsNames()
+        self.shelf = Shelf(host.queue(QUEUE), host.blobs, host.clock, settings.remember)
+        self.suppressions = Suppressions(host.secrets, host.clock, settings.suppress_for)
+        limits = Limits(host.kv, host.clock, settings)
+        fates = Fates(inbox)
+        policies = Policies(names, host.http, host.kv, host.clock) if settings.direct and settings.mta_sts else None
+        self.transport = SmtpTransport(
+            settings, Hops(settings, names, policies), host.blobs, host.tasks, host.clock, hostname
+        )
+        self.outbox = MailOutbox(self.shelf, host.blobs, host.clock, tokens, settings, limits, self.suppressions)
+        self.returned = ReturnPaths(self.shelf, tokens, self.suppressions, settings.bounce_name)
+        self.ledger = Ledger(self.shelf, self.suppressions, host.clock, fates)
+        self.ledger.on_retry = self.transport.forget_away
+        self.runner = Runner(
+            self.shelf,
+            self.transport,
+            fates,
+            self.suppressions,
+            settings,
+            tokens,
+            host.tasks,
+            host.clock,
+            learnt=learnt,
+        )
+
+    def start(self) -> None:
+        """Begin to send."""
+        self.runner.start()
+
+    async def stop(self, seconds: float) -> None:
+        """End within about so many seconds; what is not sent stays in the queue."""
+        await self.runner.stop(seconds)
+        await self.transport.close()
+
+
+def signing_keys(settings: Delivery) -> dict[str, list[Key]]:
+    """The DKIM keys of each domain, for the composer."""
+    keys: dict[str, list[Key]] = {}
+    for one in settings.dkim:
+        keys.setdefault(one.domain, []).append(read_key(one.domain, one.selector, one.key.get_secret_value()))
+    return keys

@@ -1,0 +1,103 @@
+"""The way into the queue: mails are taken over, changed while they are held, and taken back."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import structlog
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.host import Blobs, Clock
+from bridge_core.api.ids import MessageId
+from bridges.email.codec.addresses import Address
+from bridges.email.codec.tokens import Tokens
+from bridges.email.config.delivery import Delivery
+from bridges.email.delivery.limits import Limits
+from bridges.email.delivery.rows import Row, State, new_row
+from bridges.email.delivery.shelf import Shelf
+from bridges.email.delivery.suppression import Suppressions
+from bridges.email.ports import About, OutgoingMail
+
+log = structlog.get_logger(__name__)
+
+
+class MailOutbox:
+    """The `Outbox` of ports."""
+
+    def __init__(
+        self,
+        shelf: Shelf,
+        blobs: Blobs,
+        clock: Clock,
+        tokens: Tokens,
+        settings: Delivery,
+        limits: Limits,
+        suppressions: Suppressions,
+    ) -> None:
+        self._shelf = shelf
+        self._blobs = blobs
+        self._clock = clock
+        self._tokens = tokens
+        self._settings = settings
+        self._limits = limits
+        self._suppressions = suppressions
+
+    async def submit(
+        self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
+    ) -> None:
+        """As `Outbox.submit`."""
+        async with self._shelf.turn:
+            there = await self._shelf.rows(about.message)
+            if any(row.mail.id == mail.id for row, _ in there):
+                if mail.blob not in {row.mail.blob for row, _ in there if not row.done}:
+                    await self._blobs.drop(mail.blob)
+                return
+            try:
+                everybody = list({one.key: one for one in recipients}.values())
+                await self._admit(everybody, about)
+            except RejectedError:
+                await self._blobs.drop(mail.blob)
+                raise
+            now = self._clock.now_ms()
+            due = now + int((self._settings.hold if hold is None else hold) * 1000)
+            await self._shelf.put([(new_row(self._tokens, mail, one, about, now), due) for one in everybody])
+        log.info("mail_queued", mail=mail.id, recipients=len(everybody), bytes=mail.size)
+        self._shelf.wake.set()
+
+    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+        """As `Outbox.replace`. Where it is False the new mail's blob is dropped."""
+        async with self._shelf.turn:
+            there = [row for row, _ in await self._shelf.rows(message)]
+            waiting = _unsent(there)
+            if not waiting:
+                if mail.blob not in {row.mail.blob for row in there if not row.done}:
+                    await self._blobs.drop(mail.blob)
+                return False
+            due = self._clock.now_ms() + int(self._settings.hold * 1000)
+            # The name of the row stays, and with it where its reports come back to.
+            await self._shelf.put([(replace(row, mail=mail), due) for row in waiting])
+            await self._shelf.release(message, {row.mail.blob for row in waiting})
+        return True
+
+    async def cancel(self, message: MessageId) -> bool:
+        """As `Outbox.cancel`. A mail that nobody has taken yet, though it was tried, is still taken back."""
+        async with self._shelf.turn:
+            there = [row for row, _ in await self._shelf.rows(message)]
+            if there and all(row.state is State.CANCELLED for row in there):
+                return True
+            waiting = _unsent(there)
+            await self._shelf.cancel(waiting)
+            return bool(waiting)
+
+    async def _admit(self, recipients: Sequence[Address], about: About) -> None:
+        if not recipients:
+            raise RejectedError("nobody is left whom it could go to")
+        suppressed = [await self._suppressions.find(about.mailbox.domain, one) for one in recipients]
+        if all(suppressed) and suppressed[0] is not None:
+            raise RejectedError(f"{suppressed[0].address} does not take mail: {suppressed[0].reason}")
+        await self._limits.take(about, recipients)
+
+
+def _unsent(rows: Sequence[Row]) -> list[Row]:
+    """Those that wait, where nobody has got the mail nor may have; else none."""
+    safe = all(not row.doubts and row.state in {State.WAITING, State.FAILED, State.CANCELLED} for row in rows)
+    return [row for row in rows if row.state is State.WAITING] if safe else []
