@@ -104,11 +104,11 @@ def by_words(reason: str) -> Ending:
 
     What names a kind of ban is one, whatever else its reason says: that text is for staff to choose.
     """
-    if _CONNECT_BAN.search(reason):
-        return Ending(Cause.THROTTLED, reason)
     lined = _LINED.search(reason)
-    if lined is not None:
-        letter = lined[1].upper() if lined[1] else "G"
+    letter = "" if lined is None else lined[1].upper() if lined[1] else "G"
+    if letter in ("", "Z") and _CONNECT_BAN.search(reason):
+        return Ending(Cause.THROTTLED, reason)
+    if letter:
         return Ending(_LINES[letter], reason, f"{letter}-line")
     if _KILLED.search(reason):
         if _NO_KILL.search(reason):
