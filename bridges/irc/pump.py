@@ -110,7 +110,8 @@ class Pump:
             if self._empty is not None and not self._empty.done():
                 self._empty.set_result(None)
             self._wake = asyncio.get_running_loop().create_future()
-            await asyncio.wait((self._wake,), timeout=_BEAT)
+            # A user's connection has no cursor: nothing wakes up for it.
+            await asyncio.wait((self._wake,), timeout=None if self._heard is _unknown else _BEAT)
             if not queue and not self._marks:
                 await self.note(self._heard())
         batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
