@@ -67,6 +67,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Command | None]:
     """The parser, with the arguments of the chosen command only: importing all would make --help slow."""
+    from bridge_core.cli.tools import ToolCommand, installed_tools
+
     parser = argparse.ArgumentParser(
         prog="matrix-bridge", description="A Matrix bridge that loses nothing it accepted. Without arguments: demo."
     )
@@ -78,6 +80,12 @@ def _parser(chosen: str | None) -> tuple[argparse.ArgumentParser, Command | None
         if name == chosen:
             module = cast(Command, importlib.import_module(entry.module))
             module.add_parser(subparser)
+    for name in installed_tools():
+        if name not in COMMANDS:
+            subparser = subparsers.add_parser(name, help=f"tools of {name} networks")
+            if name == chosen:
+                module = ToolCommand(name)
+                module.add_parser(subparser)
     return parser, module
 
 
