@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import sys
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
@@ -26,9 +27,9 @@ class Counting:
 
     def run(self, arguments: argparse.Namespace, place: Place) -> int:
         for network, settings in place.networks.items():
-            print(network, settings.server, arguments.word)
+            sys.stdout.write(f"{network} {settings.server} {arguments.word}\n")
             for _ in range(1 + arguments.twice):
-                print(asyncio.run(self._count(place, network)))
+                sys.stdout.write(asyncio.run(self._count(place, network)) + "\n")
         return 3
 
     async def _count(self, place: Place, network: str) -> str:
