@@ -24,7 +24,9 @@ _SIGNATURES: Final = frozenset(
 )
 _SMIME: Final = frozenset({"application/pkcs7-mime", "application/x-pkcs7-mime"})
 _TNEF: Final = frozenset({"application/ms-tnef", "application/vnd.ms-tnef"})
-_NO_TEXT: Final = frozenset({"text/rtf", "text/vcard", "text/x-vcard", "text/directory", "text/csv", "text/xml"})
+_NO_TEXT: Final = frozenset(
+    {"text/rtf", "text/vcard", "text/x-vcard", "text/directory", "text/csv", "text/xml"} | {"text/enriched"}
+)
 _ELSEWHERE: Final = {
     "message/partial": "a piece of a mail that was sent in several",
     "message/external-body": "kept elsewhere, and was not fetched",
@@ -42,6 +44,8 @@ class Text:
     delsp: bool = False
     note: bool = False
     """It is our own word for something that cannot be shown."""
+    spare: bool = False
+    """It says again what another text of the mail says, if there is one."""
 
 
 @dataclass(slots=True)
@@ -219,9 +223,11 @@ class Walker:
             self.body.remarks["Its winmail.dat is damaged: some of what was in it may be missing."] = None
         items: list[Item] = []
         if found.html:
-            items.append(Text(found.html[: self._context.html], html=True))
+            items.append(Text(found.html[: self._context.html], html=True, spare=True))
         elif found.text.strip():
-            items.append(Text(printable(found.text[: self._context.text])))
+            items.append(Text(printable(found.text[: self._context.text]), spare=True))
+        elif found.rtf:
+            self.body.remarks["The text in its winmail.dat is in a form that is not read (compressed RTF)."] = None
         for one in found.files:
             name = file_name(one.name, one.mime)
             mime = type_of(one.mime or "application/octet-stream", name, one.data[:_HEAD])

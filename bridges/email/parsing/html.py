@@ -26,6 +26,7 @@ from bridges.email.parsing.clients import (
     role_of,
 )
 from bridges.email.parsing.dom import Element
+from bridges.email.parsing.lines import LINE, joined
 from bridges.email.parsing.links import host_of, real_host, safe_url
 from bridges.email.parsing.tables import is_data, rows_of
 
@@ -88,7 +89,7 @@ def html_tree(text: str, places: Mapping[str, int], limits: dom.Limits) -> Html:
     except ContentLimitError:
         words = _UNSAFE.sub("", root.text(limits.chars))
         return Html((Plain(words),) if words.strip() else (), frozenset(), True, nodes)
-    return Html(changed(tree, _changed), frozenset(writer.files), cut, nodes)
+    return Html(joined(changed(tree, _changed)), frozenset(writer.files), cut, nodes)
 
 
 def _changed(node: Node) -> RichText | None:
@@ -105,11 +106,11 @@ def _changed(node: Node) -> RichText | None:
                 found.append(Plain(piece))
         return tuple(found)
     if isinstance(node, CodeBlock):
-        return (replace(node, text=_FILE.sub("", node.text.translate(_TEXT))),)
+        return (replace(node, text=_FILE.sub("", node.text.translate(_TEXT)).replace(LINE, "")),)
     if isinstance(node, Mention):
-        return (Link(pill(node.matrix or ""), (Plain(node.name.translate(_TEXT)),)),)
+        return (Link(pill(node.matrix or ""), (Plain(node.name.translate(_TEXT).replace(LINE, "")),)),)
     if isinstance(node, RoomMention):
-        return (Link(pill(node.target), (Plain(node.name.translate(_TEXT)),)),)
+        return (Link(pill(node.target), (Plain(node.name.translate(_TEXT).replace(LINE, "")),)),)
     if isinstance(node, Picture):
         return (replace(node, source=None),) if node.source is not None else None
     return None
@@ -164,15 +165,16 @@ class _Writer:
             self.out.append(f"<{tag}>")
         elif tag in _KEPT:
             start = element.get("start")
-            self.out.append(
-                f'<ol start="{int(start)}">' if tag == "ol" and start.isdecimal() and len(start) < 9 else f"<{tag}>"
-            )
+            counted = tag == "ol" and start.isascii() and start.isdecimal() and len(start) < 9
+            self.out.append(f'<ol start="{int(start)}">' if counted else f"<{tag}>")
             self.children(element)
+            if tag == "div" or (tag == "p" and "msonormal" in element.classes):
+                self.out.append(LINE)
             self.out.append(f"</{tag}>")
         elif tag in _BLOCKS:
             self.out.append("<div>")
             self.children(element)
-            self.out.append("</div>")
+            self.out.append(f"{LINE}</div>")
         else:
             self.children(element)
 

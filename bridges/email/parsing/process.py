@@ -6,8 +6,7 @@ import signal
 import sys
 from asyncio.subprocess import DEVNULL, PIPE
 from asyncio.subprocess import Process as Child
-from collections.abc import AsyncIterator
-from contextlib import aclosing
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final
 
 from bridges.email.config.parsing import Parsing
@@ -92,13 +91,17 @@ class Process:
         self._mails += 1
         await self._send(frame(CONTEXT, form.dump(context)))
         size, largest = 0, self._config.largest_mib << 20
-        async with aclosing(open_raw()) as chunks:  # type: ignore[type-var]
+        chunks = open_raw()
+        try:
             async for chunk in chunks:
                 size += len(chunk)
                 if size > largest:
                     raise ProcessError(f"it is larger than {self._config.largest_mib} MiB", final=True)
                 for at in range(0, len(chunk), LARGEST):
                     await self._send(frame(RAW, chunk[at : at + LARGEST]))
+        finally:
+            if isinstance(chunks, AsyncGenerator):
+                await chunks.aclose()
         await self._send(frame(RAW))
         found = bytearray()
         async for piece in self._pieces(MAIL):

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Final
 
 from bridge_core.api.content import Node, Paragraph, Picture, Plain, RichText
@@ -30,6 +31,8 @@ from bridges.email.parsing.trimming import Trimmed, trim, unmarked
 NO_TEXT: Final = "[This mail has no text.]"
 _LONGEST_WHOLE: Final = 262_144
 _LONGEST_SUBJECT: Final = 500
+_KEPT_FILES: Final = 8 << 20
+"""Bytes of decoded files that are kept in memory."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,6 +144,8 @@ def _composed(
     items: Sequence[Item], plain: Mapping[int, Sequence[Text]], context: Context, *, listed: bool
 ) -> _Composed:
     remarks: dict[str, None] = {}
+    if any(isinstance(item, Text) and not item.note and not item.spare and item.text.strip() for item in items):
+        items = [item for item in items if not (isinstance(item, Text) and item.spare)]
     files = [item for item in items if isinstance(item, File)]
     if len(files) > context.files:
         remarks[f"It has more than {context.files} files: the others were left out."] = None
@@ -174,10 +179,15 @@ def _composed(
     if len(texts) > 1:
         pieces = _with_places(items, pieces, numbers, shown_files)
     described: list[MailFile] = []
+    given: list[Callable[[], bytes]] = []
+    kept = 0
     for number, file in enumerate(files):
-        size = len(file.data())
-        described.append(MailFile(file.name, file.mime, size, file.cid, number in shown_files))
-    return _Composed(_joined(pieces), described, [file.data for file in files], remarks)
+        data = file.data()
+        described.append(MailFile(file.name, file.mime, len(data), file.cid, number in shown_files))
+        # Small ones are kept, so that they are decoded once; of large ones only one is in memory at a time.
+        kept += len(data)
+        given.append(partial(bytes, data) if kept <= _KEPT_FILES else file.data)
+    return _Composed(_joined(pieces), described, given, remarks)
 
 
 def _with_places(

@@ -41,6 +41,8 @@ class Tnef:
     files: list[TnefFile]
     text: str = ""
     html: str = ""
+    rtf: bool = False
+    """Its text is there as compressed RTF, which is not read."""
     damaged: bool = False
 
 
@@ -100,6 +102,8 @@ def _message(found: Tnef, value: bytes, codepage: str) -> None:
             found.text = _string(given, kind, codepage)
         elif name == 0x1013:
             found.html = Decoder(1).decode(given.rstrip(b"\0"), codepage)
+        elif name == 0x1009:
+            found.rtf = True
 
 
 def _string(value: bytes, kind: int, codepage: str) -> str:

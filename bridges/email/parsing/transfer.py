@@ -33,7 +33,7 @@ def decode(data: bytes, encoding: str) -> bytes:
 
 def decode_base64(data: bytes) -> bytes:
     """Base64 with junk passed over, missing padding, and padding in the middle (mailers that join texts)."""
-    letters = data.translate(None, _NO_BASE64)
+    letters = data.translate(None, _NO_BASE64).rstrip(b"=")
     if b"=" not in letters:
         return _whole(letters)
     pieces = _PADDING.split(letters, maxsplit=_MOST_PIECES)[: _MOST_PIECES + 1]

@@ -45,7 +45,7 @@ def _event(*lines: str) -> str:
     return "\n".join(["BEGIN:VEVENT", "UID:1", "DTSTAMP:20260101T000000Z", *lines, "END:VEVENT"])
 
 
-def _tnef(*attributes: tuple[int, bytes], damaged: int = 0) -> bytes:
+def _tnef(*attributes: tuple[int, bytes], damaged: int = 0, said: str = "Text.") -> bytes:
     data = struct.pack("<IH", 0x223E9F78, 1)
     for number, (attribute, value) in enumerate(attributes):
         data += struct.pack("<BII", 1 if number else 2, attribute, len(value)) + value + b"\0\0"
@@ -54,7 +54,7 @@ def _tnef(*attributes: tuple[int, bytes], damaged: int = 0) -> bytes:
     encoded = base64.encodebytes(data).decode()
     return multimail(
         "mixed",
-        part("Text."),
+        part(said),
         part(encoded, "application/ms-tnef; name=winmail.dat", "Content-Transfer-Encoding: base64"),
     )
 
@@ -212,7 +212,19 @@ _SHOWN: list[tuple[str, str, str]] = [
     ("no height", "a<div style='max-height:0;overflow:hidden'>x</div>b", "ab"),
     ("hidden for Outlook", "a<span style='mso-hide:all'>x</span>b", "ab"),
     ("the attribute hidden", "a<span hidden>x</span>b", "ab"),
-    ("a hidden element that does not end", "<div>a<span style='display:none'>x</div><div>b</div>", "a\n\nb"),
+    ("a hidden element that does not end", "<div>a<span style='display:none'>x</div><div>b</div>", "a\nb"),
+    (
+        "a line in each block (Gmail)",
+        "<div dir=ltr><div>a</div><div>b</div><div><br></div><div>c</div></div>",
+        "a\nb\n\nc",
+    ),
+    (
+        "a line in each paragraph (Outlook)",
+        "<p class=MsoNormal>a</p><p class=MsoNormal>b</p><p class=MsoNormal><o:p>&nbsp;</o:p></p><p class=MsoNormal>c</p>",
+        "a\nb\n\nc",
+    ),
+    ("lines in quotes", "<blockquote><div>a</div><div>b</div></blockquote>c", "> a\n> b\nc"),
+    ("blocks in blocks", "<div><div><div>a</div></div></div><div><div>b</div></div>", "a\nb"),
     ("hidden elements in one another", "a<div hidden>x<div>y</div>z</div>b", "ab"),
     ("filler behind a preheader", "a" + "&zwnj;&nbsp;" * 50 + "b", "a b"),
     ("an image elsewhere", "a <img src='https://t.example/x.png'> b", "a [image blocked: t.example] b"),
@@ -243,12 +255,12 @@ _SHOWN: list[tuple[str, str, str]] = [
     (
         "a table for the layout",
         "<table><tr><td><table><tr><td>a</td></tr></table></td></tr><tr><td>b</td></tr></table>",
-        "a\n\nb",
+        "a\nb",
     ),
     (
         "a table said to be for the layout",
         "<table role=presentation border=1><tr><td>a<td>b<tr><td>c<td>d</table>",
-        "a\n\nb\n\nc\n\nd",
+        "a\nb\nc\nd",
     ),
     ("lists", "<ul><li>a<li>b</ul><ol start=3><li>c</ol>", "- a\n- b\n3. c"),
     ("paragraphs that do not end", "<p>a<p>b", "a\n\nb"),
@@ -264,7 +276,7 @@ _SHOWN: list[tuple[str, str, str]] = [
     ("an attribute that does not end", "a<b x='", "a"),
     ("noncharacters as entities", "a&#xfdd0;&#xfdd4;0&#xfdd5;&#xfdd6;b", "a0b"),
     ("turning characters", "a&#x202e;b", "ab"),
-    ("words of another body", "<body>a</body><body>b</body>", "a\n\nb"),
+    ("words of another body", "<body>a</body><body>b</body>", "a\nb"),
 ]
 
 _REAL: list[tuple[str, str, str]] = [
@@ -517,12 +529,30 @@ CASES = [
         names,
         ["ä long.txt"],
     ),
-    Case("winmail.dat: text", _tnef((0x0002800C, b"From Outlook.\0")), text, "Text.\n\nFrom Outlook."),
+    Case("winmail.dat: text that is there already", _tnef((0x0002800C, b"From Outlook.\0")), text, "Text."),
     Case(
-        "winmail.dat: HTML",
+        "winmail.dat: HTML of a text that is there already",
         _tnef((0x00069003, _properties((0x102, 0x1013, b"<p>From <b>Outlook</b>.</p>")))),
         text,
-        "Text.\nFrom Outlook.",
+        "Text.",
+    ),
+    Case(
+        "winmail.dat: text that is nowhere else",
+        _tnef((0x0002800C, b"From Outlook.\0"), said=""),
+        text,
+        "From Outlook.",
+    ),
+    Case(
+        "winmail.dat: HTML that is nowhere else",
+        _tnef((0x00069003, _properties((0x102, 0x1013, b"<p>From <b>Outlook</b>.</p>"))), said=""),
+        text,
+        "From Outlook.",
+    ),
+    Case(
+        "winmail.dat: compressed text only",
+        _tnef((0x00069003, _properties((0x102, 0x1009, b"LZFu"))), said=""),
+        lambda m: (text(m), len(m.remarks)),
+        ("[This mail has no text.]", 1),
     ),
     Case(
         "winmail.dat: cut in the middle",

@@ -118,6 +118,24 @@ async def test_too_much_memory_ends_the_process_only() -> None:
         await parser.stop()
 
 
+async def test_a_mail_that_needs_too_long_is_unreadable() -> None:
+    """The kernel ends a process that takes more time than a mail may cost, and the reason says so."""
+    parser = Parser(
+        Parsing(workers=1, cpu_seconds=1, html_parts=100_000, html_characters=4_194_304, text_characters=1_000_000)
+    )
+    # More than any bomb that is known: thousands of texts at limits that nobody should set.
+    data = b"Content-Type: multipart/mixed; boundary=b\r\n\r\n" + b"".join(
+        b"--b\r\nContent-Type: text/html\r\n\r\n" + b"<div style='border-top:solid'>a" * 1200 + b"\r\n"
+        for _ in range(60)
+    )
+    try:
+        with pytest.raises(UnreadableMailError, match="more than 1 seconds of processor time"):
+            async with parser.parse(opener(data, 1 << 20), parser.context()):
+                raise AssertionError("it was read")
+    finally:
+        await parser.stop()
+
+
 async def test_a_mail_over_the_limit_is_not_tried_twice(parser: Parser) -> None:
     """What is larger than any process reads is unreadable at once."""
     opened = 0
