@@ -34,6 +34,8 @@ class NgIRCd(Server):
         self.config = config
         self.opers = dict(opers if opers is not None else {"op": "oppw"})
         self.webirc_password = webirc_password
+        self.per_address = 0
+        """Connections that one address may have; 0: as many as it likes."""
         self.certificate = make_certificate(directory)
         self.log_file = directory / "output.log"
 
@@ -57,4 +59,5 @@ Ports = {self.tls_port}
 """
         options = f"WebircPassword = {self.webirc_password}\nCloakHost = cloaked"
         config = ngircd_config(self.port, name=self.name, options=options, tail=f"{tls}{opers}{self.config}")
+        config = config.replace("MaxConnectionsIP = 0", f"MaxConnectionsIP = {self.per_address}")
         (self.directory / "ngircd.conf").write_text(config)

@@ -11,6 +11,7 @@ from bridge_core.api.network import LoginStatus
 from bridges.irc.demo.witness import Witness
 from tests.bridges.irc.rig import Rig, StartRig, eventually
 from tests.servers.inspircd import InspIRCd
+from tests.servers.ngircd import NgIRCd
 
 pytestmark = pytest.mark.server
 ANNA, CARL = "@anna:hs.test", "@carl:hs.test"
@@ -124,3 +125,20 @@ async def test_a_banned_bot_waits(rig: StartRig, ircd: Any) -> None:
     await staff.sync()
     assert await adapter.connector._scheduler.forgive()
     await adapter.inbox.status(LoginStatus.CONNECTED, count=2)
+
+
+async def test_an_address_that_is_full_is_waited_for(rig: StartRig, ngircd: NgIRCd) -> None:
+    """With as many connections as ngIRCd gives to an address nobody is thrown out or banned; who leaves makes room."""
+    ngircd.per_address = 3
+    await ngircd.restart()
+    adapter = await rig(ngircd.port)
+    anna, carl = await adapter.puppet(ANNA), await adapter.puppet(CARL)
+    dora = await adapter.make_puppet("@dora:hs.test")
+    await dora.prepare(CHAT)
+    state = await adapter.inbox.status(LoginStatus.DISCONNECTED, "@dora:hs.test")
+    assert "too many connections" in state.reason.lower()
+    assert adapter.connector._scheduler.counts == (1, 0, 2)
+    assert adapter.connector._state.bans.all() == {}
+    await adapter.say(carl, "still here")
+    await anna.disconnect()
+    await eventually(lambda: dora.ready(CHAT))

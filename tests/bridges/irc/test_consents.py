@@ -282,9 +282,9 @@ async def test_a_no_is_never_forgotten_for_want_of_room(
     await book.answered(yes, Consent.GRANTED, "op", "allowed it")
     await book.put(silent, Record(Consent.REFUSED, 1, book._now() + 60_000, ""))
     with pytest.raises(RejectedError, match="no further one is asked"):
-        await adapter.connector.consent(X, ALICE)
+        await adapter.connector.consent(X, ALICE, None)
     await book.put(silent, Record(Consent.REFUSED, 1, 2, ""))
-    assert await adapter.connector.consent(X, ALICE) is Consent.ASKED
+    assert await adapter.connector.consent(X, ALICE, None) is Consent.ASKED
     assert (book.get(silent), set(adapter.host.kv.values) & {f"consent/{chat}" for chat in (no, yes, silent)}) == (
         None,
         {"consent/#no", "consent/#yes"},
