@@ -3,10 +3,12 @@
 import asyncio
 import contextlib
 import os
+import socket
 import stat
+from collections.abc import Coroutine
 from ipaddress import ip_address
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import structlog
 
@@ -15,12 +17,13 @@ from bridges.email.codec.smtp import encode_reply
 from bridges.email.config.receiving import DoorConfig, Tls
 from bridges.email.mail import Door
 from bridges.email.ports import Reply
+from bridges.email.smtp.accepting import Accepting, listen
 from bridges.email.smtp.certificate import Certificate
 from bridges.email.smtp.guesses import Guesses
 from bridges.email.smtp.masks import Crowd
 from bridges.email.smtp.parts import Commits, Flight, Parts, Shared
-from bridges.email.smtp.session import Session
-from bridges.email.smtp.wire import Wire
+from bridges.email.smtp.session import HANDSHAKE, Session
+from bridges.email.smtp.wire import Wire, plain_address
 
 _log = structlog.get_logger(__name__)
 _BACKLOG: Final = 256
@@ -37,7 +40,7 @@ class Doors:
         self._guesses = Guesses(parts.clock)
         self._flight = Flight(self._settings.in_flight)
         self._commits = Commits(parts.tasks)
-        self._servers: list[asyncio.Server] = []
+        self._servers: list[asyncio.Server | Accepting] = []
         self._sessions: dict[asyncio.Task[None], Wire] = {}
         self._watching: asyncio.Task[None] | None = None
         self.certificate: Certificate | None = None
@@ -93,7 +96,7 @@ class Doors:
                     await asyncio.to_thread(Path(door.listen.removeprefix(_UNIX)).unlink)
         self._servers.clear()
 
-    async def _open(self, door: DoorConfig) -> asyncio.Server:
+    async def _open(self, door: DoorConfig) -> asyncio.Server | Accepting:
         shared = Shared(
             self._parts,
             door,
@@ -115,12 +118,24 @@ class Doors:
             await asyncio.to_thread(os.chmod, path, door.socket_mode)
         else:
             host, _, port = door.listen.rpartition(":")
+            if shared.tls is Tls.IMPLICIT:
+                listener = await asyncio.to_thread(listen, host.strip("[]"), int(port), _BACKLOG)
+                accepting = Accepting(listener, lambda found: self._accepted(shared, found))
+                accepting.start(self._parts)
+                return accepting
             server = await loop.create_server(make, host.strip("[]") or None, int(port), backlog=_BACKLOG)
         _log.info("smtp_door_open", kind=door.kind.value, listen=door.listen)
         return server
 
     def _connected(self, shared: Shared, wire: Wire) -> None:
-        task = self._parts.tasks.spawn(self._serve(shared, wire), "email session")
+        self._spawn(self._serve(shared, wire), wire)
+
+    def _accepted(self, shared: Shared, connection: socket.socket) -> None:
+        wire = Wire(tls=True)
+        self._spawn(self._serve_secured(shared, wire, connection), wire)
+
+    def _spawn(self, work: Coroutine[Any, Any, None], wire: Wire) -> None:
+        task = self._parts.tasks.spawn(work, "email session")
         self._sessions[task] = wire
         task.add_done_callback(self._sessions.pop)
 
@@ -131,11 +146,33 @@ class Doors:
                     refusal = Reply(421, "4.7.1", "not from there")
                 if refusal is None:
                     await Session(shared, wire).run()
-                elif shared.tls is not Tls.IMPLICIT:
+                else:
                     _log.info("smtp_connection_refused", peer=wire.peer, reason=refusal.text)
                     wire.write(encode_reply(refusal.code, refusal.status, refusal.text))
         finally:
             wire.close()
+
+    async def _serve_secured(self, shared: Shared, wire: Wire, connection: socket.socket) -> None:
+        """As `_serve`. Who is one too many costs no handshake, and hears nothing."""
+        assert shared.certificate is not None
+        peer = plain_address(connection.getpeername())
+        with self._crowd.enter(peer) as refusal:
+            if refusal is not None or (shared.door.kind is Door.LMTP and not self._trusted(peer)):
+                _log.info("smtp_connection_refused", peer=peer, reason=refusal.text if refusal else "not from there")
+                connection.close()
+                return
+            try:
+                await asyncio.get_running_loop().connect_accepted_socket(
+                    lambda: wire, connection, ssl=shared.certificate.context, ssl_handshake_timeout=HANDSHAKE
+                )
+            except (OSError, TimeoutError) as error:
+                _log.debug("smtp_gone", peer=peer, reason=type(error).__name__)
+                connection.close()
+                return
+            try:
+                await Session(shared, wire).run()
+            finally:
+                wire.close()
 
     def _trusted(self, peer: str) -> bool:
         return not peer or any(ip_address(peer) in network for network in self._settings.lmtp_peers)

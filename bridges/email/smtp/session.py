@@ -30,7 +30,8 @@ from bridges.email.smtp.speech import Speech
 from bridges.email.smtp.wire import Gone, Interrupted, Silence, Wire
 
 _log = structlog.get_logger(__name__)
-_HANDSHAKE: Final = 30.0
+HANDSHAKE: Final = 30.0
+"""Seconds that a TLS handshake may take."""
 _FOREIGN: Final = frozenset(("GET", "POST", "PUT", "HEAD", "OPTIONS", "CONNECT"))
 """First words of browsers and proxies that were talked into speaking to us."""
 
@@ -106,9 +107,6 @@ class Session:
             self._wire.close()
 
     async def _greet(self) -> None:
-        if self._shared.tls is Tls.IMPLICIT:
-            assert self._shared.certificate is not None
-            await self._wire.start_tls(self._shared.certificate.context, _HANDSHAKE)
         try:
             refusal = await self._shared.ask(
                 self._shared.parts.inspector.connected(self._wire.peer, self._shared.door.kind)
@@ -310,7 +308,7 @@ class Session:
             raise _End(Reply(503, "5.5.0", "nothing may follow STARTTLS"))
         self._speech.say(Reply(220, "2.0.0", "go on"))
         self._speech.flush()
-        await self._wire.start_tls(certificate.context, _HANDSHAKE)
+        await self._wire.start_tls(certificate.context, HANDSHAKE)
         self._helo, self._extended, self._transaction = "", False, None
         return None
 

@@ -3,7 +3,7 @@
 import asyncio
 import ssl
 from collections.abc import Callable
-from typing import Final
+from typing import Final, cast
 
 from bridges.email.codec.data import BareLineEnd, LongLine
 
@@ -31,7 +31,8 @@ class Interrupted(Exception):  # noqa: N818 - it is an event
 class Wire(asyncio.Protocol):
     """The transport's side feeds it, one reader takes from it. Only the serializer's bytes are given to `write`."""
 
-    def __init__(self, connected: Callable[["Wire"], None]) -> None:
+    def __init__(self, connected: Callable[["Wire"], None] | None = None, *, tls: bool = False) -> None:
+        """`tls`: it is secured before it is connected. Else see `start_tls`."""
         self._connected = connected
         self._transport: asyncio.Transport | None = None
         self._buffer = bytearray()
@@ -43,13 +44,14 @@ class Wire(asyncio.Protocol):
         self._ended = False
         self._interrupted = False
         self.lost = False
-        self.tls = False
+        self.tls = tls
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """The event loop calls it."""
-        assert isinstance(transport, asyncio.Transport)
-        self._transport = transport
-        self._connected(self)
+        # Not asserted: uvloop's transports are none of asyncio's classes.
+        self._transport = cast(asyncio.Transport, transport)
+        if self._connected is not None:
+            self._connected(self)
 
     def data_received(self, data: bytes) -> None:
         """The event loop calls it."""
@@ -85,7 +87,7 @@ class Wire(asyncio.Protocol):
     def peer(self) -> str:
         """The peer's IP address; empty for a unix socket."""
         name = self._transport.get_extra_info("peername") if self._transport is not None else None
-        return str(name[0]).partition("%")[0].removeprefix("::ffff:") if isinstance(name, tuple) else ""
+        return plain_address(name)
 
     @property
     def waiting(self) -> int:
@@ -206,3 +208,8 @@ class Wire(asyncio.Protocol):
     def _wake(self) -> None:
         if self._waiter is not None and not self._waiter.done():
             self._waiter.set_result(None)
+
+
+def plain_address(name: object) -> str:
+    """The IP address of a socket's name, as people write it; empty for a unix socket."""
+    return str(name[0]).partition("%")[0].removeprefix("::ffff:") if isinstance(name, tuple) else ""
