@@ -43,6 +43,7 @@ class Wire(asyncio.Protocol):
         self._paused = False
         self._ended = False
         self._interrupted = False
+        self._finished = False
         self.lost = False
         self.tls = tls
 
@@ -137,8 +138,8 @@ class Wire(asyncio.Protocol):
         self._wake()
 
     def write(self, data: bytes) -> None:
-        """Put bytes on their way."""
-        if self._transport is not None and not self.lost:
+        """Put bytes on their way; after `finish` they are dropped."""
+        if self._transport is not None and not self.lost and not self._finished:
             self._transport.write(data)
 
     async def drain(self, seconds: float) -> None:
@@ -170,6 +171,7 @@ class Wire(asyncio.Protocol):
 
     def finish(self) -> None:
         """Nothing more will be written; what comes can still be read."""
+        self._finished = True
         if self._transport is not None and not self.lost:
             if self._transport.can_write_eof() and not self.tls:
                 self._transport.write_eof()

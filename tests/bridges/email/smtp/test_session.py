@@ -327,3 +327,12 @@ async def test_the_stop_is_told(tmp_path: Path) -> None:
         busy.writer.close()
         await stopping
     assert len(stage.mails) == 1
+
+
+async def test_who_lingers_does_not_hinder_the_stop(tmp_path: Path) -> None:
+    """A client that was told goodbye and does not hang up hears nothing more."""
+    async with open_doors(tmp_path) as stage, await Caller.call(stage.port) as client:
+        await client.ready()
+        assert (await client.say("QUIT")).startswith("221")
+        await stage.doors.stop(0)
+        assert await client.ended()
