@@ -1,7 +1,7 @@
 """A mail server under measurement, in a process of its own: ``python -m benchmarks.mail_process KIND FOLDER``.
 
 KIND is ``ours`` (the doors, with spool and queue on disk as in the bridge) or ``aiosmtpd`` (bare, discards every mail).
-Prints its port as JSON and runs until its standard input ends.
+Prints its port as JSON and runs until it is ended.
 """
 
 from __future__ import annotations
@@ -144,15 +144,17 @@ async def aiosmtpd(_folder: Path) -> tuple[int, Any]:
 
 
 async def main(kind: str, folder: Path) -> None:
-    """Serve until standard input ends."""
+    """Serve until the end."""
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
     port, stop = await {"ours": ours, "aiosmtpd": aiosmtpd}[kind](folder)
     print(json.dumps({"port": port}), flush=True)
-    await asyncio.to_thread(sys.stdin.read)
-    await stop()
+    try:
+        await asyncio.Event().wait()
+    finally:
+        await stop()
 
 
 if __name__ == "__main__":

@@ -19,6 +19,11 @@ class BenchmarkError(RuntimeError):
     """A part of the benchmark did not do what it should; the message says which and why."""
 
 
+def _python_path() -> list[str]:
+    """This tree first; what the caller has named behind it (a server to compare with, say)."""
+    return [str(Path(__file__).resolve().parent.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+
+
 @dataclass(slots=True)
 class Child:
     """A running ``python -m MODULE``; its standard error (and output, when not read) is in ``log``."""
@@ -40,7 +45,7 @@ class Child:
                 *args,
                 stdout=asyncio.subprocess.PIPE if announce else out,
                 stderr=out,
-                env={**os.environ, "PYTHONPATH": str(Path(__file__).resolve().parent.parent)},
+                env={**os.environ, "PYTHONPATH": os.pathsep.join(_python_path())},
             )
         return cls(name, process, log, started)
 

@@ -18,6 +18,8 @@ from benchmarks.processes import BenchmarkError
 from benchmarks.scenarios.backlog import growth, i2m, m2i
 from benchmarks.scenarios.footprint import puppets, start
 from benchmarks.scenarios.latency import latency
+from benchmarks.scenarios.mail import accept as mail_accept
+from benchmarks.scenarios.mail import large as mail_large
 from benchmarks.scenarios.members import growth as members_growth
 from benchmarks.scenarios.members import sync
 
@@ -33,6 +35,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "growth": growth,
         "members": members_growth,
         "sync": sync,
+        "mail": mail_accept,
+        "mail-large": mail_large,
     }
 )
 
@@ -54,6 +58,10 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("growth", "ratio", False, 1.1),
     ("members", "members_ratio", False, 1.1),
     ("sync", "lazy_ghosts", False, 0),
+    ("mail", "mails_per_s", True, 300),
+    ("mail", "cpu_ms_per_mail", False, 2.5),
+    ("mail-large", "accepted", True, 50),
+    ("mail-large", "mb_over_idle", False, 150),
 )
 
 
