@@ -47,4 +47,15 @@ def test_targets_name_scenarios_and_are_judged_in_their_direction() -> None:
         ("i2m", "msgs_per_s"): True,
         ("latency", "added_p50_ms"): True,
     }
-    assert set(SCENARIOS) == {"i2m", "m2i", "latency", "start", "puppets", "growth", "members", "sync"}
+    assert set(SCENARIOS) == {
+        "i2m",
+        "m2i",
+        "latency",
+        "start",
+        "puppets",
+        "growth",
+        "members",
+        "sync",
+        "mail",
+        "mail-large",
+    }
