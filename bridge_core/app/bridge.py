@@ -116,7 +116,13 @@ class Bridge:
         )
         # A file is needed as long as its message may be tried, and a day more for whoever replays it at once.
         keep = config.journal.retry_window + 86_400
-        self._blobs = BlobSpool(loaded.spool_path, self._secret, 20 * config.media.max_size, keep=keep)
+        self._blobs = BlobSpool(
+            loaded.spool_path,
+            self._secret,
+            config.media.spool_size,
+            keep=keep,
+            reserve=config.media.spool_reserve,
+        )
         self._fetch = GuardedFetch()
         token = config.status.token
         self._push = HttpPush(token.get_secret_value() if token is not None else None)

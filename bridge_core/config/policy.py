@@ -93,6 +93,16 @@ class Media(Section):
         description="Folder for files on their way, seen from this file's folder. They are sealed there, and erased "
         "when they have arrived. null: `spool` beside the SQLite database, with PostgreSQL beside this file.",
     )
+    spool_size: Size = Field(
+        default=4 * 1024**3,
+        ge=10 * 1024 * 1024,
+        description="Bytes of all files on their way, mails that wait included. Beyond, new ones are refused for now.",
+    )
+    spool_reserve: Size = Field(
+        default=256 * 1024**2,
+        ge=0,
+        description="Bytes of the disk that files on their way leave free, for the database beside them.",
+    )
 
 
 class Limits(Section):

@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import os
 import secrets
 import time
@@ -34,17 +35,25 @@ class BlobSpool:
     A file is a row of sealed chunks; the chunk's number, and whether it is the last, is part of what is sealed, so that
     chunks can be neither cut off nor swapped. `total` bounds the bytes of all files. Files whose message is not there
     any more (given up, a duplicate, not received before a crash) are found by their age: after `keep` seconds, which
-    must be longer than any message is tried.
+    must be longer than any message is tried. `reserve` bytes of the disk are left free, for the database beside it.
     """
 
     def __init__(
-        self, folder: Path, secret: bytes, total: int, executor: Executor | None = None, *, keep: float = 8 * 86400.0
+        self,
+        folder: Path,
+        secret: bytes,
+        total: int,
+        executor: Executor | None = None,
+        *,
+        keep: float = 8 * 86400.0,
+        reserve: int = 0,
     ) -> None:
         self._folder = folder
         self._secret = secret
         self._total = total
         self._executor = executor
         self._keep = keep
+        self._reserve = reserve
         self._used = 0
         self._coming = 0
 
@@ -88,7 +97,7 @@ class BlobSpool:
         A small file is one trip to a thread, a large one a trip for each piece of it; that is what is held in memory.
         """
         name = secrets.token_hex(16)
-        writing = _Writing(self._folder, name, self._cipher(name))
+        writing = _Writing(self._folder, name, self._cipher(name), self._reserve)
         size, pending = 0, bytearray()
         try:
             async for chunk in chunks:
@@ -182,11 +191,12 @@ class BlobSpool:
 class _Writing:
     """A file that is being written: for one thread at a time. `counted` are its bytes so far, sealed or not."""
 
-    def __init__(self, folder: Path, name: str, cipher: AESGCM) -> None:
+    def __init__(self, folder: Path, name: str, cipher: AESGCM, reserve: int) -> None:
         self._folder = folder
         self._path = folder / name
         self._part = folder / f"{name}.part"
         self._cipher = cipher
+        self._reserve = reserve
         self._file: BinaryIO | None = None
         self._index = 0
         self.counted = 0
@@ -227,6 +237,9 @@ class _Writing:
     def _write(self, sealed: bytes) -> None:
         if self._file is None:
             self._file = self._part.open("xb", buffering=0)
+        disk = os.fstatvfs(self._file.fileno())
+        if disk.f_bavail * disk.f_frsize < self._reserve + len(sealed):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
         view = memoryview(sealed)
         while view:
             view = view[self._file.write(view) :]

@@ -158,3 +158,12 @@ async def test_files_being_written_count(tmp_path: Path) -> None:
         await writing
     await spool.put(chunks(b"y" * 600), 1000)
     assert len(list(tmp_path.iterdir())) == 1
+
+
+async def test_the_disk_is_not_filled(tmp_path: Path) -> None:
+    """Where less than the reserve would be left nothing is written: the database beside the spool needs it."""
+    spool = BlobSpool(tmp_path, SECRET, 1000, reserve=1 << 60)
+    await spool.start()
+    with pytest.raises(TransientError, match="No space left"):
+        await spool.put(chunks(b"x"), 10)
+    assert list(tmp_path.iterdir()) == []
