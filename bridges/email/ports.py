@@ -66,7 +66,7 @@ class Directory(Protocol):
         """None: mail for it is accepted. Else the answer that refuses it (550 5.1.1, 452 4.2.2, 550 5.7.1 ...).
 
         No relaying: an address elsewhere is accepted only from a login that may write to it. `postmaster` without a
-        domain comes as `postmaster@` and the first domain of the network; postmaster is always accepted. `sender` is
+        domain comes with the first domain of the network; postmaster is always accepted. `sender` is
         None for the null reverse-path, which is always accepted.
         """
 

@@ -82,12 +82,6 @@ class Times(Section):
 class Receiving(Section):
     """Receiving mail."""
 
-    name: str = Field(
-        default="",
-        max_length=253,
-        pattern=r"^[A-Za-z0-9.-]*$",
-        description="What this server calls itself: the name its MX record and its PTR have. Empty: the first domain.",
-    )
     doors: tuple[DoorConfig, ...] = Field(default=(DoorConfig(),), max_length=20, description="Where to listen.")
     certificate: str | None = Field(
         default=None, description="PEM file with the certificate and its chain. Read again when it has changed."

@@ -31,7 +31,10 @@ class Refused(Exception):  # noqa: N818 - it is an answer
 
 @dataclass(frozen=True, slots=True)
 class Parts:
-    """What the other parts of the adapter do for the doors. `name` is what this server calls itself."""
+    """What the other parts of the adapter do for the doors.
+
+    `name` is what this server calls itself, `domain` whose postmaster `<postmaster>` is (the name's, if empty).
+    """
 
     name: str
     directory: Directory
@@ -42,6 +45,7 @@ class Parts:
     clock: Clock
     tasks: Tasks
     settings: Receiving
+    domain: str = ""
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from bridges.email.codec.addresses import Address
 from bridges.email.codec.data import BareLineEnd, DataDecoder, LineCheck, LongLine
 from bridges.email.codec.smtp import (
     COMMAND_LINE,
@@ -119,7 +120,8 @@ class Session:
         self._speech.say(Reply(220, "", f"{self._shared.parts.name} {kind} ready"))
 
     async def _one(self) -> None:
-        if not self._wire.has_line:
+        if not self._wire.has_line or self._speech.much:
+            # Who sends and does not read is left waiting.
             self._speech.flush()
             await self._wire.drain(self._settings.times.command)
         try:
@@ -201,6 +203,8 @@ class Session:
         if transaction is None:
             return _MAIL_FIRST
         address = parse_rcpt(argument, utf8=transaction.mail.utf8).address
+        if not address.domain:
+            address = Address(address.local, self._shared.parts.domain or self._shared.parts.name)
         await admit_recipient(self._shared, self._visit(), transaction, address)
         return Reply(250, "2.1.5", "ok")
 

@@ -11,6 +11,7 @@ from bridges.email.smtp.wire import Gone, Wire
 
 _log = structlog.get_logger(__name__)
 _FAREWELL: Final = 5.0
+_MUCH: Final = 8192
 
 
 class Speech:
@@ -27,6 +28,11 @@ class Speech:
         except ValueError:
             _log.warning("smtp_reply_unfit", code=reply.code)
             self._out += encode_reply(451, "4.3.0", "trouble here, try again later")
+
+    @property
+    def much(self) -> bool:
+        """Whether more has been said than should wait for more commands."""
+        return len(self._out) > _MUCH
 
     def flush(self) -> None:
         """Send what was said."""

@@ -151,6 +151,7 @@ async def open_doors(folder: Path, kind: Door = Door.SMTP, **settings: Any) -> A
         clock=clock,
         tasks=tasks,
         settings=receiving,
+        domain="bridge.test",
     )
     doors = Doors(parts)
     await doors.start()
