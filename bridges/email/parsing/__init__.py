@@ -1,9 +1,5 @@
 """Bytes to `Mail`: what strangers send, read in processes of their own, bounded in time, memory and size.
 
-`pool.Parser` is the way in; `reader.read_mail` is what its processes do, all the modules below it are pure.
+`pool.Parser` is the way in; `reader.read_mail` is what its processes do, and all below that is pure. Nothing is
+imported here: a process starts with every `worker`, and must not load what only the bridge needs.
 """
-
-from bridges.email.parsing.context import Context
-from bridges.email.parsing.pool import Parsed, Parser, UnreadableMailError
-
-__all__ = ["Context", "Parsed", "Parser", "UnreadableMailError"]

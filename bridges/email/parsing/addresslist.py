@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from bridges.email.codec.addresses import Address, parse_address
-from bridges.email.parsing.names import person_name
+from bridges.email.parsing.names import has_unseen, person_name
 from bridges.email.parsing.words import decode_words
 
 MOST: Final = 500
@@ -116,6 +116,8 @@ def _address(given: str) -> Address | None:
     if given.startswith("@"):
         given = given.rpartition(":")[2]  # a route, which RFC 5321 lets nobody use any more
     given = given.removeprefix("mailto:").rstrip(".")
+    if has_unseen(given):
+        return None  # no mailbox is called so, and two would look the same
     try:
         return parse_address(given)
     except ValueError:

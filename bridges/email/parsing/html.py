@@ -70,8 +70,8 @@ class Html:
 def html_tree(text: str, places: Mapping[str, int], limits: dom.Limits) -> Html:
     """The tree that the HTML says, with marks for the quotes and signatures of mail programs still in it.
 
-    `places` says which file has which Content-ID or Content-Location: such an image becomes `Picture(alt, "file:N")`.
-    Never raises.
+    `places` says which file has which Content-ID or Content-Location: such an image becomes
+    `Picture("", "file:N")`, the first time. Never raises.
     """
     root, cut, nodes = dom.parse_html(text, limits)
     writer = _Writer(places)
@@ -211,6 +211,8 @@ class _Writer:
         alt = " ".join(_UNSAFE.sub("", element.get("alt")).split())[:_LONGEST_ALT]
         kind, _, rest = source.partition(":")
         place = self._places.get(unquote(rest).strip("<> ") if kind.lower() == "cid" else source)
+        if place in self.files:
+            return  # once is enough: each place costs a message
         if place is not None:
             self.files.add(place)
             self.out.append(f"{FILE_START}{place}{FILE_END}")

@@ -23,6 +23,11 @@ def shown(text: str, longest: int) -> str:
     return _SPACES.sub(" ", _UNSEEN.sub("", text[: 8 * longest])).strip()[:longest].rstrip()
 
 
+def has_unseen(text: str) -> bool:
+    """Whether the text holds what turns it round or is not seen."""
+    return _UNSEEN.search(text) is not None
+
+
 def person_name(name: str, address: Address) -> str:
     """What a person is called by a header; with the address where the name could be taken for another one.
 

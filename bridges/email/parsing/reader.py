@@ -8,6 +8,7 @@ from typing import Final
 from bridge_core.api.content import Node, Paragraph, Picture, Plain, RichText
 from bridge_core.content import to_plain, words
 from bridge_core.content.plain import BLOCKS
+from bridge_core.content.tree import nodes_of
 from bridges.email.codec.addresses import Address
 from bridges.email.mail import Mail, MailFile
 from bridges.email.parsing import dom
@@ -163,7 +164,8 @@ def _composed(
     for item in items:
         if isinstance(item, Text):
             if item.html:
-                found = html_tree(item.text, places, dom.Limits(context.html, nodes))
+                free = {name: number for name, number in places.items() if number not in shown_files}
+                found = html_tree(item.text, free, dom.Limits(context.html, nodes))
                 nodes = max(nodes - found.nodes, 0)
                 if found.cut:
                     remarks["Its HTML is too large or intricate: the rest of it was left out."] = None
@@ -246,7 +248,7 @@ def _tidy(text: RichText) -> RichText:
 
 def _says(text: RichText) -> bool:
     """Whether there is anything to see in the text."""
-    return bool(words(text).strip()) or "file:" in repr(text)
+    return bool(words(text).strip()) or any(isinstance(node, Picture) for node in nodes_of(text))
 
 
 def _amends(tree: Tree) -> tuple[str, tuple[str, ...]]:

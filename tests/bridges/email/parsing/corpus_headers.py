@@ -138,6 +138,8 @@ _AUTHORS: list[tuple[str, str | bytes, list[tuple[str, str]]]] = [
     ("raw windows-1252 in the name", "J\xf6rg <j@example.org>".encode("latin-1"), [("Jörg", "j@example.org")]),
     ("a dot at the end of the domain", "bob@example.org.", [("", "bob@example.org")]),
     ("UTF-8 in the address (SMTPUTF8)", "jörg@bücher.example", [("", "jörg@bücher.example")]),
+    ("an invisible letter in the address", "Bob <b\u200bob@example.org>", []),
+    ("a turning character in the domain", "Bob <bob@exam\u202eple.org>", []),
     ("nothing", "", []),
     ("only a name", "Bob", []),
     ("an address that is none", "Bob <bob>", []),

@@ -3,6 +3,8 @@
 import base64
 import quopri
 
+from bridge_core.api.content import Picture
+from bridge_core.content.tree import nodes_of
 from bridges.email.mail import Mail
 from tests.bridges.email.parsing.case import Case, files, names, text
 from tests.bridges.email.parsing.mails import lf, mail, multimail, nested, part
@@ -408,6 +410,12 @@ CASES = [
         multimail("related", _image("Content-ID: <i>"), HTML),
         _shape,
         ("Rich words.", ["file.png"]),
+    ),
+    Case(
+        "related: one image in a thousand places",
+        multimail("related", part("<p>a" + "<img src='cid:i'>" * 1000, "text/html"), _image("Content-ID: <i>")),
+        lambda m: sum(isinstance(node, Picture) for node in nodes_of(m.text)),
+        1,
     ),
     Case("related: no text", multimail("related", _image("Content-ID: <i>")), names, ["file.png"]),
     Case(

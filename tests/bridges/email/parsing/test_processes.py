@@ -3,6 +3,8 @@
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -259,3 +261,16 @@ async def test_the_process_knows_no_secrets(parser: Parser, monkeypatch: pytest.
 def test_the_status_for_memory_is_one() -> None:
     """The process and who watches it mean the same number."""
     assert process.MEMORY == worker.OUT_OF_MEMORY
+
+
+def test_processes_start_small() -> None:
+    """A process loads neither the loop, nor the settings, nor the log: it starts fast, and has less to go wrong."""
+    heavy = "{'asyncio', 'pydantic', 'structlog', 'ssl'}"
+    code = f"import sys, bridges.email.parsing.worker as w; print(*{heavy} & {{*sys.modules}})"
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        env=os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        check=True,
+    )
+    assert done.stdout.split() == []
