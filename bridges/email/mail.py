@@ -30,6 +30,7 @@ class Envelope:
     """How a mail was handed over. `id` is our own, unique, and stands in the Received header and in logs.
 
     `sender` is None for the null reverse-path. `recipients` were all accepted. `login` is who gave a password.
+    `size` are the bytes of the raw mail as it is stored, with our own Received header on top.
     `digest` is the SHA-256, in hex, of the mail without the trace headers on top: the same when it is given again.
     `has_id`: it has a Message-ID. Who makes an id for one that has none puts `id` into it: two mails that say the same
     are two mails (a script's report of each night, say).

@@ -59,6 +59,7 @@ class Reception:
             login=visit.login,
             utf8=transaction.mail.utf8,
         )
+        self._header = received_header(self.envelope, shared.parts.name)
 
     async def receive(self, pieces: AsyncIterator[bytes], alive: Callable[[], bool]) -> Reply:
         """The answer to the mail. A 250 is said only of what is committed.
@@ -117,7 +118,7 @@ class Reception:
         parts = self._shared.parts
 
         async def content() -> AsyncGenerator[bytes, None]:
-            yield received_header(self.envelope, parts.name)
+            yield self._header
             async for piece in pieces:
                 if self._passing.size > parts.settings.largest:
                     raise Refused(TOO_LARGE)
@@ -137,7 +138,8 @@ class Reception:
         parts, passing = self._shared.parts, self._passing
         if passing.hops > parts.settings.hops:
             raise Refused(LOOP)
-        self.envelope = replace(self.envelope, size=passing.size, digest=passing.digest(), has_id=passing.has_id)
+        size = len(self._header) + passing.size
+        self.envelope = replace(self.envelope, size=size, digest=passing.digest(), has_id=passing.has_id)
         verdict = await self._shared.ask(parts.inspector.mail(self.envelope, lambda: parts.blobs.open(blob)))
         if isinstance(verdict, Reply):
             raise Refused(verdict)
