@@ -109,7 +109,8 @@ class Verdict:
 class MailFile:
     """A file of a mail; its bytes come beside it, in the order of `Mail.files`.
 
-    `cid` is the Content-ID by which the text refers to it. `inline`: it is shown in the text or at its place.
+    `inline`: it is shown at its place in the text, which refers to it by its `cid`: no two inline files have the same.
+    Otherwise `cid` is the Content-ID that it was sent with.
     """
 
     name: str
@@ -181,7 +182,7 @@ class Mail:
     former_ids: tuple[str, ...] = ()
     """Ids that it had before a relay gave it another (X-Microsoft-Original-Message-ID and the like)."""
     text: RichText = ()
-    """What is new in it. A `Picture` whose source is `file:N` is the inline file `files[N]`, at its place."""
+    """What is new in it. A `Picture` whose source is `cid:X` is the inline file of that `cid`, at its place."""
     quoting: RichText = ()
     """The same with what it quotes, where something was left out: for the first mail of a thread that is known. Empty
     where it is no different."""

@@ -75,8 +75,10 @@ def check(data: bytes) -> Mail:
     mail = found.mail
     assert mail.id
     assert to_plain(mail.text).strip() or mail.files or mail.reaction is not None or mail.text
+    inline = [f"cid:{file.cid}" for file in mail.files if file.inline]
+    assert len(set(inline)) == len(inline)
     for node in (*nodes_of(mail.text), *nodes_of(mail.quoting)):
-        _check_node(node, len(mail.files))
+        _check_node(node, inline)
     for words in (
         mail.subject,
         mail.whole,
@@ -92,10 +94,9 @@ def check(data: bytes) -> Mail:
     return mail
 
 
-def _check_node(node: Node, files: int) -> None:
+def _check_node(node: Node, inline: Sequence[str]) -> None:
     if isinstance(node, Picture):
-        kind, _, number = (node.source or "").partition(":")
-        assert node.source is None or (kind == "file" and int(number) < files), node
+        assert node.source is None or node.source in inline, node
     elif isinstance(node, Link):
         assert node.url.partition(":")[0].lower() in ("http", "https", "mailto", "matrix"), node
         _check_words(node.url, lines=False)

@@ -38,6 +38,10 @@ _FORWARD = re.compile(
     r"轉寄郵件|전달된 메일|iletilen ileti|továbbított levél)[-_=*\s:]*",
     re.IGNORECASE,
 )
+_FORWARDED = re.compile(
+    r"\s*(?:fwd?|wg|tr|rv|enc|vb|vl|vs|doorst|pd|pfw|i|ynt|ilt|továbbítás|trs|rif|转发|轉寄|転送|전달)\s*[:：]",
+    re.IGNORECASE,
+)
 _WROTE = re.compile(
     r"(?:wrote|writes|schrieb|geschrieben|a écrit|ha scritto|escribió|escreveu|schreef|skrev|napisał(?:\(a\)|a)?|"
     r"napsal(?:\(a\)|a)?|написал(?:\(а\)|а)?|пишет|kirjoitti|写道|写入|のメール|님이 작성|작성|yazdı|şunu yazdı|írta|"
@@ -58,6 +62,11 @@ def is_forward(text: str) -> bool:
     """Whether the text begins as a forwarded mail does."""
     first = text.strip().partition("\n")[0][:_LONGEST]
     return _FORWARD.match(first) is not None
+
+
+def is_forward_subject(subject: str) -> bool:
+    """Whether the subject says that the mail passes another one on. Outlook marks that nowhere else."""
+    return _FORWARDED.match(subject) is not None
 
 
 def is_original(line: str) -> bool:

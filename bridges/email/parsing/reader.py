@@ -8,7 +8,7 @@ from typing import Final
 from bridge_core.api.content import Node, Paragraph, Picture, Plain, RichText
 from bridge_core.content import to_plain, words
 from bridge_core.content.plain import BLOCKS
-from bridge_core.content.tree import nodes_of
+from bridge_core.content.tree import changed, nodes_of
 from bridges.email.codec.addresses import Address
 from bridges.email.mail import Mail, MailFile
 from bridges.email.parsing import dom
@@ -22,7 +22,7 @@ from bridges.email.parsing.html import html_tree
 from bridges.email.parsing.ids import date_ms, ids, made_id, one_id
 from bridges.email.parsing.lists import bridges, former_ids, is_automatic, list_headers
 from bridges.email.parsing.names import shown
-from bridges.email.parsing.phrases import is_line
+from bridges.email.parsing.phrases import is_forward_subject, is_line
 from bridges.email.parsing.plaintext import plain_tree
 from bridges.email.parsing.redaction import Redactor
 from bridges.email.parsing.reports import report_of
@@ -64,14 +64,16 @@ def read_mail(data: bytes, context: Context) -> ReadMail:
     remarks |= body.remarks | composed.remarks
     redactor = Redactor(context.domains, context.links)
     whole = unmarked(composed.text)
-    parts = trim(composed.text) if context.trim else Trimmed(whole, whole, False)
+    subject = redactor.text(shown(headers.text("subject", 4 * _LONGEST_SUBJECT), _LONGEST_SUBJECT))
+    parts = Trimmed(whole, whole, False)
+    if context.trim:
+        parts = trim(composed.text, quotes=is_forward_subject(subject))
     said = to_plain(whole)[:_LONGEST_WHOLE]
     report = report_of(tree, people.authors, said, null_sender=context.null_sender)
     text = redactor.tree(_tidy(parts.text))
     quoting = redactor.tree(_tidy(parts.quoting))
     if not _says(text) and not composed.files and body.reaction is None:
         text, quoting = (Plain(NO_TEXT),), ()
-    subject = redactor.text(shown(headers.text("subject", 4 * _LONGEST_SUBJECT), _LONGEST_SUBJECT))
     edits, deletes = _amends(tree)
     given = one_id(headers.get("message-id"))
     mail = Mail(
@@ -182,14 +184,24 @@ def _composed(
         pieces = _with_places(items, pieces, numbers, shown_files)
     described: list[MailFile] = []
     given: list[Callable[[], bytes]] = []
+    cids: dict[str, str] = {}
     kept = 0
     for number, file in enumerate(files):
         data = file.data()
-        described.append(MailFile(file.name, file.mime, len(data), file.cid, number in shown_files))
+        cid = file.cid
+        if number in shown_files:
+            cid = cid if cid and f"cid:{cid}" not in cids.values() else f"file {number}"
+            cids[f"file:{number}"] = f"cid:{cid}"
+        described.append(MailFile(file.name, file.mime, len(data), cid, number in shown_files))
         # Small ones are kept, so that they are decoded once; of large ones only one is in memory at a time.
         kept += len(data)
         given.append(partial(bytes, data) if kept <= _KEPT_FILES else file.data)
-    return _Composed(_joined(pieces), described, given, remarks)
+
+    def named(node: Node) -> RichText | None:
+        return (Picture(node.alt, cids.get(node.source or "")),) if isinstance(node, Picture) else None
+
+    text = _joined(pieces)
+    return _Composed(changed(text, named) if cids else text, described, given, remarks)
 
 
 def _with_places(

@@ -53,8 +53,11 @@ class _Unit:
         return not self.words.strip() and all(isinstance(node, Plain | Rule) for node in self.nodes)
 
 
-def trim(text: RichText) -> Trimmed:
-    """What is new in the text. Where nothing would be left, all of it is. Linear."""
+def trim(text: RichText, *, quotes: bool = False) -> Trimmed:
+    """What is new in the text, and with `quotes` also what is old. Where nothing would be left, all of it is.
+
+    Linear.
+    """
     units = _units(text)
     if len(units) > _MOST_UNITS:
         whole = _nodes(_bare(units))
@@ -70,8 +73,8 @@ def trim(text: RichText) -> Trimmed:
     behind = _signature(own)
     rest = own[quote : behind.start] + own[behind.stop :] if behind.start >= quote else own[quote:]
     quoting = _bare(own[: signature.start] + own[signature.stop : quote] + rest + kept)
-    cut = len(new) < len(_bare(units))
-    return Trimmed(_nodes(new), _nodes(quoting), cut)
+    shown = quoting if quotes else new
+    return Trimmed(_nodes(shown), _nodes(quoting), len(shown) < len(_bare(units)))
 
 
 def unmarked(text: RichText) -> RichText:

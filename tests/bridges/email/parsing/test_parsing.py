@@ -86,8 +86,28 @@ def test_pictures_name_files_only() -> None:
     body = "<img src='cid:a'><img src='https://x.example/'><img src='file:7'><img src='mxc://x/y' alt=m>"
     image = part("iVBORw0KGgo=", "image/png", "Content-ID: <a>", "Content-Transfer-Encoding: base64")
     found = parsed(multimail("related", part(body, "text/html"), image))
-    assert [node.source for node in nodes_of(found.text) if isinstance(node, Picture)] == ["file:0"]
+    assert [node.source for node in nodes_of(found.text) if isinstance(node, Picture)] == ["cid:a"]
     assert [file.inline for file in found.files] == [True]
+
+
+def test_inline_files_are_told_apart() -> None:
+    """Each picture in the text leads to one inline file, whatever Content-IDs there are: the same twice, or none."""
+    image = ("iVBORw0KGgo=", "image/png")
+    body = part("<img src='cid:a'><img src='b.png'><img src='cid:c'>", "text/html")
+    encoded = "Content-Transfer-Encoding: base64"
+    found = parsed(
+        multimail(
+            "related",
+            body,
+            part(*image, "Content-ID: <a>", encoded),
+            part(*image, "Content-ID: <a>", "Content-Location: b.png", encoded),
+            part(*image, "Content-ID: <d>", "Content-Location: e.png", encoded),
+        )
+    )
+    inline = [f"cid:{file.cid}" for file in found.files if file.inline]
+    assert [node.source for node in nodes_of(found.text) if isinstance(node, Picture)] == inline
+    assert len(set(inline)) == 2
+    assert [file.inline for file in found.files] == [True, True, False]
 
 
 def test_trimming_is_a_setting_and_the_whole_is_kept() -> None:
@@ -102,6 +122,18 @@ def test_trimming_is_a_setting_and_the_whole_is_kept() -> None:
     all_of_it = parsed(data, trim=False)
     assert (all_of_it.trimmed, all_of_it.whole, all_of_it.quoting) == (False, "", ())
     assert "Bob" in to_plain(all_of_it.text)
+
+
+@pytest.mark.parametrize("prefix", ["Fwd: ", "FW: ", "WG: ", "TR : ", "RV: ", "转发：", "i: "])
+def test_what_is_passed_on_is_shown(prefix: str) -> None:
+    """A mail whose subject says that it passes another one on shows that one: only its signature is left out."""
+    old = "________________________________\nFrom: A <a@example.org>\nSent: Monday\nTo: B\nSubject: s\n\nOld."
+    data = mail(f"See below.\n\nSent from my phone\n\n{old}")
+    assert said(data) == "See below."
+    passed_on = parsed(data.replace(b"A subject", f"{prefix}A subject".encode()))
+    assert "Old." in to_plain(passed_on.text)
+    assert "my phone" not in to_plain(passed_on.text)
+    assert (passed_on.trimmed, passed_on.quoting) == (True, ())
 
 
 def test_made_ids_are_of_what_the_mail_says() -> None:
