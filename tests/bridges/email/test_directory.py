@@ -1,0 +1,196 @@
+"""Which addresses there are, whose they are, and who may send as them."""
+
+import pytest
+from pydantic import ValidationError
+
+from bridge_core.api.ids import LoginId, UserId
+from bridge_core.api.network import Login
+from bridges.email.chats import Chat, ChatKind, parse_chat
+from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.config.network import EmailConfig
+from bridges.email.contacts import Standing
+from bridges.email.directory import PeopleDirectory
+from bridges.email.mail import Door
+from bridges.email.passwords import StoredPasswords
+from bridges.email.ports import Visit
+from tests.bridges.email.office import ALICE, BOX, CONFIG, Office, mail
+
+BOB = parse_address("bob@x.net")
+STRANGER = Visit(Door.SMTP, "192.0.2.1", "mx.x.net")
+
+
+def directory(office: Office) -> PeopleDirectory:
+    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned)
+
+
+@pytest.mark.parametrize(
+    ("address", "code"),
+    [
+        (BOX, None),
+        ("SUPPORT@Example.ORG", None),
+        ("help@example.org", None),
+        ("support+anything@example.org", None),
+        ("postmaster@example.org", None),
+        ("Abuse@example.org", None),
+        ("b+token@example.org", None),
+        ("nobody@example.org", 550),
+        ("support@elsewhere.net", 550),
+        ("support%elsewhere.net@example.org", 550),
+        ("elsewhere.net!bob@example.org", 550),
+        ('"bob@elsewhere.net"@example.org', 550),
+        ("bob@[192.0.2.1]", 550),
+    ],
+)
+async def test_only_our_own_addresses_are_taken(address: str, code: int | None) -> None:
+    """A stranger's mail is for our mailboxes, whatever forms relays were tricked with."""
+    found = await directory(Office()).recipient(STRANGER, BOB, parse_address(address))
+    assert (found.code if found is not None else None) == code
+
+
+@pytest.mark.parametrize("door", list(Door))
+@pytest.mark.parametrize("login", [None, BOX])
+async def test_only_who_gave_a_password_sends_elsewhere(door: Door, login: str | None) -> None:
+    """By the submission door, and no other."""
+    visit = Visit(door, "192.0.2.1", "x", tls=True, login=login)
+    refused = await directory(Office()).recipient(visit, BOB, BOB)
+    assert (refused is None) == (door is Door.SUBMISSION and login is not None)
+
+
+async def test_a_mailbox_can_take_answers_only() -> None:
+    """A stranger is refused there; not who is known, answers with a token, or reports about a mail."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "refuse"}})
+    asked = directory(office)
+    box = parse_address(BOX)
+    refused = await asked.recipient(STRANGER, BOB, box)
+    assert refused is not None and refused.code == 550
+    assert await asked.recipient(STRANGER, None, box) is None
+    await office.says("To: carol@y.net\nSubject: Hi\n\nHello")
+    token = office.composer.drafts[-1].reply_to
+    assert token is not None
+    assert await asked.recipient(STRANGER, BOB, token) is None
+    assert await asked.recipient(STRANGER, parse_address("carol@y.net"), box) is None
+    await office.contacts.set(BOX, parse_address("carol@y.net"), Standing.BLOCKED)
+    assert await asked.recipient(STRANGER, parse_address("carol@y.net"), box) is not None
+
+
+async def test_catch_all_and_postmaster_have_their_mailboxes() -> None:
+    """What is for no address goes to the mailbox that is named for it, postmaster's to its own."""
+    other = "post@example.org"
+    boxes = {BOX: {"members": [ALICE]}, other: {"members": [ALICE]}}
+    office = Office(mailboxes=boxes, catch_all={"example.org": BOX}, postmaster=other)
+    for address, mailbox in (("any@", BOX), ("postmaster@", other), ("abuse+x@", other)):
+        found = office.mailboxes.find(parse_address(f"{address}example.org"))
+        assert found is not None and found.key == mailbox
+    assert await office.comes(mail("p@x.net"), "postmaster@example.org") != []
+
+
+@pytest.mark.parametrize(
+    ("user", "address"),
+    [
+        ("@carol:hs.test", "carol@example.org"),
+        ("@Dan/x=1:hs.test", "Dan-x-1@example.org"),
+        ("@..x..:hs.test", "x@example.org"),
+        ("@support:hs.test", None),
+        ("@help:hs.test", None),
+        ("@postmaster:hs.test", None),
+        ("@NoReply:hs.test", None),
+        ("@abuse:hs.test", None),
+        (f"@{'x' * 70}:hs.test", None),
+    ],
+)
+def test_users_get_addresses_by_their_names(user: str, address: str | None) -> None:
+    """Never one that is reserved, configured, or impossible."""
+    found = Office().mailboxes.address_for(UserId(user))
+    assert (str(found) if found is not None else None) == address
+
+
+def test_a_users_address_is_theirs() -> None:
+    """A second user of the same name gets none, and a login never takes a configured address."""
+    office = Office()
+    login = office.login()
+    assert office.mailboxes.address_for(UserId("@alice:other.test")) is None
+    assert office.mailboxes.add(Login(LoginId(BOX), ALICE, "x", provided=True)) is None
+    assert office.mailboxes.add(Login(LoginId("help@example.org"), ALICE, "x", provided=True)) is None
+    assert office.mailboxes.add(Login(LoginId("x@elsewhere.net"), ALICE, "x", provided=True)) is None
+    assert office.mailboxes.of(login) is not None
+    office.mailboxes.remove(login)
+    assert office.mailboxes.of(login) is None
+    office.mailboxes.remove(LoginId(BOX))
+    assert office.mailboxes.get(BOX) is not None
+
+
+async def test_a_login_sends_as_its_own_mailbox() -> None:
+    """Its address, aliases and tags; no other, and not what falls into its catch-all."""
+    office = Office(catch_all={"example.org": BOX})
+    asked = directory(office)
+    for address, may in ((BOX, True), ("support+x@example.org", True), ("help@example.org", True)):
+        assert await asked.may_send_as(BOX, parse_address(address)) is may
+    for address in ("any@example.org", "postmaster@example.org", "bob@x.net"):
+        assert not await asked.may_send_as(BOX, parse_address(address))
+    assert not await asked.may_send_as("nobody@example.org", parse_address(BOX))
+
+
+async def test_passwords_are_made_checked_and_ended() -> None:
+    """The newest one of a mailbox works, by each of its names, and no other."""
+    office = Office()
+    passwords = StoredPasswords(office.host.kv, office.mailboxes)
+    box = office.mailboxes.get(BOX)
+    assert box is not None
+    first = await passwords.renew(box)
+    second = await passwords.renew(box)
+    assert await passwords.check(BOX, second, "") == BOX
+    assert await passwords.check("help@example.org", second, "") == BOX
+    for user, password in ((BOX, first), (BOX, ""), ("nobody@example.org", second), ("x", second)):
+        assert await passwords.check(user, password, "") is None
+    assert second not in repr(office.host.kv.values)
+    await passwords.remove(BOX)
+    assert await passwords.check(BOX, second, "") is None
+
+
+@pytest.mark.parametrize(
+    "chat",
+    [
+        Chat(BOX),
+        Chat(BOX, ChatKind.THREAD, "abc"),
+        Chat(BOX, ChatKind.CORRESPONDENT, "?bob@x.net"),
+        Chat(BOX, ChatKind.CORRESPONDENT, "a/t/b@x.net"),
+        Chat("a/c/b@example.org", ChatKind.LIST, "x/l/y"),
+    ],
+)
+def test_chats_are_named_both_ways(chat: Chat) -> None:
+    """Whatever slashes are in them."""
+    assert parse_chat(chat.id) == chat
+
+
+@pytest.mark.parametrize("text", ["", "support", f"{BOX}/t/", "a@b c/t/x"])
+def test_what_is_no_chat_is_refused(text: str) -> None:
+    """In words."""
+    with pytest.raises(ValueError, match=r"address|part|domain|missing"):
+        parse_chat(text)
+
+
+@pytest.mark.parametrize(
+    ("changes", "words"),
+    [
+        ({"mailboxes": {"x@elsewhere.net": {}}}, "in no domain"),
+        ({"mailboxes": {BOX: {"aliases": [BOX]}}}, "there twice"),
+        ({"mailboxes": {"no": {}}}, "local part"),
+        ({"catch_all": {"elsewhere.net": BOX}}, "not in `domains`"),
+        ({"catch_all": {"example.org": "no@example.org"}}, "no mailbox"),
+        ({"postmaster": "no@example.org"}, "no mailbox"),
+        ({"provide": {"address": "all@example.org"}}, "localpart"),
+        ({"provide": {"address": "{localpart}@elsewhere.net"}}, "not in `domains`"),
+        ({"domains": []}, "at least 1"),
+    ],
+)
+def test_settings_that_do_not_fit_are_refused(changes: dict[str, object], words: str) -> None:
+    """Each says what is wrong."""
+    with pytest.raises(ValidationError, match=words):
+        EmailConfig(**{**CONFIG, **changes})  # type: ignore[arg-type]
+
+
+def test_an_address_without_tags_stays_itself() -> None:
+    """Where subaddresses are off, a plus is a letter."""
+    office = Office(subaddress="")
+    assert office.mailboxes.find(Address("support+x", "example.org")) is None
+    assert office.mailboxes.tagged(parse_address(BOX), "x") == parse_address(BOX)
