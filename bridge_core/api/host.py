@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 from bridge_core.api.content import Attachment
-from bridge_core.api.ids import ChatId, NetworkId, UserId
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage
 from bridge_core.api.queues import Queue
 from bridge_core.api.staff import Staff
@@ -174,6 +174,12 @@ class Host(Protocol):
 
     def queue(self, name: str) -> Queue:
         """The network's durable queue of that name."""
+
+    async def login(self, user: UserId) -> LoginId | None:
+        """The login by which a Matrix user would speak here, provided now where the network does that.
+
+        None where they may have none. Raises what `ProvidesLogins.provide` does.
+        """
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """The process's one object of that name, made with the first call; for all networks, whatever their adapter.

@@ -394,6 +394,7 @@ class Bridge:
             self._sources.open_attachment,
             self.staff.of(network.id),
             self.database.queue,
+            network.login_for,
             self._shared,
             LongTexts(network.id, self.matrix, self.engine.links, self._link),
         )

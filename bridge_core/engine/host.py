@@ -1,15 +1,16 @@
 """What each network is given: the `Host` of the contract, over the core's stores and services."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import KV, Blobs, Bucket, Clock, GuardedHttp, RoomView, Routes, Tasks
-from bridge_core.api.ids import ChatId, NetworkId, PortalKey, UserId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, UserId
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixSender
+from bridge_core.api.network import Login
 from bridge_core.api.queues import Queue
 from bridge_core.api.staff import Staff
 from bridge_core.engine.longtexts import LongTexts
@@ -126,6 +127,7 @@ class NetworkHost:
         files: Callable[[Attachment], AsyncIterator[bytes]],
         staff: Staff,
         queues: Callable[[str], Queue],
+        provide: Callable[[MatrixSender], Awaitable[Login | None]],
         shared: dict[str, Any] | None = None,
         texts: LongTexts | None = None,
     ) -> None:
@@ -140,6 +142,7 @@ class NetworkHost:
         self.rooms = rooms
         self.staff = staff
         self._queues = queues
+        self._provide = provide
         self._portals = portals
         self._links = links
         self._files = files
@@ -162,6 +165,11 @@ class NetworkHost:
     def queue(self, name: str) -> Queue:
         """As `Host.queue`."""
         return self._queues(f"{self.network}/{name}")
+
+    async def login(self, user: UserId) -> LoginId | None:
+        """As `Host.login`."""
+        login = await self._provide(MatrixSender(user, user[1:].partition(":")[0]))
+        return login.id if login is not None else None
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """As `Host.shared`: kept in what the hosts of one process were given in common."""

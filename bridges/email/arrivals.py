@@ -19,8 +19,9 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
 from bridges.email import presenting
-from bridges.email.chats import parse_chat
+from bridges.email.chats import Chat, parse_chat
 from bridges.email.codec.addresses import Address
+from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
 from bridges.email.mail import Envelope, Mail, MailFile, ReportKind, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
@@ -36,6 +37,21 @@ _SKEW: Final = 600_000
 
 Stored = Callable[[int], Awaitable[str]]
 """Puts a file of the mail, by its number, into the spool; its `blob:`."""
+Hold = Callable[[str, Address], Awaitable[None]]
+"""Keeps the mail until a mailbox (its key) wants something of the person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """A mail that was taken over. `digest` is of what its author wrote; `stored` and `hold` are done when wanted."""
+
+    envelope: Envelope
+    verdict: Verdict
+    digest: str
+    mail: Mail
+    author: Author
+    stored: Stored
+    hold: Hold
 
 
 @dataclass(slots=True)
@@ -68,16 +84,19 @@ class Arrivals:
         self._returned = returned
         self._reactions = Reactions(host.kv)
 
-    async def show(self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored) -> None:
+    async def show(
+        self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored, hold: Hold
+    ) -> None:
         """Return when everything it becomes is committed. Raises as the inbox and the spool do; then call it again."""
         for recipient in envelope.recipients:
             token = self._returned.token(recipient)
             if token is not None:
                 await self._inbox.receive(await self._returned.events(token, mail))
         author = author_of(mail, verdict, self._own(envelope))
+        taken = Taken(envelope, verdict, digest, mail, author, stored, hold)
         for mailbox, recipients in self._by_mailbox(envelope.recipients):
             async with self._threads.turn(mailbox.key):
-                happened = await self._happened(mailbox, recipients, envelope, verdict, digest, mail, author, stored)
+                happened = await self._happened(mailbox, recipients, taken)
                 if happened.events:
                     await self._inbox.receive(happened.events, state=happened.rows)
 
@@ -92,37 +111,30 @@ class Arrivals:
     def _own(self, envelope: Envelope) -> Mailbox | None:
         return self._mailboxes.get(envelope.login) if envelope.login is not None else None
 
-    async def _happened(
-        self,
-        mailbox: Mailbox,
-        recipients: Sequence[Address],
-        envelope: Envelope,
-        verdict: Verdict,
-        digest: str,
-        mail: Mail,
-        author: Author,
-        stored: Stored,
-    ) -> Happened:
-        if await self._sorting.known(mailbox, mail, digest) is not None:
-            _log.info("mail_came_again", mailbox=mailbox.key, mail=envelope.id)
+    async def _happened(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
+        mail, author = taken.mail, taken.author
+        if await self._sorting.known(mailbox, mail, taken.digest) is not None:
+            _log.info("mail_came_again", mailbox=mailbox.key, mail=taken.envelope.id)
             return Happened()
         standing = await self._contacts.standing(mailbox.key, author.address)
         if standing is Standing.BLOCKED and author.login is None:
-            _log.info("mail_of_somebody_blocked", mailbox=mailbox.key, mail=envelope.id)
+            _log.info("mail_of_somebody_blocked", mailbox=mailbox.key, mail=taken.envelope.id)
             return Happened()
         for way in (self._read, self._reaction, self._taken_back, self._corrected):
-            happened = await way(mailbox, envelope, digest, mail, author)
+            happened = await way(mailbox, taken)
             if happened is not None:
                 return happened
-        sorted_ = await self._sorting.sort(mailbox, mail, digest, author, recipients)
-        return await self._message(mailbox, envelope, verdict, digest, mail, author, sorted_, stored)
+        place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
+        if mailbox.rooms.strangers is Strangers.ASK and place.first and standing is None and author.login is None:
+            await taken.hold(mailbox.key, author.address)
+            return await self._asked(mailbox, mail, author)
+        return await self._message(mailbox, taken, place)
 
     # What is no message of its own. None: it is one.
 
-    async def _read(
-        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
-    ) -> Happened | None:
+    async def _read(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
         """A report that one of our mails was read (RFC 8098)."""
+        mail, author = taken.mail, taken.author
         if mail.report is None or mail.report.kind is not ReportKind.READ or not author.verified:
             return None
         happened = Happened()
@@ -133,9 +145,8 @@ class Arrivals:
                 happened.events.append(RemoteReceipt(chat, author.sender(), MessageId(about), receiver=mailbox.login))
         return happened if happened.events else None
 
-    async def _reaction(
-        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
-    ) -> Happened | None:
+    async def _reaction(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
+        mail, author = taken.mail, taken.author
         if mail.reaction is None or not mail.in_reply_to:
             return None
         target = mail.in_reply_to[0]
@@ -143,7 +154,7 @@ class Arrivals:
         if thread is None or not author.verified or not thread.knows(author.address):
             return None
         reads = thread if thread.reads_reactions else _reading(thread)
-        rows = self._threads.rows(reads, (mail.id,), digest, author.id)
+        rows = self._threads.rows(reads, (mail.id,), taken.digest, author.id)
         happened = Happened([], rows)
         now, before = mail.reaction, await self._reactions.of(mailbox.key, target, author.id)
         keep = (now.key,) if now.key else ()
@@ -164,10 +175,9 @@ class Arrivals:
             chat, author.sender(), MessageId(target), key, removed, MessageId(own), receiver=mailbox.login
         )
 
-    async def _taken_back(
-        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
-    ) -> Happened | None:
+    async def _taken_back(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
         """Who wrote a mail may take it back (Chat-Delete)."""
+        mail, author = taken.mail, taken.author
         happened = Happened()
         for target in mail.deletes:
             place = await self._threads.place(mailbox.key, target)
@@ -180,13 +190,12 @@ class Arrivals:
                     chat, author.sender(), MessageId(target), None, MessageId(mail.id), receiver=mailbox.login
                 )
             )
-            happened.rows.update(self._threads.rows(thread, (mail.id,), digest, author.id))
+            happened.rows.update(self._threads.rows(thread, (mail.id,), taken.digest, author.id))
         return happened if happened.events else None
 
-    async def _corrected(
-        self, mailbox: Mailbox, envelope: Envelope, digest: str, mail: Mail, author: Author
-    ) -> Happened | None:
+    async def _corrected(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
         """Who wrote a mail may correct it (Chat-Edit)."""
+        mail, author = taken.mail, taken.author
         place = await self._threads.place(mailbox.key, mail.edits) if mail.edits else None
         thread = await self._threads.get(place.token) if place is not None else None
         if place is None or thread is None or not author.verified or place.author != author.id or mail.files:
@@ -199,38 +208,33 @@ class Arrivals:
             MessageId(mail.id),
             receiver=mailbox.login,
         )
-        return Happened([edit], self._threads.rows(thread, (mail.id,), digest, author.id))
+        return Happened([edit], self._threads.rows(thread, (mail.id,), taken.digest, author.id))
 
     # Messages
 
-    async def _message(
-        self,
-        mailbox: Mailbox,
-        envelope: Envelope,
-        verdict: Verdict,
-        digest: str,
-        mail: Mail,
-        author: Author,
-        place: Sorted,
-        stored: Stored,
-    ) -> Happened:
+    async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted) -> Happened:
+        mail, author = taken.mail, taken.author
         people = [one for one in (author.address, *mail.to, *mail.cc) if self._mailboxes.find(one) != mailbox]
         thread = place.thread.after(place.id)
         if author.verified or place.first:
             thread = thread.with_people(people)
         if mail.reads_reactions:
             thread = _reading(thread)
+        if mail.one_click and mail.unsubscribe:
+            thread = replace(thread, unsubscribe=mail.unsubscribe[0])
         reasons = list(place.reasons)
         if not author.verified:
-            reasons.insert(0, f"nobody answers for {author.address}: {verdict.reason or 'nothing proves who wrote it'}")
+            reasons.insert(
+                0, f"nobody answers for {author.address}: {taken.verdict.reason or 'nothing proves who wrote it'}"
+            )
         above = presenting.head(mail, mailbox.address) if place.first and mailbox.rooms.headers else ()
         above = (*above, *presenting.remarks(mail, author, reasons))
         message = RemoteMessage(
             place.chat.id,
             author.sender(),
-            await self._content(mailbox, mail, above, stored),
+            await self._content(mailbox, mail, above, taken.stored),
             place.id,
-            _date(mail, envelope.received_at),
+            _date(mail, taken.envelope.received_at),
             reply_to=await self._parent(mailbox, mail, place),
             thread=None if place.first or not place.in_thread else thread.root,
             receiver=mailbox.login,
@@ -238,10 +242,20 @@ class Arrivals:
         if mailbox.login is None:
             await self._host.rooms.open(place.chat.id, mailbox.members)
         ids = tuple(dict.fromkeys((place.id, *mail.former_ids)))
-        rows = self._threads.rows(thread, ids, digest, author.id)
+        rows = self._threads.rows(thread, ids, taken.digest, author.id)
         if author.verified:
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
         return Happened([message], rows)
+
+    async def _asked(self, mailbox: Mailbox, mail: Mail, author: Author) -> Happened:
+        """Somebody unknown wants to write: once for each of them, with nothing of theirs but name and subject."""
+        chat = Chat(mailbox.key).id
+        words = presenting.asking(mail, author)
+        # The id is theirs, not the mail's: further mails of theirs ask no second time.
+        asked = MessageId(f"request {author.id}")
+        if mailbox.login is None:
+            await self._host.rooms.open(chat, mailbox.members)
+        return Happened([RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)])
 
     async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored) -> Content:
         shown: dict[str, str] = {}

@@ -38,6 +38,10 @@ class Contacts:
         """Return when committed."""
         await self._kv.put(_key(mailbox, person), standing.encode())
 
+    async def forget(self, mailbox: str, person: Address) -> None:
+        """They are a stranger again; return when committed."""
+        await self._kv.put(_key(mailbox, person), None)
+
 
 def _key(mailbox: str, person: Address) -> str:
     return f"p/{blake2b(f'{mailbox} {person.key}'.encode(errors='replace'), digest_size=16).hexdigest()}"

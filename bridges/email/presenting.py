@@ -8,6 +8,7 @@ from bridge_core.api.content import (
     Attachment,
     CodeBlock,
     Content,
+    Kind,
     ListBlock,
     Math,
     MediaKind,
@@ -53,6 +54,17 @@ def remarks(mail: Mail, author: Author, reasons: Sequence[str]) -> RichText:
         said.append(f"asks for answers to {_listed(reply_to)}")
     said.extend(mail.remarks)
     return tuple(Paragraph((Span(Style.ITALIC, (Plain(f"({one})"),)),)) for one in said)
+
+
+def asking(mail: Mail, author: Author) -> Content:
+    """What a mailbox is told of somebody who writes to it for the first time."""
+    known = "" if author.verified else ", though nobody answers for that address"
+    subject = f": {mail.subject}" if mail.subject else ""
+    text = (
+        f"{author.address} wants to write to you{known}{subject}. "
+        f"`accept {author.address}` shows their mail, `block {author.address}` none of it."
+    )
+    return Content((Plain(text),), Kind.NOTICE)
 
 
 def content(mail: Mail, above: RichText, files: Sequence[Attachment]) -> Content:

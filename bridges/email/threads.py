@@ -46,6 +46,8 @@ class Thread:
     references: tuple[str, ...] = ()
     list_post: str = ""
     reads_reactions: bool = False
+    unsubscribe: str = ""
+    """Where a POST ends the list's mails (RFC 8058)."""
 
     @property
     def key(self) -> str:
@@ -182,6 +184,7 @@ def _packed(thread: Thread) -> bytes:
             "references": thread.references,
             "list_post": thread.list_post,
             "reactions": thread.reads_reactions,
+            "unsubscribe": thread.unsubscribe,
         }
     )
 
@@ -199,5 +202,6 @@ def _thread(token: str, row: bytes) -> Thread | None:
             tuple(data["references"]),
             data["list_post"],
             data["reactions"],
+            data.get("unsubscribe", ""),
         )
     return None

@@ -177,6 +177,7 @@ class Office:
         )
         sent = SentMails(self.host.kv)
         self.writing = Writing(self.mailboxes, self.threads, sent, self.contacts, self.composer, self.outbox)
+        self.waiting: list[tuple[str, str]] = []
         self._numbers = 0
 
     def login(self, user: UserId = ALICE) -> LoginId:
@@ -211,7 +212,10 @@ class Office:
 
             return await self.host.blobs.put(chunks(), 1 << 20)
 
-        await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored)
+        async def hold(mailbox: str, person: Address) -> None:
+            self.waiting.append((mailbox, person.key))
+
+        await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored, hold)
         return self.inbox.events[before:]
 
     async def says(

@@ -258,6 +258,20 @@ async def test_who_is_blocked_is_not_shown() -> None:
     assert await office.comes(mail()) == []
 
 
+async def test_a_stranger_can_be_asked_about_first() -> None:
+    """Sender and subject are said, nothing else; their mail waits, and once they are known it is shown."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    (asked,) = await office.comes(mail())
+    assert isinstance(asked, RemoteMessage)
+    assert "The invoice" in text_of(asked) and "Hello" not in text_of(asked) and "accept bob@x.net" in text_of(asked)
+    (again,) = await office.comes(mail("two@x.net"))
+    assert isinstance(again, RemoteMessage) and again.id == asked.id
+    assert office.waiting == [(BOX, "bob@x.net")] * 2
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    (message,) = await office.comes(mail())
+    assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+
+
 async def test_ids_that_a_relay_gave_belong_to_the_same_mail() -> None:
     """An answer that names the id from before is in the thread."""
     office = Office()

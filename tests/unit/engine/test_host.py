@@ -33,7 +33,7 @@ async def test_buckets_are_bounded_and_used_ones_stay() -> None:
         NetworkId("net"),
         *(nothing,) * 4,
         clock,
-        *(nothing,) * 8,
+        *(nothing,) * 9,
     )
     busy = host.budget("busy", 0.1, 1)
     assert isinstance(busy, TokenBucket)
@@ -53,8 +53,8 @@ def test_networks_share_what_each_cannot_have() -> None:
     """Hosts of one process give the same object under one name, made once; those of another process their own."""
     nothing: Any = None
     process: dict[str, Any] = {}
-    one, two = (NetworkHost(NetworkId(name), *(nothing,) * 13, shared=process) for name in ("one", "two"))
-    other = NetworkHost(NetworkId("one"), *(nothing,) * 13)
+    one, two = (NetworkHost(NetworkId(name), *(nothing,) * 14, shared=process) for name in ("one", "two"))
+    other = NetworkHost(NetworkId("one"), *(nothing,) * 14)
     made = one.shared("irc port 113", object)
     assert two.shared("irc port 113", object) is made
     assert two.shared("irc port 114", object) is not made
