@@ -249,7 +249,7 @@ class Arrivals:
 
     async def _asked(self, mailbox: Mailbox, mail: Mail, author: Author) -> Happened:
         """Somebody unknown wants to write: once for each of them, with nothing of theirs but name and subject."""
-        chat = Chat(mailbox.key).id
+        chat = Chat(mailbox.home).id
         words = presenting.asking(mail, author)
         # The id is theirs, not the mail's: further mails of theirs ask no second time.
         asked = MessageId(f"request {author.id}")

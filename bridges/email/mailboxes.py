@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from bridge_core.api.ids import LoginId, UserId
 from bridge_core.api.network import Login
+from bridges.email.chats import OWN, Chat
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.mailboxes import Rooms
 from bridges.email.config.network import EmailConfig
@@ -31,6 +32,11 @@ class Mailbox:
         """What it is known by."""
         return self.address.key
 
+    @property
+    def home(self) -> str:
+        """What its chats begin with."""
+        return self.key if self.login is None else OWN
+
 
 class Mailboxes:
     """Finds a mailbox by address. From memory; nothing here waits."""
@@ -49,9 +55,20 @@ class Mailboxes:
     def __iter__(self) -> Iterator[Mailbox]:
         return iter(list(self._boxes.values()))
 
+    @property
+    def domains(self) -> tuple[str, ...]:
+        """The domains of the network."""
+        return tuple(self._config.domains)
+
     def get(self, key: str) -> Mailbox | None:
         """The mailbox known by `key`."""
         return self._boxes.get(key)
+
+    def at(self, chat: Chat, own: LoginId | None) -> Mailbox | None:
+        """The mailbox of a chat, which may be that of the login `own`."""
+        if chat.mailbox == OWN:
+            return self.of(own) if own is not None else None
+        return self._boxes.get(chat.mailbox)
 
     def of(self, login: LoginId) -> Mailbox | None:
         """The mailbox of a login."""

@@ -91,14 +91,14 @@ class Sorting:
 
     def _new_chat(self, mailbox: Mailbox, mail: Mail, author: Author, root: str) -> Chat:
         if mail.list_id and mailbox.rooms.lists:
-            return Chat(mailbox.key, ChatKind.LIST, mail.list_id)
+            return Chat(mailbox.home, ChatKind.LIST, mail.list_id)
         if mailbox.rooms.mode is Mode.CORRESPONDENT:
             other = next((one for one in mail.to if one.key != mailbox.key), None)
             own = author.address.key == mailbox.key and author.verified
-            return Chat(mailbox.key, ChatKind.CORRESPONDENT, other.key if own and other is not None else author.id)
+            return Chat(mailbox.home, ChatKind.CORRESPONDENT, other.key if own and other is not None else author.id)
         if mailbox.rooms.mode is Mode.THREAD:
-            return Chat(mailbox.key, ChatKind.THREAD, self._threads.token(mailbox.key, root))
-        return Chat(mailbox.key)
+            return Chat(mailbox.home, ChatKind.THREAD, self._threads.token(mailbox.key, root))
+        return Chat(mailbox.home)
 
 
 def _other(message_id: str, digest: str) -> str:

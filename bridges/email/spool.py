@@ -221,6 +221,15 @@ class Spool:
         self.arrived.set()
         return True
 
+    async def again(self, body: bytes) -> None:
+        """Bridge a mail that was kept elsewhere meanwhile: `body` is its row, with a file of its own."""
+        envelope, _, _ = decode(body)
+        # Under a key of its own: it is no second handing over by its sender.
+        item = QueueItem(f"again.{envelope.id}", body, self._host.clock.now_ms())
+        await self._queue.put([item])
+        self._wait(item.key, envelope.size)
+        self.arrived.set()
+
     async def discard(self, key: str) -> bool:
         """Throw a mail of the quarantine away; False when there is none of that key."""
         item = await self._quarantine.get(key)

@@ -5,7 +5,7 @@ from typing import Final
 
 from bridge_core.api.content import Content
 from bridge_core.api.errors import RejectedError, UnsupportedError
-from bridge_core.api.ids import MessageId, RemoteUserId, UserId
+from bridge_core.api.ids import LoginId, MessageId, RemoteUserId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MatrixSender
 from bridge_core.api.network import Sent
 from bridge_core.content import to_plain
@@ -60,9 +60,12 @@ class Writing:
         self._composer = composer
         self._outbox = outbox
 
-    async def send(self, message: MatrixMessage, key: str) -> Sent:
-        """Write it and hand it over. `key` is the same for every try. Raises RejectedError in words for the sender."""
-        chat, mailbox = self._place(message.chat, message.sender.id)
+    async def send(self, message: MatrixMessage, key: str, own: LoginId | None = None) -> Sent:
+        """Write it and hand it over. `key` is the same for every try, `own` the login that it comes by.
+
+        Raises RejectedError in words for the sender.
+        """
+        chat, mailbox = self._place(message.chat, message.sender.id, own)
         head = _letterhead(message.content)
         async with self._threads.turn(mailbox.key):
             thread = await self._thread(mailbox, chat, message, head)
@@ -86,9 +89,9 @@ class Writing:
             await self._threads.keep({**rows, **self._sent.rows(sent, SentMail(draft, message.sender.id))})
         return Sent((sent,))
 
-    async def edit(self, edit: MatrixEdit) -> Sent:
+    async def edit(self, edit: MatrixEdit, own: LoginId | None = None) -> Sent:
         """Write it anew while it is held. Raises RejectedError in words once it is on its way."""
-        self._place(edit.chat, edit.sender.id)
+        self._place(edit.chat, edit.sender.id, own)
         before = await self._sent.get(edit.target.id) if edit.target.id is not None else None
         if before is None or edit.target.id is None:
             raise UnsupportedError("only mails that were written here can be changed")
@@ -101,16 +104,16 @@ class Writing:
             raise RejectedError(GONE)
         return Sent()
 
-    async def redact(self, redaction: MatrixRedaction) -> Sent:
+    async def redact(self, redaction: MatrixRedaction, own: LoginId | None = None) -> Sent:
         """Send it not at all while it is held. Raises RejectedError in words once it is on its way."""
-        self._place(redaction.chat, redaction.sender.id)
+        self._place(redaction.chat, redaction.sender.id, own)
         if redaction.target.id is None or not await self._outbox.cancel(redaction.target.id):
             raise RejectedError(GONE)
         return Sent()
 
-    async def react(self, reaction: MatrixReaction, key: str) -> Sent:
+    async def react(self, reaction: MatrixReaction, key: str, own: LoginId | None = None) -> Sent:
         """Send it as a mail where it will be understood. Raises UnsupportedError in words."""
-        _, mailbox = self._place(reaction.chat, reaction.sender.id)
+        _, mailbox = self._place(reaction.chat, reaction.sender.id, own)
         target = reaction.target.id
         thread = await self._threads.of(mailbox.key, target) if target is not None else None
         if thread is None or target is None or not thread.reads_reactions:
@@ -126,12 +129,12 @@ class Writing:
 
     # To whom
 
-    def _place(self, text: str, user: UserId) -> tuple[Chat, Mailbox]:
+    def _place(self, text: str, user: UserId, own: LoginId | None) -> tuple[Chat, Mailbox]:
         """The room, and its mailbox, which the user may write as."""
         chat = parse_chat(text)
-        mailbox = self._mailboxes.get(chat.mailbox)
+        mailbox = self._mailboxes.at(chat, own)
         if mailbox is None:
-            raise RejectedError(f"there is no mailbox {chat.mailbox} here any more")
+            raise RejectedError("there is no such mailbox here any more")
         if user not in mailbox.members:
             raise RejectedError(NOT_YOURS)
         return chat, mailbox

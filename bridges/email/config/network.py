@@ -10,6 +10,8 @@ from bridges.email.codec.addresses import parse_address, parse_domain
 from bridges.email.config.composing import Composing
 from bridges.email.config.delivery import Delivery
 from bridges.email.config.mailboxes import Mailbox, Provide
+from bridges.email.config.parsing import Parsing
+from bridges.email.config.receiving import Receiving
 from bridges.email.config.section import Section
 
 RESERVED = ["postmaster", "abuse", "hostmaster", "webmaster", "mailer-daemon", "noreply", "no-reply", "root"]
@@ -46,6 +48,8 @@ class EmailConfig(Section):
     provide: Provide = Field(default=Provide(), description="Addresses for Matrix users.")
     composing: Composing = Field(default=Composing(), description="How mails are written.")
     delivery: Delivery = Field(default=Delivery(), description="How mails are sent.")
+    receiving: Receiving = Field(default_factory=Receiving, description="How mail comes in.")
+    parsing: Parsing = Field(default=Parsing.model_validate({}), description="How much of a mail is read.")
 
     @field_validator("hostname")
     @classmethod

@@ -1,0 +1,151 @@
+"""What Matrix users tell their mailboxes."""
+
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol
+from urllib.parse import urlsplit
+
+from bridge_core.api.commands import AdapterCommand, CommandCall, CommandLevel
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.host import Host
+from bridges.email.chats import parse_chat
+from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.contacts import Contacts, Standing
+from bridges.email.mailboxes import Mailbox, Mailboxes
+from bridges.email.passwords import StoredPasswords
+from bridges.email.requests import Requests
+from bridges.email.spool import Spool
+from bridges.email.threads import Threads
+
+_LISTED: Final = 50
+_WHOSE: Final = "say which mailbox: "
+
+
+class MailParts(Protocol):
+    """What the commands speak to, while the network runs: `station.Station`."""
+
+    host: Host
+    mailboxes: Mailboxes
+    contacts: Contacts
+    requests: Requests
+    passwords: StoredPasswords
+    threads: Threads
+    spool: Spool
+
+
+class MailCommands:
+    """address, mail-password, accept, block, unblock, unsubscribe; quarantine for admins."""
+
+    def __init__(self, running: Callable[[], MailParts]) -> None:
+        self._running = running
+
+    def commands(self) -> Sequence[AdapterCommand]:
+        """All of them."""
+        admin = CommandLevel.ADMIN
+        return (
+            AdapterCommand("address", "", "your mail address and the mailboxes that you write as", self._address),
+            AdapterCommand(
+                "mail-password",
+                "[MAILBOX]",
+                "a new password for mail programs; the one before works no more",
+                self._password,
+                private=True,
+            ),
+            AdapterCommand("accept", "ADDRESS [MAILBOX]", "take somebody's mail, also what waits", self._accept),
+            AdapterCommand("block", "ADDRESS [MAILBOX]", "show nothing of somebody any more", self._block),
+            AdapterCommand("unblock", "ADDRESS [MAILBOX]", "let a blocked person be a stranger again", self._unblock),
+            AdapterCommand("unsubscribe", "", "leave the mailing list of this room", self._unsubscribe),
+            AdapterCommand("quarantine", "", "mails that could not be shown", self._quarantine, admin),
+            AdapterCommand("quarantine-retry", "KEY", "try to show one again", self._retry, admin),
+            AdapterCommand("quarantine-drop", "KEY", "throw one away", self._drop, admin),
+        )
+
+    async def _address(self, call: CommandCall) -> str:
+        own = await self._running().host.login(call.user)
+        shared = [
+            str(box.address) for box in self._running().mailboxes if call.user in box.members and box.login is None
+        ]
+        if own is None and not shared:
+            raise RejectedError("there is no mail address for you here")
+        said = [f"Your mail address is {own}."] if own is not None else []
+        return " ".join([*said, *([f"You write as {', '.join(shared)}."] if shared else [])])
+
+    async def _password(self, call: CommandCall) -> str:
+        mailbox = await self._mailbox(call, call.get("mailbox"))
+        password = await self._running().passwords.renew(mailbox)
+        return f"User: {mailbox.address}\nPassword: {password}\nIt is shown this once."
+
+    async def _accept(self, call: CommandCall) -> str:
+        mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
+        await self._running().contacts.set(mailbox.key, person, Standing.KNOWN)
+        count = await self._running().requests.release(mailbox.key, person)
+        waited = f" {count} of their mails come now." if count else ""
+        return f"Mail from {person} is shown in {mailbox.address}.{waited}"
+
+    async def _block(self, call: CommandCall) -> str:
+        mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
+        await self._running().contacts.set(mailbox.key, person, Standing.BLOCKED)
+        count = await self._running().requests.drop(mailbox.key, person)
+        return f"Mail from {person} to {mailbox.address} is not shown any more." + (
+            f" {count} that waited are gone." if count else ""
+        )
+
+    async def _unblock(self, call: CommandCall) -> str:
+        mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
+        await self._running().contacts.forget(mailbox.key, person)
+        return f"{person} is not blocked."
+
+    async def _unsubscribe(self, call: CommandCall) -> str:
+        """One click (RFC 8058): a POST to where the list says, by whoever asks for it here and nobody else."""
+        await self._mailbox(call, "")
+        thread = await self._running().threads.latest(call.chat) if call.chat is not None else None
+        link = thread.unsubscribe if thread is not None else ""
+        if not link:
+            raise RejectedError("the mails of this room do not say how to unsubscribe by one click")
+        answer = await self._running().host.http.request(
+            "POST",
+            link,
+            headers={"Content-Type": "application/x-www-form-urlencoded"},
+            body=b"List-Unsubscribe=One-Click",
+            limit=65_536,
+        )
+        host = urlsplit(link).hostname
+        if answer.status >= 400:
+            raise RejectedError(f"{host} did not take it: it answered {answer.status}")
+        return f"{host} was told that this mailbox leaves the list."
+
+    async def _quarantine(self, call: CommandCall) -> str:
+        found = await self._running().spool.quarantined(limit=_LISTED)
+        lines = [f"{one.key}: {one.reason}" for one in found]
+        return "\n".join(lines) if lines else "Nothing is set aside."
+
+    async def _retry(self, call: CommandCall) -> str:
+        if not await self._running().spool.release(call["key"]):
+            raise RejectedError("there is no such mail in the quarantine")
+        return "It is tried again."
+
+    async def _drop(self, call: CommandCall) -> str:
+        if not await self._running().spool.discard(call["key"]):
+            raise RejectedError("there is no such mail in the quarantine")
+        return "It is gone."
+
+    async def _mailbox(self, call: CommandCall, named: str) -> Mailbox:
+        """The mailbox that a command is about: the named one, that of the room, or the only one of who asks."""
+        mine = [box for box in self._running().mailboxes if call.user in box.members]
+        if named:
+            wanted = self._running().mailboxes.exact(_person(named))
+            mine = [box for box in mine if wanted is not None and box.key == wanted.key]
+        elif call.chat is not None:
+            here = self._running().mailboxes.at(parse_chat(call.chat), call.login)
+            mine = [box for box in mine if here is not None and box.key == here.key]
+        if not mine:
+            raise RejectedError("you may not speak for that mailbox")
+        if len(mine) > 1:
+            raise RejectedError(_WHOSE + ", ".join(str(box.address) for box in mine[:_LISTED]))
+        return mine[0]
+
+
+def _person(text: str) -> Address:
+    try:
+        return parse_address(text.removeprefix("mailto:").strip("<>"))
+    except ValueError as error:
+        raise RejectedError(f"{text[:100]} is no mail address: {error}") from error

@@ -1,0 +1,87 @@
+"""The email adapter: `EmailConnector` is what the bridge starts."""
+
+from collections.abc import Iterable, Sequence
+
+from bridge_core.api.commands import AdapterCommand
+from bridge_core.api.errors import NotConnectedError
+from bridge_core.api.host import Host
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.info import Advice
+from bridge_core.api.network import Inbox, Login, NetworkMeta
+from bridges.email.chats import OWN, Chat, ChatKind, parse_chat
+from bridges.email.client import EmailClient
+from bridges.email.codec.addresses import parse_address
+from bridges.email.commands import MailCommands
+from bridges.email.config.network import EmailConfig
+from bridges.email.mailboxes import Mailboxes
+from bridges.email.station import Station
+
+
+class EmailConnector:
+    """One configured email network."""
+
+    config_model = EmailConfig
+
+    def __init__(self, network: NetworkId, config: EmailConfig) -> None:
+        # A second try hands the same mail to the outbox, which has it already.
+        self.meta = NetworkMeta(network, "Email", "email", idempotent=True)
+        self._config = config
+        self._mailboxes = Mailboxes(config)
+        self._station: Station | None = None
+
+    async def start(self, host: Host, inbox: Inbox) -> None:
+        """Put the parts together; the shared mailboxes that have a room of their own get their portals."""
+        self._station = await Station.made(self._config, host, inbox, self._mailboxes)
+        for mailbox in self._mailboxes:
+            if mailbox.login is None and mailbox.members:
+                await host.rooms.open(Chat(mailbox.key).id, mailbox.members)
+
+    async def stop(self, deadline: float) -> None:
+        """The doors were shut with the client; nothing of its own is left to stop."""
+        if self._station is not None:
+            await self._station.close()
+
+    def client(self, login: Login | None, inbox: Inbox) -> EmailClient:
+        """A login is a mailbox from now on."""
+        if login is not None:
+            self._mailboxes.add(login)
+        return EmailClient(self.meta.id, self._config, self._running, inbox, login)
+
+    def _running(self) -> Station:
+        if self._station is None:
+            raise NotConnectedError("the mail server is not running")
+        return self._station
+
+    def chat(self, text: str) -> ChatId:
+        """A mailbox, or one of its rooms. Raises ValueError in words."""
+        chat = parse_chat(text)
+        if self._mailboxes.get(chat.mailbox) is None:
+            raise ValueError(f"there is no mailbox {chat.mailbox}; see `mailboxes`")
+        return chat.id
+
+    def direct_chat(self, user: RemoteUserId) -> ChatId:
+        """The room of all mail with one person, in the mailbox of who asks."""
+        return Chat(OWN, ChatKind.CORRESPONDENT, user).id
+
+    def person(self, text: str) -> RemoteUserId:
+        """A mail address. Raises ValueError in words."""
+        return RemoteUserId(parse_address(text.removeprefix("mailto:")).key)
+
+    async def provide(self, user: UserId, name: str) -> Login | None:
+        """An address by the user's name, where the settings say so and it is free."""
+        address = self._mailboxes.address_for(user)
+        if address is None:
+            return None
+        return Login(LoginId(address.key), user, name, provided=True)
+
+    def commands(self) -> Sequence[AdapterCommand]:
+        """What users tell their mailboxes."""
+        return MailCommands(self._running).commands()
+
+    def advise(self) -> Iterable[Advice]:
+        """What should be otherwise in the settings."""
+        if not self._config.mailboxes and self._config.provide.address is None:
+            yield Advice("there is no mailbox", "name one in `mailboxes`, or let users have addresses with `provide`")
+        for address, section in self._config.mailboxes.items():
+            if not section.members:
+                yield Advice(f"nobody is a member of {address}", "name Matrix users in its `members`")

@@ -1,0 +1,118 @@
+"""All parts of one email network, put together: made without input or output, started, opened, closed."""
+
+import asyncio
+import secrets
+from typing import Final
+
+from bridge_core.api.host import Host
+from bridge_core.api.network import Inbox
+from bridges.email.arrivals import Arrivals
+from bridges.email.codec.tokens import Tokens
+from bridges.email.composing.composer import MailComposer
+from bridges.email.config.network import EmailConfig
+from bridges.email.contacts import Contacts
+from bridges.email.desk import Desk
+from bridges.email.directory import PeopleDirectory
+from bridges.email.mailboxes import Mailboxes
+from bridges.email.parsing.pool import Parser
+from bridges.email.passwords import StoredPasswords
+from bridges.email.ports import Inspector, Outbox, Returned
+from bridges.email.requests import Requests
+from bridges.email.sent import SentMails
+from bridges.email.smtp.parts import Parts
+from bridges.email.smtp.server import Doors
+from bridges.email.sorting import Sorting
+from bridges.email.spool import Spool
+from bridges.email.threads import Threads
+from bridges.email.unsent import Believing, Unsent
+from bridges.email.writing import Writing
+
+_SECRET: Final = "secret"  # noqa: S105 - a key's name
+_SHUT: Final = 10.0
+"""Seconds that mails under way get when the doors are shut."""
+
+
+class Station:
+    """Owns the parts of a network between the connector's start and stop. `open` and `close` are of the doors."""
+
+    def __init__(
+        self,
+        config: EmailConfig,
+        host: Host,
+        inbox: Inbox,
+        mailboxes: Mailboxes,
+        secret: bytes,
+        outbox: Outbox,
+        returned: Returned,
+        inspector: Inspector,
+    ) -> None:
+        self.host = host
+        self._config = config
+        self.mailboxes = mailboxes
+        self.threads = Threads(host.kv, secret)
+        self.spool = Spool(host, most_mails=config.receiving.most_mails, most_bytes=config.receiving.most_bytes)
+        self.passwords = StoredPasswords(host.secrets, mailboxes)
+        self.outbox = outbox
+        self.contacts = Contacts(host.kv)
+        self.requests = Requests(host, self.spool)
+        composer = MailComposer(host, Tokens(secret), config.composing, bridge=config.hostname, keys={})
+        self.writing = Writing(mailboxes, self.threads, SentMails(host.kv), self.contacts, composer, outbox)
+        self._parser = Parser(config.parsing)
+        sorting = Sorting(mailboxes, self.threads)
+        arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)
+        self._desk = Desk(host, self.spool, self._parser, arrivals, self.requests, mailboxes)
+        directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned)
+        self._parts = Parts(
+            config.hostname,
+            directory,
+            inspector,
+            self.passwords,
+            self.spool,
+            host.blobs,
+            host.clock,
+            host.tasks,
+            config.receiving,
+        )
+        self.doors: Doors | None = None
+        self._tasks: list[asyncio.Task[None]] = []
+
+    @classmethod
+    async def made(cls, config: EmailConfig, host: Host, inbox: Inbox, mailboxes: Mailboxes) -> "Station":
+        """All of it, as the settings say."""
+        outbox = Unsent()
+        return cls(config, host, inbox, mailboxes, await secret_of(host), outbox, outbox, Believing())
+
+    async def open(self) -> None:
+        """Take mail. Raises TransientError in words when a door cannot be opened. Idempotent."""
+        if self.doors is not None:
+            return
+        await self.spool.start()
+        doors = Doors(self._parts)
+        await doors.start()
+        self.doors = doors
+        spawn = self.host.tasks.spawn
+        self._tasks = [
+            spawn(self._desk.run(), "email desk"),
+            spawn(self.spool.tend(), "email spool"),
+            spawn(self.requests.tend(), "email requests"),
+        ]
+
+    async def close(self) -> None:
+        """Take no more; what was accepted waits for the next start. Idempotent."""
+        doors, self.doors = self.doors, None
+        if doors is not None:
+            await doors.stop(_SHUT)
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        self._tasks = []
+        await self._parser.stop()
+
+
+async def secret_of(host: Host) -> bytes:
+    """The network's own secret, made once."""
+    found = await host.secrets.get(_SECRET)
+    if found is None:
+        found = secrets.token_bytes(32)
+        await host.secrets.put(_SECRET, found)
+    return found
