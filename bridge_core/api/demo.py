@@ -59,6 +59,10 @@ class Place(Protocol):
     def directory(self) -> Path:
         """An existing folder of this network's own, readable by this user only."""
 
+    @property
+    def matrix_user(self) -> str:
+        """The Matrix id of the person whose conversation it will be."""
+
     def free_port(self) -> int:
         """A TCP port of 127.0.0.1 that nobody listens on."""
 

@@ -126,10 +126,11 @@ class RoomView(Protocol):
         """Invite a Matrix user to the chat's room."""
 
     async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
-        """The chat has a portal from now on, when it returns. Idempotent; asks nothing of the homeserver.
+        """The chat has a portal from now on, when it returns. Idempotent; from memory where nothing is new.
 
         For chats that the adapter's own settings bridge: a new conversation in somebody's mailbox. The room is made
-        with the first event there, and these users are invited to it then. Say by `chat_info` who else may come in.
+        with the first event there, and these users are invited to it then; to one that is there, those who were not
+        named before. Say by `chat_info` who else may come in. Raises what the homeserver answers to an invitation.
         """
 
 

@@ -34,8 +34,9 @@ class Child:
 class DemoPlace:
     """One network's folder and processes; a `bridge_core.api.demo.Place`."""
 
-    def __init__(self, name: str, directory: Path, progress: Callable[[str], None]) -> None:
+    def __init__(self, name: str, directory: Path, progress: Callable[[str], None], matrix_user: str) -> None:
         self.directory = directory
+        self.matrix_user = matrix_user
         self.children: list[Child] = []
         self._name = name
         self._progress = progress

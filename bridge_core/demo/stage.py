@@ -36,7 +36,7 @@ class Stage:
         self.password = secrets.token_urlsafe(6)
         self.synapse = Synapse(directory / "synapse", server_name=DOMAIN, progress=screen.progress)
         self.bridge = DemoBridge(directory / "bridge", write)
-        self.places = {name: DemoPlace(name, directory / name, screen.progress) for name in demos}
+        self.places = {name: DemoPlace(name, directory / name, screen.progress, f"@{USER}:{DOMAIN}") for name in demos}
         self.matrix: MatrixClient | None = None
         self._screen = screen
 

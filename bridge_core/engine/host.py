@@ -16,7 +16,7 @@ from bridge_core.api.staff import Staff
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
-from bridge_core.engine.portals import INVITE, PortalIndex
+from bridge_core.engine.portals import INVITE, PortalIndex, own_rooms
 from bridge_core.engine.store_ports import KeyValues
 
 T = TypeVar("T")
@@ -104,8 +104,14 @@ class Rooms:
 
     async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
         """As `RoomView.open`."""
-        if self.portals.get(PortalKey(self.network, chat)) is None:
-            await self.portals.ensure(self.network, chat, options={INVITE: list(invite)} if invite else None)
+        row = await self.portals.ensure(self.network, chat, options={INVITE: list(invite)} if invite else None)
+        before = row.options.get(INVITE, [])
+        new = [user for user in invite if user not in before]
+        if new:
+            for room in own_rooms(row):
+                for user in new:
+                    await self.matrix.invite(room, user)
+            await self.portals.set_option(row, INVITE, [*before, *new])
 
 
 class NetworkHost:

@@ -29,7 +29,7 @@ def _parsed(*arguments: str) -> argparse.Namespace:
 @pytest.fixture
 def place(tmp_path: Path) -> Iterator[DemoPlace]:
     """A place whose processes end with the test."""
-    made = DemoPlace("irc", tmp_path, lambda _: None)
+    made = DemoPlace("irc", tmp_path, lambda _: None, "@you:hs.test")
     yield made
     made.kill()
 
