@@ -215,7 +215,8 @@ class Arrivals:
     async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted) -> Happened:
         mail, author = taken.mail, taken.author
         people = [one for one in (author.address, *mail.to, *mail.cc) if self._mailboxes.find(one) != mailbox]
-        thread = place.thread.after(place.id)
+        # An id that was made here means nothing to the programs of others.
+        thread = place.thread if mail.made_id else place.thread.after(mail.id)
         if author.verified or place.first:
             thread = thread.with_people(people)
         if mail.reads_reactions:

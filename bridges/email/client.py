@@ -120,6 +120,6 @@ class EmailClient:
 
     def capabilities(self, chat: ChatId) -> Capabilities:
         """What mail carries: all texts and files; changes only while it is held back."""
-        hold = 20
+        hold = int(self._config.delivery.hold)
         largest = self._config.composing.max_size
         return Capabilities(_FEATURES, Level.FULL, max_file=largest, edit_age=hold, redact_age=hold)

@@ -2,8 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 
+import structlog
+
 from bridge_core.api.commands import AdapterCommand
-from bridge_core.api.errors import NotConnectedError
+from bridge_core.api.errors import BridgeError, NotConnectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import Advice
@@ -13,8 +15,11 @@ from bridges.email.client import EmailClient
 from bridges.email.codec.addresses import parse_address
 from bridges.email.commands import MailCommands
 from bridges.email.config.network import EmailConfig
+from bridges.email.delivery.commands import QueueCommands
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.station import Station
+
+_log = structlog.get_logger(__name__)
 
 
 class EmailConnector:
@@ -27,14 +32,20 @@ class EmailConnector:
         self.meta = NetworkMeta(network, "Email", "email", idempotent=True)
         self._config = config
         self._mailboxes = Mailboxes(config)
+        self._queue = QueueCommands()
         self._station: Station | None = None
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         """Put the parts together; the shared mailboxes that have a room of their own get their portals."""
         self._station = await Station.made(self._config, host, inbox, self._mailboxes)
+        self._queue.ledger = self._station.post.ledger
         for mailbox in self._mailboxes:
             if mailbox.login is None and mailbox.members:
-                await host.rooms.open(Chat(mailbox.key).id, mailbox.members)
+                try:
+                    await host.rooms.open(Chat(mailbox.key).id, mailbox.members)
+                except BridgeError as error:
+                    # Who is new is invited with the mailbox's next mail.
+                    _log.warning("mailbox_members_not_invited", mailbox=mailbox.key, error=str(error))
 
     async def stop(self, deadline: float) -> None:
         """The doors were shut with the client; nothing of its own is left to stop."""
@@ -76,7 +87,7 @@ class EmailConnector:
 
     def commands(self) -> Sequence[AdapterCommand]:
         """What users tell their mailboxes."""
-        return MailCommands(self._running).commands()
+        return (*MailCommands(self._running).commands(), *self._queue.commands())
 
     def advise(self) -> Iterable[Advice]:
         """What should be otherwise in the settings."""

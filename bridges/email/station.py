@@ -11,12 +11,14 @@ from bridges.email.codec.tokens import Tokens
 from bridges.email.composing.composer import MailComposer
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
+from bridges.email.delivery.office import PostOffice, signing_keys
+from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
 from bridges.email.directory import PeopleDirectory
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.parsing.pool import Parser
 from bridges.email.passwords import StoredPasswords
-from bridges.email.ports import Inspector, Outbox, Returned
+from bridges.email.ports import Inspector
 from bridges.email.requests import Requests
 from bridges.email.sent import SentMails
 from bridges.email.smtp.parts import Parts
@@ -24,7 +26,7 @@ from bridges.email.smtp.server import Doors
 from bridges.email.sorting import Sorting
 from bridges.email.spool import Spool
 from bridges.email.threads import Threads
-from bridges.email.unsent import Believing, Unsent
+from bridges.email.unsent import Believing
 from bridges.email.writing import Writing
 
 _SECRET: Final = "secret"  # noqa: S105 - a key's name
@@ -42,8 +44,6 @@ class Station:
         inbox: Inbox,
         mailboxes: Mailboxes,
         secret: bytes,
-        outbox: Outbox,
-        returned: Returned,
         inspector: Inspector,
     ) -> None:
         self.host = host
@@ -52,11 +52,15 @@ class Station:
         self.threads = Threads(host.kv, secret)
         self.spool = Spool(host, most_mails=config.receiving.most_mails, most_bytes=config.receiving.most_bytes)
         self.passwords = StoredPasswords(host.secrets, mailboxes)
-        self.outbox = outbox
+        tokens = Tokens(secret)
+        self.post = PostOffice(host, inbox, tokens, config.delivery, config.hostname, learnt=self._learnt)
+        returned = self.post.returned
         self.contacts = Contacts(host.kv)
         self.requests = Requests(host, self.spool)
-        composer = MailComposer(host, Tokens(secret), config.composing, bridge=config.hostname, keys={})
-        self.writing = Writing(mailboxes, self.threads, SentMails(host.kv), self.contacts, composer, outbox)
+        composer = MailComposer(
+            host, tokens, config.composing, bridge=config.hostname, keys=signing_keys(config.delivery)
+        )
+        self.writing = Writing(mailboxes, self.threads, SentMails(host.kv), self.contacts, composer, self.post.outbox)
         self._parser = Parser(config.parsing)
         sorting = Sorting(mailboxes, self.threads)
         arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)
@@ -79,8 +83,13 @@ class Station:
     @classmethod
     async def made(cls, config: EmailConfig, host: Host, inbox: Inbox, mailboxes: Mailboxes) -> "Station":
         """All of it, as the settings say."""
-        outbox = Unsent()
-        return cls(config, host, inbox, mailboxes, await secret_of(host), outbox, outbox, Believing())
+        return cls(config, host, inbox, mailboxes, await secret_of(host), Believing())
+
+    async def _learnt(self, row: Row, given: str) -> None:
+        """A relay gave a mail another id: answers will name that one."""
+        thread = await self.threads.of(row.about.mailbox.key, row.about.message)
+        if thread is not None:
+            await self.threads.keep(self.threads.rows(thread, (given,), author=row.about.mailbox.key))
 
     async def open(self) -> None:
         """Take mail. Raises TransientError in words when a door cannot be opened. Idempotent."""
@@ -90,6 +99,7 @@ class Station:
         doors = Doors(self._parts)
         await doors.start()
         self.doors = doors
+        self.post.start()
         spawn = self.host.tasks.spawn
         self._tasks = [
             spawn(self._desk.run(), "email desk"),
@@ -102,6 +112,8 @@ class Station:
         doors, self.doors = self.doors, None
         if doors is not None:
             await doors.stop(_SHUT)
+        if doors is not None:
+            await self.post.stop(_SHUT)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)

@@ -158,8 +158,9 @@ class Writing:
         if thread is not None:
             to = (*self._everybody(mailbox, thread), *head.to)
             answers = message.reply_to.id if message.reply_to is not None else None
-            last = thread.references[-1] if thread.references else thread.root
-            letter = Letter(thread, to, head.cc, head.bcc, _answering(thread.subject), answers or last)
+            last = thread.references[-1] if thread.references else ""
+            known = answers if answers in thread.references else None
+            letter = Letter(thread, to, head.cc, head.bcc, _answering(thread.subject), known or last)
         else:
             to = head.to
             if not to and chat.kind is ChatKind.CORRESPONDENT:

@@ -5,7 +5,7 @@ import contextlib
 import re
 import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from typing import Final
+from typing import Final, cast
 
 from aiosmtplib import SMTP, SMTPAuthenticationError, SMTPException, SMTPResponseException
 from aiosmtplib.response import SMTPResponse
@@ -166,11 +166,13 @@ class Wire:
         if answer.code != 354:
             return self._outcome(answer)
         protocol, transport = self._client.protocol, self._client.transport
-        if protocol is None or not isinstance(transport, asyncio.WriteTransport):
+        if protocol is None or transport is None:
             return self._lost()
         # Its DATA takes a whole mail: this streams one, with the protocol's own flow control.
         if self._writer is None:
-            self._writer = asyncio.StreamWriter(transport, protocol, None, asyncio.get_running_loop())
+            # uvloop's transports are none of asyncio's classes.
+            writable = cast(asyncio.WriteTransport, transport)
+            self._writer = asyncio.StreamWriter(writable, protocol, None, asyncio.get_running_loop())
         try:
             async with asyncio.timeout(self._settings.data_timeout):
                 async for chunk in stuffed(content()):

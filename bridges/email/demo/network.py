@@ -46,7 +46,7 @@ class EmailDemo:
             "receiving": {"doors": [{"kind": "smtp", "listen": f"127.0.0.1:{self._port}"}]},
             "delivery": {
                 "hold": 1,
-                "smarthosts": [{"host": "127.0.0.1", "port": self._elsewhere.port, "tls": "off"}],
+                "smarthosts": [{"host": "127.0.0.1", "port": self._elsewhere.port, "tls": "none"}],
             },
         }
 

@@ -227,6 +227,7 @@ class Office:
         thread: str | None = None,
         reply_to: str | None = None,
         key: str | None = None,
+        own: LoginId | None = None,
     ) -> Sent:
         """Somebody on Matrix writes."""
         self._numbers += 1
@@ -241,7 +242,7 @@ class Office:
             _ref(reply_to),
             _ref(thread),
         )
-        return await self.writing.send(message, key or f"k{self._numbers}")
+        return await self.writing.send(message, key or f"k{self._numbers}", own)
 
     async def edits(self, target: str, text: str, user: UserId = ALICE) -> Sent:
         """Somebody changes what they wrote."""

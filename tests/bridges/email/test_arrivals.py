@@ -132,8 +132,8 @@ async def test_a_mailbox_can_have_a_room_for_each_person() -> None:
     (message,) = await office.comes(mail(to=(parse_address(login),)), login)
     (spoofed,) = await office.comes(mail("two@x.net"), login, verified=False)
     assert isinstance(message, RemoteMessage) and isinstance(spoofed, RemoteMessage)
-    assert (message.chat, message.receiver) == (f"{login}/c/bob@x.net", login)
-    assert spoofed.chat == f"{login}/c/?bob@x.net"
+    assert (message.chat, message.receiver) == ("~/c/bob@x.net", login)
+    assert spoofed.chat == "~/c/?bob@x.net"
     assert office.host.rooms.opened == {}
 
 
@@ -248,7 +248,7 @@ async def test_our_own_mail_from_elsewhere_is_our_own() -> None:
     own = mail("own@example.org", author=login, to=(parse_address("bob@x.net"),))
     (message,) = await office.comes(own, login, login=login, verified=False)
     assert isinstance(message, RemoteMessage)
-    assert (message.sender.login, message.sender.id, message.chat) == (login, login, f"{login}/c/bob@x.net")
+    assert (message.sender.login, message.sender.id, message.chat) == (login, login, "~/c/bob@x.net")
 
 
 async def test_who_is_blocked_is_not_shown() -> None:
@@ -270,6 +270,18 @@ async def test_a_stranger_can_be_asked_about_first() -> None:
     await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
     (message,) = await office.comes(mail())
     assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+
+
+async def test_ids_made_here_are_told_to_nobody() -> None:
+    """A mail without an id is known by one that only we know: no answer names it, nor one of an id used twice."""
+    office = Office()
+    await office.comes(mail("made", made_id=True))
+    await office.says("Thanks", thread="made", reply_to="made")
+    assert (office.composer.drafts[-1].in_reply_to, office.composer.drafts[-1].references) == ("", ())
+    await office.comes(mail())
+    await office.comes(mail(text="Other"), digest="f" * 64)
+    await office.says("Thanks", thread=f"one@x.net#{'f' * 16}")
+    assert office.composer.drafts[-1].references == ("one@x.net",)
 
 
 async def test_ids_that_a_relay_gave_belong_to_the_same_mail() -> None:

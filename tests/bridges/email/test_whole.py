@@ -1,87 +1,59 @@
 """An email network in a whole bridge: what comes by SMTP is in the rooms, and what is written there goes out."""
 
 import asyncio
-import smtplib
-from collections.abc import AsyncIterator
-from email.message import EmailMessage
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+import uvloop
 
-from bridge_core.demo.ports import free_port
-from bridges.email.connector import EmailConnector
-from tests.harness import Harness
-
-BOX = "support@example.org"
+from tests.bridges.email.post import BOX, Post
 
 
-class Post:
-    """A bridge with one email network, and somebody who sends it mails."""
+@pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
+def test_a_conversation_both_ways(tmp_path: Path, loop: Callable[[], asyncio.AbstractEventLoop]) -> None:
+    """Handed over by SMTP, said by its author's ghost; answered from Matrix; what is answered to that is in the thread.
 
-    def __init__(self, folder: Path, **email: Any) -> None:
-        self.port = free_port()
-        self.network = {
-            "type": "email",
-            "hostname": "mail.example.org",
-            "domains": ["example.org"],
-            "mailboxes": {BOX: {"members": ["@alice:hs.test"]}},
-            "provide": {"address": "{localpart}@example.org"},
-            "receiving": {"doors": [{"kind": "smtp", "listen": f"127.0.0.1:{self.port}"}]},
-            **email,
-        }
-        self.bridge = Harness(folder, {"mail": self.network}, {"email": EmailConnector})
+    On plain asyncio and on uvloop, which the bridge itself runs on.
+    """
 
-    async def __aenter__(self) -> "Post":
-        await self.bridge.__aenter__()
-        return self
+    async def conversation() -> None:
+        async with Post(tmp_path) as post:
+            await post.sends("Hello\n", Subject="The invoice", Message_ID="<one@x.net>")
+            room = await post.room()
+            event = await post.seen(room, "Hello")
+            assert event["sender"].startswith("@_mail_")
+            assert "The invoice" in event["content"]["body"]
+            thread: dict[str, Any] = {"m.relates_to": {"rel_type": "m.thread", "event_id": event["event_id"]}}
+            post.bridge.alice.send(room, "Hello Bob", **thread)
+            mail = await post.elsewhere.wait_for(lambda one: "Hello Bob" in one.text, "the answer", 60)
+            assert mail.recipients == ("bob@x.net",)
+            assert mail.mail["In-Reply-To"] == "<one@x.net>"
+            await post.sends("Again\n", Subject="Re: The invoice", In_Reply_To=str(mail.mail["Message-ID"]))
+            answer = await post.seen(room, "Again")
+            assert answer["content"]["m.relates_to"]["event_id"] == event["event_id"]
 
-    async def __aexit__(self, *error: Any) -> None:
-        await self.bridge.__aexit__(*error)
-
-    async def sends(self, text: str, *to: str, author: str = "bob@x.net", **headers: str) -> None:
-        """A mail server hands over a mail."""
-        mail = EmailMessage()
-        mail["From"] = f"Bob <{author}>"
-        mail["To"] = ", ".join(to or (BOX,))
-        for name, value in headers.items():
-            mail[name.replace("_", "-")] = value
-        mail.set_content(text)
-
-        def hand_over() -> None:
-            with smtplib.SMTP("127.0.0.1", self.port, timeout=30) as server:
-                server.send_message(mail, author, list(to or (BOX,)))
-
-        await asyncio.to_thread(hand_over)
-
-    async def room(self) -> str:
-        """The mailbox's room, with alice in it."""
-        engine = self.bridge.running.engine
-        portal = engine.portals.get(next(iter(engine.portals.all())).__class__ and self._key())
-        room = await self.bridge.until(lambda: (engine.portals.get(self._key()) or portal).rooms)
-        self.bridge.alice.join(room[0])
-        return str(room[0])
-
-    def _key(self) -> Any:
-        from bridge_core.api.ids import ChatId, NetworkId, PortalKey
-
-        return PortalKey(NetworkId("mail"), ChatId(BOX))
+    with asyncio.Runner(loop_factory=loop) as runner:
+        runner.run(conversation())
 
 
-@pytest.fixture(name="post")
-async def _post(tmp_path: Path) -> AsyncIterator[Post]:
+async def test_a_report_is_told_where_the_mail_was_written(tmp_path: Path) -> None:
+    """What the other server refuses is said to who wrote it, in its words; nothing else is undone by it."""
     async with Post(tmp_path) as post:
-        yield post
+        await post.sends("Hello\n", Subject="Hi")
+        room = await post.room()
+        await post.seen(room, "Hello")
+        post.bridge.alice.send(room, "To: nobody@y.net, carol@y.net\nSubject: News\n\nHear this")
+        await post.elsewhere.wait_for(lambda one: one.recipients == ("carol@y.net",), "the mail to carol", 60)
+        notice = await post.seen(room, "was not delivered")
+        assert "nobody@y.net" in notice["content"]["body"]
 
 
-async def test_a_mail_is_in_the_room_of_its_mailbox(post: Post) -> None:
-    """Handed over by SMTP, said by the ghost of its author; its answer is in its thread."""
-    await post.sends("Hello\n", Subject="The invoice", Message_ID="<one@x.net>")
-    room = await post.room()
-    event = await post.bridge.homeserver.wait_event(room, lambda e: "Hello" in e["content"].get("body", ""))
-    assert event["sender"].startswith("@_mail_bob")
-    assert "The invoice" in event["content"]["body"]
-    await post.sends("Again\n", Subject="Re: The invoice", In_Reply_To="<one@x.net>", Message_ID="<two@x.net>")
-    answer = await post.bridge.homeserver.wait_event(room, lambda e: "Again" in e["content"].get("body", ""))
-    assert answer["content"]["m.relates_to"]["rel_type"] == "m.thread"
-    assert answer["content"]["m.relates_to"]["event_id"] == event["event_id"]
+async def test_only_members_come_into_a_mailbox(tmp_path: Path) -> None:
+    """The room of a mailbox is for who is invited, and says which it is."""
+    async with Post(tmp_path) as post:
+        await post.sends("Hello\n", Subject="Hi")
+        room = post.bridge.homeserver.room(await post.room())
+        assert (room.content("m.room.join_rules") or {})["join_rule"] == "invite"
+        assert BOX in (room.content("m.room.topic") or {})["topic"]

@@ -83,11 +83,11 @@ async def test_a_room_of_one_person_needs_no_address() -> None:
     """There, what is written goes on with the last conversation, or begins one by its first line."""
     office = Office()
     login = office.login()
-    sent = await office.says("Hello Bob, how are you?\nFine?", f"{login}/c/bob@x.net")
+    sent = await office.says("Hello Bob, how are you?\nFine?", "~/c/bob@x.net", own=login)
     assert (_to(office), office.composer.drafts[-1].subject) == (["bob@x.net"], "Hello Bob, how are you?")
-    await office.says("And you?", f"{login}/c/bob@x.net")
+    await office.says("And you?", "~/c/bob@x.net", own=login)
     assert office.composer.drafts[-1].references == sent.ids
-    await office.says("Subject: Other\n\nThings", f"{login}/c/bob@x.net")
+    await office.says("Subject: Other\n\nThings", "~/c/bob@x.net", own=login)
     assert (office.composer.drafts[-1].subject, office.composer.drafts[-1].references) == ("Other", ())
 
 

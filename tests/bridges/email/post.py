@@ -1,0 +1,80 @@
+"""An email network in a whole bridge, and the world around it: somebody who sends mails, somebody who gets them."""
+
+import asyncio
+import smtplib
+from email.message import EmailMessage
+from pathlib import Path
+from typing import Any
+
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey
+from bridge_core.demo.ports import free_port
+from bridges.email.connector import EmailConnector
+from bridges.email.demo.elsewhere import Elsewhere
+from tests.harness import Harness
+
+BOX = "support@example.org"
+
+
+class Post:
+    """A bridge with one email network."""
+
+    def __init__(self, folder: Path, **email: Any) -> None:
+        self.port = free_port()
+        self.elsewhere = Elsewhere(free_port())
+        self.network = {
+            "type": "email",
+            "hostname": "mail.example.org",
+            "domains": ["example.org"],
+            "mailboxes": {BOX: {"members": ["@alice:hs.test"]}},
+            "provide": {"address": "{localpart}@example.org"},
+            "receiving": {"doors": [{"kind": "smtp", "listen": f"127.0.0.1:{self.port}"}]},
+            "delivery": {
+                "hold": 0,
+                "smarthosts": [{"host": "127.0.0.1", "port": self.elsewhere.port, "tls": "none"}],
+            },
+            **email,
+        }
+        self.bridge = Harness(folder, {"mail": self.network}, {"email": EmailConnector})
+
+    async def __aenter__(self) -> "Post":
+        await self.elsewhere.start()
+        await self.bridge.__aenter__()
+        return self
+
+    async def __aexit__(self, *error: Any) -> None:
+        await self.bridge.__aexit__(*error)
+        await self.elsewhere.stop()
+
+    async def sends(self, text: str, *to: str, author: str = "bob@x.net", **headers: str) -> None:
+        """A mail server hands over a mail."""
+        mail = EmailMessage()
+        mail["From"] = f"Bob <{author}>"
+        mail["To"] = ", ".join(to or (BOX,))
+        for name, value in headers.items():
+            mail[name.replace("_", "-")] = value
+        mail.set_content(text)
+
+        def hand_over() -> None:
+            with smtplib.SMTP("127.0.0.1", self.port, timeout=30) as server:
+                server.send_message(mail, author, list(to or (BOX,)))
+
+        await asyncio.to_thread(hand_over)
+
+    async def room(self, chat: str = BOX) -> str:
+        """The room of a chat, with alice in it."""
+        portals = self.bridge.running.engine.portals
+        key = PortalKey(NetworkId("mail"), ChatId(chat))
+
+        def made() -> str | None:
+            row = portals.get(key)
+            return row.rooms[0] if row is not None and row.rooms else None
+
+        room = str(await self.bridge.until(made))
+        self.bridge.alice.join(room)
+        return room
+
+    async def seen(self, room: str, text: str) -> dict[str, Any]:
+        """The event that says something."""
+        found = await self.bridge.homeserver.wait_event(room, lambda e: text in e["content"].get("body", ""))
+        assert isinstance(found, dict)
+        return found
