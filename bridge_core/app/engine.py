@@ -301,7 +301,9 @@ class Engine:
             settings.presence,
         )
         self.live = RemoteSignals(self.portals, self.ghosts, gate, matrix, clock, tasks, signals, settings.presence)
-        receipts = Receipts(names, self.portals, self.ghosts, stores.messages, gate, matrix, self.status, self.puppets)
+        receipts = Receipts(
+            names, self.portals, self.ghosts, stores.messages, gate, matrix, self.status, self.puppets, clock
+        )
         receipts.add_to(conversion, acts)
         injection = Injection(journal, clock, lambda: self.to_matrix)
         self.room_features = RoomFeatures(

@@ -2,8 +2,9 @@
 
 from typing import Final
 
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import Fate, RemoteReceipt, RemoteSender, RemoteStatus
+from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, PortalKey, RemoteUserId, UserId
 from bridge_core.engine import requests
 from bridge_core.engine.acts import Acts
@@ -24,6 +25,9 @@ ACT: Final = "receipt"
 OWN: Final = "read_as_user"
 """The act of moving a Matrix user's own read receipt and read marker to the event that is the request's `type`."""
 
+_OVERTAKEN: Final = 10_000
+"""Milliseconds for which a bad fate waits for the message that it is about."""
+
 
 class Receipts:
     """Shows what was read as read receipts of ghosts, and tells senders what became of their messages."""
@@ -38,6 +42,7 @@ class Receipts:
         matrix: MatrixSide,
         status: Status,
         puppets: DoublePuppets,
+        clock: Clock,
     ) -> None:
         self._names = names
         self._portals = portals
@@ -47,6 +52,7 @@ class Receipts:
         self._matrix = matrix
         self._status = status
         self._puppets = puppets
+        self._clock = clock
 
     def add_to(self, conversion: Conversion, acts: Acts) -> None:
         """Take part in both."""
@@ -86,7 +92,13 @@ class Receipts:
 
     async def _fate(self, entry: Entry, event: RemoteStatus) -> list[Prepared]:
         portal = self._portal(entry, event.chat, event.receiver)
-        rows = await self._rows(portal, event.target)
+        try:
+            rows = await self._rows(portal, event.target)
+        except NothingToDo:
+            if event.fate in {Fate.FAILED, Fate.DELAYED} and self._clock.now_ms() - entry.received_at < _OVERTAKEN:
+                # A network can be quicker than the commit that says which event became that message.
+                raise TransientError("it is about a message whose sending is not committed yet") from None
+            raise
         person = RemoteSender(event.recipient) if event.recipient is not None else None
         if event.fate is Fate.READ and person is not None:
             self._gate.incoming(portal, person)

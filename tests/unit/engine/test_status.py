@@ -11,7 +11,7 @@ from aiohttp import web
 from bridge_core.api.errors import NotConnectedError, RejectedError, UnsupportedError
 from bridge_core.api.events import Fate, RemoteReceipt, RemoteSender, RemoteStatus
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
-from bridge_core.api.network import Sent
+from bridge_core.api.network import Proof, Sent
 from bridge_core.engine.status import DONE_KEY, STATUS_EVENT
 from bridge_core.matrix.listener import Listener
 from tests.harness import Harness
@@ -237,3 +237,19 @@ async def test_arrivals_are_silent_by_default(tmp_path: Path, script: Script) ->
         )
         await bridge.settled()
         assert bridge.homeserver.room(room).timeline[-1]["event_id"] == event
+
+
+async def test_a_bad_fate_can_overtake_the_commit_of_its_message(tmp_path: Path, script: Script) -> None:
+    """A network that refuses a message before the bridge has noted what became of it is heard all the same."""
+    proof: asyncio.Future[Sent] = asyncio.get_running_loop().create_future()
+    script.answer = lambda message, attempt: Sent((), Proof.WRITTEN, proof)
+    async with _bridge(tmp_path, script) as bridge:
+        room = await bridge.portal_room("net", "lobby")
+        bridge.alice.send(room, "hello")
+        await bridge.until(lambda: script.sent)
+        assert script.inbox is not None
+        failed = RemoteStatus(ChatId("lobby"), MessageId("m1"), Fate.FAILED, RemoteUserId("bert"), "mailbox full")
+        await script.inbox.receive([failed])
+        await bridge.until(bridge.running.engine.to_matrix.busy)
+        proof.set_result(Sent((MessageId("m1"),)))
+        await bridge.homeserver.wait_event(room, lambda e: "mailbox full" in str(e["content"]))
