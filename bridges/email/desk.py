@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from typing import Any, Final
+from typing import Final
 
 import structlog
 
@@ -46,14 +46,12 @@ class Desk:
         self._mailboxes = mailboxes
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._taken: dict[str, frozenset[str]] = {}
-        self._ended = asyncio.Event()
 
     async def run(self) -> None:
         """Work, for ever."""
         try:
             while True:
                 self._spool.arrived.clear()
-                self._ended.clear()
                 await self._begin()
                 await self._wait()
         finally:
@@ -81,7 +79,7 @@ class Desk:
     def _over(self, key: str) -> None:
         self._busy.pop(key, None)
         self._taken.pop(key, None)
-        self._ended.set()
+        self._spool.arrived.set()
 
     def _wanted(self, arrival: Arrival) -> frozenset[str]:
         """The mailboxes that a mail is for."""
@@ -94,16 +92,9 @@ class Desk:
         seconds = None if due is None else max(0.0, (due - self._host.clock.now_ms()) / 1000)
         if seconds == 0.0 and self._busy:
             seconds = None  # what is due waits for what is under way
-        waits: list[asyncio.Future[Any]] = [
-            asyncio.ensure_future(event.wait()) for event in (self._spool.arrived, self._ended)
-        ]
-        if seconds is not None:
-            waits.append(asyncio.ensure_future(self._host.clock.sleep(min(seconds, 3600.0))))
-        try:
-            await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for wait in waits:
-                wait.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._spool.arrived.wait()
 
     async def _one(self, arrival: Arrival) -> None:
         now = self._host.clock.now_ms()
