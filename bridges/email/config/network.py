@@ -13,6 +13,7 @@ from bridges.email.config.mailboxes import Mailbox, Provide
 from bridges.email.config.parsing import Parsing
 from bridges.email.config.receiving import Receiving
 from bridges.email.config.section import Section
+from bridges.email.config.trust import Trust
 
 RESERVED = ["postmaster", "abuse", "hostmaster", "webmaster", "mailer-daemon", "noreply", "no-reply", "root"]
 Name = Annotated[str, Field(min_length=1, max_length=64)]
@@ -50,6 +51,7 @@ class EmailConfig(Section):
     delivery: Delivery = Field(default=Delivery(), description="How mails are sent.")
     receiving: Receiving = Field(default_factory=Receiving, description="How mail comes in.")
     parsing: Parsing = Field(default=Parsing.model_validate({}), description="How much of a mail is read.")
+    trust: Trust = Field(default=Trust(), description="Whether mail may come in, and whom it is believed to be from.")
 
     @field_validator("hostname")
     @classmethod
