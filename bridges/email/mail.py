@@ -10,6 +10,8 @@ from enum import StrEnum
 
 from bridge_core.api.content import RichText
 from bridges.email.codec.addresses import Address
+from bridges.email.codec.outcomes import Policy as Policy
+from bridges.email.codec.outcomes import Result as Result
 
 
 class Door(StrEnum):
@@ -50,27 +52,6 @@ class Envelope:
     utf8: bool = False
     digest: str = ""
     has_id: bool = True
-
-
-class Result(StrEnum):
-    """What a check gave, in the words of RFC 8601."""
-
-    PASS = "pass"  # noqa: S105 - a result, not a password
-    FAIL = "fail"
-    SOFTFAIL = "softfail"
-    NEUTRAL = "neutral"
-    NONE = "none"
-    POLICY = "policy"
-    TEMPERROR = "temperror"
-    PERMERROR = "permerror"
-
-
-class Policy(StrEnum):
-    """What the owner of a domain wants done with mail that is not theirs (RFC 9989)."""
-
-    NONE = "none"
-    QUARANTINE = "quarantine"
-    REJECT = "reject"
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import re
 from dataclasses import dataclass
 from typing import Final
 
-from bridges.email.mail import Result
+from bridges.email.codec.outcomes import Result
 
 LONGEST: Final = 16_384
 _MOST: Final = 40

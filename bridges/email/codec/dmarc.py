@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import Final
 
+from bridges.email.codec.outcomes import Policy
 from bridges.email.codec.tags import lenient_tags
-from bridges.email.mail import Policy
 
 _LABELS: Final = 8
 

@@ -7,7 +7,7 @@ from ipaddress import IPv4Network, IPv6Network
 from typing import Final
 from urllib.parse import quote
 
-from bridges.email.mail import Result
+from bridges.email.codec.outcomes import Result
 
 _TERM: Final = re.compile(r"([+\-~?]?)([A-Za-z][A-Za-z0-9_.-]*)(.*)", re.DOTALL)
 _MACRO: Final = re.compile(r"%(?:\{([slodiphvSLODIPHV])(\d{0,3})([rR]?)([.\-+,/_=]*)\}|([%_-]))")
