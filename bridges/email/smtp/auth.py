@@ -31,7 +31,11 @@ async def authenticate(shared: Shared, wire: Wire, argument: str) -> str:
         raise Refused(Reply(454, "4.7.0", "too many wrong passwords, try again later"))
     # Counted before it is known: many guesses at the same time are many guesses.
     guesses.wrong(wire.peer, user)
-    login = await shared.ask(shared.parts.passwords.check(user, password, wire.peer))
+    try:
+        login = await shared.ask(shared.parts.passwords.check(user, password, wire.peer))
+    except Refused:
+        guesses.unknown(wire.peer, user)
+        raise
     if login is None:
         _log.info("smtp_password_wrong", peer=wire.peer)
         raise Refused(Reply(535, "5.7.8", "user or password is wrong"))

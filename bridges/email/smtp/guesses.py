@@ -53,8 +53,16 @@ class Guesses:
             if len(self._tries) > _REMEMBERED:
                 self._tries.popitem(last=False)
 
+    def unknown(self, peer: str, user: str) -> None:
+        """It could not be told whether the password was right: the guess that was counted is taken back."""
+        for key in (_of_peer(peer), _of_account(user)):
+            tries = self._tries.get(key)
+            if tries is not None and tries.wrong > 0:
+                tries.wrong -= 1
+
     def right(self, peer: str, user: str) -> None:
-        """The right password was given: what this peer did before is forgiven."""
+        """The right password was given: it was no guess, and what this peer did before is forgiven."""
+        self.unknown(peer, user)
         self._tries.pop(_of_peer(peer), None)
         self._known.pop(_pair(peer, user), None)
         self._known[_pair(peer, user)] = None
