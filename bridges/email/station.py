@@ -76,6 +76,7 @@ class Station:
             host.clock,
             host.tasks,
             config.receiving,
+            config.domains[0],
         )
         self.doors: Doors | None = None
         self._tasks: list[asyncio.Task[None]] = []
