@@ -20,6 +20,7 @@ from benchmarks.scenarios.footprint import puppets, start
 from benchmarks.scenarios.latency import latency
 from benchmarks.scenarios.mail import accept as mail_accept
 from benchmarks.scenarios.mail import large as mail_large
+from benchmarks.scenarios.mailqueue import mailqueue
 from benchmarks.scenarios.members import growth as members_growth
 from benchmarks.scenarios.members import sync
 
@@ -37,6 +38,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "sync": sync,
         "mail": mail_accept,
         "mail-large": mail_large,
+        "mailqueue": mailqueue,
     }
 )
 
@@ -62,6 +64,7 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("mail", "cpu_ms_per_mail", False, 2.5),
     ("mail-large", "accepted", True, 50),
     ("mail-large", "mb_over_idle", False, 150),
+    ("mailqueue", "queue_ratio", False, 1.1),
 )
 
 

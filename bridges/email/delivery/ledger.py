@@ -1,13 +1,14 @@
 """The queue as an admin sees it: listed, shown, tried now, dropped. For the bot and for the command line."""
 
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Final
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Clock
 from bridges.email.codec.addresses import Address, parse_address
-from bridges.email.delivery.fates import Fates, failed, why
+from bridges.email.delivery.fates import why
 from bridges.email.delivery.rows import Row, State
 from bridges.email.delivery.shelf import Shelf
 from bridges.email.delivery.suppression import Suppressions
@@ -21,13 +22,12 @@ _BUSY: Final = "it is being tried just now, or is done with"
 
 
 class Ledger:
-    """Answers in words. `fates` is None where the bridge does not run: then nobody is told that a mail is dropped."""
+    """Answers in words."""
 
-    def __init__(self, shelf: Shelf, suppressions: Suppressions, clock: Clock, fates: Fates | None = None) -> None:
+    def __init__(self, shelf: Shelf, suppressions: Suppressions, clock: Clock) -> None:
         self._shelf = shelf
         self._suppressions = suppressions
         self._clock = clock
-        self._fates = fates
         self.on_retry: Callable[[], None] = lambda: None
 
     async def listed(self, after: str = "", limit: int = SHOWN) -> str:
@@ -68,6 +68,7 @@ class Ledger:
                 (row,) = await self._several(name)
                 if row.state is not State.WAITING:
                     raise RejectedError(_BUSY)
+                await self._shelf.renew(row)
                 await self._shelf.put([(row, now)])
                 count = 1
         self.on_retry()
@@ -84,16 +85,14 @@ class Ledger:
         return count
 
     async def dropped(self, name: str) -> str:
-        """Give one up. Its sender is told."""
+        """Give one up. Its sender is told, by the bridge when it runs again."""
         async with self._shelf.turn:
             (row,) = await self._several(name)
             if row.state is not State.WAITING:
                 raise RejectedError(_BUSY)
-            ended = row.ended(State.FAILED, Outcome(Reply(0, "5.7.0", "an admin has taken it out of the queue")))
-            if self._fates is not None and not await self._fates.tell([failed(ended)]):
-                raise RejectedError("its sender cannot be told now: try again later")
-            await self._shelf.put([(ended, 0)])
-            await self._shelf.release(row.about.message, {row.mail.blob})
+            dropped = row.answered(Outcome(Reply(0, "5.7.0", "an admin has taken it out of the queue")))
+            await self._shelf.put([(replace(dropped, state=State.DROPPING), self._clock.now_ms())])
+        self._shelf.wake.set()
         return f"{row.recipient} will not get it."
 
     async def suppressed(self) -> str:
@@ -137,6 +136,8 @@ class Ledger:
     def _line(self, row: Row, due: int) -> str:
         left = max(due - self._clock.now_ms(), 0) // 1000
         when = "being tried" if row.state is State.TRYING else f"in {left} s" if left else "due"
+        if row.state is State.DROPPING:
+            when = "being dropped"
         after = f", tried {row.attempts} times: {why(row)}" if row.attempts else ""
         return f"{row.id[:12]}  {row.about.mailbox} -> {row.recipient}  {when}{after}"
 

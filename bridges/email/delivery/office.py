@@ -50,7 +50,7 @@ class PostOffice:
         )
         self.outbox = MailOutbox(self.shelf, host.blobs, host.clock, tokens, settings, limits, self.suppressions)
         self.returned = ReturnPaths(self.shelf, tokens, self.suppressions, settings.bounce_name)
-        self.ledger = Ledger(self.shelf, self.suppressions, host.clock, fates)
+        self.ledger = Ledger(self.shelf, self.suppressions, host.clock)
         self.ledger.on_retry = self.transport.forget_away
         self.runner = Runner(
             self.shelf,

@@ -29,6 +29,8 @@ class State(StrEnum):
     WAITING = "waiting"
     TRYING = "trying"
     """A try was recorded, and its end is not yet."""
+    DROPPING = "dropping"
+    """An admin wants it out: its sender is told, and then it has failed."""
     SENT = "sent"
     FAILED = "failed"
     CANCELLED = "cancelled"
@@ -58,7 +60,7 @@ class Row:
     @property
     def done(self) -> bool:
         """Whether nothing more is to be done with it."""
-        return self.state not in {State.WAITING, State.TRYING}
+        return self.state not in {State.WAITING, State.TRYING, State.DROPPING}
 
     def ended(self, state: State, outcome: Outcome | None = None) -> "Row":
         """The row done with."""

@@ -126,9 +126,7 @@ class Runner:
         if back:
             now = self._clock.now_ms()
             try:
-                await self._shelf.put(
-                    [(replace(row, state=State.WAITING, attempts=row.attempts - 1), now) for row in back]
-                )
+                await self._shelf.put([(_as_before(row), now) for row in back])
             except BridgeError as error:
                 log.warning("outgoing_not_put_back", rows=len(back), error=str(error))
 
@@ -215,13 +213,14 @@ class Runner:
             if interrupted:
                 self.counts.unknown += 1
                 log.warning("mail_try_was_cut_off", mail=row.mail.id, row=row.id, attempts=row.attempts)
-            row = replace(
-                row,
-                state=State.TRYING,
-                attempts=row.attempts + 1,
-                tried_at=now,
-                doubts=row.doubts + interrupted,
-            )
+            if row.state is not State.DROPPING:
+                row = replace(
+                    row,
+                    state=State.TRYING,
+                    attempts=row.attempts + 1,
+                    tried_at=now,
+                    doubts=row.doubts + interrupted,
+                )
             changed.append((row, lease))
             claimed.append((row, destination))
         if changed or over:
@@ -260,6 +259,9 @@ class Runner:
 
     async def _try(self, row: Row, destination: str) -> None:
         """One try, and its end committed."""
+        if row.state is State.DROPPING:
+            await self._given_up(row)
+            return
         if row.doubts >= _DOUBTS:
             words = f"it was tried {row.doubts} times, and nobody knows whether it arrived"
             await self._given_up(row.answered(Outcome(Reply(0, "4.4.2", words))))
@@ -329,6 +331,7 @@ class Runner:
             if await self._fates.tell([delayed(row, words)]):
                 row = replace(row, told=told)
         waiting = replace(row, state=State.WAITING)
+        await self._shelf.renew(row)
         await self._surely(lambda: self._shelf.put([(waiting, due)]))
         log.info("mail_deferred", mail=row.mail.id, row=row.id, attempts=row.attempts, code=outcome.reply.code)
 
@@ -361,3 +364,8 @@ class Runner:
                 log.warning("outgoing_end_not_stored", error=str(error))
             await self._clock.sleep(seconds)
             seconds = min(seconds * 2, 30.0)
+
+
+def _as_before(row: Row) -> Row:
+    """A row that was taken, and its try not begun."""
+    return row if row.state is State.DROPPING else replace(row, state=State.WAITING, attempts=row.attempts - 1)

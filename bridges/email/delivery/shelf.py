@@ -7,6 +7,7 @@ from typing import Final
 
 import structlog
 
+from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Blobs, Clock
 from bridge_core.api.ids import MessageId
 from bridge_core.api.queues import Queue, QueueItem
@@ -65,6 +66,14 @@ class Shelf:
         needed = {row.mail.blob for row, _ in await self.rows(message) if not row.done}
         for blob in set(blobs) - needed:
             await self._blobs.drop(blob)
+
+    async def renew(self, row: Row) -> None:
+        """Let the spool keep the mail's bytes: it sweeps what is older than a message of Matrix is tried."""
+        try:
+            await self._blobs.renew(row.mail.blob)
+        except BridgeError as error:
+            # When it is gone, the next try says so to its sender.
+            log.info("mail_not_renewed", mail=row.mail.id, error=str(error))
 
     async def cancel(self, rows: Sequence[Row]) -> None:
         """Take rows off that wait; nobody is told. The turn must be held."""

@@ -1,0 +1,41 @@
+"""The command itself: its parts, each a module of its own."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+from collections.abc import Mapping
+from typing import Any, Protocol
+
+from bridge_core.api.tools import Place
+from bridges.email.tools.queue import QueueTool
+
+
+class Part(Protocol):
+    """One of the command's subcommands."""
+
+    help: str
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """Its arguments."""
+
+    def run(self, arguments: Namespace, place: Place) -> int:
+        """As `Tool.run`."""
+
+
+class EmailTool:
+    """The `Tool` of the contract."""
+
+    help = "look after outgoing mail, and what mail needs in DNS"
+
+    def __init__(self) -> None:
+        self._parts: Mapping[str, Part] = {"queue": QueueTool()}
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        """As `Tool.add_arguments`."""
+        commands: Any = parser.add_subparsers(dest="email_command", required=True, metavar="COMMAND")
+        for name, part in self._parts.items():
+            part.add_arguments(commands.add_parser(name, help=part.help, description=part.help))
+
+    def run(self, arguments: Namespace, place: Place) -> int:
+        """As `Tool.run`."""
+        return self._parts[arguments.email_command].run(arguments, place)
