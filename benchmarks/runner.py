@@ -38,7 +38,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "sync": sync,
         "mail": mail_accept,
         "mail-large": mail_large,
-        "mailqueue": mailqueue,
+        "mail-queue": mailqueue,
     }
 )
 
@@ -64,7 +64,7 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("mail", "cpu_ms_per_mail", False, 2.5),
     ("mail-large", "accepted", True, 50),
     ("mail-large", "mb_over_idle", False, 150),
-    ("mailqueue", "queue_ratio", False, 1.1),
+    ("mail-queue", "queue_ratio", False, 1.1),
 )
 
 

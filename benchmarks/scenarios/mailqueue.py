@@ -1,8 +1,9 @@
-"""mailqueue: CPU per delivery while few or 100,000 outgoing mails wait, all due, all one way."""
+"""mail-queue: CPU per delivery while few or 100,000 outgoing mails wait, all due, all one way."""
 
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import tempfile
 import time
 from collections.abc import AsyncIterator
@@ -50,14 +51,15 @@ class _Sink:
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sink\r\n")
-        while line := await reader.readline():
-            if line[:4] == b"DATA":
-                writer.write(b"354 go\r\n")
-                await reader.readuntil(b"\r\n.\r\n")
-                self.taken += 1
-                if self.taken >= DELIVERED:
-                    self.enough.set()
-            writer.write(b"250 2.0.0 ok\r\n")
+        with contextlib.suppress(asyncio.IncompleteReadError, ConnectionError):
+            while line := await reader.readline():
+                if line[:4] == b"DATA":
+                    writer.write(b"354 go\r\n")
+                    await reader.readuntil(b"\r\n.\r\n")
+                    self.taken += 1
+                    if self.taken >= DELIVERED:
+                        self.enough.set()
+                writer.write(b"250 2.0.0 ok\r\n")
         writer.close()
 
 

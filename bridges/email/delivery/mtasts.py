@@ -58,6 +58,7 @@ class Policies:
         try:
             texts = await self._names.txt(f"_mta-sts.{domain}")
         except Exception:
+            # Whatever the resolver raises: who blocks DNS must not switch TLS off.
             return known
         found = [match[1] for text in texts if (match := _RECORD.match(text)) is not None]
         if len(found) != 1 or (known is not None and known.id == found[0]):
