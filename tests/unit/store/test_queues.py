@@ -4,12 +4,14 @@ from dataclasses import replace
 
 import pytest
 from sqlalchemy import text
+from sqlalchemy.dialects import sqlite
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.queues import QueueItem
 from bridge_core.store.errors import UnreadableError
 from tests.unit.store.opening import Opened
 
+LITERAL = {"literal_binds": True}
 SECRET = b"what waits: caf\xc3\xa9 \x00"
 
 
@@ -72,3 +74,15 @@ async def test_bodies_are_sealed(database_url: str, opened: Opened) -> None:
     await database.writer.run(lambda connection: connection.execute(text("UPDATE queue_item SET key = 'two'")))
     with pytest.raises(UnreadableError):
         await database.queue("a").get("two")
+
+
+async def test_parts_are_looked_up(database_url: str, opened: Opened) -> None:
+    """The parts of one thing are found by an index, however long the queue is."""
+    database = await opened(database_url)
+    if not database_url.startswith("sqlite"):
+        return  # PostgreSQL decides by how many rows there are.
+    wanted = database.queue("a").parts_wanted("mail").compile(dialect=sqlite.dialect(), compile_kwargs=LITERAL)
+    plan = await database.reader.run(lambda connection: connection.execute(text(f"EXPLAIN QUERY PLAN {wanted}")).all())
+    steps = [str(step[-1]) for step in plan]
+    assert any("queue_item_parts (queue=? AND part_of=?)" in step for step in steps)
+    assert any("PRIMARY KEY (queue=? AND key=?)" in step for step in steps)
