@@ -17,10 +17,11 @@ from bridge_core.cli import main as cli
 from bridge_core.config import Config, NetworkCommon, PortalEntry
 from bridge_core.config.describe import section_of
 from bridges.echo.connector import EchoConfig
+from bridges.email.config.network import EmailConfig
 from bridges.irc.config import IrcConfig, Sasl
 from tests.docs.source import ROOT, code_of, pages
 
-MODELS: dict[str, type[BaseModel]] = {"irc": IrcConfig, "echo": EchoConfig}
+MODELS: dict[str, type[BaseModel]] = {"irc": IrcConfig, "echo": EchoConfig, "email": EmailConfig}
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 
 
