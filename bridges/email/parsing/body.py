@@ -13,10 +13,11 @@ from bridges.email.parsing.names import ENDINGS, file_name, shown
 from bridges.email.parsing.plaintext import printable
 from bridges.email.parsing.reactions import GMAIL, reaction_of
 from bridges.email.parsing.reports import is_report_part
+from bridges.email.parsing.smime import signed_content
 from bridges.email.parsing.sniff import type_of
 from bridges.email.parsing.tnef import parse_tnef
 from bridges.email.parsing.transfer import encoding_of, without_uu
-from bridges.email.parsing.tree import Part
+from bridges.email.parsing.tree import Part, TreeLimits, parse_tree
 
 _SIGNATURES: Final = frozenset(
     {"application/pgp-signature", "application/pkcs7-signature", "application/x-pkcs7-signature"}
@@ -31,6 +32,9 @@ _ELSEWHERE: Final = {
     "message/partial": "a piece of a mail that was sent in several",
     "message/external-body": "kept elsewhere, and was not fetched",
 }
+_SIGNED: Final = "It is signed; the signature was not checked."
+_MOST_UNPACKED: Final = 2
+"""How many signatures in one another, or beside one another, are unpacked."""
 _HEAD: Final = 512
 
 
@@ -83,6 +87,7 @@ class Walker:
         self._decoder = decoder
         self._delta = delta
         self._answers = answers
+        self._unpacked = 0
         self._left = {True: context.html, False: context.text}
         """How many characters of HTML, and of plain text, may still be read."""
 
@@ -94,7 +99,7 @@ class Walker:
             case "multipart/related":
                 return self._related(part)
             case "multipart/signed":
-                self.body.remarks["It is signed; the signature was not checked."] = None
+                self.body.remarks[_SIGNED] = None
                 return [item for child in part.children if child.mime not in _SIGNATURES for item in self.walk(child)]
             case "multipart/encrypted":
                 return self._sealed(part, "This mail is encrypted: it cannot be read here.")
@@ -122,9 +127,7 @@ class Walker:
         if mime in _TNEF or part.name.lower() == "winmail.dat":
             return self._tnef(part)
         if mime in _SMIME:
-            if part.parameters.get("smime-type", "").lower() == "signed-data":
-                return self._sealed(part, "This mail is packed into its signature (S/MIME): it cannot be read here.")
-            return self._sealed(part, "This mail is encrypted (S/MIME): it cannot be read here.")
+            return self._smime(part)
         if part.main == "message":
             return self._message(part)
         if mime in ("text/calendar", "application/ics"):
@@ -187,6 +190,20 @@ class Walker:
     def _sealed(self, part: Part, words: str) -> list[Item]:
         parts = [child for child in part.children or [part] if child.mime != "application/pgp-encrypted"]
         return [Text(words, note=True), *map(self._file, parts)]
+
+    def _smime(self, part: Part) -> list[Item]:
+        """A mail in its signature is taken out of it; the kind is told by what it is, as many name none or another."""
+        data = part.body()
+        content = signed_content(data) if self._unpacked < _MOST_UNPACKED else None
+        if content is not None:
+            self._unpacked += 1
+            self.body.remarks[_SIGNED] = None
+            tree = parse_tree(content, TreeLimits(self._context.depth // 2, self._context.parts))
+            self.body.remarks |= dict.fromkeys(tree.cut)
+            return self.walk(tree.root)
+        if part.parameters.get("smime-type", "").lower() == "signed-data":
+            return self._sealed(part, "This mail is packed into its signature (S/MIME): it cannot be read here.")
+        return self._sealed(part, "This mail is encrypted (S/MIME): it cannot be read here.")
 
     def _message(self, part: Part) -> list[Item]:
         if part.mime in _ELSEWHERE:

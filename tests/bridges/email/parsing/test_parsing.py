@@ -1,8 +1,16 @@
 """What the reader promises beside single odd mails."""
 
+import base64
+import datetime
 from dataclasses import fields, replace
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.serialization import Encoding, pkcs7
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge_core.api.content import Link, Picture, Plain
 from bridge_core.content import to_plain
@@ -13,7 +21,8 @@ from bridges.email.parsing import charsets, form
 from bridges.email.parsing.context import Context
 from bridges.email.parsing.links import belongs
 from bridges.email.parsing.names import person_name, shown_address
-from tests.bridges.email.parsing.mails import CONTEXT, mail, multimail, nested, parsed, part, read, said
+from bridges.email.parsing.smime import signed_content
+from tests.bridges.email.parsing.mails import CONTEXT, mail, multi, multimail, nested, parsed, part, read, said
 
 TOKEN = "k3j9x0q2m7v5b1n8"
 
@@ -108,6 +117,60 @@ def test_inline_files_are_told_apart() -> None:
     assert [node.source for node in nodes_of(found.text) if isinstance(node, Picture)] == inline
     assert len(set(inline)) == 2
     assert [file.inline for file in found.files] == [True, True, False]
+
+
+def _signed(content: bytes, *, pieces: bool = False) -> bytes:
+    """A mail within its signature, as mail programs make it; in pieces without lengths, as some do."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "Bob")])
+    now = datetime.datetime(2026, 1, 1, tzinfo=datetime.UTC)
+    made = x509.CertificateBuilder().subject_name(name).issuer_name(name).public_key(key.public_key())
+    dated = made.serial_number(1).not_valid_before(now).not_valid_after(now + datetime.timedelta(days=1))
+    certificate = dated.sign(key, hashes.SHA256())
+    builder = pkcs7.PKCS7SignatureBuilder().set_data(content).add_signer(certificate, key, hashes.SHA256())
+    data = builder.sign(Encoding.DER, [pkcs7.PKCS7Options.Binary])
+    if pieces:
+        kind = bytes.fromhex("06092a864886f70d010701")
+        octets = b"".join(
+            b"\x04" + bytes([len(content[at : at + 50])]) + content[at : at + 50] for at in range(0, len(content), 50)
+        )
+        inner = b"\x30\x80" + kind + b"\xa0\x80\x24\x80" + octets + b"\0\0" * 3
+        data = (
+            b"\x30\x80"
+            + bytes.fromhex("06092a864886f70d010702")
+            + b"\xa0\x80\x30\x80\x02\x01\x01\x31\x00"
+            + inner
+            + b"\0\0" * 3
+        )
+    headers = "Content-Type: application/pkcs7-mime; name=smime.p7m\nContent-Transfer-Encoding: base64\n"
+    return mail(base64.encodebytes(data), headers)
+
+
+@pytest.mark.parametrize("pieces", [False, True])
+def test_a_mail_in_its_signature_is_read(pieces: bool) -> None:
+    """What was signed is shown with its files, and it is said that nobody has checked the signature."""
+    header, body = multi("mixed", part("Signed words."), part("x", "application/pdf; name=a.pdf"))
+    found = parsed(_signed(header.encode() + b"\n" + body, pieces=pieces))
+    assert to_plain(found.text) == "Signed words."
+    assert [file.name for file in found.files] == ["a.pdf"]
+    assert found.remarks == ("It is signed; the signature was not checked.",)
+
+
+def test_signatures_in_signatures_end() -> None:
+    """Of signatures within one another two are unpacked; the next is a file, and the mail is read."""
+    data = b"Content-Type: text/plain\r\n\r\nDeep."
+    for _ in range(4):
+        data = _signed(data)
+    found = parsed(data)
+    assert [file.name for file in found.files] == ["smime.p7m"]
+    assert "cannot be read here" in to_plain(found.text)
+
+
+@given(st.binary(max_size=200))
+def test_any_signature_is_read(data: bytes) -> None:
+    """No bytes raise, and damage is no content."""
+    signed_content(data)
+    signed_content(bytes.fromhex("308006092a864886f70d010702a0803080") + data)
 
 
 def test_trimming_is_a_setting_and_the_whole_is_kept() -> None:
