@@ -187,7 +187,7 @@ class Process:
                 status = await self._child.wait()
         except TimeoutError:
             return "the process that read it closed its pipes"
-        if status == -signal.SIGXCPU:
+        if status in (-signal.SIGPROF, -signal.SIGXCPU):
             return f"reading it takes more than {self._config.cpu_seconds} seconds of processor time"
         if status == MEMORY:
             return f"reading it takes more than {self._config.memory_mib} MiB of memory"

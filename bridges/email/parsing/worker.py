@@ -8,6 +8,7 @@ import gc
 import math
 import os
 import resource
+import signal
 import sys
 from typing import Final
 
@@ -62,11 +63,15 @@ def _mail(largest: int) -> bytes:
 
 
 def _allow(seconds: float) -> None:
-    """From now on so many seconds of processor time may be used; the kernel ends the process with the next one."""
+    """From now on so much processor time may be used; then the kernel ends the process (SIGPROF has no handler here).
+
+    The limit of whole seconds stands behind the timer.
+    """
     used = resource.getrusage(resource.RUSAGE_SELF)
-    limit = math.ceil(used.ru_utime + used.ru_stime + seconds)
+    limit = math.ceil(used.ru_utime + used.ru_stime + seconds) + 1
     _, hard = resource.getrlimit(resource.RLIMIT_CPU)
     resource.setrlimit(resource.RLIMIT_CPU, (limit, hard))
+    signal.setitimer(signal.ITIMER_PROF, seconds)
 
 
 def _send(kind: bytes, data: bytes) -> None:
