@@ -336,3 +336,31 @@ async def test_who_lingers_does_not_hinder_the_stop(tmp_path: Path) -> None:
         assert (await client.say("QUIT")).startswith("221")
         await stage.doors.stop(0)
         assert await client.ended()
+
+
+async def test_a_full_disk_refuses_for_now(tmp_path: Path) -> None:
+    """What cannot be spooled gets 452 at its end, by DATA and by BDAT, and the connection goes on."""
+    async with open_doors(tmp_path) as stage, await Caller.call(stage.port) as client:
+        await client.ready()
+        stage.backstage.blobs._total = 100_000
+        text = MAIL + (b"x" * 998 + b"\r\n") * 200
+        await client.say(*TO_ALICE, "DATA")
+        client.send(text + b".\r\n")
+        assert (await client.hear()).startswith("452 4.3.1")
+        await client.say(*TO_ALICE)
+        client.send(b"BDAT %d LAST\r\n" % len(text) + text)
+        assert (await client.hear()).startswith("452 4.3.1")
+        assert stage.spooled() == 0
+        stage.backstage.blobs._total = 1_000_000
+        await client.say(*TO_ALICE, "DATA")
+        client.send(text + b".\r\n")
+        assert (await client.hear()).startswith("250")
+
+
+async def test_who_does_not_read_is_left_waiting(tmp_path: Path) -> None:
+    """Thousands of commands whose answers nobody takes: all are answered, once they are read."""
+    async with open_doors(tmp_path) as stage, await Caller.call(stage.port) as client:
+        await client.hear()
+        client.send(b"EHLO client.test\r\n" * 4000)
+        answers = [await client.hear() for _ in range(4000)]
+        assert {answer[:4] for answer in answers} == {"250-"}
