@@ -18,7 +18,6 @@ from bridges.email.directory import PeopleDirectory
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.parsing.pool import Parser
 from bridges.email.passwords import StoredPasswords
-from bridges.email.ports import Inspector
 from bridges.email.requests import Requests
 from bridges.email.sent import SentMails
 from bridges.email.smtp.parts import Parts
@@ -26,7 +25,7 @@ from bridges.email.smtp.server import Doors
 from bridges.email.sorting import Sorting
 from bridges.email.spool import Spool
 from bridges.email.threads import Threads
-from bridges.email.unsent import Believing
+from bridges.email.trust.inspector import MailInspector
 from bridges.email.writing import Writing
 
 _SECRET: Final = "secret"  # noqa: S105 - a key's name
@@ -44,7 +43,6 @@ class Station:
         inbox: Inbox,
         mailboxes: Mailboxes,
         secret: bytes,
-        inspector: Inspector,
     ) -> None:
         self.host = host
         self._config = config
@@ -66,10 +64,11 @@ class Station:
         arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)
         self._desk = Desk(host, self.spool, self._parser, arrivals, self.requests, mailboxes)
         directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned)
+        self.inspector = MailInspector(config.trust, config.domains, directory, host)
         self._parts = Parts(
             config.hostname,
             directory,
-            inspector,
+            self.inspector,
             self.passwords,
             self.spool,
             host.blobs,
@@ -84,7 +83,7 @@ class Station:
     @classmethod
     async def made(cls, config: EmailConfig, host: Host, inbox: Inbox, mailboxes: Mailboxes) -> "Station":
         """All of it, as the settings say."""
-        return cls(config, host, inbox, mailboxes, await secret_of(host), Believing())
+        return cls(config, host, inbox, mailboxes, await secret_of(host))
 
     async def _learnt(self, row: Row, given: str) -> None:
         """A relay gave a mail another id: answers will name that one."""
@@ -97,6 +96,7 @@ class Station:
         if self.doors is not None:
             return
         await self.spool.start()
+        self.inspector.start()
         doors = Doors(self._parts)
         await doors.start()
         self.doors = doors
@@ -113,6 +113,7 @@ class Station:
         doors, self.doors = self.doors, None
         if doors is not None:
             await doors.stop(_SHUT)
+        await self.inspector.close()
         if doors is not None:
             await self.post.stop(_SHUT)
         for task in self._tasks:

@@ -4,7 +4,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 from bridge_core.api.demo import DemoError, Place, Scene, Step
-from bridges.email.demo.elsewhere import Elsewhere
+from bridges.email.demo.elsewhere import BELIEVING, Elsewhere
 from bridges.email.demo.script import Conversation
 
 _BOX: Final = "hello@bridge.test"
@@ -44,6 +44,7 @@ class EmailDemo:
             "domains": ["bridge.test"],
             "mailboxes": {_BOX: {"name": "Hello", "members": [self._user]}},
             "receiving": {"doors": [{"kind": "smtp", "listen": f"127.0.0.1:{self._port}"}]},
+            "trust": BELIEVING,
             "delivery": {
                 "hold": 1,
                 "smarthosts": [{"host": "127.0.0.1", "port": self._elsewhere.port, "tls": "none"}],

@@ -12,6 +12,7 @@ from typing import Any, Final, Protocol
 import dns.asyncresolver
 import dns.exception
 import dns.name
+import dns.nameserver
 import dns.rdatatype
 import dns.resolver
 import dns.reversename
@@ -47,7 +48,11 @@ class Resolver:
     """The `Names` of the configured servers, or of the system's."""
 
     def __init__(self, settings: Dns) -> None:
-        self._resolver = dns.asyncresolver.Resolver(configure=not settings.servers)
+        try:
+            self._resolver = dns.asyncresolver.Resolver(configure=not settings.servers)
+        except dns.resolver.NoResolverConfiguration:
+            self._resolver = dns.asyncresolver.Resolver(configure=False)
+            self._resolver.nameservers = [dns.nameserver.Do53Nameserver("127.0.0.1", 53)]
         if settings.servers:
             self._resolver.nameservers = [
                 dns.nameserver.Do53Nameserver(*_server(server)) for server in settings.servers

@@ -9,7 +9,7 @@ from typing import Any
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey
 from bridge_core.demo.ports import free_port
 from bridges.email.connector import EmailConnector
-from bridges.email.demo.elsewhere import Elsewhere
+from bridges.email.demo.elsewhere import BELIEVING, VERIFIER, Elsewhere
 from tests.harness import Harness
 
 BOX = "support@example.org"
@@ -28,6 +28,7 @@ class Post:
             "mailboxes": {BOX: {"members": ["@alice:hs.test"]}},
             "provide": {"address": "{localpart}@example.org"},
             "receiving": {"doors": [{"kind": "smtp", "listen": f"127.0.0.1:{self.port}"}]},
+            "trust": BELIEVING,
             "delivery": {
                 "hold": 0,
                 "smarthosts": [{"host": "127.0.0.1", "port": self.elsewhere.port, "tls": "none"}],
@@ -52,6 +53,7 @@ class Post:
         mail["To"] = ", ".join(to or (BOX,))
         for name, value in headers.items():
             mail[name.replace("_", "-")] = value
+        mail["Authentication-Results"] = f"{VERIFIER}; dmarc=pass header.from={author.rpartition('@')[2]}"
         mail.set_content(text)
 
         def hand_over() -> None:

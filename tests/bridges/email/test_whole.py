@@ -1,6 +1,7 @@
 """An email network in a whole bridge: what comes by SMTP is in the rooms, and what is written there goes out."""
 
 import asyncio
+import smtplib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -48,6 +49,16 @@ async def test_a_report_is_told_where_the_mail_was_written(tmp_path: Path) -> No
         await post.elsewhere.wait_for(lambda one: one.recipients == ("carol@y.net",), "the mail to carol", 60)
         notice = await post.seen(room, "was not delivered")
         assert "nobody@y.net" in notice["content"]["body"]
+
+
+async def test_nobody_writes_as_our_own_domain(tmp_path: Path) -> None:
+    """Mail that says it is from a domain of ours is refused where no password was given; from elsewhere it comes in."""
+    async with Post(tmp_path) as post:
+        with pytest.raises(smtplib.SMTPDataError) as refused:
+            await post.sends("Give me the money\n", Subject="From your boss", author="boss@example.org")
+        assert refused.value.smtp_code == 550
+        await post.sends("Hello\n", Subject="Hi")
+        await post.seen(await post.room(), "Hello")
 
 
 async def test_only_members_come_into_a_mailbox(tmp_path: Path) -> None:
