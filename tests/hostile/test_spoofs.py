@@ -2,6 +2,7 @@
 
 import pytest
 
+from bridges.email.codec.addresses import parse_address
 from bridges.email.mail import Verdict
 from bridges.email.ports import Reply
 from tests.bridges.email.trust.mails import plain, signed
@@ -63,8 +64,6 @@ SPOOFS = {
 @pytest.mark.parametrize("policy", ["reject", "none", ""])
 async def test_nobody_speaks_as_somebody_else(how: str, sender: str | None, policy: str) -> None:
     """However the mail is made, bob@there.test is not its verified author."""
-    from bridges.email.codec.addresses import parse_address
-
     record = {"TXT": [f"v=DMARC1; p={policy}"]} if policy else {}
     made = inspector(WORLD | {"_dmarc.there.test": record}, authserv_id="mx.example.org")
     found = await judged(
@@ -76,11 +75,22 @@ async def test_nobody_speaks_as_somebody_else(how: str, sender: str | None, poli
         assert found.reason
 
 
+SEVERAL = ("x@evil.test, bob@there.test", "bob@there.test, x@evil.test", "friends: x@evil.test, y@evil.test;")
+
+
+@pytest.mark.parametrize("authors", SEVERAL)
+async def test_several_authors_are_nobody(authors: str) -> None:
+    """A mail of several authors has none that is verified, whoever of them answers for it."""
+    made = inspector(WORLD, reject="show")
+    for raw in (plain(authors), b"From: x@evil.test\r\n" + plain("x@evil.test")):
+        found = await judged(raw, made, peer=EVIL, sender=parse_address("x@evil.test"))
+        assert isinstance(found, Verdict)
+        assert (found.verified, found.author) == (False, None)
+
+
 async def test_the_table_is_not_empty_talk() -> None:
     """The same world does verify Bob where Bob's own server brings the mail, and Eve's own mail is hers."""
     made = inspector(WORLD)
     assert (await judged(plain("bob@there.test"), made)).verified  # type: ignore[union-attr]
-    from bridges.email.codec.addresses import parse_address
-
     found = await judged(plain("x@evil.test"), made, peer=EVIL, sender=parse_address("x@evil.test"))
     assert found.verified  # type: ignore[union-attr]
