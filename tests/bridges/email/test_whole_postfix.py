@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from bridges.email.demo.elsewhere import VERIFIER
 from tests.bridges.email.post import BOX, Post
 from tests.servers.postfix import Postfix
 
@@ -15,6 +16,7 @@ from tests.servers.postfix import Postfix
 def _hand_over(port: int, sender: str, recipient: str) -> None:
     mail = EmailMessage()
     mail["From"], mail["To"], mail["Subject"], mail["Message-ID"] = f"Bob <{sender}>", BOX, "Invoice", "<one@x.net>"
+    mail["Authentication-Results"] = f"{VERIFIER}; dmarc=pass header.from=x.net"
     mail.set_content(f"Hello {recipient}\n")
     with smtplib.SMTP("127.0.0.1", port, timeout=30) as server:
         server.send_message(mail, sender, [recipient])
