@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from bridge_core.api.tools import Place
+from bridges.email.tools.dns import DkimKeyTool, DnsTool
 from bridges.email.tools.queue import QueueTool
 
 
@@ -28,7 +29,7 @@ class EmailTool:
     help = "look after outgoing mail, and what mail needs in DNS"
 
     def __init__(self) -> None:
-        self._parts: Mapping[str, Part] = {"queue": QueueTool()}
+        self._parts: Mapping[str, Part] = {"queue": QueueTool(), "dns": DnsTool(), "dkim-key": DkimKeyTool()}
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """As `Tool.add_arguments`."""
