@@ -253,6 +253,7 @@ class Bridge:
             lambda: self._tasks.start(self._meeting.ask_again(), "ask-again"),
             lambda room, event: self.matrix.read(room, self.matrix.bot, event),
             self._clock,
+            own=self.engine.names.is_ours,
             shared=any(server.as_token is not None for server in config.double_puppet.servers.values()),
         )
         app = AppserviceHttp(

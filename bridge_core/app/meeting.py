@@ -60,8 +60,12 @@ class Meeting:
         await self._ping()
 
     async def ask_again(self) -> None:
+        """After a refusal: have it sent again soon. If that fails, the homeserver does it by itself after seconds."""
         await self._clock.sleep(_NOTICED)
-        await self._ping()
+        try:
+            await self._matrix.ping(self._config.appservice.id)
+        except BridgeError as error:  # Synapse answers 502 when it is at it already
+            log.info("asking_again_failed", error=str(error))
 
     async def _ping(self) -> None:
         try:

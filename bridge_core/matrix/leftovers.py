@@ -5,13 +5,21 @@ any more" and "the service is up" is neither in the backlog nor sent (measured; 
 `_TransactionController.send` and `_Recoverer.retry`). The same becomes of one that Synapse was killed over. It lies in
 Synapse's database until the service fails the next time, perhaps for weeks, and comes out of order then. Its number is
 missing from those that arrive: so the first transaction behind the hole is refused once, which makes Synapse send all
-that is unsent, the oldest first.
+that is unsent, the oldest first. Until the refused one has come again nothing behind it is taken, since Synapse may
+send the next one before it has noticed.
 
-Synapse numbers the transactions of all its services together. Where there is a second one (as for double puppets) a
-hole says nothing, and a refusal in the middle of a conversation may itself leave something behind. There only what is
-known counts: after a backlog was sent, a transaction is refused in a moment when nobody speaks, a few times. If nobody
-says anything more, the bot's read receipt makes Synapse send one. So nothing is lost after an outage of the bridge, but
-what is found so late comes out of order; and over what Synapse itself was killed is not noticed.
+Synapse numbers the transactions of all its services together. Where there is a second one (as for double puppets) most
+holes are its numbers. Something can be left behind only at the end of a backlog, and each refusal makes a backlog. So
+there a hole is looked into only from an outage or a refusal on, until a transaction that is no part of a backlog comes
+with the number after the last one: then nothing is missing. What waited while earlier ones were taken is of the backlog
+itself and hides nothing. The bot's read receipt, sent when nobody speaks for a moment, is such a transaction; while
+people speak it may take several refusals, and some in vain are borne. They show how wide a hole is that hides nothing:
+mostly one number, where the other service is told of each message too, so that one left behind makes three. After those
+a message is refused only behind a wider one, else only what comes after a pause: what is left behind then is found too,
+but comes out of order. Over what Synapse itself was killed is not noticed there.
+
+A refusal costs the signals and messages to devices in the transaction, which Synapse does not keep. One with messages
+to devices is never refused for a hole: the next one is.
 """
 
 import asyncio
@@ -29,12 +37,20 @@ __all__ = ["Leftovers"]
 
 log = structlog.get_logger(__name__)
 
+_PAUSE: Final = 0.5
+"""Seconds without a transaction after which the bot's receipt is likely to come right after the last one."""
 _CALM: Final = 2.0
-"""Seconds without a transaction after which the next one may be refused, where there are other services."""
+"""Seconds without a transaction after which nobody speaks."""
 _PATIENCE: Final = 30.0
-"""Seconds after which that is not waited for any longer."""
-_LOOKS: Final = 5
-"""Refusals in vain, each after twice the time, after which nothing is suspected any more."""
+"""Seconds after which a refused transaction is not waited for any longer, nor a signal after a pause."""
+_STALL: Final = 1.0
+"""Seconds that Synapse may need, under load, from an event to its transaction."""
+_AT_ONCE: Final = 5
+"""Refusals in vain after which messages are refused only behind a hole that is wider than usual."""
+_LOOKS: Final = 10
+"""Refusals in vain, the later ones each after twice the time, after which nothing is suspected any more."""
+_ROOMS: Final = 16
+"""Rooms in which the bot can set a receipt next: it has left some, and each event can be read but once."""
 
 Read = Callable[[RoomId, EventId], Awaitable[None]]
 """Moves the bot's read receipt. Raises BridgeError."""
@@ -54,99 +70,172 @@ def _age(event: Mapping[str, Any]) -> float:
 class Leftovers:
     """A sink before the sink. `ask` has the homeserver asked, soon, to try again at once; it must not block.
 
-    `shared`: the homeserver is known to have other services; else that is learnt when a refusal was in vain.
+    `own` says whether a user is the bridge's, whose events may be dated as the network says. `shared`: the homeserver
+    is known to have other services; else that is learnt when a refusal was in vain.
     """
 
     def __init__(
-        self, sink: TransactionSink, ask: Callable[[], None], read: Read, clock: Clock, *, shared: bool = False
+        self,
+        sink: TransactionSink,
+        ask: Callable[[], None],
+        read: Read,
+        clock: Clock,
+        *,
+        own: Callable[[str], bool],
+        shared: bool = False,
     ) -> None:
         self._sink = sink
         self._ask = ask
         self._read = read
         self._clock = clock
+        self._own = own
         self._shared = shared
         self._last: int | None = None
         self._refused: int | None = None
+        """This one must come again before any that is behind it."""
+        self._refused_at = 0.0
+        self._hole: int | None = None
+        """How many numbers were missing before it, if it was refused for that."""
+        self._usual: int | None = None
+        """The narrowest hole in which nothing was."""
         self._until = 0
         """Up to here old transactions come again, among which holes are none."""
-        self._began = self._came_at = clock.monotonic()
+        self._passed = False
+        """A hole was passed: what fills it is still to be asked for."""
+        self._began = self._came_at = self._taken_at = clock.monotonic()
         self._suspected = asyncio.Event()
         """Something may have been left behind."""
-        self._suspected_at = self._again_at = 0.0
+        self._suspected_at = self._again_at = self._read_at = 0.0
         self._in_vain = 0
-        self._newest: tuple[RoomId, EventId] | None = None
+        self._newest: dict[RoomId, EventId] = {}
 
     def resume(self, last: str | None) -> None:
-        """The last transaction that an earlier process took."""
+        """The last transaction that an earlier process took. To be called before the first one comes."""
         self._last = None if last is None else _number(last)
+        self._began = self._taken_at = self._clock.monotonic()
+        self._suspect(self._began)
 
     async def accept(self, txn: Transaction) -> None:
-        """As `TransactionSink.accept`. Raises TransientError too where something may have been left behind, once."""
+        """As `TransactionSink.accept`. Raises TransientError too where something may have been left behind."""
         number = _number(txn.id)
         if number is None:
             await self._sink.accept(txn)
             return
         now = self._clock.monotonic()
-        if any(now - _age(event) < self._began for event in txn.events):
+        ages = [age for event in txn.events if (age := _age(event)) < _CALM or not self._own(event["sender"])]
+        if ages and now - max(ages) < self._began:
             self._suspect(now)  # it waited for us: this is a backlog
-        refuse = self._look(number, now)
+        if self._refused is not None and number > self._refused and now - self._refused_at < _PATIENCE:
+            log.info("transaction_overtakes", number=number, refused=self._refused)
+            raise TransientError("an earlier transaction was refused: that one first")
+        refuse = self._look(number, now, txn, ages)
         self._came_at = now
         if refuse:
             log.info("transactions_left_behind", number=number, last=self._last)
-            self._refused = number
+            self._refused, self._refused_at, self._hole = number, now, self._width(number)
             self._ask()
             raise TransientError("earlier transactions were left behind: send what is unsent, the oldest first")
         try:
             await self._sink.accept(txn)
         except BridgeError:
             self._suspect(now)
+            self._refused, self._refused_at, self._hole = number, now, None
             raise
+        self._taken_at = self._clock.monotonic()
         if number >= self._until:
             self._last, self._until = number, 0
         if txn.events:
-            self._newest = RoomId(txn.events[-1]["room_id"]), EventId(txn.events[-1]["event_id"])
+            room = RoomId(txn.events[-1]["room_id"])
+            self._newest.pop(room, None)
+            self._newest[room] = EventId(txn.events[-1]["event_id"])
+            if len(self._newest) > _ROOMS:
+                del self._newest[next(iter(self._newest))]
 
     async def watch(self) -> None:
         """Has a transaction sent where something may be left behind and none comes by itself. Runs until cancelled."""
         while True:
             await self._suspected.wait()
             now = self._clock.monotonic()
-            wait = max(self._again_at, self._came_at + _CALM) - now
-            if wait > 0 or self._newest is None:
-                await self._clock.sleep(max(wait, _CALM))
+            pause = _PAUSE if self._in_vain < _AT_ONCE else _CALM
+            wait = max(self._again_at, self._came_at + pause, self._read_at + _CALM) - now
+            if wait > 0 or not self._newest:
+                await self._clock.sleep(max(wait, pause))
                 continue
-            newest, self._newest = self._newest, None
+            room, event = self._newest.popitem()
             try:
-                await self._read(*newest)
+                await self._read(room, event)
+            except TransientError as error:
+                self._newest.setdefault(room, event)
+                self._read_at = self._clock.monotonic()
+                log.debug("receipt_not_set", room=room, error=str(error))
             except BridgeError as error:
-                log.debug("receipt_not_set", room=newest[0], error=str(error))
+                log.debug("receipt_not_set", room=room, error=str(error))
+            else:
+                self._read_at = self._clock.monotonic()
 
-    def _look(self, number: int, now: float) -> bool:
+    def _look(self, number: int, now: float, txn: Transaction, ages: list[float]) -> bool:
         """Whether to refuse this transaction."""
         refused, self._refused = self._refused, None
-        if refused is not None:
-            if number < refused:
-                self._until = refused
-                self._suspect(now)
-            else:
-                self._shared = True
-                self._in_vain += 1
-                self._again_at = now + _CALM * 2**self._in_vain
-                if self._in_vain >= _LOOKS:
-                    self._suspected.clear()
-                else:
-                    self._suspected.set()
+        if refused is not None and number <= refused:
+            self._came_again(number, refused, now)
             return False
+        if self._last is None:
+            return False
+        if number < self._last and not self._until and (not ages or max(ages) < _CALM):
+            self._settle()  # it counts anew, which it does only where nothing was unsent when it started
+            return False
+        if not self._passed and number <= max(self._last + 1, self._until):
+            # What is sent again has events only.
+            if number == self._last + 1 and (txn.ephemeral or txn.to_device or txn.otk_counts or txn.device_lists):
+                self._settle()
+            return False
+        self._passed = self._worth_it(now, txn, ages)
+        return self._passed and not txn.to_device and self._now(number, now, txn)
+
+    def _worth_it(self, now: float, txn: Transaction, ages: list[float]) -> bool:
+        """Whether the hole before this transaction may be of something left behind."""
         if not self._shared:
-            return self._last is not None and number > max(self._last + 1, self._until)
-        if not self._suspected.is_set() or now < self._again_at:
-            return False
-        return now - self._came_at >= _CALM or now - self._suspected_at >= _PATIENCE
+            return True
+        waited = bool(ages) and min(ages) > now - self._taken_at + _STALL
+        return self._suspected.is_set() and (self._passed or not waited)
+
+    def _now(self, number: int, now: float, txn: Transaction) -> bool:
+        """Whether this is the moment to look into it."""
+        if not self._shared or self._in_vain < _AT_ONCE or self._width(number) > (self._usual or 0):
+            return True
+        calm = now >= self._again_at and now - self._came_at >= _CALM
+        return calm and (not txn.events or now - self._suspected_at >= _PATIENCE)
+
+    def _width(self, number: int) -> int:
+        """How many numbers are missing before this one."""
+        return 0 if self._last is None else number - max(self._last + 1, self._until)
+
+    def _came_again(self, number: int, refused: int, now: float) -> None:
+        """All that was unsent is being sent, up to the refused transaction at least."""
+        self._passed = False
+        if number < refused:
+            self._until = refused
+            self._suspect(now)
+        elif self._hole is not None:
+            self._usual = max(1, self._hole if self._usual is None else min(self._usual, self._hole))
+            if not self._shared:
+                self._shared = True
+                self._suspect(now)
+            self._in_vain += 1
+            late = self._in_vain - _AT_ONCE
+            self._again_at = now + (_CALM * 2**late if late >= 0 else _PAUSE)
+            if self._in_vain >= _LOOKS:
+                self._settle()
+
+    def _settle(self) -> None:
+        """Nothing is left behind, or nothing more is done about it."""
+        self._passed = False
+        self._suspected.clear()
 
     def _suspect(self, now: float) -> None:
         """A backlog is being sent: something may be left behind at its end."""
         if self._shared:
             self._suspected.set()
         self._suspected_at = now
-        self._again_at = now + _CALM
+        self._again_at = now + _PAUSE
         self._in_vain = 0
