@@ -103,7 +103,8 @@ class Runner:
         self.counts = Counts()
 
     def start(self) -> None:
-        """Begin."""
+        """Begin, or go on after a stop."""
+        self._stopping = False
         self._main = self._tasks.spawn(self._run(), "email outgoing queue")
 
     async def stop(self, seconds: float) -> None:
@@ -135,6 +136,7 @@ class Runner:
         rows = [row for lane in self._lanes.values() for row in lane.waiting]
         for lane in self._lanes.values():
             lane.waiting.clear()
+        self._under_way.difference_update(row.id for row in rows)
         return rows
 
     async def _run(self) -> None:

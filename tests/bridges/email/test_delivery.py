@@ -322,6 +322,53 @@ async def test_a_crash_in_a_try_is_a_doubt() -> None:
     assert [one.message_id for one, _ in again.postman.carried] == ["m@example.org"]
 
 
+class Killed(BaseException):
+    """The process is no more."""
+
+
+@pytest.mark.parametrize("after", [False, True])
+@pytest.mark.parametrize("commit", [1, 2, 3, 4])
+@pytest.mark.parametrize("answer", [YES, LATER, NEVER])
+async def test_killed_at_each_commit(commit: int, after: bool, answer: Outcome) -> None:
+    """Wherever the bridge dies, every mail ends in one state, and is handed over twice only where that is counted."""
+    depot = Depot(lease=60)
+    depot.postman.answers["bob@there.test"] = [answer]
+    count = 0
+    put = depot.queue.put
+
+    async def dying(*arguments: Any, **named: Any) -> None:
+        nonlocal count
+        count += 1
+        if count > commit or (count == commit and not after):
+            raise Killed
+        await put(*arguments, **named)
+        if count == commit:
+            raise Killed
+
+    depot.queue.put = dying  # type: ignore[method-assign]
+    try:
+        await depot.submit("m")
+        await depot.runner.look()
+        while depot.host.tasks.running:
+            await asyncio.wait(depot.host.tasks.running)
+    except Killed:
+        pass
+    depot.queue.put = put  # type: ignore[method-assign]
+    again = depot.restarted()
+    if not depot.rows():
+        assert (commit, after) == (1, False)
+        await again.submit("m")  # Matrix says it again: it was not acknowledged.
+    for _ in range(3):
+        await again.work()
+        depot.host.clock.turn(600)
+    (row,) = again.rows()
+    carried = len(depot.postman.carried) + len(again.postman.carried)
+    assert row.done
+    assert row.state is (State.FAILED if answer is NEVER and not again.postman.carried else State.SENT)
+    if answer is YES:
+        assert 1 <= carried <= 1 + row.doubts
+
+
 async def test_a_long_try_is_not_made_twice() -> None:
     """While a try goes on its lease is renewed, however long it takes."""
     depot = Depot(lease=60)
@@ -547,9 +594,12 @@ async def test_stopping_puts_back_what_was_not_begun() -> None:
     await stopping
     assert depot.states() == [State.SENT, *[State.WAITING] * 4]
     assert sorted(row.attempts for row in depot.rows()) == [0, 0, 0, 0, 1]
-    again = depot.restarted()
-    assert await again.work() == 4
-    assert again.runner.counts.unknown == 0
+    depot.office.start()
+    async with asyncio.timeout(30):
+        while depot.runner.counts.sent < 5:
+            await asyncio.sleep(0.01)
+    assert depot.runner.counts.unknown == 0
+    await depot.office.stop(30)
 
 
 async def test_the_runner_wakes_for_new_mail() -> None:
