@@ -29,10 +29,12 @@ from bridges.email.delivery.office import PostOffice
 from bridges.email.delivery.rows import new_row
 from bridges.email.ports import About, OutgoingMail
 
-FEW = 2_000
+FEW = 3_000
 MANY = 100_000
-DELIVERED = 1_500
+WARM = 500
+DELIVERED = 2_000
 _SECRET = "0123456789abcdefghijklmnopqrstuv"
+_TOKENS = Tokens(_SECRET.encode())
 _RAW = b"Subject: hello\r\n\r\n" + b"word " * 12 + b"\r\n"
 
 
@@ -41,13 +43,21 @@ class _Sink:
 
     def __init__(self) -> None:
         self.taken = 0
-        self.enough = asyncio.Event()
+        self._wanted = 0
+        self._enough = asyncio.Event()
         self.port = 0
 
     async def serve(self) -> asyncio.Server:
         server = await asyncio.start_server(self._talk, "127.0.0.1", 0)
         self.port = server.sockets[0].getsockname()[1]
         return server
+
+    async def until(self, count: int) -> None:
+        """Wait until so many mails were taken."""
+        self._wanted = count
+        self._enough.clear()
+        async with asyncio.timeout(600):
+            await self._enough.wait()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         writer.write(b"220 sink\r\n")
@@ -57,8 +67,8 @@ class _Sink:
                     writer.write(b"354 go\r\n")
                     await reader.readuntil(b"\r\n.\r\n")
                     self.taken += 1
-                    if self.taken >= DELIVERED:
-                        self.enough.set()
+                    if self.taken >= self._wanted:
+                        self._enough.set()
                 writer.write(b"250 2.0.0 ok\r\n")
         writer.close()
 
@@ -71,43 +81,51 @@ class _Kept(BlobSpool):
 
 
 async def _measure(rows: int) -> tuple[float, float]:
-    """CPU seconds and seconds for the first deliveries of a queue of so many."""
+    """CPU seconds and seconds for deliveries out of a queue of so many, once it is under way."""
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder)
-        database = Database(DatabaseSettings(f"sqlite:///{path}/bridge.db"), Seal(_SECRET))
-        await database.start()
         blobs = _Kept(path / "spool", _SECRET.encode(), 10**9)
         await blobs.start()
-        tasks = TaskOwner("benchmark")
         sink = _Sink()
         server = await sink.serve()
-        host = SimpleNamespace(
-            network=NetworkId("mail"),
-            kv=Namespace(database.kv, "network:mail"),
-            secrets=Namespace(database.kv, "sealed:mail"),
-            blobs=blobs,
-            clock=SystemClock(),
-            tasks=tasks,
-            http=None,
-            queue=lambda name: database.queue(f"mail/{name}"),
-        )
-        tokens = Tokens(_SECRET.encode())
-        settings = Delivery(smarthosts=[Smarthost(host="127.0.0.1", port=sink.port, tls=HostTls.NONE)])
-        office = PostOffice(cast(Host, host), cast(Inbox, None), tokens, settings, "mail.example.org")
-        await _fill(office, tokens, await blobs.put(_chunks(), 10**6), rows)
-        spent, began = time.process_time(), time.monotonic()
-        office.start()
-        async with asyncio.timeout(600):
-            await sink.enough.wait()
-        result = time.process_time() - spent, time.monotonic() - began
-        await office.stop(10)
+        async with _opened(path, blobs, sink.port) as office:
+            await _fill(office, await blobs.put(_chunks(), 10**6), rows)
+        # Opened anew: what filling it left to do for the database is no part of a delivery.
+        async with _opened(path, blobs, sink.port) as office:
+            office.start()
+            await sink.until(WARM)
+            spent, began = time.process_time(), time.monotonic()
+            await sink.until(WARM + DELIVERED)
+            result = time.process_time() - spent, time.monotonic() - began
+            await office.stop(10)
         server.close()
-        await tasks.close(time.monotonic() + 10)
-        await database.stop()
         return result
 
 
-async def _fill(office: PostOffice, tokens: Tokens, blob: str, rows: int) -> None:
+@contextlib.asynccontextmanager
+async def _opened(path: Path, blobs: BlobSpool, port: int) -> AsyncIterator[PostOffice]:
+    database = Database(DatabaseSettings(f"sqlite:///{path}/bridge.db"), Seal(_SECRET))
+    await database.start()
+    tasks = TaskOwner("benchmark")
+    host = SimpleNamespace(
+        network=NetworkId("mail"),
+        kv=Namespace(database.kv, "network:mail"),
+        secrets=Namespace(database.kv, "sealed:mail"),
+        blobs=blobs,
+        clock=SystemClock(),
+        tasks=tasks,
+        http=None,
+        queue=lambda name: database.queue(f"mail/{name}"),
+    )
+    settings = Delivery(smarthosts=[Smarthost(host="127.0.0.1", port=port, tls=HostTls.NONE)])
+    try:
+        yield PostOffice(cast(Host, host), cast(Inbox, None), _TOKENS, settings, "mail.example.org")
+    finally:
+        await tasks.close(time.monotonic() + 10)
+        await database.stop()
+
+
+async def _fill(office: PostOffice, blob: str, rows: int) -> None:
     now = SystemClock().now_ms() - 10_000
     mailbox = Address("support", "example.org")
     for start in range(0, rows, 1000):
@@ -115,7 +133,7 @@ async def _fill(office: PostOffice, tokens: Tokens, blob: str, rows: int) -> Non
         for number in range(start, min(start + 1000, rows)):
             mail = OutgoingMail(f"m{number}", f"m{number}@example.org", mailbox, blob, len(_RAW))
             about = About(ChatId("support@example.org"), MessageId(mail.message_id), UserId("@a:b"), mailbox)
-            made.append((new_row(tokens, mail, Address(f"p{number}", "there.test"), about, now), now))
+            made.append((new_row(_TOKENS, mail, Address(f"p{number}", "there.test"), about, now), now))
         await office.shelf.put(made)
 
 
