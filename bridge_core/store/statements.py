@@ -45,7 +45,9 @@ class Statement:
             if self.keys == 1:
                 where = f"{self.columns[0]} IN ({', '.join('?' * rows)})"
             else:
-                where = f"({', '.join(self.columns)}) IN (VALUES {', '.join([marks] * rows)})"
+                # Not IN (VALUES ...): of several rows with keys of two columns SQLite looks for by walking the table.
+                one = " AND ".join(f"{name} = ?" for name in self.columns)
+                where = " OR ".join([f"({one})"] * rows)
             return f"{self._head()} WHERE {where}"
         values = f"(VALUES {', '.join([marks] * rows)})"
         if self.kind is Kind.UPDATE:

@@ -9,6 +9,7 @@ from sqlalchemy.dialects import sqlite
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.queues import QueueItem
 from bridge_core.store.errors import UnreadableError
+from bridge_core.store.statements import STATEMENTS, Kind
 from tests.unit.store.opening import Opened
 
 LITERAL = {"literal_binds": True}
@@ -86,3 +87,20 @@ async def test_parts_are_looked_up(database_url: str, opened: Opened) -> None:
     steps = [str(step[-1]) for step in plan]
     assert any("queue_item_parts (queue=? AND part_of=?)" in step for step in steps)
     assert any("PRIMARY KEY (queue=? AND key=?)" in step for step in steps)
+
+
+@pytest.mark.parametrize("rows", [1, 2, 64])
+async def test_no_change_walks_through_a_table(database_url: str, opened: Opened, rows: int) -> None:
+    """Whatever is changed or removed is found by its key, one row or many: its cost does not grow with the table."""
+    database = await opened(database_url)
+    if not database_url.startswith("sqlite"):
+        return  # PostgreSQL decides by how many rows there are.
+    for statement in STATEMENTS:
+        if statement.kind not in {Kind.DELETE, Kind.UPDATE}:
+            continue
+        wanted = statement.sqlite(rows).replace("?", "1")
+        plan = await database.reader.run(
+            lambda connection, wanted=wanted: connection.execute(text(f"EXPLAIN QUERY PLAN {wanted}")).all()  # type: ignore[misc]
+        )
+        walks = [str(step[-1]) for step in plan if str(step[-1]).startswith((f"SCAN {statement.table.name}", "SCAN t"))]
+        assert not walks, statement.name
