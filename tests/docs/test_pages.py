@@ -1,10 +1,13 @@
 """The pages name only what exists: links, commands, options, configuration keys, files to deploy."""
 
+import argparse
 import configparser
 import contextlib
+import importlib
 import io
 import re
 import subprocess
+import tomllib
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,8 @@ from bridges.irc.config import IrcConfig, Sasl
 from tests.docs.source import ROOT, code_of, pages
 
 MODELS: dict[str, type[BaseModel]] = {"irc": IrcConfig, "echo": EchoConfig, "email": EmailConfig}
+_PROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+TOOLS: dict[str, str] = _PROJECT["entry-points"].get("matrix_bridge.tools", {})
 GUIDES = sorted((ROOT / "docs" / "guides").glob("*.md"))
 
 
@@ -70,6 +75,17 @@ def _help(*words: str) -> str:
     return out.getvalue()
 
 
+def _tool_help(name: str, part: str) -> str:
+    """What `matrix-bridge NAME PART --help` says, whether or not this state of the project is installed."""
+    module, _, attribute = TOOLS[name].partition(":")
+    parser = argparse.ArgumentParser()
+    getattr(importlib.import_module(module), attribute)().add_arguments(parser)
+    out = io.StringIO()
+    with contextlib.redirect_stdout(out), contextlib.redirect_stderr(io.StringIO()), pytest.raises(SystemExit):
+        parser.parse_args([part, "--help"])
+    return out.getvalue()
+
+
 def _calls(text: str) -> Iterator[list[str]]:
     """Calls of `./run` and `matrix-bridge` in a piece of code, as words."""
     joined = text.replace("\\\n", " ")
@@ -87,6 +103,11 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     wrong = []
     for words in (words for piece in pieces for words in _calls(piece)):
         command, rest = words[0], words[1:]
+        if command in TOOLS:
+            shown = _tool_help(command, rest[0]) if rest else ""
+            wrong += [" ".join(words)] if not shown else []
+            wrong += [" ".join(words) for one in rest[1:] if one.islower() and one.isalpha() and one not in shown]
+            continue
         if command.startswith("-") or command not in cli.COMMANDS:
             if command not in ("-c", "--version", "--help") and re.fullmatch(r"[a-z][a-z-]+", command):
                 wrong.append(" ".join(words))
