@@ -65,7 +65,7 @@ def _result(text: str) -> Result:
 def _bare(value: str) -> str:
     if value.startswith('"'):
         value = re.sub(r"\\(.)", r"\1", value.strip('"'))
-    return value.strip()
+    return value.strip().strip("<>")
 
 
 def _without_comments(text: str) -> str:

@@ -14,6 +14,7 @@ from bridges.email.codec.addresses import parse_domain
 from bridges.email.config.section import Seconds, Section
 
 Network = IPv4Network | IPv6Network
+_LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
 Pattern = Annotated[str, Field(min_length=1, max_length=300)]
 _SERVER = re.compile(r"\[[0-9a-fA-F:.]+\](:\d{1,5})?|[0-9.]+(:\d{1,5})?|[0-9a-fA-F:.]+")
 
@@ -67,6 +68,7 @@ class Rates(Section):
     address: int = Field(default=500, ge=0, description="From one address (IPv4 /32, IPv6 /64).")
     network: int = Field(default=1500, ge=0, description="From one network (IPv4 /24, IPv6 /48).")
     region: int = Field(default=4500, ge=0, description="From one wide network (IPv4 /16, IPv6 /32).")
+    exempt: tuple[Network, ...] = Field(default=_LOOPBACK, description="Networks of your own that are not limited.")
 
 
 class Greylist(Section):

@@ -139,6 +139,7 @@ RESULTS = "Authentication-Results: mx.example.org; {}\r\n"
         ("spf=pass smtp.mailfrom=there.test; dkim=pass header.d=there.test; dmarc=fail header.from=there.test", False),
         ("dkim=pass header.d=there.test header.s=s1", True),
         ("spf=pass smtp.mailfrom=bob@there.test", True),
+        ("spf=pass smtp.mailfrom=<bob@there.test>", True),
         ("spf=pass smtp.mailfrom=evil.test; dkim=pass header.d=evil.test", False),
         ("dmarc=pass header.from=evil.test", False),
         ("dmarc=fail (dmarc=pass header.from=there.test) header.from=there.test", False),
@@ -212,6 +213,7 @@ async def test_rates_are_by_masks() -> None:
     assert all([await taken("198.51.100.7") for _ in range(9)])
     assert all([await taken("192.0.2.1", parse_address("x@good.test")) for _ in range(9)])
     assert all([await taken("192.0.2.1", login="alice", door=Door.SUBMISSION) for _ in range(9)])
+    assert all([await taken("127.0.0.1") for _ in range(9)])
     clock: Any = made._host.clock
     clock.turn(3600)
     assert await taken("192.0.2.1")
