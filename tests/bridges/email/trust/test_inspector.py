@@ -1,5 +1,6 @@
 """The inspector: who may come in, and whose ghost may speak. The table of spoofs is in tests/hostile."""
 
+import asyncio
 import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -9,12 +10,16 @@ from typing import Any
 
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 
 from bridge_core.demo.ports import free_port
 from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.codec.authres import parse_results
 from bridges.email.config.trust import Trust
 from bridges.email.mail import Door, Envelope, Policy, Result, Verdict
 from bridges.email.ports import Reply, Visit
+from bridges.email.trust.head import Head, read_mail
 from bridges.email.trust.inspector import MailInspector
 from bridges.email.trust.names import DnsTroubleError, Resolver
 from tests.bridges.email.mailing import HandClock, HandTasks, MemoryKV
@@ -340,3 +345,33 @@ async def test_the_resolver_over_the_wire() -> None:
         for name in ("silent.test", "broken.test"):
             with pytest.raises(DnsTroubleError):
                 await names.txt(name)
+
+
+@given(st.text(max_size=400))
+def test_any_results_are_read(text: str) -> None:
+    """Whatever stands in Authentication-Results, reading it does not fail; quotes and comments say nothing."""
+    parse_results(text)
+    bare = text.replace("\\", "").replace('"', "")
+    found = parse_results(f'mx; dmarc=fail reason="{bare}" header.from=there.test')
+    assert found is not None
+    assert [(one.method, one.result) for one in found.found] == [("dmarc", Result.FAIL)]
+    bare = bare.replace("(", "").replace(")", "")
+    found = parse_results(f"mx; dmarc=fail ({bare}) header.from=there.test")
+    assert found is not None
+    assert [(one.method, one.get("header.from")) for one in found.found] == [("dmarc", "there.test")]
+
+
+@given(st.binary(max_size=300), st.integers(1, 60))
+def test_any_header_is_read(data: bytes, size: int) -> None:
+    """Whatever a mail holds, in whatever pieces: its header is found, and the body passed on is what is behind it."""
+
+    async def read(raw: bytes, piece: int) -> tuple[Head, bytes]:
+        body = bytearray()
+        head = await read_mail(opened(raw, piece), lambda _: (body.extend,))
+        return head, bytes(body)
+
+    for raw in (data, b"From: a@b.test\r\n" + data, b"From: a@b.test\r\n\r\n" + data):
+        head, body = asyncio.run(read(raw, size))
+        assert (head, body) == asyncio.run(read(raw, 1000))
+        assert raw.endswith(body)
+        head.authors()
