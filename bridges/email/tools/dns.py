@@ -70,7 +70,7 @@ def _print(settings: EmailConfig, *, basic: bool) -> None:
         for line in one.note.splitlines():
             print(f"; {line}")
         name = one.name if one.name == "ADDRESS" else f"{one.name}."
-        print(f"{'; ' if 'ADDRESS' in (one.name, one.value.split()[-1]) else ''}{name} IN {one.value}")
+        print(f"{'; ' if one.open else ''}{name} IN {one.value}")
 
 
 def _tell(finding: Finding) -> None:

@@ -43,6 +43,11 @@ class Wanted:
     note: str = ""
     advised: bool = False
 
+    @property
+    def open(self) -> bool:
+        """The admin has to fill something in: an address, or a key that is not made yet."""
+        return "ADDRESS" in (self.name, self.value.split()[-1]) or self.name.startswith("SELECTOR.")
+
 
 def wanted(settings: EmailConfig) -> Iterator[Wanted]:
     """All records, those of the server first."""

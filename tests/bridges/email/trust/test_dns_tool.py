@@ -108,6 +108,9 @@ def test_the_command(capsys: pytest.CaptureFixture[str]) -> None:
     for part in ("example.org. IN MX 10 mail.example.org.", '"v=spf1 mx -all"', "mb1._domainkey", "mode: enforce"):
         assert part in printed
     assert all(len(piece) <= 255 for line in printed.splitlines() for piece in line.split('"')[1::2])
+    assert run(DnsTool(), config=settings(delivery={})) == 0
+    zone = [line for line in capsys.readouterr().out.splitlines() if not line.startswith(";")]
+    assert not any("ADDRESS" in line or "SELECTOR" in line for line in zone)
     assert run(DnsTool(Zone(world(settings()))), "check", "--basic") == 0
     assert "0 are not" in capsys.readouterr().out
     assert run(DnsTool(Zone({})), "check", "--basic") == 1
