@@ -32,6 +32,8 @@ from bridges.email.sorting import Sorted, Sorting
 from bridges.email.threads import Rows, Thread, Threads
 
 _log = structlog.get_logger(__name__)
+_SMALL: Final = 16_384
+"""Bytes up to which a picture within a text is shown there only: programs show those as small as a line of text."""
 _SKEW: Final = 600_000
 """Milliseconds that a mail's own date may be off for it to be believed."""
 
@@ -233,7 +235,7 @@ class Arrivals:
         message = RemoteMessage(
             place.chat.id,
             author.sender(),
-            await self._content(mailbox, mail, above, taken.stored),
+            await self._content(mailbox, mail, above, taken.stored, first=place.first),
             place.id,
             _date(mail, taken.envelope.received_at),
             reply_to=await self._parent(mailbox, mail, place),
@@ -258,17 +260,21 @@ class Arrivals:
             await self._host.rooms.open(chat, mailbox.members)
         return Happened([RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)])
 
-    async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored) -> Content:
-        shown: dict[str, str] = {}
+    async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored, *, first: bool) -> Content:
+        shown: dict[str, presenting.Shown] = {}
         files: list[Attachment] = []
         for number, file in enumerate(mail.files):
             blob = await stored(number)
-            if file.inline and file.cid and _is_picture(file):
-                shown[file.cid] = blob
-            else:
+            inline = file.inline and bool(file.cid) and _is_picture(file)
+            if inline:
+                shown[file.cid] = presenting.Shown(blob, file.name)
+            if not inline or file.size > _SMALL:
                 files.append(presenting.attachment(file, blob))
         if (mail.trimmed and mailbox.rooms.whole) or presenting.long(mail):
             files.append(await self._whole(mail))
+        if first and mail.quoting:
+            # What a conversation's first mail quotes is nowhere else in the room.
+            mail = replace(mail, text=mail.quoting)
         made = presenting.content(mail, above, files)
         return Content(presenting.with_pictures(made.text, shown), attachments=made.attachments)
 

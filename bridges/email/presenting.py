@@ -1,7 +1,7 @@
 """A mail as a message: its text under its head, its files, and what there is to say about it."""
 
 from collections.abc import AsyncIterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bridge_core.api.content import (
@@ -28,6 +28,15 @@ from bridge_core.content import to_plain
 from bridges.email.codec.addresses import Address
 from bridges.email.mail import Mail, MailFile
 from bridges.email.people import Author
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """A picture of a mail that lies in the spool."""
+
+    blob: str
+    name: str
+
 
 LONGEST: Final = 30_000
 """Characters of a text that is shown; what is longer is a file as well."""
@@ -99,15 +108,15 @@ async def chunks(data: bytes) -> AsyncIterator[bytes]:
     yield data
 
 
-def with_pictures(text: RichText, sources: Mapping[str, str]) -> RichText:
+def with_pictures(text: RichText, sources: Mapping[str, Shown]) -> RichText:
     """The text with pictures of the mail itself (`cid:`) shown from where they are; others keep their words."""
     return tuple(_picture(node, sources) for node in text)
 
 
-def _picture(node: Node, sources: Mapping[str, str]) -> Node:
+def _picture(node: Node, sources: Mapping[str, Shown]) -> Node:
     if isinstance(node, Picture):
-        cid = (node.source or "").removeprefix("cid:")
-        return replace(node, source=sources.get(cid))
+        shown = sources.get((node.source or "").removeprefix("cid:"))
+        return Picture(node.alt or (shown.name if shown else ""), shown.blob if shown else None)
     if isinstance(node, Plain | Mention | RoomMention | Math | CodeBlock | Rule):
         return node
     if isinstance(node, ListBlock):

@@ -54,7 +54,6 @@ class Rooms(Section):
         default=True,
         description="Whether the whole text is added as a file where quotes or a signature were left out.",
     )
-    signature: str = Field(default="", max_length=1000, description="Lines below what is sent, after `-- `.")
 
 
 class Mailbox(Rooms):

@@ -9,10 +9,14 @@ from typing import Any
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey
 from bridge_core.demo.ports import free_port
 from bridges.email.connector import EmailConnector
-from bridges.email.demo.elsewhere import BELIEVING, VERIFIER, Elsewhere
+from bridges.email.demo.elsewhere import BELIEVING, VERIFIER, Elsewhere, hand_over
 from tests.harness import Harness
 
 BOX = "support@example.org"
+PNG = bytes.fromhex(
+    "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f00010501012718e3660000"
+    "000049454e44ae426082"
+)
 
 
 class Post:
@@ -46,14 +50,17 @@ class Post:
         await self.bridge.__aexit__(*error)
         await self.elsewhere.stop()
 
-    async def sends(self, text: str, *to: str, author: str = "bob@x.net", **headers: str) -> None:
+    async def sends(
+        self, text: str, *to: str, author: str = "bob@x.net", verified: bool = True, **headers: str
+    ) -> None:
         """A mail server hands over a mail."""
         mail = EmailMessage()
         mail["From"] = f"Bob <{author}>"
         mail["To"] = ", ".join(to or (BOX,))
         for name, value in headers.items():
             mail[name.replace("_", "-")] = value
-        mail["Authentication-Results"] = f"{VERIFIER}; dmarc=pass header.from={author.rpartition('@')[2]}"
+        if verified:
+            mail["Authentication-Results"] = f"{VERIFIER}; dmarc=pass header.from={author.rpartition('@')[2]}"
         mail.set_content(text)
 
         def hand_over() -> None:
@@ -61,6 +68,17 @@ class Post:
                 server.send_message(mail, author, list(to or (BOX,)))
 
         await asyncio.to_thread(hand_over)
+
+    async def sends_html(self, html: str, pictures: dict[str, bytes], **headers: str) -> None:
+        """A mail of HTML alone, with inline images by their Content-IDs."""
+        mail = EmailMessage()
+        mail["From"], mail["To"] = "Bob <bob@x.net>", BOX
+        for name, value in headers.items():
+            mail[name.replace("_", "-")] = value
+        mail.set_content(html, subtype="html")
+        for cid, data in pictures.items():
+            mail.add_related(data, maintype="image", subtype="png", cid=f"<{cid}>", filename="logo.png")
+        await hand_over(self.port, mail, "bob@x.net", BOX)
 
     async def room(self, chat: str = BOX) -> str:
         """The room of a chat, with alice in it."""

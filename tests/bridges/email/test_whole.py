@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 import uvloop
 
-from tests.bridges.email.post import BOX, Post
+from tests.bridges.email.post import BOX, PNG, Post
 
 
 @pytest.mark.parametrize("loop", [asyncio.new_event_loop, uvloop.new_event_loop])
@@ -68,3 +68,25 @@ async def test_only_members_come_into_a_mailbox(tmp_path: Path) -> None:
         room = post.bridge.homeserver.room(await post.room())
         assert (room.content("m.room.join_rules") or {})["join_rule"] == "invite"
         assert BOX in (room.content("m.room.topic") or {})["topic"]
+
+
+async def test_who_is_not_proved_is_somebody_else(tmp_path: Path) -> None:
+    """A mail that nobody answers for is not said by the ghost of who it says it is from."""
+    async with Post(tmp_path) as post:
+        await post.sends("Hello\n", Subject="Hi")
+        room = await post.room()
+        true = await post.seen(room, "Hello")
+        await post.sends("Give me money\n", Subject="Hi", verified=False)
+        false = await post.seen(room, "Give me money")
+        assert false["sender"] != true["sender"]
+        assert "nobody answers for bob@x.net" in false["content"]["body"]
+
+
+async def test_a_picture_stays_at_its_place(tmp_path: Path) -> None:
+    """An inline image of a mail is on Matrix, within the text, and opens there."""
+    async with Post(tmp_path) as post:
+        await post.sends_html("<p>See <img src='cid:logo@x' alt='our logo'> here</p>", {"logo@x": PNG}, Subject="Hi")
+        room = await post.room()
+        event = await post.seen(room, "here")
+        html = event["content"]["formatted_body"]
+        assert "mxc://" in html and 'alt="logo.png"' in html
