@@ -71,6 +71,7 @@ from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
 from bridge_core.engine.status import Checkpoints, Status, StatusSettings
 from bridge_core.engine.store_ports import PortalRow, Stores
+from bridge_core.engine.takebacks import Takebacks
 from bridge_core.engine.threads import Threads
 from bridge_core.engine.timers import TimerChanges
 from bridge_core.engine.translation import Translation, redacted_by, timestamp_of
@@ -176,6 +177,7 @@ class Engine:
         self.on_meeting.append(self.expiry.start)
         self.withdrawn = Withdrawn(stores.kv, journal)
         rendering = Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits)
+        takebacks = Takebacks(matrix, stores.messages, self.ghosts, self.members, gate)
         self.conversion = conversion = Conversion(
             names,
             self.portals,
@@ -188,8 +190,10 @@ class Engine:
             threads,
             self.expiry,
             self.puppets,
+            takebacks,
         )
         self.last_look = LastLook(gate, self.portals)
+        self.last_look.guard_rests(takebacks.against)
         self.incoming = incoming = Incoming(
             journal,
             matrix,

@@ -88,6 +88,7 @@ class Conversion:
         threads: Threads,
         expiry: Expiry,
         puppets: DoublePuppets,
+        takebacks: Takebacks,
     ) -> None:
         self._names = names
         self._portals = portals
@@ -98,7 +99,7 @@ class Conversion:
         self._rendering = rendering
         self._gate = gate
         self._threads = threads
-        self._takebacks = Takebacks(matrix, messages, ghosts)
+        self._takebacks = takebacks
         self._expiry = expiry
         self._puppets = puppets
         self._converters: dict[type, Converter] = {
@@ -337,7 +338,7 @@ class Conversion:
             txn = self._txn(portal, event.sender.id, identity, row.part, "redaction", row.room)
             request = requests.build(row.room, "m.room.redaction", txn, sender, device, reason, redacts=row.event)
             out.append(Prepared(request))
-            rest = await self._takebacks.rest(portal.network, row, event.target)
+            rest = await self._takebacks.rest(portal, row, event.target)
             if rest is not None:
                 txn = self._txn(portal, row.sender, identity, row.part, "rest", row.room)
                 who, at = rest.ghost, row.timestamp

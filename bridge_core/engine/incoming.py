@@ -131,7 +131,8 @@ class Incoming:
                 if item.refused:
                     raise RejectedError(item.refused)
                 await self._look.check(entry, request.room, item.portal)
-                event, room = await self._do(item, entry.network, delivery.first_attempt_at if planned.stored else 0)
+                await self._look.anew(entry, item, request.room)
+                event, room = await self._do(item, entry, delivery.first_attempt_at if planned.stored else 0)
             except RejectedError as error:
                 outcome, reason = Outcome.REJECTED, str(error)
                 if self._refused is not None:
@@ -189,7 +190,7 @@ class Incoming:
         self._elsewhere = elsewhere
         self._look.look(elsewhere)
 
-    async def _do(self, item: requests.Prepared, network: str, first_attempt_at: int) -> tuple[EventId | None, RoomId]:
+    async def _do(self, item: requests.Prepared, entry: Entry, first_attempt_at: int) -> tuple[EventId | None, RoomId]:
         """Do it; the event it became, if any, and the room it is in."""
         if item.act:
             self._faults.hit(f"act.{item.act}.before")
@@ -199,10 +200,10 @@ class Incoming:
         if item.already:
             return EventId(item.already), item.request.room
         self._faults.hit("matrix.before_send")
-        request = item.request
+        request, network = item.request, NetworkId(entry.network)
         try:
             if item.instead:
-                event = await self._as_user(item, NetworkId(network), first_attempt_at)
+                event = await self._as_user(item, network, first_attempt_at)
             else:
                 event = await self._send(request, first_attempt_at)
         except MatrixRejectedError as error:
@@ -212,13 +213,14 @@ class Incoming:
             if room is None:
                 raise
             self._look.room(room)
+            await self._look.anew(entry, item, room)
             # It was refused in the old room, and carries its id into the new one: said there, it is said once.
             request = replace(request, room=room)
             if item.copied and item.instead:
                 request = await self._by_bot(replace(item, request=request))
             elif item.instead:
                 sender = RemoteSender(RemoteUserId(item.instead), item.instead_name)
-                ghost = await self._ghosts.ensure(NetworkId(network), sender)
+                ghost = await self._ghosts.ensure(network, sender)
                 request = replace(request, sender=ghost.user, device=ghost.device)
             await self._ghosts.join(room, request.sender)
             event = await self._matrix.send(request, first_attempt_at)

@@ -31,6 +31,7 @@ from bridge_core.engine.payload import RoomCopy, decode
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.precedence import is_past
+from bridge_core.engine.requests import Prepared
 from bridge_core.engine.store_ports import PortalRow
 
 _SAID: Final = frozenset(
@@ -56,6 +57,7 @@ class LastLook:
         self._past: CheckPast | None = None
         self._read: Callable[[RoomId, int], Awaitable[str]] | None = None
         self._elsewhere: Elsewhere | None = None
+        self._rest: Callable[[PortalRow, RoomId, str, int], Awaitable[str]] | None = None
 
     def also(self, guard: Callable[[Entry, RoomId], Awaitable[None]]) -> None:
         """Ask this as well: it raises TransientError to hold a request, RejectedError to refuse it."""
@@ -68,6 +70,10 @@ class LastLook:
     def guard_audience(self, read: Callable[[RoomId, int], Awaitable[str]]) -> None:
         """As `Conversion.guard_audience`."""
         self._read = read
+
+    def guard_rests(self, against: Callable[[PortalRow, RoomId, str, int], Awaitable[str]]) -> None:
+        """Ask this why what stays of a message that was taken back may not be said anew (see `Takebacks.against`)."""
+        self._rest = against
 
     def look(self, elsewhere: Elsewhere) -> None:
         """Ask this where a chat is whose room is not its own any more."""
@@ -103,6 +109,19 @@ class LastLook:
             self.room(room)
         for guard in self._further:
             await guard(entry, room)
+
+    async def anew(self, entry: Entry, item: Prepared, room: RoomId) -> None:
+        """Whether what stays of a message that is taken back may be said in a room now. All else passes at once.
+
+        Raises RejectedError when it may not, and what the Matrix side raises.
+        """
+        if item.message is None or type(entry.event) is not RemoteRedaction:
+            return
+        portal = self._portals.by_id(item.portal)
+        if portal is None or self._rest is None:
+            raise RejectedError(NOT_BRIDGED)
+        if why := await self._rest(portal, room, item.remote_sender, item.timestamp):
+            raise RejectedError(why)
 
     def _said(self, entry: Entry, event: Any, room: RoomId, number: int) -> PortalRow:
         if number:
