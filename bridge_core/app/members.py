@@ -20,6 +20,7 @@ from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.openness import Openness
+from bridge_core.engine.own_members import OwnMemberships
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.power import Powers
@@ -67,9 +68,8 @@ class Memberships:
         commands: Commands,
         puppets: DoublePuppets,
     ) -> None:
-        self.remote = RemoteMemberships(
-            names, networks, portals, ghosts, members, rooms, matrix, wishes, gate, status, puppets
-        )
+        own = OwnMemberships(portals, members, rooms, matrix, gate, status, puppets, permissions)
+        self.remote = RemoteMemberships(names, networks, portals, ghosts, own, matrix, wishes, gate, status)
         self.remote.add_to(conversion, acts)
         MemberCommands(commands, portals, self.remote, self.fill)
         self.matrix = MatrixMemberships(

@@ -1,29 +1,24 @@
 """Who comes and goes on the network: what it becomes in the rooms of the chat."""
 
 import asyncio
-from collections.abc import Mapping
-from typing import Any, Final
+from typing import Final
 
-import orjson
 import structlog
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import Membership, RemoteMember, RemoteMembers, RemoteSender
 from bridge_core.api.ids import NetworkId, PortalKey, RoomId, UserId
-from bridge_core.engine import requests
 from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, PuppetGoneError, SendRequest
-from bridge_core.engine.members import Members
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network, Networks
+from bridge_core.engine.own_members import OwnMemberships, nothing, reason_of, said_by, shared
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
-from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.requests import Prepared
-from bridge_core.engine.rooms import RoomMaker
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import MemberWish, PortalRow, Wish
 from bridge_core.engine.wishes import Wishes
@@ -32,7 +27,6 @@ log = structlog.get_logger(__name__)
 
 EAGER: Final = "members"
 """Option of a portal that replaces the network's `members`: `eager` or `lazy`."""
-_LONGEST_REASON: Final = 1000
 _AT_ONCE: Final = 500
 """People of a list that are looked at before others have their turn."""
 
@@ -47,25 +41,21 @@ class RemoteMemberships:
         networks: Networks,
         portals: PortalIndex,
         ghosts: GhostPool,
-        members: Members,
-        rooms: RoomMaker,
+        own: OwnMemberships,
         matrix: MatrixSide,
         wishes: Wishes,
         gate: Gate,
         status: Status,
-        puppets: DoublePuppets,
     ) -> None:
         self._names = names
         self._networks = networks
         self._portals = portals
         self._ghosts = ghosts
-        self._members = members
-        self._rooms = rooms
+        self._own = own
         self._matrix = matrix
         self._wishes = wishes
         self._gate = gate
         self._status = status
-        self._puppets = puppets
 
     def add_to(self, conversion: Conversion, acts: Acts) -> None:
         """Take part in what comes from networks."""
@@ -78,10 +68,9 @@ class RemoteMemberships:
             ("unban", self._unban),
             ("invite", self._invite),
             ("knock", self._knock),
-            ("join_as_user", self._join_as_user),
-            ("leave_as_user", self._leave_as_user),
         ):
             acts.add(kind, act)
+        self._own.add_to(acts)
 
     def eager(self, portal: PortalRow) -> bool:
         """Whether everybody of the chat is to be in its rooms, and not only who speaks."""
@@ -98,7 +87,7 @@ class RemoteMemberships:
         key = PortalKey(network.id, event.chat, event.receiver)
         portal = self._portals.get(key)
         if event.member.login is not None:
-            return await self._own(entry, event, network, portal)
+            return await self._own.requests(entry, event, network, portal)
         if portal is None or not portal.rooms:
             raise NothingToDo("this chat has no room yet")
         if event.membership in (Membership.JOIN, Membership.INVITE, Membership.KNOCK):
@@ -115,21 +104,23 @@ class RemoteMemberships:
                 there = [room for room in portal.rooms if await self._ghosts.knows(room, ghost)]
                 for room in portal.rooms:
                     self._wishes.put(self._wish(portal, room, event.member, ghost, Wish.NONE))
-                return self._acts("kick", there, ghost, _reason(event)) or _nothing("they are in none of its rooms")
+                return self._own.acts("kick", there, ghost, reason_of(event)) or nothing(
+                    "they are in none of its rooms"
+                )
             case Membership.BAN:
                 await self._ghosts.ensure(network.id, event.member)  # so that who lifts it on Matrix means somebody
                 for room in portal.rooms:
                     self._wishes.put(self._wish(portal, room, event.member, ghost, Wish.NONE))
-                return self._acts("ban", portal.rooms, ghost, _reason(event))
+                return self._own.acts("ban", portal.rooms, ghost, reason_of(event))
             case Membership.UNBAN:
-                return self._acts("unban", portal.rooms, ghost, None)
+                return self._own.acts("unban", portal.rooms, ghost, None)
             case Membership.KNOCK:
                 await self._ghosts.ensure(network.id, event.member)
-                return self._acts("knock", portal.rooms, ghost, event.reason)
+                return self._own.acts("knock", portal.rooms, ghost, event.reason)
             case Membership.INVITE:
                 await self._ghosts.ensure(network.id, event.member)
                 rooms = [room for room in portal.rooms if not await self._ghosts.knows(room, ghost)]
-                return self._acts("invite", rooms, ghost, _reason(event)) or _nothing("they are there already")
+                return self._own.acts("invite", rooms, ghost, reason_of(event)) or nothing("they are there already")
 
     async def _came(self, entry: Entry, portal: PortalRow, member: RemoteSender, ghost: UserId) -> list[Prepared]:
         asked = 0
@@ -150,11 +141,11 @@ class RemoteMemberships:
                 there.append(room)
             elif self.eager(portal):  # perhaps still to come
                 self._wishes.put(self._wish(portal, room, event.member, ghost, Wish.NONE))
-        there = [room for room in there if not self._shared(portal, room)]
+        there = [room for room in there if not shared(self._portals, portal, room)]
         if not there:
             raise NothingToDo("they are in none of its rooms")
         if network.options.leave_grace <= 0:
-            return self._acts("leave", there, ghost, event.reason)
+            return self._own.acts("leave", there, ghost, event.reason)
         due = entry.received_at + int(network.options.leave_grace * 1000)
         for room in there:
             self._ghosts.leaves(self._wish(portal, room, event.member, ghost, Wish.LEAVE, due))
@@ -197,7 +188,7 @@ class RemoteMemberships:
             for user, wish in wished.items():
                 if wish.wish is Wish.JOIN and wish.network == portal.network and user not in present:
                     self._wishes.cancel(wish)
-            if self._shared(portal, room):
+            if shared(self._portals, portal, room):
                 continue
             for user in there:
                 is_leaving = user in wished and wished[user].wish is Wish.LEAVE
@@ -217,61 +208,14 @@ class RemoteMemberships:
                 if wish.wish is Wish.JOIN and wish.network == portal.network:
                     self._wishes.cancel(wish)
 
-    def _shared(self, portal: PortalRow, room: RoomId) -> bool:
-        """Whether another chat of the network is in the room too: who left one of them may be in the other."""
-        return sum(one.network == portal.network for one in self._portals.in_room(room)) > 1
-
-    async def _own(
-        self, entry: Entry, event: RemoteMember, network: Network, portal: PortalRow | None
-    ) -> list[Prepared]:
-        login = network.login_of(event.member.login) if event.member.login is not None else None
-        if login is None:
-            raise NothingToDo("that login is not known")
-        user = login.user
-        if event.membership in (Membership.JOIN, Membership.INVITE):
-            if portal is None and event.receiver is not None:
-                portal = await self._portals.ensure(network.id, event.chat, event.receiver)
-            if portal is None:
-                raise NothingToDo("no portal for this chat")
-            rooms = portal.rooms or (await self._rooms.ensure(portal),)
-            out = [room for room in rooms if user not in await self._members.of(room)]
-            if event.membership is Membership.JOIN and out and await self._puppets.can(user):
-                return self._acts("join_as_user", out, user, None)
-            return self._acts("invite", out, user, event.reason) or _nothing("they are there already")
-        if portal is None or not portal.rooms:
-            raise NothingToDo("this chat has no room yet")
-        if event.membership is Membership.KNOCK:
-            raise NothingToDo("the network is asked already")
-        if event.membership is Membership.LEAVE and await self._puppets.can(user):
-            left = [room for room in portal.rooms if not self._shared(portal, room)]
-            there = [room for room in left if user in await self._members.of(room)]
-            return self._acts("leave_as_user", there, user, event.reason) or _nothing("they are in none of its rooms")
-        if network.options.follow_removals:
-            kind = {Membership.BAN: "ban", Membership.UNBAN: "unban"}.get(event.membership, "kick")
-            return self._acts(kind, portal.rooms, user, _reason(event))
-        if event.membership is Membership.LEAVE:
-            raise NothingToDo("who leaves the chat elsewhere stays in the room")
-        done = {Membership.KICK: "kicked from", Membership.BAN: "banned from", Membership.UNBAN: "let back into"}
-        reason = f": {said}" if (said := _reason(event)) else ""
-        for room in portal.rooms:
-            text = f"{user} was {done[event.membership]} {portal.name or portal.chat} on {network.meta.name}{reason}"
-            await self._status.say(room, text, key=f"member\x1f{entry.id}.{entry.received_at}\x1f{room}")
-        raise NothingToDo("the room was told")
-
     def _wish(
         self, portal: PortalRow, room: RoomId, member: RemoteSender, ghost: UserId, wish: Wish, due: int = 0
     ) -> MemberWish:
         return MemberWish(room, ghost, wish, due, portal.network, member.id, member.name)
 
-    def _acts(
-        self, kind: str, rooms: tuple[RoomId, ...] | list[RoomId], user: UserId, reason: str | None
-    ) -> list[Prepared]:
-        content = {"reason": reason[:_LONGEST_REASON]} if reason else {}
-        return [requests.act(kind, room, self._matrix.bot, content, subject=user) for room in rooms]
-
     async def _leave(self, request: SendRequest) -> None:
         user = UserId(request.type)
-        await self._matrix.leave(request.room, user, _said(request).get("reason"))
+        await self._matrix.leave(request.room, user, said_by(request).get("reason"))
         await self._ghosts.left(request.room, user)
 
     async def _kick(self, request: SendRequest) -> None:
@@ -281,7 +225,7 @@ class RemoteMemberships:
         await self._remove(request, ban=True)
 
     async def _remove(self, request: SendRequest, *, ban: bool) -> None:
-        user, reason = UserId(request.type), _said(request).get("reason")
+        user, reason = UserId(request.type), said_by(request).get("reason")
         try:
             await (self._matrix.ban if ban else self._matrix.kick)(request.room, user, reason)
         except MatrixRejectedError:
@@ -298,38 +242,8 @@ class RemoteMemberships:
     async def _invite(self, request: SendRequest) -> None:
         await self._matrix.invite(request.room, UserId(request.type))
 
-    async def _join_as_user(self, request: SendRequest) -> None:
-        """They join by themselves what they joined elsewhere; where that is not possible they are invited."""
-        room, user = request.room, UserId(request.type)
-        if await self._puppets.can(user):
-            self._puppets.did(room, user, "join")
-            try:
-                await self._matrix.invite(room, user)
-                await self._matrix.join(room, user)
-            except PuppetGoneError as error:
-                await self._puppets.gone(user, error)
-            except RejectedError as error:
-                log.info("double_puppet_not_in_room", user=user, room=room, error=str(error))
-            else:
-                return
-            self._puppets.done(room, user, "join")
-        await self._matrix.invite(room, user)
-
-    async def _leave_as_user(self, request: SendRequest) -> None:
-        room, user = request.room, UserId(request.type)
-        if not await self._puppets.can(user):
-            raise RejectedError("the bridge cannot act as this user any more")
-        self._puppets.did(room, user, "leave")
-        try:
-            await self._matrix.leave(room, user, _said(request).get("reason"))
-        except RejectedError as error:
-            self._puppets.done(room, user, "leave")
-            if isinstance(error, PuppetGoneError):
-                await self._puppets.gone(user, error)
-            raise
-
     async def _knock(self, request: SendRequest) -> None:
-        user, reason = UserId(request.type), _said(request).get("reason")
+        user, reason = UserId(request.type), said_by(request).get("reason")
         try:
             await self._matrix.knock(request.room, user, reason)
         except MatrixRejectedError as error:
@@ -339,18 +253,3 @@ class RemoteMemberships:
             text = f"{name} ({user}) asks to be let in{why}. Invite them if you agree."
             await self._status.say(request.room, text, key=f"knock\x1f{request.room}\x1f{user}\x1f{reason}")
             raise RejectedError(f"{user} cannot knock here, so the room was told: {error}") from error
-
-
-def _nothing(reason: str) -> list[Prepared]:
-    raise NothingToDo(reason)
-
-
-def _reason(event: RemoteMember) -> str | None:
-    """Who did it, and why."""
-    by = event.by.name or event.by.id if event.by is not None and event.by.id != event.member.id else None
-    return ": ".join(part for part in (by, event.reason) if part) or None
-
-
-def _said(request: SendRequest) -> Mapping[str, Any]:
-    content = orjson.loads(request.body)
-    return content if isinstance(content, dict) else {}

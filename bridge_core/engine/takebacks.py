@@ -41,9 +41,7 @@ class Takebacks:
     could read the old one, and whoever said it may still be heard.
     """
 
-    def __init__(
-        self, matrix: MatrixSide, messages: Messages, ghosts: GhostPool, members: Members, gate: Gate
-    ) -> None:
+    def __init__(self, matrix: MatrixSide, messages: Messages, ghosts: GhostPool, members: Members, gate: Gate) -> None:
         self._matrix = matrix
         self._messages = messages
         self._ghosts = ghosts
