@@ -44,7 +44,7 @@ class Ears:
     def several(self, session: Session, batch: Batch) -> None:
         """A message of several lines."""
         if self._private.several(session, batch) is not None:
-            self._missed.heard()
+            self._missed.heard(batch.tags)
 
     def heard(self, session: Session, lines: list[bytes]) -> None:
         """Lines of the session."""
@@ -62,7 +62,7 @@ class Ears:
                 self._persona.heard(line)
                 if self._private.heard(session, line) is not None:
                     self._used()
-                    self._missed.heard()
+                    self._missed.heard(line.tags)
             elif command in ("TAGMSG", "REDACT"):
                 self._private.told(session, line)
             elif command[0].isdigit() and self._private.take(line):

@@ -1,5 +1,6 @@
 """Private messages that came while their user's connection was away, where the server keeps them for an account."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Final
 
@@ -10,12 +11,14 @@ from bridge_core.api.events import RemoteGap
 from bridge_core.api.ids import ChatId, LoginId
 from bridges.irc.archive import Archive, Cursor, Item
 from bridges.irc.batches import Batch
+from bridges.irc.codec.casemap import fold_ascii
 from bridges.irc.codec.multiline import CAPABILITY as MULTILINE
 from bridges.irc.letterbox import Letterbox
 from bridges.irc.nicks import BadName
 from bridges.irc.private import PrivateMessages
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
+from bridges.irc.to_matrix import timestamp
 
 log = structlog.get_logger(__name__)
 _KEY: Final = "heard/"
@@ -69,10 +72,14 @@ class Missed:
         self._mark(until)
         self._whole = session.up
 
-    def heard(self) -> None:
-        """A message came and was handed to the core. Does not block."""
+    def heard(self, tags: Mapping[str, str]) -> None:
+        """A message with these tags came and was handed to the core. Does not block.
+
+        What the server said behind it may not be read for long: it is known up to the message's own time.
+        """
         if self._whole and self._state.running.clock.monotonic() - self._marked_at >= _MARK_EVERY:
-            self._mark(self._now())
+            now = self._now()
+            self._mark(min(timestamp(tags.get("time"), now), now))
 
     def away(self, session: Session) -> None:
         """The connection is gone: what comes from now on is missed, beside what could not be fetched before."""
@@ -114,7 +121,7 @@ class Missed:
             if page.missing is not None:
                 self._gap(chat, since, cursor.at, page.missing)
             for item in page.items:
-                chat = self._hand_over(session, item) or chat
+                chat = self._hand_over(session, target, item) or chat
             left -= len(page.items)
             if not page.more:
                 return
@@ -129,9 +136,9 @@ class Missed:
             if not await self._letterbox.drained(_COMMITTED):
                 raise TransientError("the core does not take it in time")
 
-    def _hand_over(self, session: Session, item: Item) -> ChatId | None:
+    def _hand_over(self, session: Session, target: str, item: Item) -> ChatId | None:
         """Takes a message as if it came now; the chat it is in, where it is one."""
-        if not item.tags.get("msgid") or item.source is None:
+        if not item.tags.get("msgid") or item.source is None or self._own(session, target, item):
             return None
         if isinstance(item, Batch):
             if item.type != MULTILINE:
@@ -141,6 +148,12 @@ class Missed:
         if item.command not in ("PRIVMSG", "NOTICE") or _is_request(item.param(1)):
             return None
         return self._private.heard(session, item._replace(params=(session.nick, item.param(1))))
+
+    def _own(self, session: Session, target: str, item: Item) -> bool:
+        """Whether the user said it, under whatever nick of then: a conversation holds both sides."""
+        fold, account = self._state.isupport.fold, item.tags.get("account")
+        mine = fold_ascii(account or "") == fold_ascii(session.account or "") != ""
+        return mine or fold(item.param(0)) == fold(target)
 
     def _chat(self, target: str) -> ChatId | None:
         """The private chat with who has a nick, as far as is known."""

@@ -1,6 +1,6 @@
 """Lines of one person that wait together become one message; a lone line waits for nothing."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -16,6 +16,8 @@ _TOGETHER_MS: Final = 5000
 """Lines further apart than this are no paste, however long they have waited."""
 _BREAK: Final = Plain("\n")
 _KINDS: Final = frozenset((Kind.TEXT, Kind.NOTICE))
+Group = Sequence[RemoteEvent]
+"""One event, or the lines of a paste."""
 
 
 def merged(events: Sequence[RemoteEvent]) -> Sequence[RemoteEvent]:
@@ -86,7 +88,29 @@ def _groups(lines: list[RemoteMessage]) -> list[list[RemoteEvent]]:
     return out
 
 
-def one(group: Sequence[RemoteEvent]) -> RemoteEvent:
+def may_be_known(group: Group) -> bool:
+    """Whether it is a paste that may be taken for known as a whole, since one of its lines is: one with ids."""
+    return len(group) > 1 and any(getattr(line, "id", None) is not None for line in group)
+
+
+def rounds(groups: Sequence[Group]) -> Iterator[list[Group]]:
+    """Groups in as few parts as may be handed in one after the other, in order: behind a paste that may be known
+    nothing else of its chat is in the same part, and nothing that is of no chat."""
+    part: list[Group] = []
+    waiting: set[ChatId] = set()
+    for group in groups:
+        chat: ChatId | None = getattr(group[0], "chat", None)
+        if waiting and (chat is None or chat in waiting):
+            yield part
+            part, waiting = [], set()
+        part.append(group)
+        if chat is not None and may_be_known(group):
+            waiting.add(chat)
+    if part:
+        yield part
+
+
+def one(group: Group) -> RemoteEvent:
     """What a group is handed in as."""
     first = group[0]
     lines = [line for line in group if isinstance(line, RemoteMessage)]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import structlog
@@ -11,7 +11,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.host import Clock
 from bridge_core.api.network import Inbox
-from bridges.irc.pastes import one, pastes
+from bridges.irc.pastes import Group, may_be_known, one, pastes, rounds
 
 log = structlog.get_logger(__name__)
 FULL: Final = 2000
@@ -25,6 +25,28 @@ _BEAT: Final = 10.0
 
 def _unknown() -> bytes | None:
     return None
+
+
+class _Plan:
+    """What is handed in of a batch: its rounds in order, and with the last of them what is true behind it."""
+
+    __slots__ = ("again", "cursor", "marks", "reached", "rounds", "size")
+
+    def __init__(
+        self,
+        rounds: deque[list[Group]],
+        size: int,
+        reached: int,
+        cursor: bytes | None,
+        marks: tuple[tuple[int, str, bytes], ...],
+    ) -> None:
+        self.rounds = rounds
+        self.size = size
+        self.reached = reached
+        self.cursor = cursor
+        self.marks = marks
+        self.again: list[RemoteEvent] = []
+        """Lines of pastes of which one was known: handed in alone, before what follows them."""
 
 
 class Pump:
@@ -56,6 +78,8 @@ class Pump:
         self._marks: deque[tuple[int, str, bytes]] = deque()
         """Each with the number of the event behind which it is true."""
         self._offered = self._committed = 0
+        self._plan: _Plan | None = None
+        """What is left of a batch: after a failure that is handed in, and nothing that was committed before it."""
         self._wake: asyncio.Future[None] | None = None
         self._empty: asyncio.Future[None] | None = None
         self._stopped = False
@@ -114,38 +138,55 @@ class Pump:
             await asyncio.wait((self._wake,), timeout=None if self._heard is _unknown else _BEAT)
             if not queue and not self._marks:
                 await self.note(self._heard())
-        batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
-        cursor = self._heard() if len(batch) == len(queue) else None
-        reached = self._committed + len(batch)
-        state = {name: value for number, name, value in self._marks if number <= reached} if self._marks else None
-        groups = pastes(batch) if self._merge else None
-        if groups is None:
-            await self._inbox.receive(batch, cursor=cursor, state=state)
-        else:
-            await self._receive_pastes(groups, cursor, state)
-        self._committed = reached
-        for _ in batch:
+        plan = self._plan
+        if plan is None:
+            plan = self._plan = self._planned()
+        await self._hand_in(plan)
+        self._plan = None
+        self._committed = plan.reached
+        for _ in range(plan.size):
             queue.popleft()
-        while self._marks and self._marks[0][0] <= reached:
+        while self._marks and self._marks[0] in plan.marks:  # not one that came or changed meanwhile
             self._marks.popleft()
         if self._stopped and len(queue) <= FULL // 2:
             self._stopped = False
             self._free()
 
-    async def _receive_pastes(
-        self, groups: Sequence[Sequence[RemoteEvent]], cursor: bytes | None, state: Mapping[str, bytes] | None
-    ) -> None:
+    def _planned(self) -> _Plan:
+        queue = self._queue
+        batch = list(queue) if len(queue) <= _BATCH else [queue[place] for place in range(_BATCH)]
+        cursor = self._heard() if len(batch) == len(queue) else None
+        reached = self._committed + len(batch)
+        marks = tuple(mark for mark in self._marks if mark[0] <= reached) if self._marks else ()
+        groups = pastes(batch) if self._merge else None
+        parts: Iterable[list[Group]] = rounds(groups) if groups is not None else [[(event,) for event in batch]]
+        return _Plan(deque(parts), len(batch), reached, cursor, marks)
+
+    async def _hand_in(self, plan: _Plan) -> None:
         """A paste of which a line is known already is taken for known as a whole: its lines are then handed in alone,
-        and only behind them it is true that all was heard."""
-        accepted = await self._inbox.receive([one(group) for group in groups])
-        again = [
-            line
-            for group, result in zip(groups, accepted, strict=True)
-            if len(group) > 1 and result.duplicate
-            for line in group
-        ]
-        if again or cursor is not None or state:
-            await self._inbox.receive(again, cursor=cursor, state=state)
+        before what comes after them in their chat, and only behind them it is true that all was heard.
+
+        What is committed is taken off the plan.
+        """
+        state = {name: value for _, name, value in plan.marks} or None
+        while True:
+            now = plan.rounds[0] if plan.rounds else []
+            last = len(plan.rounds) < 2 and not any(may_be_known(group) for group in now)
+            events = [*plan.again, *[one(group) for group in now]]
+            accepted = await self._inbox.receive(
+                events, cursor=plan.cursor if last else None, state=state if last else None
+            )
+            known = accepted[len(plan.again) :]
+            if plan.rounds:
+                plan.rounds.popleft()
+            plan.again = [
+                line
+                for group, result in zip(now, known, strict=True)
+                if len(group) > 1 and result.duplicate
+                for line in group
+            ]
+            if last or not (plan.rounds or plan.again or plan.cursor is not None or state):
+                return
 
     async def note(self, cursor: bytes | None) -> None:
         """Commits a cursor alone. One that cannot be stored now is stored with the next events."""

@@ -10,6 +10,7 @@ from bridge_core.api.host import Bucket
 from bridge_core.api.ids import ChatId
 from bridges.irc.answers import QUESTION
 from bridges.irc.modelists import KINDS
+from bridges.irc.opmoderation import in_doubt
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 from bridges.irc.transport import WriteBufferFull
@@ -29,18 +30,23 @@ class Survey:
         self._session = session
         self._due: dict[ChatId, bool] = {}
         """Channels to ask about, in order, and whether their members are asked for too."""
+        self._first: dict[ChatId, None] = {}
+        """Of them those that are asked about before the others: what is said there is hidden meanwhile."""
         self._next: dict[ChatId, float] = {}
         self._wake = asyncio.Event()
 
     def entered(self, chat: ChatId, *, members: bool = False) -> None:
         """Ask for the modes and lists of a channel; with `members` for its people too."""
         self._due[chat] = members or self._due.get(chat, False)
+        if not members and in_doubt(self._state, chat):
+            self._first[chat] = None
         self._later(chat)
         self._wake.set()
 
     def left(self, chat: ChatId) -> None:
         """We are not in it any more."""
         self._due.pop(chat, None)
+        self._first.pop(chat, None)
         self._next.pop(chat, None)
 
     async def run(self) -> None:
@@ -54,7 +60,8 @@ class Survey:
             for chat in [chat for chat, at in self._next.items() if at <= now]:
                 self.entered(chat, members=True)
             while self._due and self._session.up:
-                chat = next(iter(self._due))
+                chat = next(iter(self._first or self._due))
+                self._first.pop(chat, None)
                 await self._ask(chat, slow, members=self._due.pop(chat))
             at = min(self._next.values(), default=None)
             try:

@@ -9,7 +9,9 @@ from bridge_core.api.ids import ChatId, LoginId, UserId
 from bridge_core.api.network import Login, LoginStatus
 from bridge_core.content import to_plain
 from bridges.irc.archive import Archive, Cursor, Page, RefusedHistoryError
+from bridges.irc.codec.message import Line
 from bridges.irc.demo.options import CAPABILITIES, Verdict
+from bridges.irc.missed import Missed
 from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
 ANNA = UserId("@anna:hs.test")
@@ -121,6 +123,40 @@ async def test_the_mark_is_stored_behind_what_it_speaks_of(rig: StartRig, serve:
     await eventually(lambda: int(adapter.host.kv.values[KEY]) > 1000)
 
 
+@pytest.mark.parametrize("tagged", [True, False])
+async def test_own_words_are_nobody_elses(
+    rig: StartRig, serve: StartServer, monkeypatch: pytest.MonkeyPatch, tagged: bool
+) -> None:
+    """A conversation holds both sides: what another client of the account wrote, or this one under the nick it had,
+    is not told as what somebody writes to its user, by the account and, without its tag, by whom it was said to."""
+    adapter, server, client = await away_rig(rig, serve)
+    bob = await adapter.witness("Bob", caps=PEER)
+    other = await absent(adapter, server, client)
+    other.raw("PRIVMSG Bob :my own words")
+    bob.raw(f"PRIVMSG {other.nick} :an answer")
+    await bob.sync()
+    await other.sync()
+    hand_over = Missed._hand_over
+
+    def changed(missed: Missed, session: Any, target: str, item: Any) -> ChatId | None:
+        if isinstance(item, Line):
+            tags = {**item.tags, "account": "ANNA"} if tagged and "own" in item.param(1) else dict(item.tags)
+            if not tagged:
+                tags.pop("account", None)
+            source = item.source
+            if "own" in item.param(1) and source is not None:
+                source = source._replace(nick="AnnaBefore")
+                item = item._replace(params=(session.nick, item.param(1))) if tagged else item
+            item = item._replace(tags=tags, source=source)
+        return hand_over(missed, session, target, item)
+
+    monkeypatch.setattr(Missed, "_hand_over", changed)
+    await other.close()
+    await again(adapter, client)
+    await adapter.inbox.text("an answer")
+    assert "my own words" not in adapter.inbox.texts
+
+
 async def test_all_pages_are_fetched_behind_what_is_known(rig: StartRig, serve: StartServer) -> None:
     """After a crash the mark is old: what was heard since is told once more, and what is newer behind it."""
     adapter, server, client = await away_rig(rig, serve)
@@ -224,6 +260,17 @@ async def test_while_messages_come_the_mark_follows(rig: StartRig, serve: StartS
     bob.raw(f"PRIVMSG {client.persona.nick} :known")
     await adapter.inbox.text("known")
     assert int(adapter.host.kv.values[KEY]) > 1000
+
+
+async def test_the_mark_is_of_the_message_not_of_now(rig: StartRig, serve: StartServer) -> None:
+    """What was said behind a message may wait in the socket: nothing of it is skipped by the mark."""
+    adapter, _, client = await away_rig(rig, serve)
+    await eventually(lambda: client._missed._whole)
+    client._missed._marked_at -= 3600
+    session = client._session
+    client._ears.heard(session, [f"@time=2020-01-01T00:00:00.000Z :bob!b@h PRIVMSG {session.nick} :late".encode()])
+    await adapter.inbox.text("late")
+    await eventually(lambda: adapter.host.kv.values[KEY] == b"1577836800000")
 
 
 async def test_a_nick_alone_is_told_nothing(rig: StartRig, serve: StartServer) -> None:

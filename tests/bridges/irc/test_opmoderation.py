@@ -1,12 +1,16 @@
 """What a channel refuses and shows to its operators only."""
 
+import asyncio
+from typing import Any
+
 import pytest
 
 from bridge_core.api.ids import ChatId
 from bridge_core.content import to_plain
 from bridges.irc.codec.isupport import from_tokens
 from bridges.irc.opmoderation import letter
-from tests.bridges.irc.rig import StartRig, StartServer, eventually
+from bridges.irc.survey import Survey
+from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
 CHAT = ChatId("#a")
 
@@ -36,6 +40,76 @@ async def test_what_a_channel_refuses_is_for_its_operators(rig: StartRig, serve:
     hidden = [message for message in adapter.inbox.messages if message.least_power is not None]
     assert [to_plain(message.content.text) for message in shown] == ["everybody hears"]
     assert [to_plain(message.content.text) for message in hidden] == ["[@#a] may I speak", "[@#a] and now"]
+
+
+async def _refusing(rig: StartRig, serve: StartServer, **config: Any) -> tuple[Rig, Any, Any]:
+    """A channel with +z that silences eve, in which the bot is an operator; an operator of it, and eve."""
+    server = await serve(op_moderated_mark="")
+    adapter = await rig(server.port, **config)
+    op, eve = await adapter.witness("op", "#a"), await adapter.witness("eve", "#a")
+    session = adapter.observer._session
+    assert session is not None
+    session.tell("MODE", "#a", "+o", "op")
+    await op.wait_for(lambda line: line.command == "MODE" and "op" in line.params)
+    op.raw("MODE #a +zq eve!*@*")
+    state = adapter.connector._state
+    await eventually(lambda: (regime := state.regimes.get(CHAT)) is not None and "z" in regime.flags)
+    await eventually(lambda: state.lists.known(CHAT, "b") and bool(list(state.lists.rows(CHAT, "q"))))
+    return adapter, op, eve
+
+
+def _shown(adapter: Rig) -> list[str]:
+    return [to_plain(one.content.text) for one in adapter.inbox.messages if one.least_power is None]
+
+
+@pytest.mark.parametrize("unknown", ["modes", "lists"])
+async def test_what_is_not_known_of_a_channel_hides(rig: StartRig, serve: StartServer, unknown: str) -> None:
+    """Until its modes and lists are read, nobody but those with a mode is shown where we are an operator; then all."""
+    adapter, op, eve = await _refusing(rig, serve)
+    state = adapter.connector._state
+    # As after a reconnect: the answers are still to come.
+    state.regimes.forget(CHAT) if unknown == "modes" else state.lists.forget(CHAT)
+    eve.privmsg("#a", "is refused")
+    op.privmsg("#a", "has a mode")
+    await adapter.inbox.text("has a mode")
+    assert _shown(adapter) == ["has a mode"] and len(adapter.inbox.messages) == 2
+
+
+async def test_nobody_is_hidden_where_we_are_shown_no_more_than_all(rig: StartRig, serve: StartServer) -> None:
+    """Who is no operator is not shown what the channel refuses: there all that comes is for everybody, in no doubt."""
+    adapter, op, _ = await _refusing(rig, serve)
+    bob = await adapter.witness("bob", "#a")
+    state = adapter.connector._state
+    op.raw("MODE #a -o relay")
+    await op.wait_for(lambda line: line.command == "MODE" and "-o" in line.params)
+    bob.privmsg("#a", "before")
+    await adapter.inbox.text("before")
+    state.regimes.forget(CHAT)
+    state.lists.forget(CHAT)
+    bob.privmsg("#a", "for all")
+    await adapter.inbox.text("for all")
+    assert _shown(adapter) == ["before", "for all"]
+
+
+async def test_channels_in_doubt_are_asked_about_first(rig: StartRig, serve: StartServer) -> None:
+    """Of many channels those in which we are an operator: what is said there is hidden until the answer is there."""
+    adapter, _, _ = await _refusing(rig, serve)
+    state, session = adapter.connector._state, adapter.observer._session
+    assert session is not None
+    survey = Survey(state, session)
+    for chat in ("#x", "#y", CHAT):
+        survey.entered(ChatId(chat))
+    asked: list[ChatId] = []
+
+    async def note(chat: ChatId, slow: Any, *, members: bool) -> None:
+        asked.append(chat)
+
+    survey._ask = note  # type: ignore[method-assign]
+    running = asyncio.create_task(survey.run())
+    await eventually(lambda: len(asked) == 3)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert asked == ["#a", "#x", "#y"]
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Content, Kind, Plain, Span, Style
+from bridge_core.api.errors import TransientError
 from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteMessage, RemoteRename, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.network import Accepted, LoginState
@@ -157,6 +158,105 @@ async def test_a_line_that_is_known_hides_none_of_its_paste() -> None:
     await asyncio.gather(running, return_exceptions=True)
     assert inbox.stored == ["1", "3"]
     assert inbox.commits[:2] == [(None, {}), (b"cursor", {"heard": b"11"})]
+
+
+async def _pumped(inbox: Any, *events: RemoteEvent) -> None:
+    """Everything is handed in, in one batch."""
+    pump = Pump(inbox, Clock(), lambda: None, lambda: None, lambda: b"cursor", merge=True)
+    for event in events:
+        pump.offer(event)
+    pump.mark("heard", b"10")
+    running = asyncio.create_task(pump.run())
+    assert await pump.drained(60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+
+
+async def test_the_lines_of_a_paste_that_is_known_keep_their_place() -> None:
+    """Whatever comes after them in their chat, or may be about them, comes after them: also if they go in alone."""
+    inbox = _Knowing("1", "5")
+    await _pumped(
+        inbox,
+        line("1", id=MessageId("1"), at=1000),
+        line("2", id=MessageId("2"), at=3000),
+        line("elsewhere", ANN, "#b", id=MessageId("e")),
+        line("3", id=MessageId("3"), at=63_000),
+        line("4", ANN, id=MessageId("4"), at=63_000),
+        line("5", ANN, id=MessageId("5"), at=64_000),
+        line("6", id=MessageId("6"), at=65_000),
+    )
+    assert [text for text in inbox.stored if text != "elsewhere"] == ["2", "3", "4", "6"]
+    assert "elsewhere" in inbox.stored
+    assert [commit for commit in inbox.commits if commit != (None, {})] == [(b"cursor", {"heard": b"10"})]
+
+
+class _Failing:
+    """An inbox that stores everything, whose commits of a cursor fail at first."""
+
+    def __init__(self) -> None:
+        self.stored: list[str] = []
+        self.failures = 2
+
+    async def receive(self, events: Sequence[RemoteEvent], *, cursor: bytes | None = None, **_: Any) -> list[Accepted]:
+        if cursor is not None and self.failures:
+            self.failures -= 1
+            raise TransientError("the disk is full")
+        self.stored += texts(events)
+        return [Accepted(1, False) for _ in events]
+
+
+async def test_what_is_committed_is_not_handed_in_again() -> None:
+    """A later commit of the same batch that fails is tried again alone: lines without ids are known by nothing."""
+    inbox = _Failing()
+    await _pumped(
+        inbox,
+        line("1", id=MessageId("1")),
+        line("2"),
+        line("after", ANN),
+        line("before", ANN, "#b"),
+        line("3", ANN, "#c", id=MessageId("3")),
+        line("4", ANN, "#c", id=MessageId("4")),
+    )
+    assert sorted(inbox.stored) == ["1\n2", "3\n4", "after", "before"]
+    assert inbox.failures == 0
+
+
+async def test_pastes_without_ids_are_one_commit() -> None:
+    """Nothing of them can be known: the cursor goes with them."""
+    inbox = _Failing()
+    inbox.failures = 0
+    commits: list[int] = []
+    receive = inbox.receive
+
+    async def counted(events: Sequence[RemoteEvent], **more: Any) -> list[Accepted]:
+        if events:
+            commits.append(len(events))
+        return await receive(events, **more)
+
+    inbox.receive = counted  # type: ignore[method-assign]
+    await _pumped(inbox, line("1"), line("2"), line("3", ANN), line("4"), line("5"))
+    assert commits == [3] and inbox.stored == ["1\n2", "3", "4\n5"]
+
+
+async def test_a_mark_that_comes_during_a_commit_is_stored() -> None:
+    """Of what is committed just then it is not said that the mark went with it."""
+    inbox = _Knowing()
+    receive = inbox.receive
+    pump = Pump(inbox, Clock(), lambda: None, lambda: None)
+
+    async def marked(events: Sequence[RemoteEvent], **more: Any) -> list[Accepted]:
+        if events:
+            pump.mark("heard", b"12")
+        return await receive(events, **more)
+
+    inbox.receive = marked  # type: ignore[method-assign]
+    pump.offer(line("1", id=MessageId("1")))
+    pump.mark("heard", b"11")
+    running = asyncio.create_task(pump.run())
+    assert await pump.drained(60)
+    running.cancel()
+    await asyncio.gather(running, return_exceptions=True)
+    assert inbox.commits == [(None, {"heard": b"11"}), (None, {"heard": b"12"})]
 
 
 async def test_a_mark_waits_for_what_was_offered_before_it() -> None:
