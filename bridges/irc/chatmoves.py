@@ -43,6 +43,8 @@ class ChatMoves:
         place = self._places.renamed(old, new, name)
         if new == old:
             return
+        state.regimes.moved(old, new)
+        state.lists.moved(old, new)
         state.remove(old)
         state.add(new)
         state.roster.moved(old, new)

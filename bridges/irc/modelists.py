@@ -78,6 +78,17 @@ class ModeLists:
             self._reading.pop((chat, letter), None)
             self._overflowed.discard((chat, letter))
 
+    def moved(self, chat: ChatId, new: ChatId) -> None:
+        """The channel has another name; its lists stay."""
+        for letter in KINDS:
+            rows, cut = self._lists.get((chat, letter)), (chat, letter) in self._cut
+            self._replace((chat, letter), None)
+            if rows is not None:
+                self._replace((new, letter), rows)
+                if cut:
+                    self._cut.add((new, letter))
+        self.forget(chat)
+
     def clear(self) -> None:
         """Nothing is known any more."""
         self._versions = {chat: version + 1 for chat, version in self._versions.items()}

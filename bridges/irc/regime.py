@@ -63,6 +63,12 @@ class Regimes:
         """We are not in the channel any more."""
         self._regimes.pop(chat, None)
 
+    def moved(self, chat: ChatId, new: ChatId) -> None:
+        """The channel has another name; its flags stay."""
+        regime = self._regimes.pop(chat, None)
+        if regime is not None:
+            self._regimes[new] = regime
+
     def gone(self, chat: ChatId) -> None:
         """The channel has no room any more: one that it gets later is to be told anew."""
         self.forget(chat)

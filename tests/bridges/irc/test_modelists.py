@@ -106,3 +106,15 @@ def test_every_change_has_another_version() -> None:
         step()
         assert lists.version(CHAT) not in seen
         seen.add(lists.version(CHAT))
+
+
+def test_a_renamed_channel_keeps_its_lists() -> None:
+    """What was known of it is known under its other name, cut off lists as such, and nothing under the old one."""
+    lists = ModeLists()
+    read(lists, "b", "*!*@host.example")
+    read(lists, "q", *[f"n{number}!*@*" for number in range(1001)])
+    new = ChatId("#new")
+    lists.moved(CHAT, new)
+    assert lists.against(new, BOB, NETWORK) is not None and lists.against(CHAT, BOB, NETWORK) is None
+    assert lists.known(new, "b") and not lists.known(new, "q") and not lists.known(CHAT, "b")
+    assert len(lists) == 1001
