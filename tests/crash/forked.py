@@ -20,6 +20,7 @@ _CONTEXT.set_forkserver_preload(
         "uvloop",
         "tests.crash.staged",
         "tests.crash.historian",
+        "tests.crash.mailed",
         "bridge_core.cli.main",
         "bridge_core.cli.run",
         "bridge_core.testing.faults",
