@@ -226,7 +226,7 @@ async def episode(rig: MailRig, kill_at: str = "", arm: Callable[[MailRig], None
     async with asyncio.timeout(120):
         await asyncio.gather(*senders)
     wanted = {f"in-{number}" for number in range(MAILS)}
-    await rig.homeserver.wait_for(lambda: wanted <= set(rig.shown(room)), 120)
+    await rig.homeserver.wait_for(lambda: wanted <= set(rig.shown(room)), 60)
     out = {f"out-{number}" for number in range(MAILS)}
     async with asyncio.timeout(120):
         while not out <= set(rig.got()):
