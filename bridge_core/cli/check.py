@@ -7,10 +7,10 @@ from pathlib import Path
 
 from bridge_core.api.optional import Advises
 from bridge_core.app.networks import load_networks
-from bridge_core.cli.adapters import adapter_models, installed_types
 from bridge_core.cli.checks.database import check_database
 from bridge_core.cli.checks.files import check_private, check_registration
 from bridge_core.cli.checks.report import Report
+from bridge_core.config.adapters import adapter_models, installed_types
 from bridge_core.config.load import LoadedConfig, load_config
 from bridge_core.config.problems import ConfigError
 

@@ -15,8 +15,8 @@ from pydantic import BaseModel
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from bridge_core.cli.adapters import adapter_models, installed_types
 from bridge_core.cli.wanted import wanted_registration
+from bridge_core.config.adapters import adapter_models, installed_types
 from bridge_core.config.describe import allowed_words
 from bridge_core.config.example import render_config
 from bridge_core.config.load import LoadedConfig, load_config

@@ -61,7 +61,7 @@ class ToolPlace:
         """As `Place.networks`. Raises ConfigError."""
         from bridge_core.api.errors import RejectedError
         from bridge_core.api.ids import NetworkId
-        from bridge_core.cli.adapters import adapter_models, installed_types
+        from bridge_core.config.adapters import adapter_models, installed_types
 
         sections = self._loaded.config.networks
         models, broken = adapter_models(str(section.get("type")) for section in sections.values())

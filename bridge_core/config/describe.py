@@ -121,7 +121,7 @@ def _words(annotation: Any, metadata: tuple[Any, ...]) -> str:
             return "one of " + ", ".join(str(one.value) for one in inner)
         if issubclass(inner, BaseModel):
             return "a mapping"
-        plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text"}
+        plain = {bool: "true or false", int: "a whole number", float: "a number", str: "a text", SecretStr: "a text"}
         return plain[inner] + _bounds(metadata, "") if inner in plain else ""
     return ""
 

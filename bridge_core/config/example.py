@@ -87,7 +87,7 @@ def _key(name: str, field: FieldInfo, values: Mapping[str, Any], depth: int) -> 
     if name in values:
         yield from _value(name, values[name], depth, "")
         return
-    default = field.get_default(call_default_factory=False)
+    default = field.get_default(call_default_factory=True, validated_data={})
     if default is PydanticUndefined:
         default = field.examples[0] if field.examples else None
     yield from _value(name, _plain(field, default), depth, "#")

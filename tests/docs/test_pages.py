@@ -45,7 +45,8 @@ def _blocks(text: str, *kinds: str) -> list[str]:
 
 
 def _prose(text: str) -> str:
-    return re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    without = re.sub(r"^```.*?^```", "", text, flags=re.MULTILINE | re.DOTALL)
+    return re.sub(r"(?<!`)(`+)(?!`).+?(?<!`)\1(?!`)", "", without)
 
 
 @pytest.mark.parametrize("page", pages(), ids=_name)

@@ -95,8 +95,12 @@ class Dnsbl(Section):
 class Filter(Section):
     """A filter that is asked about each mail over HTTP, as rspamd answers `/checkv2`."""
 
-    url: str = Field(pattern=r"^https?://", max_length=500, examples=["http://127.0.0.1:11333/checkv2"])
-    """Where it is asked. Mails go there as they are: keep it on this machine, or use https."""
+    url: str = Field(
+        pattern=r"^https?://",
+        max_length=500,
+        description="Where it is asked. Mails go there as they are: keep it on this machine, or use https.",
+        examples=["http://127.0.0.1:11333/checkv2"],
+    )
     password: SecretStr | None = Field(default=None, description="Its password, where it wants one.")
     timeout: Seconds = Field(default=15.0, ge=1, le=50, description="For its answer.")
     on_trouble: Trouble = Field(default=Trouble.SHOW, description="What is done when it does not answer.")

@@ -5,7 +5,7 @@ from importlib.metadata import EntryPoint
 import pytest
 from pydantic import BaseModel, Field
 
-from bridge_core.cli import adapters
+from bridge_core.config import adapters
 
 
 class _Model(BaseModel):

@@ -1,6 +1,7 @@
 """What is generated from the models is up to date and true."""
 
 import re
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,8 @@ from pydantic import BaseModel, Field
 from ruamel.yaml import YAML
 
 from bridge_core.config import Config, ConfigError, NetworkCommon, PortalEntry, load_config
-from bridge_core.config.describe import section_of
+from bridge_core.config.adapters import shipped_models
+from bridge_core.config.describe import item_section, section_of
 from bridge_core.config.example import EXAMPLE, render_config, scalar
 from bridge_core.config.reference import render_reference
 
@@ -20,7 +22,7 @@ _HINT = "run: python -m bridge_core.config {} > {}"
     ("path", "text", "kind"),
     [
         ("docs/config.example.yaml", render_config(), "example"),
-        ("docs/reference/config.md", render_reference(), "reference"),
+        ("docs/reference/config.md", render_reference(shipped_models()), "reference"),
     ],
 )
 def test_committed_files_are_current(path: str, text: str, kind: str) -> None:
@@ -28,10 +30,18 @@ def test_committed_files_are_current(path: str, text: str, kind: str) -> None:
     assert text == (_ROOT / path).read_text(), _HINT.format(kind, path)
 
 
+def _with_nested(models: Iterable[type[BaseModel]]) -> Iterator[type[BaseModel]]:
+    for model in models:
+        yield model
+        inner = [section_of(one.annotation) or item_section(one.annotation) for one in model.model_fields.values()]
+        yield from _with_nested(one for one in inner if one is not None)
+
+
 def test_every_key_is_documented() -> None:
-    """Each field of each section has a description."""
+    """Each field of each section, those of adapters and what is within them included, has a description."""
     sections: list[type[BaseModel]] = [NetworkCommon, PortalEntry]
     sections += [found for field in Config.model_fields.values() if (found := section_of(field.annotation))]
+    sections += _with_nested(shipped_models().values())
     missing = [
         f"{section.__name__}.{name}"
         for section in sections
@@ -40,6 +50,39 @@ def test_every_key_is_documented() -> None:
     ]
 
     assert missing == []
+
+
+def test_the_reference_has_the_keys_of_each_network() -> None:
+    """Keys of each shipped adapter stand on the page with their texts, however deep they are."""
+    pages = render_reference(shipped_models()).split("\n## Networks of type ")[1:]
+    page = {one.split("\n", 1)[0]: one for one in pages}
+
+    assert list(page) == ["echo", "email", "irc"]
+    for kind, model in shipped_models().items():
+        for section in _with_nested([model]):
+            for name, field in section.model_fields.items():
+                words = (field.description or "").replace("|", "\\|")
+                assert re.search(rf"(?m)^\| `{name}` \| .* \| {re.escape(words)} \|", page[kind]), (kind, name)
+
+
+def test_the_reference_says_how_keys_within_sections_are_set() -> None:
+    """A section within a network's section has a variable of its own; entries under free names have none."""
+
+    class Box(BaseModel):
+        size: int = Field(default=3, description="How large it is.")
+
+    class Model(BaseModel):
+        """A network."""
+
+        box: Box = Field(default_factory=Box, description="The one box.")
+        boxes: dict[str, Box] = Field(default={}, description="Boxes by name.")
+
+    text = render_reference({"x": Model}).split("## Networks of type x\n")[1]
+
+    assert "| `box` |  | The one box. | a mapping |" in text
+    assert "### x: box\n\nThe one box.\n\nEnvironment: `MATRIX_BRIDGE__NETWORKS__NAME__BOX__KEY`.\n" in text
+    assert "### x: boxes (each entry)\n\nBoxes by name.\n\n| key |" in text
+    assert text.count("| `size` | `3` | How large it is. | a whole number |") == 2
 
 
 def test_the_example_is_valid_but_for_its_placeholder(tmp_path: Path) -> None:
@@ -70,15 +113,20 @@ def test_commented_keys_show_the_defaults(tmp_path: Path) -> None:
 def test_an_adapters_keys_are_documented_too() -> None:
     """With an adapter's model, its keys stand in the file with their texts, and unknown ones are kept."""
 
+    class Made(BaseModel):
+        depth: int = Field(default=2, description="How deep.")
+
     class Model(BaseModel):
         server: str = Field(description="Where to connect.", examples=["irc.example.org"])
         port: int = Field(default=6697, description="Which port.")
+        made: Made = Field(default_factory=Made, description="A section that is made.")
 
     values = {**EXAMPLE, "networks": {"x": {"type": "irc", "server": "s", "more": {"a": [1, {"b": None}]}}}}
     text = render_config(values, {"irc": Model})
 
     assert "    # Where to connect.\n    server: s\n    # Which port." in text
     assert "    #port: 6697\n" in text
+    assert "    #made:\n      #depth: 2\n" in text
     assert YAML(typ="safe").load(text)["networks"]["x"]["more"] == {"a": [1, {"b": None}]}
 
 

@@ -8,6 +8,7 @@ from importlib.metadata import EntryPoint, entry_points
 from pydantic import BaseModel
 
 GROUP = "matrix_bridge.networks"
+_OURS = "matrix-bridge-core"
 
 
 def installed_types() -> list[str]:
@@ -30,6 +31,18 @@ def adapter_models(
             else:
                 broken[entry.name] = reason
     return models, broken
+
+
+def shipped_models() -> dict[str, type[BaseModel]]:
+    """Models of the adapters of this distribution by type, sorted: what the reference page describes.
+
+    Raises RuntimeError in words when one of them cannot be loaded. Adapters of others have pages of their own.
+    """
+    found = sorted(entry.name for entry in entry_points(group=GROUP) if entry.dist and entry.dist.name == _OURS)
+    models, broken = adapter_models(found)
+    if broken:
+        raise RuntimeError("; ".join(broken.values()))
+    return {name: models[name] for name in found}
 
 
 def _model(entry: EntryPoint) -> tuple[type[BaseModel] | None, str]:
