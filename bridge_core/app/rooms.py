@@ -106,9 +106,9 @@ class RoomFeatures:
         self.by_alias = AliasPortals(names, networks, self.plumbing, settings.by_alias, clock)
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)
-        self.moves = Moves(portals, rooms, networks, matrix, states, describe)
         self.departures = Departures(stores.kv, portals, ghosts, matrix, names.is_ours, clock, settings.rate)
         self.unbridging = Unbridging(portals, rooms, networks, matrix, self.departures, injection)
+        self.moves = Moves(portals, rooms, networks, matrix, states, describe, gate, self.unbridging.parting)
         self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv, faults)
         self.lost = LostRooms(
             portals,

@@ -16,7 +16,7 @@ from bridge_core.engine.networks import Networks
 from bridge_core.engine.portals import MADE_BY, PortalIndex
 from bridge_core.engine.store_ports import PortalRow
 
-_MOST: Final = 20
+MOST_TOGETHER: Final = 20
 """Rooms of one chat, and chats of one room."""
 
 
@@ -84,10 +84,10 @@ class Plumbing:
         """Whether the two may come together. Raises RejectedError in words."""
         if room in row.rooms:
             return
-        if len(row.rooms) >= _MOST:
-            raise RejectedError(f"this chat is bridged to {_MOST} rooms already")
-        if len(self._portals.in_room(room)) >= _MOST:
-            raise RejectedError(f"this room is bridged to {_MOST} chats already")
+        if len(row.rooms) >= MOST_TOGETHER:
+            raise RejectedError(f"this chat is bridged to {MOST_TOGETHER} rooms already")
+        if len(self._portals.in_room(room)) >= MOST_TOGETHER:
+            raise RejectedError(f"this room is bridged to {MOST_TOGETHER} chats already")
 
 
 def waits_for_consent(row: PortalRow) -> bool:

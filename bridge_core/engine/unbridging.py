@@ -100,12 +100,15 @@ class Unbridging:
         portal = self._portals.meant(PortalKey(NetworkId(entry.network), event.chat, event.receiver), entry.id)
         if portal is None:
             raise NothingToDo("no portal for this chat")
+        reason = f": {label(event.reason, TOPIC)}" if event.reason else ""
+        return await self.parting(entry, portal, f"This chat is gone{reason}. The room is bridged no more.")
+
+    async def parting(self, entry: Entry, portal: PortalRow, said: str) -> list[Prepared]:
+        """What ends a chat in all its rooms, which are told so. Raises NothingToDo when it has none."""
         if not portal.rooms:
             await self._portals.delete(portal)
             raise NothingToDo("the chat had no room")
         assert self._conversion is not None
-        reason = f": {label(event.reason, TOPIC)}" if event.reason else ""
-        said = f"This chat is gone{reason}. The room is bridged no more."
         made = []
         for room in portal.rooms:
             made.append(await self._conversion.notice(entry, room, said, None))
