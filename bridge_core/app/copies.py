@@ -11,6 +11,7 @@ from bridge_core.engine.copyplaces import CopyPlaces
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.rendering import Rendering
+from bridge_core.engine.secrecy import ENCRYPTION, Secrecy
 from bridge_core.engine.store_ports import Messages
 from bridge_core.engine.threads import Threads
 
@@ -23,6 +24,7 @@ def add_copies(
 ) -> Barred:
     """Let copies be shown; who knows whom rooms keep out is returned, to be told of changes."""
     barred = Barred(matrix, engine.members)
+    secrecy = Secrecy(matrix)
     places = CopyPlaces(engine.names, messages, engine.translation, matrix, engine.puppets)
     copies = Copies(
         engine.conversion,
@@ -40,8 +42,10 @@ def add_copies(
         engine.expiry,
         engine.puppets,
         engine.status,
+        secrecy,
     )
     engine.incoming.tell(copies.rejected)
     engine.last_look.also(copies.still_wanted)
     engine.room_events.on(SERVER_ACL, barred.listed)
+    engine.room_events.on(ENCRYPTION, secrecy.changed)
     return barred

@@ -34,6 +34,7 @@ from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.rendering import Part, Place, Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.roomrules import rules_of
+from bridge_core.engine.secrecy import Secrecy
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.engine.threads import Threads
@@ -62,6 +63,7 @@ class Copies:
         expiry: Expiry,
         puppets: DoublePuppets,
         status: Status,
+        secrecy: Secrecy,
     ) -> None:
         self._conversion = conversion
         self._places = places
@@ -78,6 +80,7 @@ class Copies:
         self._expiry = expiry
         self._puppets = puppets
         self._status = status
+        self._secrecy = secrecy
         conversion.add(RoomCopy, self._copied, refers=True)
 
     async def rejected(self, entry: Entry, reason: str) -> None:
@@ -90,11 +93,13 @@ class Copies:
     async def still_wanted(self, entry: Entry, room: RoomId) -> None:
         """Right before a copy is shown: whether the room wants it still. Raises RejectedError, and as `Barred.why`."""
         if isinstance(entry.event, RoomCopy):
-            await self._let_in(room, orjson.loads(entry.event.event))
+            await self._let_in(entry.event.room, room, orjson.loads(entry.event.event))
 
-    async def _let_in(self, room: RoomId, event: Mapping[str, Any]) -> None:
+    async def _let_in(self, source: RoomId, room: RoomId, event: Mapping[str, Any]) -> None:
         if redacted_by(event) is not None:
             return  # who was banned may still take back what they said
+        if why := await self._secrecy.why(source, room):
+            raise RejectedError(why)
         if why := await self._barred.why(room, UserId(event["sender"])):
             raise RejectedError(why)
 
@@ -107,13 +112,13 @@ class Copies:
         message = await self._translation.outgoing(event, portal, sender)
         out: list[Prepared] = []
         for room in portal.rooms:
-            if room == copy.room or not self._is_first(portal, copy.room, room):
+            if room == copy.room:
                 continue
             if not rules_of(portal, room).copies:
                 continue  # its admins do not want it
             try:
                 self._gate.outgoing(portal, sender, room)
-                await self._let_in(room, event)
+                await self._let_in(copy.room, room, event)
                 one = await self._spoken_by(entry, portal, copy.room, room, event, sender)
                 out += await self._made(one, network.options, event, message)
             except RejectedError as error:
@@ -121,12 +126,6 @@ class Copies:
         if not out:
             raise NothingToDo("there is nothing to copy, or nowhere to copy it to")
         return out
-
-    def _is_first(self, portal: PortalRow, source: RoomId, room: RoomId) -> bool:
-        """Of several chats that have both rooms, one copies: nobody is to read the same twice."""
-        return portal.id == min((one.id for one in self._portals.in_room(source) if room in one.rooms), default=0) or (
-            source not in portal.rooms
-        )
 
     async def _spoken_by(
         self,
@@ -163,6 +162,12 @@ class Copies:
         ids = await self._places.ids(one)
         if not ids:
             raise NothingToDo("it is not known what became of it")
+        if known := await self._places.before(one):
+            made = self._places.prepared(one, Part("", {}), "message", 0)
+            made = replace(made, portal=one.portal.id, message=ids[0], also=tuple(ids[1:]))
+            return [replace(made, already=known[0])] + [
+                replace(made, part=part, also=(), already=event) for part, event in enumerate(known[1:], start=1)
+            ]
         reply = await self._places.there(one, said.reply_to.event_id) if said.reply_to is not None else None
         thread = await self._places.there(one, said.thread.event_id) if said.thread is not None else None
         place = Place(reply, thread, self._threads.last(one.room, thread))

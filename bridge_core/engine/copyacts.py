@@ -51,10 +51,13 @@ class CopyActs:
             content["shortcode"] = content["com.beeper.reaction.shortcode"] = said.picture.alt
         made = self._places.prepared(one, Part("m.reaction", content), "reaction", 0)
         made = replace(made, portal=one.portal.id, message=ids[0])
+        known = await self._places.before(one)
         if one.own:
-            return [made]
+            return [replace(made, already=known[0]) if known else made]
         # A homeserver takes the same reaction of the same user once: the bot's stands for all whom it speaks for.
         shared = MessageId(f"{_SHARED}\x1f{there}\x1f{key}")
+        if known:
+            return [replace(made, also=(shared,), already=known[0])]
         for row in await self._messages.by_message(one.portal.id, shared):
             if row.room == one.room and await self._places.stands(one.room, row.event, one.user):
                 return [replace(made, already=row.event)]

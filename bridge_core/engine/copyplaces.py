@@ -65,14 +65,27 @@ class CopyPlaces:
         found = await self.events(one, event)
         return found[0].event if found else None
 
+    async def before(self, one: Copy) -> list[EventId]:
+        """What another chat that has both rooms made of it here already, by part: nobody is to read the same twice.
+
+        Two that do so at the same time send it under the same id, so that the homeserver takes it once.
+        """
+        for source in await self._messages.by_event(one.source, one.event):
+            if source.portal != one.portal.id:
+                known = await self._messages.by_message(source.portal, source.message)
+                found = {row.event: row for row in reversed(known) if row.room == one.room}
+                if found:
+                    return [row.event for row in sorted(found.values(), key=lambda row: row.part)]
+        return []
+
     async def sender_of(self, one: Copy, event: EventId) -> str | None:
         """Who sent an event of the copy's room, as the homeserver says; None when it cannot be seen."""
         found = await self._matrix.event(one.room, event, self._matrix.bot)
         return found.get("sender") if found is not None else None
 
     def txn(self, one: Copy, kind: str, number: int) -> str:
-        """The id of a send into the copy's room."""
-        return self._names.send_id("copy", str(one.portal.id), one.room, one.user, one.event, kind, str(number))
+        """The id of a send into the copy's room: the same for all chats that have both rooms."""
+        return self._names.send_id("copy", one.source, one.room, one.user, one.event, kind, str(number))
 
     def prepared(self, one: Copy, part: Part, kind: str, number: int) -> Prepared:
         """The request for one event of the copy, to be sent by whom it names."""

@@ -18,7 +18,7 @@ from bridge_core.api.errors import (
 )
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, MessageId, NetworkId, RoomId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing
+from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixOutgoing, MatrixSender
 from bridge_core.api.network import Sent
 from bridge_core.api.optional import ResolvesOutcomes
 from bridge_core.engine.ages import TOO_OLD, Ages
@@ -48,6 +48,10 @@ from bridge_core.observe.tasks import TaskOwner
 log = structlog.get_logger(__name__)
 
 NOT_BRIDGED: Final = "this room is not bridged any more"
+
+
+class _NotLetInError(UnsupportedError):
+    """The gate refuses it: unlike what the network cannot carry, it is to be found nowhere, now or later."""
 
 
 class Outgoing:
@@ -205,7 +209,8 @@ class Outgoing:
                     RoomId(entry.lane), _event_id(entry), delivery.network, str(error), change=_is_change(entry)
                 )
                 portal = self._portals.by_id(int(delivery.target))
-                writes = self._copying.take_untold(entry, portal) if portal is not None else ()
+                refused = isinstance(error, _NotLetInError)  # by the bridge itself: that is remembered as nothing
+                writes = self._copying.take_untold(entry, portal) if portal is not None and not refused else ()
                 self._settle(entry, delivery, Outcome.REJECTED, str(error), writes)
             except RejectedError as error:
                 await self._rejected(entry, delivery, str(error))
@@ -216,7 +221,7 @@ class Outgoing:
         if network is None or portal.network != network.id:
             raise RejectedError(NOT_BRIDGED)
         sender = await self._translation.sender(entry.event)
-        self._gate.outgoing(portal, sender, RoomId(entry.lane))
+        self._ask(portal, sender, RoomId(entry.lane))
         self._gate.spend(sender, entry.event, entry.received_at)
         redacted = redacted_by(entry.event)
         if redacted is not None:
@@ -268,7 +273,7 @@ class Outgoing:
         await self._confirmations.room_for_one(room)
         await self._links.remember(network.id, message)
         # Files, connections and confirmations may have taken their time: what was decided meanwhile counts.
-        self._gate.outgoing(self._bridged(entry, delivery), sender, room)
+        self._ask(self._bridged(entry, delivery), sender, room)
         self._faults.hit("network.before_send")
         delivery.request = None  # in doubt from here on, until the client says what became of it
         try:
@@ -284,6 +289,13 @@ class Outgoing:
         entry.deliveries = [other for other in entry.deliveries if other.id != delivery.id]
         waiting = Waiting(entry, delivery, message.event_id, sender.id, speaker.relayed)
         self._confirmations.add(room, waiting, sent.confirmation, self._confirmed)
+
+    def _ask(self, portal: PortalRow, sender: MatrixSender, room: RoomId) -> None:
+        """As `Gate.outgoing`."""
+        try:
+            self._gate.outgoing(portal, sender, room)
+        except UnsupportedError as error:
+            raise _NotLetInError(str(error)) from error
 
     def _bridged(self, entry: Entry, delivery: Delivery) -> PortalRow:
         """The portal that a delivery is for, as it is now. Raises RejectedError when the room is not its any more."""
