@@ -94,7 +94,7 @@ class RoomFeatures:
         rooms.guard(grants.room_made)
         self.doubles = DoubleBridges(networks, portals, matrix, stores.kv, status)
         gate.add(self.doubles)
-        self.publicity = Publicity(networks, portals, matrix, stores.kv, status)
+        self.publicity = Publicity(networks, portals, matrix, stores.kv, status, ghosts.known)
         gate.add(self.publicity)
         self.survey = RoomSurvey(networks, portals, self.publicity, self.doubles, clock, settings.rate, wake)
         gate.add(self.survey)

@@ -145,8 +145,10 @@ class MatrixSide(Protocol):
     async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
 
-    async def state(self, room: RoomId, event_type: str, key: str = "") -> dict[str, Any] | None:
-        """One state event's content, None when it is not set."""
+    async def state(
+        self, room: RoomId, event_type: str, key: str = "", viewer: UserId | None = None
+    ) -> dict[str, Any] | None:
+        """One state event's content as one of our users (the bot, unless told) sees it, None when it is not set."""
 
     async def all_state(self, room: RoomId) -> list[dict[str, Any]]:
         """All state events of a room that the bot is in, as the homeserver gives them."""

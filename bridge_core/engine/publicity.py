@@ -1,12 +1,13 @@
 """Rooms whose history anybody can read without being in them: a public log, which a network has to allow."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from typing import Any, Final
 
 import structlog
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId, RoomId
+from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.network import Grant
 from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixSide
@@ -19,6 +20,7 @@ from bridge_core.engine.store_ports import KeyValues
 log = structlog.get_logger(__name__)
 
 NAMESPACE: Final = "publicrooms"
+_VIEWERS: Final = 3
 _WORDS: Final = (
     "anybody can read this room without being in it, and that network does not allow public logs: "
     "set who can read its history to members"
@@ -29,8 +31,15 @@ class Publicity(Check):
     """Refuses such rooms, and stops those that become so, until they are not."""
 
     def __init__(
-        self, networks: Networks, portals: PortalIndex, matrix: MatrixSide, kv: KeyValues, status: Status
+        self,
+        networks: Networks,
+        portals: PortalIndex,
+        matrix: MatrixSide,
+        kv: KeyValues,
+        status: Status,
+        ours: Callable[[RoomId], Awaitable[AbstractSet[UserId]]],
     ) -> None:
+        self._ours = ours
         self._networks = networks
         self._portals = portals
         self._matrix = matrix
@@ -67,17 +76,20 @@ class Publicity(Check):
         await self._found(RoomId(event["room_id"]), event["content"])
 
     async def look(self, room: RoomId) -> bool:
-        """Ask who can read a room's history, and stop it or let it go on; False when the bot cannot see that.
+        """Ask who can read a room's history, and stop it or let it go on; False when none of ours can see that.
 
+        Where the bot is not in the room, some of our users that are there are asked for it.
         Raises TransientError, RateLimitedError.
         """
-        try:
-            content = await self._matrix.state(room, VISIBILITY)
-        except RejectedError as error:
-            log.info("room_not_seen", room=room, error=str(error))
-            return False
-        await self._found(room, content or {})
-        return True
+        for viewer in (None, *sorted(await self._ours(room))[:_VIEWERS]):
+            try:
+                content = await self._matrix.state(room, VISIBILITY, viewer=viewer)
+            except RejectedError as error:
+                log.info("room_not_seen", room=room, viewer=viewer, error=str(error))
+                continue
+            await self._found(room, content or {})
+            return True
+        return False
 
     async def forget(self, room: RoomId) -> None:
         """The room is not bridged any more. Raises TransientError."""

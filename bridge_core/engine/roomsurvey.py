@@ -27,6 +27,7 @@ _READERS: Final = "r"
 """Looked for: whether anybody can read the room without being in it."""
 _BRIDGES: Final = "b"
 """Looked for: whether another bridge is there."""
+_UNSEEN: Final = "the bridge is not let see who can read this room, and that network does not allow public logs"
 _AGAIN: Final = (1.0, 60.0)
 """Seconds until a room is tried again that could not be looked at: first and longest."""
 
@@ -54,6 +55,8 @@ class RoomSurvey(Check):
         self._waiting: OrderedDict[RoomId, None] = OrderedDict()
         self._unknown: set[RoomId] = set()
         """Rooms of which it must be known who can read them before anything crosses."""
+        self._unseen: set[RoomId] = set()
+        """Those of them that none of ours can look into: they are closed until somebody can."""
         self._more = asyncio.Event()
 
     def load(self) -> None:
@@ -74,6 +77,10 @@ class RoomSurvey(Check):
             self._waiting.move_to_end(room, last=False)
             self._more.set()
             raise TransientError("it is not known yet who can read this room")
+        if self._unseen and room in self._unseen:
+            self._waiting[room] = None
+            self._more.set()
+            return _UNSEEN
         return ""
 
     async def run(self) -> None:
@@ -107,14 +114,16 @@ class RoomSurvey(Check):
             seen = True
             if _READERS in wanted:
                 seen = await self._publicity.look(room)
+                (self._unseen.discard if seen else self._unseen.add)(room)
             if _BRIDGES in wanted:
                 seen = await self._doubles.look(room) and seen
-            if seen:  # else the bot is not in it: the next start looks again, and whoever lets it in is asked, too
+            if seen:  # else the bot is not in it: whoever wants to cross and the next start have it looked at again
                 for portal in portals:
                     await self._looked(portal, room)
         else:
             await self._publicity.forget(room)
             await self._doubles.forget(room)
+            self._unseen.discard(room)
         self._waiting.pop(room, None)
         if room in self._unknown:
             self._unknown.discard(room)

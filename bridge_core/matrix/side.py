@@ -174,9 +174,11 @@ class AppserviceSide:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
         return await self._sender.send(request, first_attempt_at)
 
-    async def state(self, room: RoomId, event_type: str, key: str = "") -> dict[str, Any] | None:
-        """One state event's content, None when it is not set."""
-        return await self._rooms.state(room, event_type, key)
+    async def state(
+        self, room: RoomId, event_type: str, key: str = "", viewer: UserId | None = None
+    ) -> dict[str, Any] | None:
+        """One state event's content as `viewer` (else the bot) sees it, None when it is not set."""
+        return await self._rooms.state(room, event_type, key, viewer)
 
     async def all_state(self, room: RoomId) -> list[dict[str, Any]]:
         """All state events of a room that the bot is in."""

@@ -136,17 +136,51 @@ async def test_a_room_is_looked_at_once(bridge: Harness) -> None:
 
 
 async def test_a_room_without_the_bot_is_looked_at_again(bridge: Harness, script: Script) -> None:
-    """What the bot cannot see it does not take for seen; it does not stop what works without it either."""
+    """What none of ours can see is not taken for seen: nothing crosses, until it is seen."""
     room = await _plumbed(bridge)
     bridge.homeserver.faults.answer(403, times=10_000, match="GET .*/state", errcode="M_FORBIDDEN")
     await _restart(bridge)
     await _surveyed(bridge)
     assert LOOKED not in _portal(bridge).options
+    bridge.alice.send(room, "out")
+    await receive(bridge, script, say("in", chat="attic"))
+    await _surveyed(bridge)
+    found = await balances(bridge)
+    assert (found["net", 0].rejected, found["net", 1].rejected) == (1, 1)
+    assert script.sent == [] and said(bridge, room, "bob") == []
     bridge.homeserver.faults.clear()
     _open(bridge, room)
     await _restart(bridge)
     await receive(bridge, script, say("in", chat="attic"))
     assert said(bridge, room, "bob") == []
+
+
+async def test_a_room_that_can_be_seen_again_goes_on(bridge: Harness, script: Script) -> None:
+    """Whoever wants to cross has it looked at, without a restart."""
+    room = await _plumbed(bridge)
+    bridge.homeserver.faults.answer(403, times=10_000, match="GET .*/state", errcode="M_FORBIDDEN")
+    await _restart(bridge)
+    await _surveyed(bridge)
+    bridge.homeserver.faults.clear()
+    await receive(bridge, script, say("has it looked at", chat="attic"))
+    await _surveyed(bridge)
+    await receive(bridge, script, say("in again", chat="attic"))
+    assert said(bridge, room, "bob")[-1:] == ["in again"]
+
+
+async def test_a_ghost_looks_where_the_bot_is_not(bridge: Harness, script: Script) -> None:
+    """Where the bot was thrown out and ghosts are there still, what these see counts: an open room is closed."""
+    first, second = await _plumbed(bridge), await _plumbed(bridge, chat="cellar")
+    await receive(bridge, script, say("one", chat="attic"), say("one", chat="cellar"))
+    await bridge.stop_bridge()
+    for room in (first, second):
+        _was(bridge, room, "m.room.member", bridge.homeserver.bot, {"membership": "leave"})
+    _open(bridge, first)
+    await bridge.start_bridge()
+    await _surveyed(bridge)
+    await receive(bridge, script, say("two", chat="attic"), say("two", chat="cellar"))
+    assert said(bridge, first, "bob") == ["one"]
+    assert said(bridge, second, "bob") == ["one", "two"]
 
 
 async def test_a_room_that_is_bridged_twice_is_closed_at_start(bridge: Harness, script: Script) -> None:
