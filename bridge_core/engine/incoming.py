@@ -213,6 +213,7 @@ class Incoming:
             if room is None:
                 raise
             self._look.room(room)
+            await self._look.check(entry, room, item.portal)
             await self._look.anew(entry, item, room)
             # It was refused in the old room, and carries its id into the new one: said there, it is said once.
             request = replace(request, room=room)

@@ -32,7 +32,9 @@ from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
 from bridge_core.engine.precedence import is_past
 from bridge_core.engine.requests import Prepared
+from bridge_core.engine.roomrules import rules_of
 from bridge_core.engine.store_ports import PortalRow
+from bridge_core.engine.translation import redacted_by
 
 _SAID: Final = frozenset(
     {RemoteMessage, RemoteEdit, RemoteRedaction, RemoteReaction, RemoteVote, RemotePollEnd, RemoteReceipt}
@@ -139,10 +141,14 @@ class LastLook:
         portal = self._portals.by_id(copy.portal)
         if portal is None:
             raise RejectedError(NOT_BRIDGED)
-        sender = UserId(orjson.loads(copy.event)["sender"])
+        event = orjson.loads(copy.event)
+        sender = UserId(event["sender"])
         self._gate.outgoing(portal, MatrixSender(sender, sender, None), room)
-        if room not in portal.rooms:
-            await self._elsewhere_too(room)
+        for one in (copy.room, room):
+            if one not in portal.rooms:
+                await self._elsewhere_too(one)
+            if redacted_by(event) is None and not rules_of(portal, one).copies:
+                raise RejectedError("the admins of one of the rooms want no copies")
 
     async def _elsewhere_too(self, room: RoomId) -> None:
         """A room that went on as another one says where; one that is simply unbridged does not."""

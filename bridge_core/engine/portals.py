@@ -207,6 +207,25 @@ class PortalIndex:
 
         return await self._change(row, kept, anew=False)
 
+    async def set_for_room(self, row: PortalRow, name: str, room: RoomId, change: Callable[[Any], Any]) -> PortalRow:
+        """Keep something with one of the portal's rooms, beside what is kept there of the others.
+
+        `change` makes it of what is kept now (None: nothing), in turn with all others; None and empty values remove it.
+        Nothing is kept with a room that is not the portal's any more.
+        """
+
+        def kept(current: PortalRow) -> PortalRow:
+            if room not in current.rooms:
+                return current
+            values = dict(current.options.get(name) or {})
+            value = change(values.pop(room, None))
+            if value:
+                values[room] = value
+            rest = {other: value for other, value in current.options.items() if other != name}
+            return replace(current, options={**rest, name: values} if values else rest)
+
+        return await self._change(row, kept, anew=False)
+
     async def update(self, row: PortalRow, *, name: str | None = None, topic: str | None = None) -> PortalRow:
         """The chat has a new name or topic."""
 

@@ -143,11 +143,7 @@ class RulesOfRooms:
             await self._keep(portal, room, rules)
 
     async def _keep(self, portal: PortalRow, room: RoomId, rules: RoomRules) -> None:
-        now = self._portals.by_id(portal.id) or portal
-        kept = {other: values for other, values in (now.options.get(RULES) or {}).items() if other != room}
-        if rules != NO_RULES:
-            kept[room] = rules.content()
-        await self._portals.set_option(now, RULES, kept or None)
+        await self._portals.set_for_room(portal, RULES, room, lambda before: rules.content())
 
 
 def in_words(rules: RoomRules) -> str:

@@ -130,11 +130,9 @@ class RoomSurvey(Check):
             self._wake()
 
     async def _looked(self, portal: PortalRow, room: RoomId) -> None:
-        wanted, now = self._wanted(portal, room), self._portals.by_id(portal.id)
-        if wanted and now is not None and room in now.rooms:
-            before = now.options.get(LOOKED, {})
-            looked = {**before, room: f"{before.get(room, '')}{wanted}"}
-            await self._portals.set_option(now, LOOKED, looked)
+        wanted = self._wanted(portal, room)
+        if wanted:
+            await self._portals.set_for_room(portal, LOOKED, room, lambda before: f"{before or ''}{wanted}")
 
     def _wanted(self, portal: PortalRow, room: RoomId) -> str:
         """What is still to be looked for in a room for the sake of one of its chats."""

@@ -12,6 +12,7 @@ from bridge_core.api.events import RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Sent
 from bridge_core.engine.barred import allows
+from bridge_core.engine.roomrules import RoomRules
 from bridge_core.testing.homeserver import FakeUser
 from tests.harness import Harness
 from tests.scripted import Script
@@ -193,6 +194,27 @@ async def test_a_ban_holds_for_copies_on_their_way(bridge: Harness) -> None:
     await bridge.until(lambda: bridge.running.journal.counters().get(("net", 1, "targets"), 0) >= 1)
     bob.ban(second, bridge.alice.id)
     await bridge.homeserver.wait_pushed()
+    bridge.homeserver.faults.clear()
+    await bridge.settled()
+    assert said(bridge, second) == []
+
+
+@pytest.mark.parametrize("what", ["source", "rules"])
+async def test_copies_on_their_way_are_wanted_still(bridge: Harness, what: str) -> None:
+    """A copy that waits for the homeserver is not shown when the room it is from is no room of the chat any more, or
+    one of the two wants no copies now."""
+    bob = bridge.homeserver.user("bob")
+    first, second = await bridge.portal_room("net", "lobby"), await plumbed(bridge, bob)
+    bridge.homeserver.faults.answer(502, times=1_000_000, match="/send/m.room.message")
+    bridge.alice.send(first, "too late")
+    await bridge.until(lambda: bridge.running.journal.counters().get(("net", 1, "targets"), 0) >= 1)
+    engine = bridge.running.engine
+    portal = engine.portals.get(LOBBY)
+    assert portal is not None
+    if what == "source":
+        await engine.portals.remove_room(portal, RoomId(first))
+    else:
+        await engine.room_features.rules.keep(RoomId(second), RoomRules(copies=False))
     bridge.homeserver.faults.clear()
     await bridge.settled()
     assert said(bridge, second) == []

@@ -1,5 +1,6 @@
 """What rooms set for themselves, how old messages may be, and who of which chat is shown."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -53,6 +54,18 @@ def _rules(bridge: Harness, room: str) -> RoomRules:
 
 async def _answer(bridge: Harness, room: str, words: str) -> None:
     await bridge.homeserver.wait_event(room, lambda e: words in str(e["content"].get("body")))
+
+
+async def test_rooms_of_one_chat_that_are_set_at_once_keep_both(bridge: Harness) -> None:
+    """Of two settings that are stored at the same time neither is lost."""
+    first, second = await _own_room(bridge), await _own_room(bridge)
+    rules = bridge.running.engine.room_features.rules
+    await asyncio.gather(
+        rules.keep(RoomId(first), RoomRules(relay=False)), rules.keep(RoomId(second), RoomRules(copies=False))
+    )
+    assert (_rules(bridge, first), _rules(bridge, second)) == (RoomRules(relay=False), RoomRules(copies=False))
+    await rules.keep(RoomId(first), NO_RULES)
+    assert (_rules(bridge, first), _rules(bridge, second)) == (NO_RULES, RoomRules(copies=False))
 
 
 async def _aged(bridge: Harness, room: str, text: str, age: int, **more: Any) -> None:

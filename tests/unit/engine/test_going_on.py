@@ -1,0 +1,48 @@
+"""What a room refuses since the chat goes on in another one is looked at again for that one."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+from bridge_core.api.content import Content, Plain
+from bridge_core.api.events import RemoteMessage, RemoteSender
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId
+from tests.harness import Harness
+from tests.scripted import Script
+
+CHAT = ChatId("lobby")
+BOB = RemoteSender(RemoteUserId("bob"), "Bob")
+
+
+@pytest.mark.parametrize("least", [None, 50])
+async def test_words_for_some_are_for_some_in_the_new_room_too(tmp_path: Path, least: int | None) -> None:
+    """What all who read the old room may read is not shown in a new one that others can read."""
+    script = Script()
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}) as bridge:
+        old = await bridge.portal_room("net", "lobby")
+        state = bridge.homeserver.room(old).current["m.room.power_levels", ""]
+        levels = state["content"]
+        state["content"] = {**levels, "users": {**levels["users"], bridge.alice.id: 50}}
+        new = bridge.alice.create_room(
+            invite=[bridge.homeserver.bot], preset="public_chat", power_level_content_override={"events_default": 0}
+        )
+        engine = bridge.running.engine
+        await bridge.running.matrix.join(RoomId(new), engine.names.bot)
+
+        async def elsewhere(room: RoomId) -> RoomId | None:
+            portal = engine.portals.get(PortalKey(NetworkId("net"), CHAT))
+            assert portal is not None
+            if room in portal.rooms and room == old:
+                await engine.portals.replace_room(portal, room, RoomId(new))
+            return RoomId(new) if room == old else None
+
+        engine.incoming.look(elsewhere)
+        refused = f"{re.escape(old)}/send/"
+        bridge.homeserver.faults.answer(403, times=1_000, match=refused, errcode="M_FORBIDDEN")
+        assert script.inbox is not None
+        await script.inbox.receive([RemoteMessage(CHAT, BOB, Content((Plain("hush"),)), least_power=least)])
+        await bridge.settled()
+        shown = [text for who, text in bridge.homeserver.messages(new) if who.startswith("@_net_bob")]
+        assert shown == ([] if least else ["hush"])
