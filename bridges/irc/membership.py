@@ -83,6 +83,7 @@ class Membership:
         self._asked.pop(chat, None)
         if chat in self._joined and session is not None and session.up:
             session.tell("PART", chat, reason)
+        self._joined.discard(chat)  # not when PART comes back: who is to speak there again must send JOIN behind it
 
     def disconnected(self) -> None:
         """Out of all channels."""

@@ -181,6 +181,31 @@ async def test_a_no_may_be_taken_back_in_private(rig: StartRig, port: int) -> No
     await adapter.inbox.text("welcome back")
 
 
+@pytest.mark.parametrize("how", ["word", "kick", "staff"])
+async def test_users_speak_again_after_a_second_yes(rig: StartRig, port: int, how: str) -> None:
+    """However consent ended, who still has a connection enters the channel again with their next message."""
+    adapter = await rig(port, staff={"masks": ["op!*@127.0.0.1"]}) if how == "staff" else await rig(port)
+    op = await adapter.witness("op", "#x")
+    await _allowed(adapter, op)
+    puppet = await adapter.puppet("@anna:hs.test", "#x", name="anna")
+    end = {
+        "word": "PRIVMSG #x :!bridge leave",
+        "kick": "KICK #x relay :out",
+        "staff": "PRIVMSG relay :leave #x by order of the staff",
+    }
+    op.raw(end[how])
+    await _gone(op)
+    await _gone(op, "anna")
+    await adapter.inbox.until(lambda: _said_no(adapter))
+    assert not puppet.ready(X)
+    mark = op.mark()
+    op.privmsg("relay", "allow #x")
+    await op.wait_text("Thank you", since=mark)
+    puppet = await adapter.puppet("@anna:hs.test", "#x")
+    await adapter.say(puppet, "here again", chat="#x")
+    await op.wait_text("here again", since=mark)
+
+
 async def test_nobody_answers(rig: StartRig, port: int) -> None:
     """After the time for an answer the bot leaves, the room hears why, and the channel is not asked again soon."""
     adapter = await rig(port, consent={"timeout": 0.2})
