@@ -181,6 +181,8 @@ class Conversion:
             self._gate.unmade(key.network, chat, receiver)
             portal = await self._portals.ensure(key.network, chat, receiver)
         if not portal.rooms:
+            if receiver is not None:
+                self._gate.unmade(key.network, portal.chat, receiver)
             await self._rooms.ensure(portal)
             portal = self._portals.by_id(portal.id) or portal
         return portal

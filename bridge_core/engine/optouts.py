@@ -61,12 +61,15 @@ class OptOuts(Check):
         if sender is not None and self._people and (portal.network, sender.id) in self._people:
             raise RejectedError("its sender does not want to be bridged")
 
+    def new_chat(self, network: NetworkId, chat: ChatId) -> None:
+        """As `Check.new_chat`: a room, and the invitation to it, would already tell that they wrote."""
+        if self._chats and (network, chat) in self._chats:
+            raise RejectedError("the other side does not want to be bridged")
+
     def new_portal(self, user: UserId, network: NetworkId, chat: ChatId) -> None:
         """As `Check.new_portal`."""
         if self.is_out(user, network):
             raise RejectedError("you opted out of being bridged; say opt-in first")
-        if (network, chat) in self._chats:
-            raise RejectedError("the other side does not want to be bridged")
 
     def is_out(self, user: UserId, network: NetworkId) -> bool:
         """Whether a Matrix user opted out of a network. Does not block."""

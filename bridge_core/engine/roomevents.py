@@ -127,11 +127,7 @@ class RoomEvents:
             await self._matrix.join(room, target)
             members = await self._matrix.members(room)
             if set(members) <= {inviter, target} and not self._portals.in_room(room):
-                row = await self._users.get(inviter)
-                await self._users.save(UserRow(inviter, room, row.options if row else {}))
-                await self._status.say(
-                    room, "Hello! This is your management room. Say help for what I can do.", key=f"hello\x1f{event}"
-                )
+                await self._alone_with(inviter, room, event)
         except (TransientError, RateLimitedError):
             raise
         except MatrixRejectedError as error:
@@ -140,6 +136,30 @@ class RoomEvents:
             await self._status.say(room, str(error), key=f"invite\x1f{event}")
         except BridgeError as error:
             log.warning("invite_not_followed", room=room, error=str(error))
+
+    async def _alone_with(self, user: UserId, room: RoomId, event: EventId) -> None:
+        """A room of a user and the bot: their management room, unless they have one, which stays it."""
+        row = await self._users.get(user)
+        kept = row.management_room if row is not None else None
+        if kept is not None and kept != room and await self._manages(user, kept):
+            text = (
+                f"Hello! Your management room stays {kept}. Here I listen to what begins with {PREFIX}: say "
+                f"{PREFIX} help. To manage the bridge from here instead, leave that room and invite me again."
+            )
+        else:
+            await self._users.save(UserRow(user, room, row.options if row else {}))
+            text = "Hello! This is your management room. Say help for what I can do."
+        await self._status.say(room, text, key=f"hello\x1f{event}")
+
+    async def _manages(self, user: UserId, room: RoomId) -> bool:
+        """Whether a room still serves as a user's management room: both are in it, and it is not bridged."""
+        if self._portals.in_room(room):
+            return False
+        try:
+            members = await self._matrix.members(room)
+        except MatrixRejectedError:
+            return False  # the bot is there no more
+        return user in members and self._matrix.bot in members
 
 
 def _body(event: Mapping[str, Any]) -> str | None:

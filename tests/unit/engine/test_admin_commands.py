@@ -167,11 +167,3 @@ async def test_users_are_listed(bridge: Harness) -> None:
     assert "@admin:hs.test (admin)" in answer
     assert "@alice:hs.test (user)" in answer
     assert "@alice" not in await _ask(bridge, admin, desk, "users ADM")
-
-
-async def test_a_management_room_survives_another_invitation(bridge: Harness) -> None:
-    """Who invites the bot to another room of two has their commands there; the first one still takes `!bridge`."""
-    first = await _management(bridge, bridge.alice)
-    second = await _management(bridge, bridge.alice)
-    assert "net (Scripted)" in await _ask(bridge, bridge.alice, second, "status")
-    assert "net (Scripted)" in await _ask(bridge, bridge.alice, first, "!bridge status")

@@ -51,6 +51,19 @@ async def test_an_invited_bot_makes_a_management_room(bridge: Harness) -> None:
     assert "plaintext exists on the server" in await _ask(bridge, bridge.alice, room, "status")
 
 
+async def test_a_management_room_stays_one(bridge: Harness) -> None:
+    """A further room of two is told which one it is; the first still takes plain words, until its user leaves it."""
+    first = await _management(bridge, bridge.alice)
+    second = bridge.alice.create_room(invite=[bridge.homeserver.bot])
+    told = await bridge.homeserver.wait_event(second, lambda e: "Your management room" in str(e["content"].get("body")))
+    assert first in told["content"]["body"]
+    assert "net (Scripted): connected" in await _ask(bridge, bridge.alice, first, "status")
+    assert "net (Scripted): connected" in await _ask(bridge, bridge.alice, second, "!bridge status")
+    bridge.alice.leave(first)
+    third = await _management(bridge, bridge.alice)
+    assert "net (Scripted): connected" in await _ask(bridge, bridge.alice, third, "status")
+
+
 async def test_an_admin_makes_a_portal(bridge: Harness, script: Script) -> None:
     """`portal` makes the room of a chat and invites the admin; a user may not."""
     admin = bridge.homeserver.user("admin")

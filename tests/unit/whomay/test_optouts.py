@@ -102,6 +102,29 @@ async def test_a_person_of_a_network_opts_out(bridge: Harness, script: Script) -
     assert said(bridge, room, "bob") == ["hello again"]
 
 
+async def test_who_opted_out_makes_no_room_by_writing(bridge: Harness, script: Script) -> None:
+    """A private message of theirs makes no portal and no room and invites nobody, until they take part again."""
+    script.provided = True
+    room = await bridge.portal_room("net", "lobby")
+    bridge.alice.send(room, "one")
+    await bridge.settled()
+    network = bridge.running.networks.get(NET)
+    assert network is not None
+    (login,) = network.logins()
+    private = ChatId("dm-bob")
+    await receive(bridge, script, RemoteConsent(private, BOB, False))
+    rooms = len(bridge.homeserver.rooms())
+    await receive(bridge, script, say("psst", chat=private, receiver=login.id))
+    made = [row for row in bridge.running.engine.portals.all() if row.chat == private]
+    assert (made, len(bridge.homeserver.rooms())) == ([], rooms)
+    await bridge.running.engine.portals.ensure(NET, private, login.id)
+    await receive(bridge, script, say("psst", chat=private, receiver=login.id))
+    assert len(bridge.homeserver.rooms()) == rooms
+    await receive(bridge, script, RemoteConsent(private, BOB, True))
+    await receive(bridge, script, say("hello", chat=private, receiver=login.id))
+    assert len(bridge.homeserver.rooms()) == rooms + 1
+
+
 async def test_who_opted_out_has_no_portals_made(bridge: Harness, script: Script) -> None:
     """A command of theirs makes no room for a network that they left."""
     room = await bridge.portal_room("net", "lobby")
