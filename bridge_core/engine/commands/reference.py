@@ -9,8 +9,9 @@ _HEAD = """# Commands
 Generated from the commands themselves (`python -m bridge_core.app.reference`): do not edit.
 
 Invite the bot to a room of the two of you: this is your management room, where plain words are commands, until you
-leave it and invite the bot to another one. In any other room they begin with `!bridge`. `[WORD]` may be left out, `WORD...` takes all that is left, and what stands in double
-quotes is one word. Those marked with \u2217 are taken in a management room only.
+leave it and invite the bot to another one. In any other room they begin with `!bridge`. `[WORD]` may be left out,
+`WORD...` takes all that is left, and what stands in double quotes is one word. Those marked with \u2217 are taken in a
+management room only.
 
 ## As an HTTP API
 
