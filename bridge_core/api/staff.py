@@ -16,6 +16,14 @@ class Block:
     reason: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Kicked:
+    """From how many rooms somebody was removed, and how many kept them: there the bridge may not remove anybody."""
+
+    removed: int
+    kept: int = 0
+
+
 class Staff(Protocol):
     """The acts of a network's staff. Whether somebody is staff is for the adapter to find out, beyond doubt.
 
@@ -35,8 +43,11 @@ class Staff(Protocol):
     def users(self) -> tuple[UserId, ...]:
         """The Matrix users who have a login on the network, connected or not."""
 
-    async def kick(self, user: UserId, by: str, reason: str = "") -> int:
-        """End a user's connection, and remove them from the rooms that the bridge made; from how many."""
+    async def kick(self, user: UserId, by: str, reason: str = "") -> Kicked:
+        """End a user's connection, and remove them from the rooms of the network's chats where the bridge may.
+
+        For ten minutes nothing of them crosses to the network, over the relay either; a restart ends that.
+        """
 
     async def revoke(self, what: str, by: str) -> int:
         """End the links to a file, by such a link; to those of one message, by its id; or to all files that a user

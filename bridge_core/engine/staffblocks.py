@@ -18,6 +18,9 @@ from bridge_core.engine.store_ports import KeyValues, PortalRow
 
 NAMESPACE: Final = "staff.blocks"
 _MOST: Final = 10_000
+_KICK_HOLDS: Final = 600.0
+"""Seconds in which nothing crosses of whom staff have kicked."""
+_KICKED_AT_MOST: Final = 1_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,6 +40,7 @@ class StaffBlocks(Check):
         self._clock = clock
         self._domain = domain
         self._of: dict[NetworkId, _Of] = {}
+        self._kicked: dict[tuple[NetworkId, UserId], tuple[float, str]] = {}
 
     async def load(self) -> None:
         """Read all blocks, before anybody is let in."""
@@ -49,7 +53,7 @@ class StaffBlocks(Check):
 
     def outgoing(self, portal: PortalRow, sender: MatrixSender) -> None:
         """As `Check.outgoing`."""
-        if self._of and (why := self.why(portal.network, sender.id)):
+        if (self._of or self._kicked) and (why := self.why(portal.network, sender.id)):
             raise RejectedError(why)
 
     def incoming(self, portal: PortalRow, sender: RemoteSender | None) -> None:
@@ -72,7 +76,20 @@ class StaffBlocks(Check):
         for _, mask in found.masks.naming(user) if found is not None else ():
             reason = found.blocks[mask].reason if found is not None else ""
             return f"you are blocked from {network} by its staff{f': {reason}' if reason else ''}"
+        until, reason = self._kicked.get((network, user), (0.0, ""))
+        left = until - self._clock.monotonic()
+        if left > 0:
+            because = f": {reason}" if reason else ""
+            return f"the staff of {network} have removed you for {left / 60:.0f} more minutes{because}"
         return ""
+
+    def kicked(self, network: NetworkId, user: UserId, reason: str) -> None:
+        """Nothing of a user crosses for ten minutes. In force at once; not kept over a restart."""
+        now = self._clock.monotonic()
+        self._kicked = {one: found for one, found in self._kicked.items() if found[0] > now}
+        while len(self._kicked) >= _KICKED_AT_MOST:
+            del self._kicked[next(iter(self._kicked))]
+        self._kicked[network, user] = (now + _KICK_HOLDS, reason[:500])
 
     def all(self, network: NetworkId) -> tuple[Block, ...]:
         """Every block of a network, the oldest first."""

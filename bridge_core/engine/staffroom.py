@@ -10,7 +10,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import MessageId, NetworkId, UserId
-from bridge_core.api.staff import Block
+from bridge_core.api.staff import Block, Kicked
 from bridge_core.config.masks import Masks
 from bridge_core.engine.labels import label
 from bridge_core.engine.links import LinkLedger
@@ -18,7 +18,7 @@ from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.members import Members
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission, Permissions
-from bridge_core.engine.portals import PortalIndex, own_rooms
+from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.staffblocks import StaffBlocks
 from bridge_core.engine.status import Status
 from bridge_core.engine.stops import Stops
@@ -130,20 +130,23 @@ class StaffRoom:
         network = self._networks.get(self._network)
         return tuple(dict.fromkeys(login.user for login in network.logins())) if network is not None else ()
 
-    async def kick(self, user: UserId, by: str, reason: str = "") -> int:
+    async def kick(self, user: UserId, by: str, reason: str = "") -> Kicked:
         """As `Staff.kick`."""
+        self._blocks.kicked(self._network, user, reason)
         await self._leave(user)
-        removed = 0
-        for portal in list(self._portals.of_network(self._network)):
-            for room in own_rooms(portal) if portal.receiver is None else ():
+        removed = kept = 0
+        portals = [portal for portal in self._portals.of_network(self._network) if portal.receiver is None]
+        for room in dict.fromkeys(room for portal in portals for room in portal.rooms):
+            try:
                 if user in await self._members.of(room):
-                    try:
-                        await self._matrix.kick(room, user, reason or f"removed by the staff of {self._network}")
-                        removed += 1
-                    except MatrixRejectedError as error:
-                        log.info("staff_kick_refused", room=room, user=user, error=str(error))
-        await self.note(f"kicked {user} from {removed} rooms{f' ({reason})' if reason else ''}", by)
-        return removed
+                    await self._matrix.kick(room, user, reason or f"removed by the staff of {self._network}")
+                    removed += 1
+            except MatrixRejectedError as error:
+                kept += 1
+                log.info("staff_kick_refused", room=room, user=user, error=str(error))
+        still = f", not from {kept} where the bridge may not" if kept else ""
+        await self.note(f"kicked {user} from {removed} rooms{still}{f' ({reason})' if reason else ''}", by)
+        return Kicked(removed, kept)
 
     async def revoke(self, what: str, by: str) -> int:
         """As `Staff.revoke`."""

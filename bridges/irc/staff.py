@@ -148,7 +148,11 @@ class StaffDesk:
     async def _kick(self, by: str, words: Sequence[str]) -> Sequence[str]:
         user = _user(words[0], self._state)
         rooms = await self._state.running.staff.kick(user, by, " ".join(words[1:]))
-        return [f"{user} has no connection any more and was removed from {rooms} rooms. They may come back: see block."]
+        still = f" In {rooms.kept} rooms they still are, where the bridge may not remove them." if rooms.kept else ""
+        return [
+            f"{user} has no connection any more and was removed from {rooms.removed} rooms.{still}",
+            "For ten minutes nothing of them crosses. Then they may come back: see block.",
+        ]
 
     async def _revoke(self, by: str, words: Sequence[str]) -> Sequence[str]:
         count = await self._state.running.staff.revoke(words[0], by)

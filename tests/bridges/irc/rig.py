@@ -12,7 +12,7 @@ from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import ChatId, EventId, NetworkId, RoomId, UserId
 from bridge_core.api.matrix import MatrixMessage, MatrixSender, MessageRef
 from bridge_core.api.network import Accepted, LoginState, LoginStatus, Sent
-from bridge_core.api.staff import Block
+from bridge_core.api.staff import Block, Kicked
 from bridge_core.content import to_plain
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
@@ -123,9 +123,9 @@ class FakeStaff:
     def users(self) -> tuple[UserId, ...]:
         return tuple(self.logins)
 
-    async def kick(self, user: UserId, by: str, reason: str = "") -> int:
+    async def kick(self, user: UserId, by: str, reason: str = "") -> Kicked:
         self.acts.append(("kick", user, by, reason))
-        return 2
+        return Kicked(2, 1)
 
     async def revoke(self, what: str, by: str) -> int:
         self.acts.append(("revoke", what, by))

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import MessageId, NetworkId, UserId
+from bridge_core.api.ids import ChatId, MessageId, NetworkId, RoomId, UserId
 from bridge_core.api.network import Sent
-from bridge_core.api.staff import Staff
+from bridge_core.api.staff import Kicked, Staff
 from tests.harness import Harness
 from tests.invariants.scenes import BOB, balances, notices, receive, said, say
 from tests.scripted import Script
@@ -127,10 +127,30 @@ async def test_a_kick_ends_the_connection_and_empties_the_rooms(two: Harness, sc
     elsewhere = await two.portal_room("other", "lobby")
     two.alice.send(room, "hello")
     await two.settled()
-    assert await _staff(two).kick(UserId(two.alice.id), BY, "enough") == 1
+    assert await _staff(two).kick(UserId(two.alice.id), BY, "enough") == Kicked(1)
     assert two.homeserver.room(room).membership(two.alice.id) == "leave"
     assert two.homeserver.room(elsewhere).membership(two.alice.id) == "join"
     assert _staff(two).users() == ()
+
+
+async def test_a_kick_reaches_rooms_of_others_and_holds(two: Harness, script: Script) -> None:
+    """It counts the rooms where the bridge may remove nobody; there the relay does not carry the user meanwhile."""
+    admin = two.homeserver.user("admin")
+    portal = await two.running.engine.portals.ensure(NetworkId("net"), ChatId("lobby"))
+    rooms = []
+    for power in (100, 0):
+        levels = {"users": {two.homeserver.bot: power}, "events_default": 0}
+        bot = [two.homeserver.bot]
+        rooms.append(admin.create_room(preset="public_chat", invite=bot, power_level_content_override=levels))
+        await two.running.engine.rooms.adopt(portal, RoomId(rooms[-1]), by=admin.id)
+        two.alice.join(rooms[-1])
+    await two.settled()
+    assert await _staff(two).kick(UserId(two.alice.id), BY, "enough") == Kicked(1, 1)
+    assert [two.homeserver.room(room).membership(two.alice.id) for room in rooms] == ["leave", "join"]
+    two.alice.send(rooms[1], "me again")
+    await two.settled()
+    assert script.texts() == [] and _staff(two).users() == ()
+    assert any("have removed you for 10 more minutes: enough" in text for text in notices(two, rooms[1]))
 
 
 async def test_links_are_revoked_by_link_and_by_user(two: Harness, script: Script) -> None:
