@@ -229,6 +229,7 @@ class Puppet(Connecting):
             raise NotConnectedError("your connection to the network is not ready")
         if self._state.is_channel(chat) and chat not in self._channels:
             barred = self._channels.barred(chat)
+            barred = barred or self._state.consents.closed.get(chat)
             if barred is not None:
                 raise RejectedError(barred)
             raise NotConnectedError("your connection is not in the channel yet")

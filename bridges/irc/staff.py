@@ -162,7 +162,10 @@ class StaffDesk:
         chat = self._state.chat_of(words[0])
         if chat is None or self._places.get(chat) is None:
             raise RejectedError(f"the bridge is not in {words[0]}")
-        self._floor.end(chat, by, f"{by} of the network's staff ended it: {' '.join(words[1:])}")
+        name = by.partition(" ")[0].partition("!")[0]  # what the room is shown: no address of theirs
+        self._floor.end(
+            chat, f"{name} of the network's staff", f"{by} of the network's staff ended it: {' '.join(words[1:])}"
+        )
         await self._state.running.staff.note(f"ended the bridging of {chat} {' '.join(words[1:])}".strip(), by)
         return [f"{chat} is bridged no more. Its operators may allow it again."]
 

@@ -62,6 +62,9 @@ async def test_staff_take_the_bridge_out_of_a_channel_and_stop_it(rig: StartRig,
     await adapter.inbox.until(
         lambda: any(isinstance(event, RemoteConsent) and not event.granted for event in adapter.inbox.events)
     )
+    (said,) = [event for event in adapter.inbox.events if isinstance(event, RemoteConsent)]
+    assert said.by.name == "oper of the network's staff" and "@" not in said.by.id
+    assert said.evidence is not None and "no consent" in said.evidence
     assert not adapter.observer.joined(ChatId("#a"))
     await _asked(oper, "stop a raid", "Nothing crosses")
     await _asked(oper, "start", "It goes on")
