@@ -12,6 +12,9 @@ from bridges.email.threads import Threads
 
 UNKNOWN: Final = Reply(550, "5.1.1", "there is no such mailbox here")
 NO_RELAY: Final = Reply(550, "5.7.1", "this server takes mail for its own domains only")
+NOT_ON: Final = Reply(
+    550, "5.7.1", "mail to other domains is not sent on from here: write it in the room of your mailbox"
+)
 NO_STRANGERS: Final = Reply(550, "5.7.1", "this mailbox takes answers to its own mail only")
 
 
@@ -27,7 +30,8 @@ class PeopleDirectory:
     async def recipient(self, visit: Visit, sender: Address | None, address: Address) -> Reply | None:
         """As `Directory.recipient`."""
         if not self._mailboxes.is_ours(address):
-            return None if visit.door is Door.SUBMISSION and visit.login is not None else NO_RELAY
+            # What is submitted here is not sent on yet: better refused than taken and kept.
+            return NOT_ON if visit.door is Door.SUBMISSION and visit.login is not None else NO_RELAY
         if self._mailboxes.is_postmaster(address) or self._returned.token(address) is not None:
             return None
         mailbox = self._mailboxes.find(address)

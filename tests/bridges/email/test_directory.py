@@ -49,11 +49,11 @@ async def test_only_our_own_addresses_are_taken(address: str, code: int | None) 
 
 @pytest.mark.parametrize("door", list(Door))
 @pytest.mark.parametrize("login", [None, BOX])
-async def test_only_who_gave_a_password_sends_elsewhere(door: Door, login: str | None) -> None:
-    """By the submission door, and no other."""
+async def test_nothing_is_sent_on(door: Door, login: str | None) -> None:
+    """What is for another domain is refused at every door, whoever brings it."""
     visit = Visit(door, "192.0.2.1", "x", tls=True, login=login)
     refused = await directory(Office()).recipient(visit, BOB, BOB)
-    assert (refused is None) == (door is Door.SUBMISSION and login is not None)
+    assert refused is not None and refused.code == 550
 
 
 async def test_a_mailbox_can_take_answers_only() -> None:
