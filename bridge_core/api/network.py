@@ -53,6 +53,9 @@ class NetworkMeta:
     login_flows: tuple[LoginFlow, ...] = ()
     idempotent: bool = False
     """True when `send` with the same `attempt.key` cannot deliver twice, so the core may simply try again."""
+    invited: bool = False
+    """True when its chats are for those whom the adapter's settings name, as a mailbox is: no user bridges a room of
+    their own to one."""
     withheld: frozenset[Grant] = frozenset()
     """What nobody may do on such a network before its section of the configuration says that it is allowed there
     (`grants`). The core sees to it."""

@@ -50,6 +50,9 @@ class Plumbing:
         Nothing crosses before that side has agreed. Raises RejectedError in words when it refused, or the user may not.
         """
         known = self._portals.get(PortalKey(network, chat))
+        there = self._networks.get(network)
+        if into is not None and there is not None and there.meta.invited:
+            raise RejectedError("the chats of that network are for those whom its admin names: no other room gets them")
         if into is None:
             self._grants.room_for(network, known)
         elif self._refuse is not None:

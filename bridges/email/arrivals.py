@@ -156,7 +156,8 @@ class Arrivals:
         if thread is None or not author.verified or not thread.knows(author.address):
             return None
         reads = thread if thread.reads_reactions else _reading(thread)
-        rows = self._threads.rows(reads, (mail.id,), taken.digest, author.id)
+        own = await self._sorting.id_of(mailbox, mail, taken.digest)
+        rows = self._threads.rows(reads, (own,), taken.digest, author.id)
         happened = Happened([], rows)
         now, before = mail.reaction, await self._reactions.of(mailbox.key, target, author.id)
         keep = (now.key,) if now.key else ()
@@ -192,7 +193,8 @@ class Arrivals:
                     chat, author.sender(), MessageId(target), None, MessageId(mail.id), receiver=mailbox.login
                 )
             )
-            happened.rows.update(self._threads.rows(thread, (mail.id,), taken.digest, author.id))
+            own = await self._sorting.id_of(mailbox, mail, taken.digest)
+            happened.rows.update(self._threads.rows(thread, (own,), taken.digest, author.id))
         return happened if happened.events else None
 
     async def _corrected(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
@@ -210,7 +212,8 @@ class Arrivals:
             MessageId(mail.id),
             receiver=mailbox.login,
         )
-        return Happened([edit], self._threads.rows(thread, (mail.id,), taken.digest, author.id))
+        own = await self._sorting.id_of(mailbox, mail, taken.digest)
+        return Happened([edit], self._threads.rows(thread, (own,), taken.digest, author.id))
 
     # Messages
 
@@ -244,7 +247,9 @@ class Arrivals:
         )
         if mailbox.login is None:
             await self._host.rooms.open(place.chat.id, mailbox.members)
-        ids = tuple(dict.fromkeys((place.id, *mail.former_ids)))
+        # A known id stays where it is: what a mail says of itself moves nobody else's.
+        former = [one for one in mail.former_ids if await self._threads.place(mailbox.key, one) is None]
+        ids = [place.id, *(former if author.verified else ())]
         rows = self._threads.rows(thread, ids, taken.digest, author.id)
         if author.verified:
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)

@@ -7,7 +7,7 @@ from typing import Final
 
 import structlog
 
-from bridge_core.api.errors import BackpressureError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.errors import BackpressureError, BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import Host
 from bridges.email.arrivals import Arrivals
 from bridges.email.codec.addresses import Address
@@ -52,8 +52,12 @@ class Desk:
         try:
             while True:
                 self._spool.arrived.clear()
-                await self._begin()
-                await self._wait()
+                try:
+                    await self._begin()
+                    await self._wait()
+                except BridgeError as error:
+                    _log.warning("mail_desk_waits", error=str(error))
+                    await self._host.clock.sleep(_BACKOFF[0] / 1000)
         finally:
             tasks = list(self._busy.values())
             for task in tasks:

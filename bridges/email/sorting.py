@@ -47,6 +47,15 @@ class Sorting:
                 return place
         return None
 
+    async def id_of(self, mailbox: Mailbox, mail: Mail, digest: str) -> MessageId:
+        """What a mail that is not known is known by from now on: no mail takes the id of another.
+
+        Another body under a known id comes of a program that uses one id for all, or of somebody who wants to suppress
+        a mail, or to have it for theirs.
+        """
+        taken = await self._threads.place(mailbox.key, mail.id) is not None
+        return MessageId(_other(mail.id, digest) if taken else mail.id)
+
     async def sort(
         self, mailbox: Mailbox, mail: Mail, digest: str, author: Author, recipients: Iterable[Address]
     ) -> Sorted:
@@ -55,10 +64,7 @@ class Sorting:
         A token of ours in one of them proves that its writer was told it. What a mail refers to proves nothing: it is
         believed of those who take part, once it is sure who they are.
         """
-        message_id = MessageId(mail.id)
-        if await self._threads.place(mailbox.key, mail.id) is not None:
-            # Another body under a known id: a program that uses one id for all, or somebody who wants to suppress.
-            message_id = MessageId(_other(mail.id, digest))
+        message_id = await self.id_of(mailbox, mail, digest)
         reasons: tuple[str, ...] = ()
         thread = await self._by_token(mailbox, recipients)
         if thread is None:

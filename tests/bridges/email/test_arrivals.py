@@ -1,6 +1,7 @@
 """What mails become in the rooms of mailboxes."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 
@@ -291,3 +292,26 @@ async def test_ids_that_a_relay_gave_belong_to_the_same_mail() -> None:
     (answer,) = await office.comes(mail("two@x.net", in_reply_to=("before@x.net",)))
     assert isinstance(answer, RemoteMessage)
     assert answer.thread == MessageId("one@x.net")
+
+
+@pytest.mark.parametrize(
+    "evil",
+    [
+        {"former_ids": ("one@x.net",)},
+        {"message_id": "one@x.net", "reaction": MailReaction("👍"), "in_reply_to": ("evil@evil.test",)},
+        {"message_id": "one@x.net", "edits": "evil@evil.test"},
+        {"message_id": "one@x.net", "deletes": ("evil@evil.test",)},
+    ],
+)
+@pytest.mark.parametrize("verified", [True, False])
+async def test_no_mail_takes_the_place_of_another(evil: dict[str, Any], verified: bool) -> None:
+    """Whatever ids somebody writes into a mail: an answer to bob's goes to bob, and nobody else may take it back."""
+    office = Office()
+    await office.comes(mail())
+    await office.comes(mail("evil@evil.test", author="eve@evil.test"))
+    message_id = evil.pop("message_id", "more@evil.test")
+    await office.comes(mail(message_id, author="eve@evil.test", **evil), verified=verified, digest="e" * 64)
+    await office.says("Dear Bob", thread="one@x.net", reply_to="one@x.net")
+    assert [str(one) for one in list(office.outbox.mails.values())[-1][1]] == ["bob@x.net"]
+    (message,) = await office.comes(mail("d@evil.test", author="eve@evil.test", deletes=("one@x.net",)))
+    assert isinstance(message, RemoteMessage)

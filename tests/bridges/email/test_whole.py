@@ -90,3 +90,21 @@ async def test_a_picture_stays_at_its_place(tmp_path: Path) -> None:
         event = await post.seen(room, "here")
         html = event["content"]["formatted_body"]
         assert "mxc://" in html and 'alt="logo.png"' in html
+
+
+async def test_nobody_else_bridges_a_room_to_a_mailbox(tmp_path: Path) -> None:
+    """A user of the bridge who is no member asks for a mailbox's mail in a room of their own: refused in words."""
+    async with Post(tmp_path) as post:
+        await post.sends("Hello\n", Subject="Hi")
+        await post.seen(await post.room(), "Hello")
+        eve = post.bridge.homeserver.user("eve")
+        room = eve.create_room(invite=[post.bridge.homeserver.bot, "@carol:hs.test"])
+        there = post.bridge.homeserver.room(room)
+        await post.bridge.until(lambda: there.membership(post.bridge.homeserver.bot) == "join")
+        eve.send(room, f"!bridge bridge mail {BOX}")
+        answer = await post.seen(room, "whom its admin names")
+        assert answer["sender"] == post.bridge.homeserver.bot
+        await post.sends("Secret\n", Subject="Hi")
+        await post.seen(await post.room(), "Secret")
+        await post.bridge.settled()
+        assert not any("Secret" in str(event) for event in post.bridge.homeserver.room(room).timeline)

@@ -58,4 +58,5 @@ def test_targets_name_scenarios_and_are_judged_in_their_direction() -> None:
         "sync",
         "mail",
         "mail-large",
+        "mail-queue",
     }
