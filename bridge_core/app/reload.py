@@ -1,6 +1,7 @@
 """Takes over a changed configuration while the bridge runs (SIGHUP), as far as that can be done without harm."""
 
 import asyncio
+import traceback
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,7 +59,8 @@ class Reload:
         self._read = read
 
     async def again(self) -> Reloaded:
-        """Reads the file again. Raises nothing: a mistake in it changes nothing, and is told in the log."""
+        """Reads the file again. Raises nothing: a mistake in it, and whatever else goes wrong, changes nothing and is
+        told in the log."""
         try:
             loaded = await asyncio.to_thread(self._read, self._path)
             configs = loaded.validate_networks(self._models, self._models)
@@ -66,6 +68,35 @@ class Reload:
             problems = tuple(str(problem) for problem in error.problems)
             log.warning("config_not_reloaded", problems=problems)
             return Reloaded(problems=problems)
+        except Exception as error:
+            return _failed(error)
+        before, old = self._config, dict(self._configs)
+        try:
+            return self._take(loaded, configs)
+        except Exception as error:
+            self._back(before, old)
+            return _failed(error)
+
+    def _back(self, config: Config, configs: Mapping[str, NetworkConfig]) -> None:
+        """What held before holds again, as far as that can be done: each part whatever becomes of the others."""
+        new, self._config, self._configs = self._configs, config, dict(configs)
+
+        def network(name: str) -> Callable[[], Any]:
+            return lambda: self._network(name, configs[name])
+
+        steps: list[Callable[[], Any]] = [
+            lambda: self._whomay.allow(Rules(config.permissions, config.homeserver.domain)),
+            lambda: self._whomay.filter(configs),
+            lambda: setup_logging(config.logging.level, config.logging.format),
+            *(network(name) for name, one in new.items() if one is not configs.get(name) and name in configs),
+        ]
+        for step in steps:
+            try:
+                step()
+            except Exception:
+                log.exception("config_not_taken_back")
+
+    def _take(self, loaded: LoadedConfig, configs: Mapping[str, NetworkConfig]) -> Reloaded:
         applied, refused = self._core(loaded.config)
         before = self._filters()
         for name, config in configs.items():
@@ -112,6 +143,13 @@ class Reload:
         if isinstance(network.connector, Reloads):
             return [*refused, *network.connector.reload(new.settings)]
         return [*refused, *(key.removeprefix(".") for key in _differences("", old.settings, new.settings))]
+
+
+def _failed(error: Exception) -> Reloaded:
+    """Only the kind of it is told: its words may hold what the file keeps secret."""
+    problem = f"unexpected {type(error).__name__}"
+    log.error("config_not_reloaded", problems=(problem,), places=traceback.format_tb(error.__traceback__)[-3:])
+    return Reloaded(problems=(problem,))
 
 
 def _differences(name: str, old: Any, new: Any) -> list[str]:

@@ -89,7 +89,10 @@ async def _serve(bridge: Bridge, stop_deadline: float) -> int:
         woken.clear()
         if reloading.is_set() and not stopping.is_set():
             reloading.clear()
-            await bridge.reload()
+            try:
+                await bridge.reload()
+            except Exception:
+                log.exception("config_not_reloaded")  # the bridge goes on as it is
     log.info("bridge_stopping", within_seconds=stop_deadline)
     await bridge.stop(loop.time() + stop_deadline)
     return 0

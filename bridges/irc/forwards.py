@@ -56,7 +56,7 @@ class Forwards:
         except BridgeError as error:
             log.info("irc_forward_not_asked", network=state.network, chat=chat, new=new, error=str(error))
             return
-        if word in (Consent.GRANTED, Consent.NOT_NEEDED):
+        if word in (Consent.GRANTED, Consent.NOT_NEEDED) and new not in state.consents.closed:
             self._move(chat, new)
         elif word is Consent.ASKED and (new in self._asked or len(self._asked) < _AT_MOST):
             self._asked[new] = chat

@@ -216,7 +216,7 @@ class Hearing:
         chat, source = self._state.chat_of(line.param(0)), line.source
         if chat is not None and source is not None and source.nick != self._session.nick:
             event = self._speech.tags(line, chat)
-            if event is not None:
+            if event is not None and not self.conditions.muffled(chat, line):  # there is none for operators alone
                 self._sink.offer(event)
 
     def _redaction(self, line: Line) -> None:

@@ -10,6 +10,7 @@ import structlog
 from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridge_core.api.network import Login
+from bridges.irc.allowance import Allowance
 from bridges.irc.codec.message import Line
 from bridges.irc.membership import Membership as Channels
 from bridges.irc.session import Session
@@ -23,6 +24,8 @@ _PATIENCE: Final = 86_400.0
 _SEVERAL: Final = 3600.0
 """Seconds after an invitation in which another one to the same channel is not passed on, unless it was asked for."""
 _REMEMBERED: Final = 200
+_UNASKED: Final = (5.0, 1 / 600)
+"""Invitations that the user did not ask for: at once, and further ones per second."""
 _SHUT: Final = frozenset(("471", "473", "475"))
 """Errors of JOIN that somebody in the channel can do something about: full, invited people only, a key."""
 _REASON: Final = 200
@@ -43,7 +46,7 @@ class Invitations:
     """Of one login; it outlives connections. `offer` takes what is told to the core; `to_operators` says something to
     a channel's operators, and whether that could be done."""
 
-    __slots__ = ("_asked", "_channels", "_invited", "_login", "_offer", "_state", "_to_operators")
+    __slots__ = ("_allowance", "_asked", "_channels", "_invited", "_login", "_offer", "_state", "_to_operators")
 
     def __init__(
         self,
@@ -60,6 +63,7 @@ class Invitations:
         self._to_operators = to_operators
         self._asked: OrderedDict[ChatId, _Knock] = OrderedDict()
         self._invited: OrderedDict[ChatId, float] = OrderedDict()
+        self._allowance: Allowance | None = None
 
     def ask(self, chat: ChatId, reason: str | None) -> None:
         """The user wants to be let in: by joining, or, where the channel refuses that, by a knock."""
@@ -112,6 +116,9 @@ class Invitations:
         if again and not wanted:
             log.info("irc_invitation_repeated", network=self._state.network, chat=chat, user=self._login.user)
             return
+        if not wanted and not self._allowed():
+            log.info("irc_invitations_too_many", network=self._state.network, chat=chat, user=self._login.user)
+            return
         self._channels.welcome(chat)
         person = self._state.roster.get(source.nick)
         known = person is not None and person.nick == source.nick
@@ -123,6 +130,11 @@ class Invitations:
             # They asked for it. Where all members of a room must be in the channel, they have to be there first.
             self._channels.want(chat)
             self._channels.join(session, [chat])
+
+    def _allowed(self) -> bool:
+        if self._allowance is None:  # most logins are never invited
+            self._allowance = Allowance(self._state.running.clock.monotonic, *_UNASKED)
+        return self._allowance.take()
 
     def _id(self, nick: str) -> RemoteUserId:
         return person_id(self._state, nick)

@@ -10,15 +10,19 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import Membership, RemoteConsent, RemoteEvent, RemoteMember, RemoteSender
 from bridge_core.api.ids import ChatId, RemoteUserId
 from bridges.irc import people
-from bridges.irc.allowance import Allowance
+from bridges.irc.allowance import Allowance, Allowances
 from bridges.irc.codec.message import Line, Source
+from bridges.irc.optoutbook import OptOutBook, Sayer
 from bridges.irc.session import Session
 from bridges.irc.state import NetworkState
 
 log = structlog.get_logger(__name__)
 _WORDS: Final = {"!optout": False, "!opt-out": False, "!optin": True, "!opt-in": True}
-_BURST: Final = 20.0
-_PER_SECOND: Final = 1.0
+_OF_A_HOST: Final = (5.0, 0.1)
+"""Wishes of one host at once, and further ones per second: who floods keeps nobody else from saying it."""
+_OF_ALL: Final = (50.0, 5.0)
+_WORDS_BACK: Final = (10.0, 1.0)
+"""Answers to wishes that came too fast."""
 _LEFT: Final = "opted out of being bridged"
 
 
@@ -34,7 +38,11 @@ class PersonalWishes:
         self._state = state
         self._session = session
         self._commit = commit
-        self._allowance = Allowance(state.running.clock.monotonic, _BURST, _PER_SECOND)
+        now = state.running.clock.monotonic
+        self._book = OptOutBook(state.running)
+        self._of_hosts = Allowances(now, *_OF_A_HOST)
+        self._of_all = Allowance(now, *_OF_ALL)
+        self._words_back = Allowance(now, *_WORDS_BACK)
         self._running: asyncio.Task[None] | None = None
 
     def said(self, line: Line, text: str) -> bool:
@@ -43,8 +51,10 @@ class PersonalWishes:
         source = line.source
         if word is None or source is None:
             return False
-        if not self._allowance.take():
+        if not (self._of_hosts.take(source.host) and self._of_all.take()):
             log.info("irc_optout_too_fast", network=self._state.network)
+            if self._words_back.take():
+                self._tell(source.nick, "That is too often: nothing was changed. Please say it again in a minute.")
             return True
         if self._state.own(source.nick.encode("utf-8", "surrogateescape")) is not None:
             self._tell(source.nick, "You are a user of Matrix: say !bridge opt-out, or opt-in, to the bridge there.")
@@ -54,7 +64,49 @@ class PersonalWishes:
         return True
 
     async def _wants(self, line: Line, source: Source, granted: bool) -> None:
+        async with self._book.turn:
+            await self._decided(line, source, granted)
+
+    async def _decided(self, line: Line, source: Source, granted: bool) -> None:
         sender, ids = self._who(line, source)
+        account = sender.id if people.account_of(sender.id) is not None else ""
+        by, book = Sayer(account, f"{source.user}@{source.host}"), self._book
+        try:
+            await book.load()
+            no = self._refused(sender.id, by, granted)
+            if no:
+                log.info("irc_optout_refused", network=self._state.network, person=sender.id, granted=granted)
+                self._tell(source.nick, no)
+                return
+            ids = [one for one in ids if (book.may_lift(one, by) if granted else not book.refusal(one, by))]
+            if not granted:
+                for one in ids:
+                    await book.keep(one, by)
+            await self._commit(self._events(source, ids, granted))
+            if granted:
+                for one in ids:
+                    await book.lift(one)
+        except BridgeError as error:
+            log.warning("irc_optout_not_stored", network=self._state.network, error=str(error))
+            self._tell(source.nick, "That could not be stored now. Please say it again in a while.")
+            return
+        log.info("irc_opted", network=self._state.network, person=sender.id, granted=granted)
+        for text in self._answer(source.nick, sender.id, granted, nick_too=len(ids) > 1):
+            self._tell(source.nick, text)
+
+    def _refused(self, person: RemoteUserId, by: Sayer, granted: bool) -> str:
+        """Why nothing is done, in words; empty when it is."""
+        if not granted:
+            why = self._book.refusal(person, by)
+            return f"Nothing was changed: {why}." if why else ""
+        if self._book.may_lift(person, by):
+            return ""
+        return (
+            "Nothing was changed: somebody else opted out this nick, and only they lift that, with the same account or "
+            "from the same host. Logged in to an account you are known by it, and are shown."
+        )
+
+    def _events(self, source: Source, ids: Sequence[RemoteUserId], granted: bool) -> list[RemoteEvent]:
         evidence = f"{source.nick}!{source.user}@{source.host} said so"
         events: list[RemoteEvent] = [
             RemoteConsent(ChatId(one), RemoteSender(one, source.nick), granted, evidence) for one in ids
@@ -66,15 +118,7 @@ class PersonalWishes:
             events += [
                 RemoteMember(chat, one, Membership.LEAVE, reason=_LEFT) for chat in person.channels for one in gone
             ]
-        try:
-            await self._commit(events)
-        except BridgeError as error:
-            log.warning("irc_optout_not_stored", network=self._state.network, error=str(error))
-            self._tell(source.nick, "That could not be stored now. Please say it again in a while.")
-            return
-        log.info("irc_opted", network=self._state.network, person=sender.id, granted=granted)
-        for text in self._answer(source.nick, sender.id, granted):
-            self._tell(source.nick, text)
+        return events
 
     def _who(self, line: Line, source: Source) -> tuple[RemoteSender, list[RemoteUserId]]:
         """Who says it, and all ids that it is about: the account, which nobody else can have, and the nick, under
@@ -92,15 +136,17 @@ class PersonalWishes:
         nick = people.of_nick(folded)
         return RemoteSender(own, source.nick), [own] if own == nick else [own, nick]
 
-    def _answer(self, nick: str, person: RemoteUserId, granted: bool) -> tuple[str, ...]:
+    def _answer(self, nick: str, person: RemoteUserId, granted: bool, *, nick_too: bool) -> tuple[str, ...]:
         account = people.account_of(person)
-        who = f"the account {account}, and the nick {nick}" if account is not None else f"the nick {nick}"
+        who = f"the account {account}" if account is not None else f"the nick {nick}"
+        if account is not None and nick_too:
+            who += f", and the nick {nick}"
         if granted:
             return (f"What is said under {who} is shown on Matrix again, from now on.",)
         sure = (
             "Log in before you speak: under another nick you are only known by your account."
             if account is not None
-            else "You are not logged in: whoever has this nick can say !optin, and under another nick you are shown. "
+            else "You are not logged in: you are shown under another nick, and cannot take it back from another host. "
             "With an account it holds for the account."
         )
         return (

@@ -3,6 +3,7 @@
 from typing import Any
 
 from bridge_core.api.events import RemoteChatMoved
+from bridge_core.api.ids import ChatId
 from bridges.irc.demo.witness import Witness
 from tests.bridges.irc.rig import Rig, StartRig, StartServer, eventually
 
@@ -59,3 +60,17 @@ async def test_a_forward_that_is_refused_is_not_followed(rig: StartRig, serve: S
     await eventually(lambda: not [one for one in adapter.host.tasks.running if "forward" in one.get_name()])
     assert of(adapter, RemoteChatMoved) == [] and adapter.inbox.texts == ["here"]
     assert len([line for line in op.lines if "asks to bridge" in line.text]) == 1
+
+
+async def test_a_channel_that_is_closed_gets_no_rooms(rig: StartRig, serve: StartServer) -> None:
+    """Also where nobody has to be asked: after a no nothing crosses there, so nothing moves there."""
+    server = await serve()
+    adapter = await rig(server.port, "#a", channels={"forwards": "follow"}, consent={"required": False})
+    hearing = adapter.observer._hearing
+    assert hearing is not None
+    adapter.connector._state.consents.end(ChatId("#over"))
+    hearing.heard([b":irc.demo 470 relay #a #over :Forwarding to another channel"])
+    await eventually(lambda: not [one for one in adapter.host.tasks.running if "forward" in one.get_name()])
+    hearing.heard([b":irc.demo 470 relay #a #open :Forwarding to another channel"])
+    await adapter.inbox.until(lambda: bool(of(adapter, RemoteChatMoved)))
+    assert [event.new for event in of(adapter, RemoteChatMoved)] == ["#open"]

@@ -38,6 +38,20 @@ async def test_an_invitation_reaches_the_user_once(rig: StartRig, port: int) -> 
     assert ChatId("#b") not in anna._channels, "nobody is in a channel before they have agreed"
 
 
+async def test_nobody_is_invited_without_end(rig: StartRig, port: int) -> None:
+    """However many channels somebody invites a user to, no more than a few are passed on that were not asked for."""
+    chats = [f"#c{number}" for number in range(8)]
+    adapter = await rig(port, "#a", *chats)
+    anna = await adapter.puppet(ANNA)
+    bob = await adapter.witness("bob", *chats)
+    for chat in chats:
+        bob.raw(f"INVITE anna {chat}")
+    await bob.sync()
+    await adapter.say(anna, "read all")
+    await adapter.inbox.until(lambda: len(_members(adapter, Membership.INVITE)) >= 5)
+    assert [event.chat for event in _members(adapter, Membership.INVITE)] == chats[:5]
+
+
 async def test_invitations_can_be_off(rig: StartRig, port: int) -> None:
     """With `channels.invitations` off, and in channels that have not agreed, nobody is invited."""
     adapter = await rig(port, "#a", "#b", channels={"invitations": False})

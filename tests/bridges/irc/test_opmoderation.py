@@ -5,6 +5,7 @@ from typing import Any
 
 import pytest
 
+from bridge_core.api.events import RemoteReaction
 from bridge_core.api.ids import ChatId
 from bridge_core.content import to_plain
 from bridges.irc.codec.isupport import from_tokens
@@ -73,6 +74,18 @@ async def test_what_is_not_known_of_a_channel_hides(rig: StartRig, serve: StartS
     op.privmsg("#a", "has a mode")
     await adapter.inbox.text("has a mode")
     assert _shown(adapter) == ["has a mode"] and len(adapter.inbox.messages) == 2
+
+
+async def test_a_refused_reaction_is_shown_to_nobody(rig: StartRig, serve: StartServer) -> None:
+    """Whom the channel refuses does not react before everybody either."""
+    adapter, _, _ = await _refusing(rig, serve)
+    hearing = adapter.observer._hearing
+    assert hearing is not None
+    for nick in ("eve", "op"):
+        hearing.heard([f"@+draft/reply=m1;+draft/react=:o :{nick}!{nick}@127.0.0.1 TAGMSG #a".encode()])
+    await adapter.inbox.until(lambda: any(isinstance(event, RemoteReaction) for event in adapter.inbox.events))
+    reactions = [event for event in adapter.inbox.events if isinstance(event, RemoteReaction)]
+    assert [event.sender.name for event in reactions] == ["op"]
 
 
 async def test_nobody_is_hidden_where_we_are_shown_no_more_than_all(rig: StartRig, serve: StartServer) -> None:

@@ -10,9 +10,12 @@ from bridge_core.api.errors import TransientError
 from bridge_core.api.events import Membership, RemoteConsent, RemoteMember
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey
 from bridges.irc import people
+from bridges.irc.allowance import Allowances
+from bridges.irc.codec.message import Line, Source
 from bridges.irc.demo.server import DemoIrcServer
 from bridges.irc.demo.witness import Received, Witness
-from tests.bridges.irc.rig import StartRig, StartServer
+from bridges.irc.optouts import PersonalWishes
+from tests.bridges.irc.rig import StartRig, StartServer, eventually
 from tests.harness import Harness
 
 GHOST = "@_irc_bob:hs.test"
@@ -77,6 +80,61 @@ async def test_nobody_is_told_what_is_not_stored(rig: StartRig, port: int) -> No
     bob.privmsg("relay", "!optout")
     await bob.wait_text("say it again in a while")
     assert not [line for line in bob.lines if "From now on" in line.text]
+
+
+class _Person:
+    """Somebody who writes to the bot from where they say, in one session of the observer."""
+
+    def __init__(self, adapter: Any) -> None:
+        self.told: list[str] = []
+        session = adapter.observer._session
+        session.tell = lambda command, nick, text, **_: self.told.append(text)
+        self.wishes = PersonalWishes(adapter.connector._state, session, adapter.observer.commit)
+
+    async def say(self, word: str, nick: str, host: str, account: str = "") -> str:
+        """What they are answered."""
+        before = len(self.told)
+        tags = {"account": account} if account else {}
+        assert self.wishes.said(Line(tags, Source(nick, "u", host), "PRIVMSG", ("relay", word)), word)
+        await eventually(lambda: len(self.told) > before)
+        await eventually(lambda: not self.wishes._book.turn.locked())
+        return self.told[before]
+
+
+async def test_strangers_do_not_lift_an_optout(rig: StartRig, serve: StartServer) -> None:
+    """Who has the nick later, from elsewhere or with another account, does not open what somebody else closed; who
+    said it does, and the account of that name. It is remembered over sessions."""
+    server = await serve(accounts={"robert": "secret"})
+    adapter = await rig(server.port)
+    person = _Person(adapter)
+    await person.say("!optout", "bob", "home", "robert")
+    await person.say("!optout", "carl", "home")
+    said = _said(adapter)
+    assert said == [("=robert", False), ("bob", False), ("carl", False)]
+    person = _Person(adapter)
+    for who in (("bob", "elsewhere"), ("bob", "home"), ("carl", "elsewhere"), ("carl", "elsewhere", "")):
+        assert "Nothing was changed" in await person.say("!optin", *who)
+    assert "again, from now on" in await person.say("!optin", "bob", "other", "evil")  # of their own account only
+    assert _said(adapter) == [*said, ("=evil", True)]
+    await person.say("!optin", "bob", "elsewhere.example", "robert")
+    await person.say("!optin", "carl", "far.example", "carl")
+    assert _said(adapter)[4:] == [("=robert", True), ("bob", True), ("=carl", True), ("carl", True)]
+
+
+async def test_optouts_are_bounded_and_nobody_silences_others(rig: StartRig, port: int) -> None:
+    """One host opts out some nicks only, and floods only itself; whoever is refused is told."""
+    adapter = await rig(port)
+    person = _Person(adapter)
+    for number in range(5):
+        await person.say("!optout", f"n{number}", "flood")
+    assert "say it again in a minute" in await person.say("!optout", "n5", "flood")
+    assert "From now on nothing" in await person.say("!optout", "bob", "home")
+    person.wishes._of_hosts = Allowances(lambda: 0.0, 100, 0)
+    for number in range(5, 20):
+        await person.say("!optout", f"n{number}", "flood")
+    assert "log in to an account" in await person.say("!optout", "n20", "flood")
+    assert "From now on nothing" in await person.say("!optout", "n20", "elsewhere")
+    assert ("n19", False) in _said(adapter) and len(_said(adapter)) == 22
 
 
 @pytest.fixture(name="server")

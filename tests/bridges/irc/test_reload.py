@@ -104,6 +104,45 @@ async def test_a_mistake_changes_nothing(tmp_path: Path, server: DemoIrcServer) 
         assert (await running.reload()).problems
 
 
+@pytest.mark.parametrize("fails", ["read", "adapter"])
+async def test_whatever_goes_wrong_changes_nothing(
+    tmp_path: Path, server: DemoIrcServer, monkeypatch: pytest.MonkeyPatch, fails: str
+) -> None:
+    """An error of any kind, wherever it comes from, is told in the log, raises nothing, and all is as it was; the next
+    time it can be taken over."""
+    irc = {"type": "irc", "server": "127.0.0.1", "port": server.port, "tls": False, "nick": "relay", "rate": 0}
+    async with Harness(tmp_path, {"irc": {**irc, "connect_rate": 0}}) as bridge:
+        running = bridge.running
+
+        def change(data: Any) -> None:
+            data["permissions"]["@anna:hs.test"] = "blocked"
+            data["networks"]["irc"] |= {"relay_format": "[{name}] ", "portal_filter": {"deny": ["#secret*"]}}
+
+        _change(tmp_path, change)
+        failures = [ValueError("secret words"), ValueError("secret words")] if fails == "adapter" else []
+
+        def broken(state: NetworkState, new: Any) -> list[str]:
+            if failures:
+                raise failures.pop()
+            return reload(state, new)
+
+        def unreadable(path: Path) -> Any:
+            raise MemoryError("secret words")
+
+        monkeypatch.setattr("bridges.irc.connector.reload", broken)
+        read = running._reload._read
+        if fails == "read":
+            running._reload._read = unreadable
+        result = await running.reload()
+        assert result.applied == () and result.problems and "secret" not in str(result)
+        assert running.whomay.permissions.of(ANNA) is Permission.USER
+        running.whomay.filters.new_chat(NetworkId("irc"), ChatId("#secrets"))
+        running._reload._read = read
+        failures.clear()
+        assert set((await running.reload()).applied) == {"permissions", "portal_filter"}
+        assert running.whomay.permissions.of(ANNA) is Permission.BLOCKED
+
+
 def test_only_what_is_read_when_needed_changes() -> None:
     """Keys of channels and whatever connections were made with stay as they are, and are named."""
     state = NetworkState(NetworkId("irc"), IrcConfig(server="irc.test", channels={"keys": {"#a": "x"}}))
