@@ -21,6 +21,7 @@ from benchmarks.scenarios.latency import latency
 from benchmarks.scenarios.mail import accept as mail_accept
 from benchmarks.scenarios.mail import large as mail_large
 from benchmarks.scenarios.mailqueue import mailqueue
+from benchmarks.scenarios.mailrooms import mailrooms
 from benchmarks.scenarios.members import growth as members_growth
 from benchmarks.scenarios.members import sync
 
@@ -39,6 +40,7 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "mail": mail_accept,
         "mail-large": mail_large,
         "mail-queue": mailqueue,
+        "mail-rooms": mailrooms,
     }
 )
 

@@ -14,7 +14,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from benchmarks.cpu import cpu_seconds, memory, settled
+from benchmarks.cpu import cpu_seconds, family_cpu_seconds, memory, settled
 from benchmarks.options import Options
 from benchmarks.processes import BenchmarkError, Child
 
@@ -147,24 +147,7 @@ async def _postfix(count: int) -> Result:
         server = make(Path(name), {"bench.test": "discard:"})
         try:
             await server.start()
-            found = await _small(server.port, count, lambda: _all_cpu(server.pid))
+            found = await _small(server.port, count, lambda: family_cpu_seconds(server.pid))
         finally:
             await server.close()
     return found
-
-
-def _all_cpu(pid: int) -> float:
-    """CPU seconds of a process and its children, those that have ended too."""
-    parents, used = {}, {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                fields = (entry / "stat").read_text().rsplit(")", 1)[1].split()
-            except (FileNotFoundError, ProcessLookupError):
-                continue
-            parents[int(entry.name)] = int(fields[1])
-            used[int(entry.name)] = sum(int(field) for field in fields[11:15])
-    family = {pid}
-    while more := {child for child, parent in parents.items() if parent in family} - family:
-        family |= more
-    return sum(used.get(one, 0) for one in family) / os.sysconf("SC_CLK_TCK")
