@@ -23,7 +23,7 @@ from bridges.email.chats import Chat, parse_chat
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
-from bridges.email.mail import Envelope, Mail, MailFile, ReportKind, Verdict
+from bridges.email.mail import Door, Envelope, Mail, MailFile, ReportKind, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.people import Author, author_of
 from bridges.email.ports import Returned
@@ -127,7 +127,8 @@ class Arrivals:
             if happened is not None:
                 return happened
         place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
-        if mailbox.rooms.strangers is Strangers.ASK and place.first and standing is None and author.login is None:
+        asks = mailbox.rooms.strangers is Strangers.ASK and taken.envelope.door is not Door.IMPORT
+        if asks and place.first and standing is None and author.login is None:
             await taken.hold(mailbox.key, author.address)
             return await self._asked(mailbox, mail, author)
         return await self._message(mailbox, taken, place)

@@ -33,7 +33,7 @@ class MailParts(Protocol):
 
 
 class MailCommands:
-    """address, mail-password, accept, block, unblock, unsubscribe; quarantine for admins."""
+    """address, mail-password, requests, accept, block, unblock, unsubscribe; quarantine for admins."""
 
     def __init__(self, running: Callable[[], MailParts]) -> None:
         self._running = running
@@ -50,6 +50,7 @@ class MailCommands:
                 self._password,
                 private=True,
             ),
+            AdapterCommand("requests", "[MAILBOX]", "who waits for your word before they are shown", self._requests),
             AdapterCommand("accept", "ADDRESS [MAILBOX]", "take somebody's mail, also what waits", self._accept),
             AdapterCommand("block", "ADDRESS [MAILBOX]", "show nothing of somebody any more", self._block),
             AdapterCommand("unblock", "ADDRESS [MAILBOX]", "let a blocked person be a stranger again", self._unblock),
@@ -73,6 +74,15 @@ class MailCommands:
         mailbox = await self._mailbox(call, call.get("mailbox"))
         password = await self._running().passwords.renew(mailbox)
         return f"User: {mailbox.address}\nPassword: {password}\nIt is shown this once."
+
+    async def _requests(self, call: CommandCall) -> str:
+        mailbox = await self._mailbox(call, call.get("mailbox"))
+        waiting = await self._running().requests.waiting(mailbox.key, 20 * _LISTED)
+        lines = [f"{person}: {count} mail{'s' * (count != 1)}" for person, count in list(waiting.items())[:_LISTED]]
+        if not lines:
+            return f"Nobody waits at {mailbox.address}."
+        more = f"\n... and {len(waiting) - _LISTED} more" if len(waiting) > _LISTED else ""
+        return "\n".join(lines) + more + "\nSay `accept ADDRESS` or `block ADDRESS`."
 
     async def _accept(self, call: CommandCall) -> str:
         mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])

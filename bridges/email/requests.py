@@ -54,6 +54,16 @@ class Requests:
             await self._queue.put(removed=[item.key])
         return len(held)
 
+    async def waiting(self, mailbox: str, limit: int) -> dict[str, int]:
+        """Who waits at a mailbox, by address, and with how many mails; of so many mails at most."""
+        found: dict[str, int] = {}
+        begin = f"{mailbox} "
+        for item in await self._queue.page(begin, limit):
+            if item.key.startswith(begin):
+                person = item.part_of.removeprefix(begin)
+                found[person] = found.get(person, 0) + 1
+        return found
+
     async def drop(self, mailbox: str, person: Address) -> int:
         """What was held of the person is gone; how many mails that were."""
         held = await self._queue.parts(_who(mailbox, person))

@@ -8,6 +8,8 @@ from typing import Any, Protocol
 
 from bridge_core.api.tools import Place
 from bridges.email.tools.dns import DkimKeyTool, DnsTool
+from bridges.email.tools.importing import ImportTool
+from bridges.email.tools.quarantine import QuarantineTool
 from bridges.email.tools.queue import QueueTool
 
 
@@ -26,10 +28,16 @@ class Part(Protocol):
 class EmailTool:
     """The `Tool` of the contract."""
 
-    help = "look after outgoing mail, and what mail needs in DNS"
+    help = "look after mails that wait or were set aside, import old ones, and what mail needs in DNS"
 
     def __init__(self) -> None:
-        self._parts: Mapping[str, Part] = {"queue": QueueTool(), "dns": DnsTool(), "dkim-key": DkimKeyTool()}
+        self._parts: Mapping[str, Part] = {
+            "queue": QueueTool(),
+            "quarantine": QuarantineTool(),
+            "import": ImportTool(),
+            "dns": DnsTool(),
+            "dkim-key": DkimKeyTool(),
+        }
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """As `Tool.add_arguments`."""

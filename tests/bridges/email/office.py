@@ -195,11 +195,12 @@ class Office:
         digest: str = "",
         login: str | None = None,
         files: Sequence[bytes] = (),
+        door: Door = Door.SMTP,
     ) -> list[RemoteEvent]:
         """A mail is taken over and shown; the events that it became."""
         self._numbers += 1
         recipients = tuple(parse_address(one) for one in to or (BOX,))
-        door = Door.SUBMISSION if login else Door.SMTP
+        door = Door.SUBMISSION if login else door
         sender = mail.authors[0] if mail.authors else None
         envelope = Envelope(f"e{self._numbers}", door, sender, recipients, "192.0.2.1", "x", NOW, 100, login=login)
         result = Result.PASS if verified else Result.FAIL

@@ -19,7 +19,7 @@ from bridge_core.api.events import (
 from bridge_core.api.ids import ChatId, MessageId
 from bridges.email.codec.addresses import parse_address
 from bridges.email.contacts import Standing
-from bridges.email.mail import MailFile, MailReaction, Report, ReportKind
+from bridges.email.mail import Door, MailFile, MailReaction, Report, ReportKind
 from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
 
 
@@ -271,6 +271,14 @@ async def test_a_stranger_can_be_asked_about_first() -> None:
     await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
     (message,) = await office.comes(mail())
     assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+
+
+async def test_nobody_is_asked_about_old_mails() -> None:
+    """What an admin imports is shown, also of strangers: what waits for a word is bounded, and would be lost."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    (message,) = await office.comes(mail(), verified=False, door=Door.IMPORT)
+    assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+    assert office.waiting == []
 
 
 async def test_ids_made_here_are_told_to_nobody() -> None:
