@@ -13,7 +13,7 @@ from bridge_core.api.errors import BackpressureError, BridgeError, RejectedError
 from bridge_core.api.host import Host
 from bridge_core.api.queues import QueueItem
 from bridges.email.envelopes import decode, encode
-from bridges.email.mail import Envelope, Verdict
+from bridges.email.mail import Door, Envelope, Verdict
 
 _log = structlog.get_logger(__name__)
 _REMEMBER: Final = 7 * 86_400_000
@@ -110,7 +110,8 @@ class Spool:
             if key in self._known and await self._queue.get(key) is not None:
                 if envelope.has_id or key not in self._confirmed:
                     self.given_twice += 1
-                    _log.info("mail_given_twice", id=envelope.id, peer=envelope.peer)
+                    if envelope.door is not Door.IMPORT:  # whose command says how many those were
+                        _log.info("mail_given_twice", id=envelope.id, peer=envelope.peer)
                     return
                 # The same words, meant again.
                 key = f"{key}.{envelope.id}"
