@@ -59,4 +59,5 @@ def test_targets_name_scenarios_and_are_judged_in_their_direction() -> None:
         "mail",
         "mail-large",
         "mail-queue",
+        "mail-rooms",
     }
