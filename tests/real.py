@@ -130,6 +130,8 @@ class Town:
     def __init__(self, ground: Ground, folder: Path, servers: Servers, **sections: Any) -> None:
         self.ground = ground
         self.servers = {name: server for name, (server, _) in servers.items()}
+        self.offices: dict[str, str] = {}
+        """The management room of each user."""
         self._numbers = ground.numbers
         mine = next(self._numbers)
         self.free = {name: [f"#{name}{mine}-{number}" for number in range(6)] for name in servers}

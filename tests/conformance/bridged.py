@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from bridge_core.api.ids import UserId
 from tests.conformance.homeservers import SERVER, Event, Homeserver, Human
 from tests.harness import InProcess
 from tests.scripted import Script
@@ -58,8 +59,16 @@ class Bridged:
         """The human joins the room of a chat by its alias, for which the homeserver asks the bridge; its id."""
         return await self.human.join(f"#_{network}_{chat or self.chat()}:{SERVER}")
 
+    async def leave_desk(self) -> None:
+        """The human leaves the management room that an earlier test made: a user has one."""
+        row = await self.bridge.running.database.users.get(UserId(self.human.id))
+        if row is not None and row.management_room:
+            await self.human.call("POST", f"rooms/{row.management_room}/leave", {})
+
     async def private_room(self, *invited: str) -> str:
         """A room of the human that only the invited may join."""
+        if invited == (BOT,):
+            await self.leave_desk()
         body = {"preset": "private_chat", "invite": list(invited), "name": secrets.token_hex(4)}
         return str((await self.human.call("POST", "createRoom", body))["room_id"])
 

@@ -8,6 +8,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
 async def _management_room(at: Bridged, preset: str) -> str:
+    await at.leave_desk()
     body = {"preset": preset, "invite": [BOT], "is_direct": True}
     room = str((await at.human.call("POST", "createRoom", body))["room_id"])
     await at.told(room, "This is your management room")

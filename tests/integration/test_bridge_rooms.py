@@ -41,8 +41,11 @@ async def town(
 
 
 async def office(town: Town, user: MatrixClient) -> str:
-    """A new management room."""
-    room = await user.create_room(preset="private_chat", invite=[BOT])
+    """A new management room, in the place of the one before: a user has one."""
+    before = town.offices.pop(user.user_id, None)
+    if before is not None:
+        await user.leave(before)
+    room = town.offices[user.user_id] = await user.create_room(preset="private_chat", invite=[BOT])
     await town.notice(user, room, "This is your management room")
     return room
 
