@@ -29,6 +29,7 @@ MAILS = {
     "bridges/email/smtp/trace.py",
 }
 READERS = {
+    "bridges/email/tools/archives.py",
     "bridges/email/trust/head.py",
     "bridges/email/parsing/reports.py",
     "bridges/email/parsing/sniff.py",

@@ -97,6 +97,7 @@ class LoginTests(FeatureTests):
         assert "logged out" in ended
         _, listed = await bench.answer(room, "logins")
         assert way.name not in listed  # one that the network provides may be there
+        await bench.human.call("POST", f"rooms/{room}/leave", {})
         await bench.human.send(place.room, "by the relay")
         assert (await bench.subject.heard(place.chat, "by the relay")).by != way.name
         await bench.balances()
@@ -113,6 +114,7 @@ class LoginTests(FeatureTests):
         assert "I do not know that command" in answer
         _, listed = await bench.answer(room, "logins")
         assert way.name not in listed  # one that the network provides may be there
+        await bench.human.call("POST", f"rooms/{room}/leave", {})
 
     async def test_a_login_is_not_begun_in_public(self, bench: Bench) -> None:
         """In a room with others no secret is asked for."""
