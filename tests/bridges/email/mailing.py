@@ -10,6 +10,7 @@ from bridge_core.api.ids import ChatId, MessageId, NetworkId, UserId
 from bridge_core.api.queues import QueueItem
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.ports import About, Draft
+from tests.memory import MemoryKV
 
 SECRET = b"s" * 32
 NOW = 1_700_000_000_000
@@ -109,25 +110,6 @@ class MemoryQueue:
 
     async def count(self) -> int:
         return len(self.items)
-
-
-class MemoryKV:
-    """A `KV` in memory."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-
-    async def get(self, key: str) -> bytes | None:
-        return self.values.get(key)
-
-    async def put(self, key: str, value: bytes | None) -> None:
-        if value is None:
-            self.values.pop(key, None)
-        else:
-            self.values[key] = value
-
-    async def items(self, prefix: str) -> dict[str, bytes]:
-        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
 
 
 class HandTasks:

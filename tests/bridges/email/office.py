@@ -21,6 +21,7 @@ from bridges.email.sent import SentMails
 from bridges.email.sorting import Sorting
 from bridges.email.threads import Threads
 from bridges.email.writing import Writing
+from tests.memory import MemoryKV
 
 NOW = 1_764_000_000_000
 ALICE, EVE = UserId("@alice:hs.test"), UserId("@eve:hs.test")
@@ -31,25 +32,6 @@ CONFIG: dict[str, Any] = {
     "mailboxes": {BOX: {"members": [ALICE, "@ben:hs.test"], "aliases": ["help@example.org"]}},
     "provide": {"address": "{localpart}@example.org"},
 }
-
-
-class Memory:
-    """A `KV` in memory."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-
-    async def get(self, key: str) -> bytes | None:
-        return self.values.get(key)
-
-    async def put(self, key: str, value: bytes | None) -> None:
-        if value is None:
-            self.values.pop(key, None)
-        else:
-            self.values[key] = value
-
-    async def items(self, prefix: str) -> dict[str, bytes]:
-        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
 
 
 class Spool:
@@ -84,7 +66,7 @@ class OfficeHost:
     """The parts of `Host` that the mapping uses."""
 
     def __init__(self) -> None:
-        self.kv = Memory()
+        self.kv = MemoryKV()
         self.blobs = Spool()
         self.rooms = Rooms()
 
@@ -92,7 +74,7 @@ class OfficeHost:
 class KeptInbox:
     """Stores events and rows in one step, as the core does, each event once."""
 
-    def __init__(self, kv: Memory) -> None:
+    def __init__(self, kv: MemoryKV) -> None:
         self.events: list[RemoteEvent] = []
         self.fails = 0
         self._kv = kv

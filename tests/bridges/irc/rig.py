@@ -21,6 +21,7 @@ from bridges.irc.demo.witness import Witness
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
 from tests.harness import Harness
+from tests.memory import MemoryKV
 
 PATIENCE = 60.0
 StartRig = Callable[..., Awaitable["Rig"]]
@@ -59,25 +60,6 @@ class Tasks:
         self.running.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
             self.errors.append(error)
-
-
-class Memory:
-    """A `KV` in memory."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-
-    async def get(self, key: str) -> bytes | None:
-        return self.values.get(key)
-
-    async def put(self, key: str, value: bytes | None) -> None:
-        if value is None:
-            self.values.pop(key, None)
-        else:
-            self.values[key] = value
-
-    async def items(self, prefix: str) -> dict[str, bytes]:
-        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
 
 
 class Bucket:
@@ -146,8 +128,8 @@ class FakeHost:
 
     def __init__(self, chats: Sequence[str]) -> None:
         self.network = NetworkId("irc")
-        self.kv = Memory()
-        self.secrets = Memory()
+        self.kv = MemoryKV()
+        self.secrets = MemoryKV()
         self.rooms = FakeRooms()
         self.staff = FakeStaff()
         self.clock = Clock()
@@ -187,7 +169,7 @@ class FakeInbox:
         self.events: list[RemoteEvent] = []
         self.states: list[LoginState] = []
         self.batches: list[int] = []
-        self.kv: Memory | None = None
+        self.kv: MemoryKV | None = None
         """Where the values go that are stored with events."""
         self.gate = asyncio.Event()
         self.gate.set()

@@ -15,18 +15,19 @@ from bridges.irc.access.endpoints import FULL, Endpoint, Endpoints
 from bridges.irc.access.usernames import Usernames
 from bridges.irc.config import IrcConfig
 from bridges.irc.config.addresses import Addresses
-from tests.bridges.irc.rig import Memory, StartRig, StartServer
+from tests.bridges.irc.rig import StartRig, StartServer
+from tests.memory import MemoryKV
 
 ANNA, BEN, CARA = UserId("@anna:one.test"), UserId("@ben:one.test"), UserId("@cara:two.test")
 
 
-def book(kv: Memory, prefix: str = "2001:db8:1::/48", **more: Any) -> AddressBook:
+def book(kv: MemoryKV, prefix: str = "2001:db8:1::/48", **more: Any) -> AddressBook:
     return AddressBook(kv, AddressPlan(Addresses(prefix=ip_network(prefix), **more)))
 
 
 async def test_each_user_has_an_address_within_the_block_of_their_homeserver() -> None:
     """Users of one homeserver share a block that nobody else is in, so that staff can ban them all at once."""
-    addresses = book(Memory(), block=64)
+    addresses = book(MemoryKV(), block=64)
     anna, ben, cara = [await addresses.address(user) for user in (ANNA, BEN, CARA)]
     assert [str(anna), str(ben), str(cara)] == ["2001:db8:1:1::1", "2001:db8:1:1::2", "2001:db8:1:2::1"]
     assert await addresses.block("one.test") == "2001:db8:1:1::/64"
@@ -36,7 +37,7 @@ async def test_each_user_has_an_address_within_the_block_of_their_homeserver() -
 
 async def test_addresses_and_user_names_survive_a_restart() -> None:
     """Whoever comes first after a restart, all have the address and user name that they had before."""
-    kv = Memory()
+    kv = MemoryKV()
     users = [UserId(f"@user{number}:hs{number % 3}.test") for number in range(20)]
     names = Usernames(kv, "$LOCALPART", "matrix")
     before = [(await book(kv).address(user), await names.name(user, "")) for user in users]
@@ -48,7 +49,7 @@ async def test_addresses_and_user_names_survive_a_restart() -> None:
 
 async def test_addresses_that_are_used_up_are_given_to_nobody_twice() -> None:
     """Who finds the block of their homeserver full gets none, and other homeservers go on."""
-    kv = Memory()
+    kv = MemoryKV()
     addresses = book(kv, "2001:db8:1::/120", block=126)
     given = [await addresses.address(UserId(f"@user{number}:one.test")) for number in range(3)]
     assert len(set(given)) == 3
@@ -60,7 +61,7 @@ async def test_addresses_that_are_used_up_are_given_to_nobody_twice() -> None:
 
 async def test_a_damaged_mapping_gives_nobody_anothers_address() -> None:
     """What cannot be read is no address: fail closed."""
-    kv = Memory()
+    kv = MemoryKV()
     await book(kv).address(ANNA)
     kv.values["address/user/@anna:one.test"] = b"-1"
     with pytest.raises(NoAddress, match="damaged"):
@@ -69,7 +70,7 @@ async def test_a_damaged_mapping_gives_nobody_anothers_address() -> None:
 
 async def test_user_names_are_different_for_each_user() -> None:
     """Names that are alike after cutting and cleaning get numbers, then digests; the bot's is nobody's."""
-    names = Usernames(Memory(), "$LOCALPART", "matrix")
+    names = Usernames(MemoryKV(), "$LOCALPART", "matrix")
     users = [UserId(f"@alexandra{number:03}:hs{number}.test") for number in range(60)]
     found = [await names.name(user, "") for user in users]
     assert found[:3] == ["alexandra", "alexandr2", "alexandr3"]

@@ -15,7 +15,8 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.network import LoginStatus
 from bridges.irc.access.sts import Offer, StsPolicies, read_offer
 from tests.bridges.irc.fronts import Front
-from tests.bridges.irc.rig import Memory, Rig, StartServer, eventually
+from tests.bridges.irc.rig import Rig, StartServer, eventually
+from tests.memory import MemoryKV
 
 HOST = "127.0.0.1"
 
@@ -26,7 +27,7 @@ class Site:
     def __init__(self, backend: int, context: ssl.SSLContext, ca: str) -> None:
         self.on_plain = ""
         self.on_tls = ""
-        self.kv = Memory()
+        self.kv = MemoryKV()
         self.ca = ca
         self.context = context
         self.plain = Front(backend, changes=lambda data: self._offer(data, self.on_plain))
@@ -207,7 +208,7 @@ def test_values_are_read_strictly(value: str, offer: Offer) -> None:
 
 async def test_the_time_counts_from_the_end_of_the_connection() -> None:
     """A policy holds for its duration after the last connection; many that end at once are stored once."""
-    kv, now = Memory(), [0]
+    kv, now = MemoryKV(), [0]
     policies = StsPolicies(kv, lambda: now[0])
     assert policies.confirmed("Irc.Test", 6697, Offer(duration=1000))
     await policies.store("Irc.Test")
@@ -227,7 +228,7 @@ async def test_the_time_counts_from_the_end_of_the_connection() -> None:
 
 async def test_a_damaged_policy_stops_the_network() -> None:
     """Whether plain text is allowed is not known then: fail closed."""
-    kv = Memory()
+    kv = MemoryKV()
     kv.values["sts/irc.test"] = b"nonsense"
     load: Callable[[], Any] = StsPolicies(kv, lambda: 0).load
     with pytest.raises(BridgeError, match=r"sts/irc\.test is damaged"):

@@ -16,7 +16,7 @@ from bridges.irc.codec.identd import answer, read_query
 from bridges.irc.codec.socks import SocksError, connect
 from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.webirc import WebIrc
-from tests.bridges.irc.rig import Memory
+from tests.memory import MemoryKV
 
 digits = st.sampled_from([b"0", b"1", b"6697", b"65535", b"65536", b"99999", b"-1", b"+1", "１".encode()])
 questions = st.one_of(
@@ -136,7 +136,7 @@ def test_candidates_are_user_names(text: str, user: UserId) -> None:
 @given(st.lists(users, min_size=1, max_size=30, unique=True))
 async def test_no_two_users_are_one(some: list[UserId]) -> None:
     """Different users have different names and addresses, and those of one homeserver are in its block alone."""
-    kv = Memory()
+    kv = MemoryKV()
     addresses = AddressBook(kv, AddressPlan(Addresses(prefix=ip_network("2001:db8::/64"))))
     names = Usernames(kv, "$LOCALPART", "matrix")
     found = {user: (await addresses.address(user), await names.name(user, "")) for user in some}

@@ -22,9 +22,10 @@ from bridges.email.ports import Reply, Visit
 from bridges.email.trust.head import Head, read_mail
 from bridges.email.trust.inspector import MailInspector
 from bridges.email.trust.names import DnsTroubleError, Resolver
-from tests.bridges.email.mailing import HandClock, HandTasks, MemoryKV
+from tests.bridges.email.mailing import HandClock, HandTasks
 from tests.bridges.email.trust.mails import NOW, opened, plain, rsa, signed
 from tests.bridges.email.trust.zone import Records, Zone, served
+from tests.memory import MemoryKV
 
 BOB = parse_address("bob@there.test")
 ALICE = parse_address("alice@example.org")
