@@ -12,6 +12,8 @@ missing_packages() {
     command -v atheme-services >/dev/null 2>&1 || echo atheme-services
     command -v postfix >/dev/null 2>&1 || echo postfix
     command -v swaks >/dev/null 2>&1 || echo swaks
+    command -v node >/dev/null 2>&1 || echo nodejs
+    command -v npm >/dev/null 2>&1 || echo npm
     has_postgres || echo postgresql
     if [ ! -x .venv/bin/python ] && ! has_ensurepip; then venv_package; fi
 }

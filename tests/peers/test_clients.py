@@ -1,0 +1,149 @@
+"""The two encrypted clients against a real Synapse, with one another: what later tests stand on."""
+
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from bridge_core.demo.peers.peer import Peer, PeerError, Shield, nio_peer
+from bridge_core.demo.synapse import Synapse
+from tests.conftest import SynapseFactory
+from tests.peers.rust import RustPeer, rust_peer
+
+pytestmark = pytest.mark.server
+
+NONE = Shield("none")
+PICTURE = bytes(range(256)) * 300
+
+
+@dataclass(slots=True)
+class Pair:
+    """A nio client and a js-sdk client in one encrypted room."""
+
+    nio: Peer
+    rust: RustPeer
+    room: str
+    synapse: Synapse
+    folder: Path
+
+
+@pytest_asyncio.fixture
+async def pair(synapse_factory: SynapseFactory, folder: Path) -> AsyncIterator[Pair]:
+    synapse = await synapse_factory()
+    for name in ("nina", "rosa"):
+        await synapse.register_user(name, f"{name}-password")
+    async with AsyncExitStack() as stack:
+        nio = await nio_peer(synapse.url, folder / "nina")
+        rust = await rust_peer(synapse.url, folder / "rosa")
+        for peer in (nio, rust):
+            stack.push_async_callback(peer.kill)
+        await nio.start("nina", "nina-password")
+        await rust.start("rosa", "rosa-password")
+        room = await nio.create_room(invite=[rust.user_id], preset="private_chat")
+        await rust.join(room)
+        await nio.wait_for(lambda event: event.kind == "m.room.member" and event.state_key == rust.user_id, "the join")
+        yield Pair(nio, rust, room, synapse, folder)
+
+
+async def test_everything_crosses_both_ways(pair: Pair) -> None:
+    """Text, reply, edit, reaction, redaction and file are sent and seen in clear by both, encrypted on the wire."""
+    for one, other in ((pair.nio, pair.rust), (pair.rust, pair.nio)):
+        said = await one.text(pair.room, f"hello from {one.user_id}")
+        seen = await other.wait_text(pair.room, f"hello from {one.user_id}")
+        assert (seen.event_id, seen.sender, seen.encrypted) == (said, one.user_id, True)
+
+        answer = await other.reply(pair.room, said, "an answer")
+        seen = await one.wait_readable(answer)
+        assert seen.encrypted and seen.content["m.relates_to"]["m.in_reply_to"]["event_id"] == said
+
+        edited = await one.edit(pair.room, said, "hello, edited")
+        seen = await other.wait_readable(edited)
+        assert seen.body == "hello, edited" and seen.content["m.relates_to"]["event_id"] == said
+
+        reacted = await one.react(pair.room, said, "👍")
+        seen = await other.wait_readable(reacted)
+        assert (seen.kind, seen.content["m.relates_to"]["key"]) == ("m.reaction", "👍")
+
+        filed = await one.file(pair.room, PICTURE, "picture.bin", "image/png", "m.image")
+        seen = await other.wait_readable(filed)
+        assert seen.encrypted and await other.download(seen) == PICTURE
+
+        redaction = await one.redact(pair.room, said, "a mistake")
+        seen = await other.wait_event(redaction)
+        assert (seen.kind, seen.redacts) == ("m.room.redaction", said)
+
+
+async def test_shields(pair: Pair) -> None:
+    """The Rust client shows no shield for a device its owner signed, and a red one for a device nobody signed."""
+    await pair.synapse.register_user("carl", "carl-password")
+    carl = await rust_peer(pair.synapse.url, pair.folder / "carl")
+    try:
+        await carl.start("carl", "carl-password")
+        await pair.nio.call("send", room=pair.room, kind="m.room.message", content={"msgtype": "m.text", "body": "hi"})
+        unsigned = await pair.rust.wait_text(pair.room, "hi")
+        assert unsigned.shield is not None and unsigned.shield.colour == "red", unsigned.shield
+        assert unsigned.shield.reason == "UNSIGNED_DEVICE"
+
+        room = await carl.create_room(invite=[pair.rust.user_id])
+        await pair.rust.join(room)
+        await carl.wait_for(lambda event: event.state_key == pair.rust.user_id and event.room_id == room, "the join")
+        await carl.text(room, "signed")
+        assert (await pair.rust.wait_text(room, "signed")).shield == NONE
+
+        devices = await pair.rust.devices(carl.user_id)
+        assert devices[carl.device_id]["signed"] and devices[carl.device_id]["ed25519"] == carl.keys["ed25519"]
+        assert await pair.rust.identity(carl.user_id) == {"exists": True, "verified": False, "changed": False}
+        assert not (await pair.rust.identity(pair.nio.user_id))["exists"]
+    finally:
+        await carl.kill()
+
+
+async def test_held_keys_arrive_late(pair: Pair) -> None:
+    """A key held back makes a message unreadable; once released, the same message becomes readable."""
+    for one, other in ((pair.nio, pair.rust), (pair.rust, pair.nio)):
+        await one.hold()
+        said = await one.text(pair.room, f"late from {one.user_id}")
+        assert (await other.wait_event(said)).failure is not None
+        assert await one.release() > 0
+        assert (await other.wait_readable(said)).body == f"late from {one.user_id}"
+
+
+async def test_restart_and_wipe(pair: Pair) -> None:
+    """A stopped client goes on as the same device; a wiped one is another, which old messages stay closed to."""
+    await pair.nio.text(pair.room, "before")
+    await pair.rust.wait_text(pair.room, "before")
+    for peer, name in ((pair.nio, "nina"), (pair.rust, "rosa")):
+        device, keys = peer.device_id, peer.keys
+        await peer.stop()
+        await peer.start(name, f"{name}-password")
+        assert (peer.device_id, peer.keys) == (device, keys)
+    await pair.rust.text(pair.room, "after")
+    assert (await pair.nio.wait_text(pair.room, "after")).encrypted
+    await pair.nio.text(pair.room, "and back")
+    assert (await pair.rust.wait_text(pair.room, "and back")).encrypted
+
+    before = pair.nio.device_id
+    await pair.nio.stop()
+    pair.nio.wipe()
+    pair.nio.events.clear()
+    await pair.nio.start("nina", "nina-password")
+    assert pair.nio.device_id != before
+    old = await pair.nio.wait_for(lambda event: event.encrypted, "an old message")
+    assert old.failure is not None
+
+
+async def test_exclusion(pair: Pair) -> None:
+    """Devices that nio excludes, and that the Rust client withholds from, cannot read; a refused verb is an error."""
+    await pair.nio.exclude(pair.rust.user_id, pair.rust.device_id)
+    await pair.nio.discard(pair.room)
+    said = await pair.nio.text(pair.room, "not for rosa")
+    assert (await pair.rust.wait_event(said)).failure is not None
+    await pair.rust.withhold(True)
+    await pair.rust.discard(pair.room)
+    said = await pair.rust.text(pair.room, "not for nina")
+    assert (await pair.nio.wait_event(said)).failure is not None
+    with pytest.raises(PeerError):
+        await pair.nio.join("!nowhere:hs.test")
