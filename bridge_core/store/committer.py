@@ -17,7 +17,6 @@ from bridge_core.engine.faults import FaultPoints
 from bridge_core.store import errors
 from bridge_core.store.group import Group, Outcome
 from bridge_core.store.session import Session
-from bridge_core.store.statements import ORDER
 from bridge_core.store.work import CountKey, Fence, Item, Job, Work
 
 _log = structlog.get_logger(__name__)
@@ -177,8 +176,8 @@ class Committer:
         group = Group([work])
         group.sort_out({})
         session.begin(single=True)
-        for name in ORDER:
-            for row in group.rows(name):
+        for name, rows in group.statements():
+            for row in rows:
                 session.command("SAVEPOINT one")
                 try:
                     session.execute(name, [row])
@@ -189,8 +188,6 @@ class Committer:
                     self.refused += 1
                     _log.error("database_refused_row", statement=name, error=type(errors.root(error)).__name__)
                 session.command("RELEASE SAVEPOINT one")
-        for key, by in work.counts.items():
-            session.execute("counter_add", [(*key, by)])
         session.commit()
         for key, by in work.counts.items():
             self.totals[key] = self.totals.get(key, 0) + by

@@ -16,6 +16,7 @@ from bridge_core.engine.ports import Write
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store import engines, lease, meta, schema, tables
 from bridge_core.store.committer import Committer
+from bridge_core.store.crypto import SealedCryptoStore
 from bridge_core.store.engines import DatabaseSettings
 from bridge_core.store.expiring import ExpiringStore
 from bridge_core.store.ghosts import GhostStore
@@ -89,6 +90,7 @@ class Database:
         self.users = UserStore(self.writer, self.reader, seal)
         self.kv = KeyValueStore(self.writer, self.reader, seal, settings.cached)
         self.transactions = TransactionStore(self.reader)
+        self.crypto = SealedCryptoStore(self.writer, self.reader, seal)
         self.media = MediaStore(self.writer, self.reader, settings.cached)
 
     def queue(self, name: str) -> StoredQueue:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from bridge_core.store.sequence import in_sequence
 from bridge_core.store.session import Session
-from bridge_core.store.statements import BY_NAME, ORDER
+from bridge_core.store.statements import BY_NAME, ORDER, SEQUENCE
 from bridge_core.store.work import CountKey, Row, Work
 
 Outcome = tuple[asyncio.Future[Any] | None, Any, Exception | None]
@@ -86,22 +87,23 @@ class Group:
         if keys:
             self._extend("dedupe_add", keys)
 
-    def rows(self, name: str) -> list[Row]:
-        """The rows for one statement; of several for one key the last where only that one counts."""
-        rows = self._rows.get(name, [])
-        statement = BY_NAME[name]
-        if len(rows) > 1 and statement.last_wins:
-            keys = statement.keys
-            return list({row[:keys]: row for row in rows}.values())
-        return rows
-
-    def execute(self, session: Session) -> None:
-        """Run everything in the transaction begun. Raises the driver's error."""
+    def statements(self) -> Iterator[tuple[str, list[Row]]]:
+        """What to run, in order: the names of statements and their rows."""
         if self.counts:
             self._rows["counter_add"] = [(*key, by) for key, by in self.counts.items()]
         for name in ORDER:
-            if name in self._rows:
-                session.execute(name, self.rows(name))
+            rows = self._rows.get(name)
+            if rows is None:
+                continue
+            if name == SEQUENCE:
+                yield from in_sequence(rows)
+            else:
+                yield name, _lasting(name, rows)
+
+    def execute(self, session: Session) -> None:
+        """Run everything in the transaction begun. Raises the driver's error."""
+        for name, rows in self.statements():
+            session.execute(name, rows)
 
     def outcomes(self) -> list[Outcome]:
         """What to tell the waiters after the commit."""
@@ -110,6 +112,15 @@ class Group:
             for work, result in zip(self.works, self._results, strict=True)
             if work.waiter is not None
         ]
+
+
+def _lasting(name: str, rows: list[Row]) -> list[Row]:
+    """The rows for one statement; of several for one key the last where only that one counts."""
+    statement = BY_NAME[name]
+    if len(rows) > 1 and statement.last_wins:
+        keys = statement.keys
+        return list({row[:keys]: row for row in rows}.values())
+    return rows
 
 
 def _any(keys: Sequence[bytes], seen: Mapping[bytes, int]) -> int:

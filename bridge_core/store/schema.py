@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from sqlalchemy import Connection, inspect, text
 
+from bridge_core.store.crypto_tables import metadata
 from bridge_core.store.errors import SchemaError
-from bridge_core.store.tables import metadata
 
 VERSION_TABLE = "bridge_schema"
-HEAD = "0003"
+HEAD = "0004"
 """The newest revision in `migrations/versions`; a test compares them."""
-REVISIONS = ("0001", "0002", "0003")
+REVISIONS = ("0001", "0002", "0003", "0004")
 """All revisions, oldest first."""
 
 

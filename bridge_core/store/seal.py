@@ -27,6 +27,8 @@ class Seal:
         key = blake2b(secret.encode(), digest_size=32, person=b"mxbridge-seal-1").digest()
         self.fingerprint = blake2b(key, digest_size=8, person=b"mxbridge-print-1").hexdigest()
         """Tells whether a database was sealed with this secret, without telling the secret."""
+        self.pickle_key = blake2b(key, digest_size=32, person=b"mxbridge-olm-1").digest()
+        """What pickles of encryption are encrypted with before they are sealed."""
         cipher = AESGCM(key)
         self._encrypt = cipher.encrypt
         self._decrypt = cipher.decrypt

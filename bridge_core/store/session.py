@@ -9,7 +9,7 @@ from typing import Any, Protocol
 
 from sqlalchemy import Connection, Engine
 
-from bridge_core.store.statements import STATEMENTS, Statement
+from bridge_core.store.statements import BY_NAME, Statement
 from bridge_core.store.work import Row
 
 _CHUNK = 64
@@ -99,7 +99,6 @@ class SqliteSession(_Base):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._statements = {statement.name: statement for statement in STATEMENTS}
         self._sql: dict[tuple[str, int], str] = {}
 
     def begin(self, *, single: bool = False) -> None:
@@ -120,7 +119,7 @@ class SqliteSession(_Base):
         while start < end:
             while size > end - start:
                 size >>= 1
-            sql = self._sql.get((name, size)) or self._prepare(self._statements[name], size)
+            sql = self._sql.get((name, size)) or self._prepare(BY_NAME[name], size)
             self._cursor.execute(sql, list(chain.from_iterable(rows[start : start + size])))
             start += size
 
@@ -147,7 +146,7 @@ class PostgresSession(_Base):
 
     def __init__(self, engine: Engine) -> None:
         super().__init__(engine)
-        self._sql = {one.name: (one.postgres(), [_ARRAYS[kind] for kind in one.types]) for one in STATEMENTS}
+        self._sql = {one.name: (one.postgres(), [_ARRAYS[kind] for kind in one.types]) for one in BY_NAME.values()}
         self._pipeline: Any = None
 
     def open(self) -> None:

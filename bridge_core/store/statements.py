@@ -2,6 +2,8 @@
 
 A statement takes whole columns at once: SQLite gets a list of VALUES (one step for many rows, so that the writer's
 thread takes the interpreter's lock once and not once per row), PostgreSQL one array per column, unnested.
+
+Most run in a fixed order, whatever the order of the rows was. Those of encryption keep it: see `sequence`.
 """
 
 from dataclasses import dataclass
@@ -9,6 +11,7 @@ from enum import Enum, auto
 
 from sqlalchemy import BigInteger, LargeBinary, SmallInteger, Table
 
+from bridge_core.store import crypto_tables as crypto
 from bridge_core.store import tables
 
 
@@ -16,15 +19,22 @@ class Kind(Enum):
     """What a statement does with a row: the leading `keys` of its columns say which row."""
 
     INSERT = auto()
+    OFFER = auto()
+    """Insert unless there is one with the same `keys`."""
     UPSERT = auto()
     ADD = auto()
     UPDATE = auto()
+    RAISE = auto()
+    """Update to the greater of what is there and what is given."""
     DELETE = auto()
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """One statement. `columns` is the order of values in a row; `fixed` are further assignments of an update."""
+    """One statement. `columns` is the order of values in a row; `fixed` are further assignments of an update.
+
+    `first` are columns that an UPSERT sets in a new row only; `unless` are the columns by which an OFFER finds one.
+    """
 
     name: str
     kind: Kind
@@ -32,6 +42,8 @@ class Statement:
     columns: tuple[str, ...]
     keys: int = 0
     fixed: str = ""
+    first: tuple[str, ...] = ()
+    unless: tuple[str, ...] = ()
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -50,7 +62,7 @@ class Statement:
                 where = " OR ".join([f"({one})"] * rows)
             return f"{self._head()} WHERE {where}"
         values = f"(VALUES {', '.join([marks] * rows)})"
-        if self.kind is Kind.UPDATE:
+        if self.kind in _CHANGES:
             return self._update(f"{values} AS v", [f"column{n + 1}" for n in range(len(self.columns))])
         return f"INSERT INTO {self.table.name} ({', '.join(self.columns)}) {values[1:-1]}{self._conflict()}"
 
@@ -62,7 +74,7 @@ class Statement:
         if self.kind is Kind.DELETE:
             where = " AND ".join(f"t.{name} = v.v_{name}" for name in self.columns)
             return f"DELETE FROM {self.table.name} AS t USING {source} WHERE {where}"  # noqa: S608
-        if self.kind is Kind.UPDATE:
+        if self.kind in _CHANGES:
             return self._update(source, [f"v_{name}" for name in self.columns])
         return f"INSERT INTO {self.table.name} ({names}) SELECT * FROM {source}{self._conflict()}"  # noqa: S608
 
@@ -73,16 +85,24 @@ class Statement:
 
     def _update(self, source: str, names: list[str]) -> str:
         pairs = list(zip(self.columns, names, strict=True))
-        sets = [f"{column} = v.{name}" for column, name in pairs[self.keys :]]
+        sets = [self._set(column, f"v.{name}") for column, name in pairs[self.keys :]]
         where = [f"t.{column} = v.{name}" for column, name in pairs[: self.keys]]
         sets += [self.fixed] if self.fixed else []
         head = f"UPDATE {self.table.name} AS t SET {', '.join(sets)}"  # noqa: S608
         return f"{head} FROM {source} WHERE {' AND '.join(where)}"
 
+    def _set(self, column: str, new: str) -> str:
+        if self.kind is Kind.RAISE:
+            return f"{column} = CASE WHEN {new} > t.{column} THEN {new} ELSE t.{column} END"
+        return f"{column} = {new}"
+
     def _conflict(self) -> str:
         if self.kind is Kind.INSERT:
             return ""
-        key, rest = ", ".join(self.columns[: self.keys]), self.columns[self.keys :]
+        if self.kind is Kind.OFFER:
+            return f" ON CONFLICT ({', '.join(self.unless or self.columns[: self.keys])}) DO NOTHING"
+        key = ", ".join(self.columns[: self.keys])
+        rest = [name for name in self.columns[self.keys :] if name not in self.first]
         if not rest:
             return f" ON CONFLICT ({key}) DO NOTHING"
         old = f"{self.table.name}.{{0}} + " if self.kind is Kind.ADD else ""
@@ -93,6 +113,19 @@ class Statement:
     def last_wins(self) -> bool:
         """Whether of several rows for one key only the last counts."""
         return self.kind is Kind.UPSERT or (self.kind is Kind.UPDATE and len(self.columns) > self.keys)
+
+    @property
+    def replaces(self) -> bool:
+        """Whether a row leaves nothing of an earlier one for the same key in this statement."""
+        return self.last_wins and not self.first
+
+    @property
+    def of_many(self) -> bool:
+        """Whether a row is about several rows of the table: all whose key begins with it."""
+        return self.kind is Kind.DELETE and len(self.columns) < len(self.table.primary_key)
+
+
+_CHANGES = frozenset({Kind.UPDATE, Kind.RAISE})
 
 
 def _pg_type(kind: object) -> str:
@@ -167,7 +200,40 @@ STATEMENTS = (
     Statement("queue_remove", Kind.DELETE, tables.queue_item, ("queue", "key"), 2),
     Statement("counter_add", Kind.ADD, tables.counter, _all(tables.counter), 3),
 )
-ORDER = tuple(statement.name for statement in STATEMENTS)
+
+# Encryption: run in the order of their rows.
+IN_SEQUENCE = (
+    Statement("account_put", Kind.UPSERT, crypto.account, ("user_id", "device", "value"), 2),
+    Statement("account_wanted", Kind.UPDATE, crypto.account, ("user_id", "device", "wanted"), 2),
+    Statement("account_gone", Kind.DELETE, crypto.account, ("user_id", "device"), 2),
+    Statement("olm_put", Kind.UPSERT, crypto.olm, _all(crypto.olm), 4),
+    Statement("olm_gone", Kind.DELETE, crypto.olm, ("user_id", "device", "peer", "session"), 4),
+    Statement("olms_gone", Kind.DELETE, crypto.olm, ("user_id", "device"), 2),
+    Statement("outbound_put", Kind.UPSERT, crypto.outbound, _all(crypto.outbound), 3),
+    Statement("outbound_gone", Kind.DELETE, crypto.outbound, ("user_id", "device", "room"), 3),
+    Statement("outbounds_gone", Kind.DELETE, crypto.outbound, ("user_id", "device"), 2),
+    Statement("tracked_put", Kind.UPSERT, crypto.tracked, _all(crypto.tracked), 1, first=("outdated",)),
+    Statement("tracked_outdated", Kind.RAISE, crypto.tracked, ("user_id", "outdated"), 1),
+    Statement("tracked_gone", Kind.DELETE, crypto.tracked, ("user_id",), 1),
+    Statement("shares_put", Kind.UPSERT, crypto.shares, _all(crypto.shares), 3),
+    Statement("shares_gone", Kind.DELETE, crypto.shares, ("room", "session"), 2),
+    Statement("inbound_put", Kind.UPSERT, crypto.inbound, _all(crypto.inbound), 3),
+    Statement("inbound_used", Kind.RAISE, crypto.inbound, ("room", "session", "sender_key", "used_at"), 3),
+    Statement("inbound_gone", Kind.DELETE, crypto.inbound, ("room", "session", "sender_key"), 3),
+    Statement("position_put", Kind.OFFER, crypto.position, _all(crypto.position), 2),
+    Statement("positions_gone", Kind.DELETE, crypto.position, ("inbound",), 1),
+    Statement("withheld_put", Kind.UPSERT, crypto.withheld, _all(crypto.withheld), 3),
+    Statement("to_device_put", Kind.OFFER, crypto.to_device, _all(crypto.to_device), 1, unless=("digest",)),
+    Statement("to_device_done", Kind.UPDATE, crypto.to_device, ("id",), 1, "value = NULL"),
+    Statement("request_put", Kind.UPSERT, crypto.request, _all(crypto.request), 1),
+    Statement("request_gone", Kind.DELETE, crypto.request, ("request",), 1),
+    Statement("secret_put", Kind.UPSERT, crypto.secret, _all(crypto.secret), 1),
+    Statement("secret_gone", Kind.DELETE, crypto.secret, ("name",), 1),
+    Statement("crypto_room_put", Kind.UPSERT, crypto.room, _all(crypto.room), 1),
+)
+SEQUENCE = "sequence"
+"""What a row of one of these is handed over as: its statement's name, then its values."""
+ORDER = (*(statement.name for statement in STATEMENTS), SEQUENCE)
 """The names, in the order in which a group runs them."""
-BY_NAME = {statement.name: statement for statement in STATEMENTS}
+BY_NAME = {statement.name: statement for statement in (*STATEMENTS, *IN_SEQUENCE)}
 """Each statement by its name."""

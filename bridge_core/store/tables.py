@@ -4,47 +4,17 @@ Directions and states are the numbers of `bridge_core.engine.ports`. Nothing has
 written statement by statement over many messages at once, and the one writer keeps them together.
 """
 
-from sqlalchemy import (
-    BigInteger,
-    Column,
-    Identity,
-    Index,
-    Integer,
-    LargeBinary,
-    MetaData,
-    SmallInteger,
-    Table,
-    Text,
-    text,
-)
+from sqlalchemy import Column, Identity, Index, SmallInteger, Table, text
 
-metadata = MetaData()
+from bridge_core.store.columns import BIG_KEY, metadata
+from bridge_core.store.columns import an_id as _id
+from bridge_core.store.columns import number as _number
+from bridge_core.store.columns import octets as _bytes
+from bridge_core.store.columns import words as _text
+
+__all__ = ["metadata"]
 
 ENTRY_PENDING, ENTRY_DONE, ENTRY_DEAD = 0, 1, 2
-
-
-# SQLite makes only an INTEGER key the row's own number, which saves an index.
-_BIG_KEY = BigInteger().with_variant(Integer(), "sqlite")
-
-
-def _id() -> Column[int]:
-    return Column("id", _BIG_KEY, primary_key=True, autoincrement=False)
-
-
-def _number(
-    name: str, default: int | None = None, *, key: bool = False, kind: type[BigInteger | SmallInteger] = BigInteger
-) -> Column[int]:
-    server = None if default is None else text(str(default))
-    return Column(name, kind(), nullable=False, server_default=server, primary_key=key, autoincrement=False)
-
-
-def _text(name: str, *, key: bool = False, null: bool = False) -> Column[str]:
-    return Column(name, Text, nullable=null, primary_key=key)
-
-
-def _bytes(name: str, *, key: bool = False, null: bool = False) -> Column[bytes]:
-    return Column(name, LargeBinary, nullable=null, primary_key=key)
-
 
 journal_entry = Table(
     "journal_entry",
@@ -122,7 +92,7 @@ txn = Table("txn", metadata, _text("id", key=True), _bytes("digest", key=True), 
 message = Table(
     "message",
     metadata,
-    Column("id", _BIG_KEY, Identity(), primary_key=True),
+    Column("id", BIG_KEY, Identity(), primary_key=True),
     _number("portal"),
     _text("message"),
     _number("part"),

@@ -12,8 +12,8 @@ from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection
 
+from bridge_core.store.crypto_tables import metadata
 from bridge_core.store.schema import VERSION_TABLE
-from bridge_core.store.tables import metadata
 
 
 def scripts() -> ScriptDirectory:
