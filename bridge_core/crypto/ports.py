@@ -317,6 +317,9 @@ class CryptoStore(Protocol):
     async def account(self, owner: Owner) -> AccountRow | None:
         """A device's account."""
 
+    async def owners(self) -> list[Owner]:
+        """All devices of ours that have an account, in any order."""
+
     async def wanting(self, limit: int) -> list[Owner]:
         """Devices of ours whose one-time keys are marked as wanted."""
 

@@ -1,0 +1,322 @@
+"""The users we encrypt to: their devices and identities, kept up to date, and how far each device is trusted.
+
+Source: client-server API, "Tracking the device list for a user". A user is asked about again when their mark `outdated`
+is above `queried`: the mark that was read before the question. So a change that comes during the question is not lost.
+"""
+
+import asyncio
+from collections import OrderedDict, deque
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import UserId
+from bridge_core.crypto.errors import DamagedKeyError
+from bridge_core.crypto.keyobjects import PeerDevice, digest_of, read_cross_key, read_device
+from bridge_core.crypto.policy import Policy, Trust
+from bridge_core.crypto.ports import CryptoStore, KeyServer, Outdated, Owner, Queried, Row, TrackedRow
+from bridge_core.observe.metrics import Counter
+
+__all__ = ["DeviceLists", "UserKeys", "trust_of"]
+
+_CHANGES: Final = 4096
+_AFTER_FAILURE: Final = 300_000
+"""Milliseconds until a server that did not answer is asked again."""
+_GONE_KEPT: Final = 200
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class UserKeys:
+    """What is known of a user. Public keys in base64, empty where there is none."""
+
+    user: UserId
+    master: str = ""
+    pinned: str = ""
+    """The first master key that was seen, or the one an admin has pinned since."""
+    confirmed: str = ""
+    """The master key that an admin has confirmed."""
+    self_signing: str = ""
+    devices: Mapping[str, PeerDevice] = field(default_factory=dict)
+    gone: Mapping[str, str] = field(default_factory=dict)
+    """Devices that are no longer there, with their signing keys: they may come back with no others."""
+    blocked: frozenset[str] = frozenset()
+
+    def by_key(self, curve25519: str) -> PeerDevice | None:
+        """The device with this identity key."""
+        return next((one for one in self.devices.values() if one.curve25519 == curve25519), None)
+
+
+@dataclass(slots=True)
+class _Tracked:
+    keys: UserKeys
+    queried: int
+    outdated: int
+    failed_at: int = 0
+
+
+def trust_of(keys: UserKeys, device: PeerDevice | None) -> Trust:
+    """How far a device is trusted. None: one that its owner does not have."""
+    if device is None:
+        return Trust.UNKNOWN
+    if device.id in keys.blocked:
+        return Trust.BLOCKED
+    if not keys.master or not keys.self_signing:
+        return Trust.UNSIGNED if keys.pinned else Trust.NO_IDENTITY
+    if not device.signed:
+        return Trust.UNSIGNED
+    if keys.confirmed == keys.master:
+        return Trust.VERIFIED
+    return Trust.PINNED if keys.pinned == keys.master else Trust.CROSS_SIGNED
+
+
+class DeviceLists:
+    """Tracks users. Safe for any number of calls at once: each user is asked about once at a time."""
+
+    def __init__(
+        self,
+        store: CryptoStore,
+        server: KeyServer,
+        asker: Owner,
+        clock: Clock,
+        policy: Policy,
+        refused: Counter,
+    ) -> None:
+        self._store = store
+        self._server = server
+        self._asker = asker
+        self._clock = clock
+        self._policy = policy
+        self._refused = refused
+        self._users: OrderedDict[UserId, _Tracked] = OrderedDict()
+        self._asking: dict[UserId, asyncio.Event] = {}
+        self._changes: deque[tuple[int, UserId]] = deque(maxlen=_CHANGES)
+        self._mark = 0
+        self._saving = asyncio.Lock()
+        self.version = 0
+        """Grows with each change of anything that is known."""
+
+    def changed_since(self, version: int, users: frozenset[UserId]) -> bool:
+        """Whether anything of these users may have changed after that version. Costs as much as there were changes."""
+        if version == self.version:
+            return False
+        if not self._changes or self._changes[0][0] > version + 1:
+            return True  # further back than is remembered
+        for at, user in reversed(self._changes):
+            if at <= version:
+                return False
+            if user in users:
+                return True
+        return False
+
+    def marks(self, users: Iterable[UserId]) -> list[Row]:
+        """Rows that mark users as outdated; to be told by `outdated` once they are committed."""
+        self._mark = mark = max(self._clock.now_ms(), self._mark + 1)
+        return [Outdated(user, mark) for user in users]
+
+    def outdated(self, rows: Iterable[Row]) -> None:
+        """Marks of `marks` were committed."""
+        for row in rows:
+            if isinstance(row, Outdated):
+                tracked = self._users.get(row.user)
+                if tracked is not None:
+                    tracked.outdated = max(tracked.outdated, row.mark)
+                    tracked.failed_at = 0
+                self._note(row.user)
+
+    async def known(self, user: UserId) -> UserKeys:
+        """What is known of one user, without asking anybody."""
+        await self._load([user])
+        return self._users[user].keys
+
+    async def current(self, users: Iterable[UserId]) -> dict[UserId, UserKeys]:
+        """What is known of the users, outdated ones asked about first, in batches. Raises as KeyServer.
+
+        Where another server does not answer, what was known is given, and the server is asked again later.
+        """
+        wanted = list(users)
+        found: dict[UserId, UserKeys] = {}
+        size = self._policy.query_batch
+        for start in range(0, len(wanted), size):
+            batch = wanted[start : start + size]
+            await self._load(batch)
+            for _ in range(3):
+                due = [user for user in batch if self._is_due(user)]
+                if not due:
+                    break
+                await self._ask(due)
+            found.update((user, self._users[user].keys) for user in batch if user in self._users)
+            # More users than are kept in memory: those that were pushed out are read once more.
+            for user in batch:
+                if user not in found:
+                    found[user] = await self.known(user)
+        return found
+
+    async def change(
+        self, user: UserId, *, block: Sequence[str] = (), unblock: Sequence[str] = (), confirm: str | None = None
+    ) -> UserKeys:
+        """Block or unblock devices; confirm a master key, which is pinned then, or (empty) take that back."""
+        await self._load([user])
+        async with self._saving:
+            tracked = self._users[user]
+            return await self._changed(tracked, block, unblock, confirm)
+
+    async def _changed(
+        self, tracked: _Tracked, block: Sequence[str], unblock: Sequence[str], confirm: str | None
+    ) -> UserKeys:
+        keys = replace(tracked.keys, blocked=(tracked.keys.blocked | set(block)) - set(unblock))
+        if confirm is not None:
+            keys = replace(keys, confirmed=confirm, pinned=confirm or keys.pinned)
+        await self._store.commit([TrackedRow(keys.user, _packed(keys), tracked.queried, tracked.outdated)])
+        self._took(tracked, keys, tracked.queried)
+        return keys
+
+    def _is_due(self, user: UserId) -> bool:
+        tracked = self._users.get(user)
+        if tracked is None or tracked.outdated <= tracked.queried:
+            return False
+        return not tracked.failed_at or self._clock.now_ms() - tracked.failed_at > _AFTER_FAILURE
+
+    async def _load(self, users: Sequence[UserId]) -> None:
+        missing = [user for user in users if user not in self._users]
+        if missing:
+            rows = {row.user: row for row in await self._store.tracked(missing)}
+            for user in missing:
+                if user not in self._users:
+                    row = rows.get(user)
+                    keys = _unpacked(user, row.value) if row is not None else UserKeys(user)
+                    self._users[user] = _Tracked(keys, row.queried if row else 0, row.outdated if row else 1)
+        for user in users:
+            self._users.move_to_end(user)
+        while len(self._users) > max(self._policy.loaded_users, len(users)):
+            self._users.popitem(last=False)
+
+    async def _ask(self, due: Sequence[UserId]) -> None:
+        others = [event for user in due if (event := self._asking.get(user)) is not None]
+        mine = [user for user in due if user not in self._asking]
+        if mine:
+            event = asyncio.Event()
+            self._asking.update((user, event) for user in mine)
+            try:
+                await self._query(mine)
+            finally:
+                for user in mine:
+                    del self._asking[user]
+                event.set()
+        for event in others:
+            await event.wait()
+
+    async def _query(self, users: Sequence[UserId]) -> None:
+        tracked = {user: self._users[user] for user in users}
+        marks = {user: one.outdated for user, one in tracked.items()}
+        # Tracked before they are asked about: a change that comes meanwhile finds a row to mark.
+        new = [TrackedRow(user, _packed(one.keys), 0) for user, one in tracked.items() if not one.queried]
+        if new:
+            await self._store.commit(new)
+        answer = await self._server.query_keys(self._asker, users)
+        async with self._saving:
+            await self._answered(tracked, marks, answer)
+
+    async def _answered(self, tracked: Mapping[UserId, _Tracked], marks: Mapping[UserId, int], answer: Queried) -> None:
+        rows: list[Row] = []
+        changed: list[tuple[_Tracked, UserKeys, int]] = []
+        for number, (user, one) in enumerate(tracked.items()):
+            if user.partition(":")[2] in answer.failed and user not in answer.devices:
+                one.failed_at = self._clock.now_ms()
+                continue
+            keys = self._read(user, one.keys, answer)
+            rows.append(TrackedRow(user, _packed(keys), marks[user], one.outdated))
+            changed.append((one, keys, marks[user]))
+            if number % 20 == 19:
+                await asyncio.sleep(0)
+        if rows:
+            await self._store.commit(rows)
+        for one, keys, mark in changed:
+            self._took(one, keys, mark)
+
+    def _took(self, tracked: _Tracked, keys: UserKeys, queried: int) -> None:
+        tracked.queried, tracked.failed_at = queried, 0
+        if keys != tracked.keys:
+            tracked.keys = keys
+            self._note(keys.user)
+
+    def _note(self, user: UserId) -> None:
+        self.version += 1
+        self._changes.append((self.version, user))
+
+    def _read(self, user: UserId, old: UserKeys, answer: Queried) -> UserKeys:
+        master = read_cross_key(answer.masters.get(user), user, "master")
+        signer = read_cross_key(answer.self_signing.get(user), user, "self_signing", master) if master else ""
+        if old.master and master != old.master:
+            _log.warning("identity_changed", user=user, gone=not master)
+            self._refused.inc("identity_changed")
+        devices: dict[str, PeerDevice] = {}
+        taken: set[str] = set()
+        given = answer.devices.get(user)
+        for name, value in (given if isinstance(given, Mapping) else {}).items():
+            device = self._device(user, name, value, signer, old)
+            if device is None or device.curve25519 in taken:
+                continue
+            if len(devices) >= self._policy.devices_per_user:
+                self._refused.inc("too_many")
+                break
+            taken.add(device.curve25519)
+            devices[name] = device
+        left = {name: one.ed25519 for name, one in old.devices.items() if name not in devices}
+        gone = {name: key for name, key in {**old.gone, **left}.items() if name not in devices}
+        for name in list(gone)[: max(0, len(gone) - _GONE_KEPT)]:
+            del gone[name]
+        return replace(old, master=master, pinned=old.pinned or master, self_signing=signer, devices=devices, gone=gone)
+
+    def _device(self, user: UserId, name: str, value: Any, signer: str, old: UserKeys) -> PeerDevice | None:
+        known = old.devices.get(name)
+        if known is not None and known.seen and known.seen == digest_of(value, signer):
+            return known
+        device = read_device(value, user, name, signer)
+        if device is None:
+            self._refused.inc("invalid")
+            return None
+        before = known.ed25519 if known is not None else old.gone.get(name)
+        if before not in {None, device.ed25519}:
+            # A device's keys never change: whoever has others under its name is somebody else.
+            _log.warning("device_keys_changed", user=user, device=name)
+            self._refused.inc("keys_changed")
+            return known
+        return device
+
+
+def _packed(keys: UserKeys) -> bytes:
+    devices = {name: [one.curve25519, one.ed25519, one.signed, one.seen] for name, one in keys.devices.items()}
+    return orjson.dumps(
+        {
+            "master": keys.master,
+            "pinned": keys.pinned,
+            "confirmed": keys.confirmed,
+            "self_signing": keys.self_signing,
+            "devices": devices,
+            "gone": keys.gone,
+            "blocked": sorted(keys.blocked),
+        }
+    )
+
+
+def _unpacked(user: UserId, value: bytes) -> UserKeys:
+    try:
+        found = orjson.loads(value)
+        return UserKeys(
+            user,
+            found["master"],
+            found["pinned"],
+            found["confirmed"],
+            found["self_signing"],
+            {name: PeerDevice(user, name, *parts) for name, parts in found["devices"].items()},
+            found["gone"],
+            frozenset(found["blocked"]),
+        )
+    except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
+        raise DamagedKeyError("what is stored of a user's devices cannot be read") from error

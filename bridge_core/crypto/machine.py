@@ -1,0 +1,323 @@
+"""The bridge's encryption as the rest of it sees it: encrypt what goes out, decrypt what comes in, take transactions.
+
+One machine for all users of the bridge. Every error is one of `errors` or of `bridge_core.api.errors`; what cannot be
+encrypted is not sent, and what cannot be believed is not shown.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.crypto.accounts import MEGOLM, Accounts
+from bridge_core.crypto.counts import CryptoCounts
+from bridge_core.crypto.crosssigning import CrossSigning
+from bridge_core.crypto.devices import DeviceLists, trust_of
+from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
+from bridge_core.crypto.inbound import Inbounds, Read
+from bridge_core.crypto.outbound import Outbounds, RoomSettings, Skipped
+from bridge_core.crypto.pairwise import Pairwise
+from bridge_core.crypto.policy import Policy, Trust
+from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row
+from bridge_core.crypto.requests import KeyRequests
+from bridge_core.crypto.todevice import Inbox
+from bridge_core.crypto.upkeep import Upkeep
+from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.matrix_ports import SendRequest
+from bridge_core.engine.ports import Write
+from bridge_core.observe.tasks import TaskOwner
+
+__all__ = ["CryptoMachine", "Decrypted", "Taken"]
+
+ENCRYPTED: Final = "m.room.encrypted"
+_CLEAR: Final = ("m.relates_to", "dev.matrix_bridge.id")
+"""Keys of a content that stay readable: what the homeserver needs, and what a sent event is found again by."""
+_NEVER: Final = frozenset({"m.reaction", "m.room.redaction", ENCRYPTED})
+_WANTING: Final = 100
+
+_log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Decrypted:
+    """An event in the clear (all of it, as it would have come unencrypted), and of which device it is."""
+
+    event: dict[str, Any]
+    trust: Trust
+    device: str
+    session: str
+
+
+@dataclass(frozen=True, slots=True)
+class Taken:
+    """What of a transaction is to be committed with it. Give it to `CryptoMachine.committed` when it is."""
+
+    rows: tuple[Row, ...]
+    writes: tuple[Write, ...]
+    counts: tuple[tuple[Owner, int, bool | None], ...]
+
+
+class CryptoMachine:
+    """Built by the application, one per bridge.
+
+    `arrived(room, session)` is told of keys that have come or been refused, `skipped(room, devices)` once of devices
+    that get no keys of a room. Neither may block.
+    """
+
+    def __init__(
+        self,
+        store: CryptoStore,
+        server: KeyServer,
+        bot: Owner,
+        is_ours: Callable[[str], bool],
+        clock: Clock,
+        policy: Policy,
+        counts: CryptoCounts,
+        tasks: TaskOwner,
+        arrived: Callable[[RoomId, str], None],
+        skipped: Callable[[RoomId, Sequence[Skipped]], None],
+        faults: FaultPoints,
+    ) -> None:
+        self._store = store
+        self._server = server
+        self._bot = bot
+        self._is_ours = is_ours
+        self._policy = policy
+        self._counts = counts
+        self._tasks = tasks
+        self._readers: dict[RoomId, tuple[frozenset[UserId], frozenset[UserId]]] = {}
+        self._rooms: dict[RoomId, RoomSettings] = {}
+        self.cross = CrossSigning(store, server, counts.uploads)
+        self.accounts = Accounts(store, server, self.cross, bot.user, clock, policy, counts.uploads, faults)
+        self.devices = DeviceLists(store, server, bot, clock, policy, counts.devices)
+        self._pairwise = Pairwise(store, server, self.accounts, clock, policy, counts.claims, faults)
+        self._inbounds = Inbounds(store, clock, policy, arrived)
+        self._outbounds = Outbounds(
+            store, server, self.devices, self._pairwise, clock, policy, counts.shares, skipped, faults
+        )
+        self._requests = KeyRequests(
+            store,
+            server,
+            self.accounts,
+            self.devices,
+            self._pairwise,
+            self._inbounds,
+            bot,
+            clock,
+            policy,
+            counts.requests,
+            tasks.start,
+        )
+        self._upkeep = Upkeep(store, server, self.accounts, self.devices, self._pairwise, counts.to_device, tasks.start)
+        self._inbox = Inbox(
+            store,
+            self.accounts,
+            self._pairwise,
+            self._inbounds,
+            self._requests,
+            is_ours,
+            self._upkeep.wedged,
+            clock,
+            policy,
+            counts.to_device,
+            faults,
+        )
+
+    async def start(self) -> None:
+        """Read which rooms are encrypted and go on with what was not handled. Raises as CryptoStore."""
+        for row in await self._store.rooms():
+            self._rooms[row.room] = RoomSettings.of(orjson.loads(row.value), self._policy)
+        await self.accounts.start()
+        await self._inbox.start()
+        self._tasks.start(self._inbox.run(), "crypto-inbox")
+        for owner in await self._store.wanting(_WANTING):
+            # How many are left is not known any more: as if none were.
+            self._upkeep.fill(owner, 0, None)
+
+    async def stop(self) -> None:
+        """Store how far sessions were used. The tasks are ended by their owner."""
+        await self._outbounds.park()
+
+    # Rooms
+
+    def settings(self, room: RoomId) -> RoomSettings | None:
+        """How the room is encrypted; None when it is not. Does not block."""
+        return self._rooms.get(room)
+
+    async def room_encrypted(self, room: RoomId, content: Mapping[str, Any]) -> bool:
+        """The room's m.room.encryption has this content; returns whether that was believed once it is stored.
+
+        A room that is encrypted stays so: an event that would turn it off, or names another algorithm, is refused and
+        counted. Rotation may change.
+        """
+        if content.get("algorithm") != MEGOLM:
+            if room in self._rooms:
+                _log.warning("encryption_not_turned_off", room=room)
+            self._counts.rejected.inc(Reason.NOT_ENCRYPTED if room in self._rooms else Reason.ALGORITHM)
+            return False
+        settings = RoomSettings.of(content, self._policy)
+        if self._rooms.get(room) != settings:
+            value = {
+                "algorithm": MEGOLM,
+                "rotation_period_msgs": settings.messages,
+                "rotation_period_ms": settings.after,
+            }
+            await self._store.commit([RoomRow(room, orjson.dumps(value))])
+            self._rooms[room] = settings
+        return True
+
+    # Sending
+
+    def is_encrypted(self, request: SendRequest) -> bool:
+        """Whether this is to be encrypted: a message to an encrypted room. Reactions and redactions never are."""
+        return request.room in self._rooms and request.redacts is None and request.type not in _NEVER
+
+    async def encrypt(self, request: SendRequest, members: frozenset[UserId]) -> SendRequest:
+        """The request with its body encrypted for the devices of `members`; one that is not to be is given back as is.
+
+        Encrypted anew for each try: the homeserver knows the transaction id, and gives the first try's event.
+        Raises as KeyServer and CryptoStore; then nothing may be sent.
+        """
+        settings = self._rooms.get(request.room)
+        if settings is None or not self.is_encrypted(request):
+            return request
+        content = orjson.loads(request.body)
+        sender = self._speaker(request)
+        ours = await self.accounts.ready(sender)
+        others = self._others(request.room, members)
+        encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
+        encrypted |= {key: content[key] for key in _CLEAR if key in content}
+        self._counts.messages.inc("encrypted")
+        return replace(request, type=ENCRYPTED, body=orjson.dumps(encrypted))
+
+    async def discard(self, sender: Owner, room: RoomId) -> None:
+        """The sender's next message in the room gets a new session."""
+        await self._outbounds.discard(sender, room)
+
+    # Receiving
+
+    async def decrypt(self, event: Mapping[str, Any]) -> Decrypted:
+        """An m.room.encrypted event in the clear.
+
+        Raises MissingKeyError (its key has been asked for, and `arrived` tells when it comes), CryptoRejectedError
+        (counted by its reason), TransientError where the homeserver or the database has to be asked and cannot be.
+        """
+        try:
+            return await self._decrypt(event)
+        except CryptoRejectedError as error:
+            self._counts.rejected.inc(error.reason)
+            raise
+
+    async def ask_for(self, missing: MissingKeyError, event: Mapping[str, Any]) -> bool:
+        """Ask the sender's devices for the key of an event, once per session; whether it was asked now."""
+        sender_key = event["content"].get("sender_key")
+        return await self._requests.ask(
+            missing.room, missing.session, missing.sender, sender_key if isinstance(sender_key, str) else ""
+        )
+
+    async def _decrypt(self, event: Mapping[str, Any]) -> Decrypted:
+        room, sender, content = RoomId(event["room_id"]), UserId(event["sender"]), event["content"]
+        body, session = content.get("ciphertext"), content.get("session_id")
+        if content.get("algorithm") != MEGOLM:
+            raise CryptoRejectedError(Reason.ALGORITHM, "encrypted in a way that is not allowed here")
+        if not isinstance(body, str) or not isinstance(session, str) or not 0 < len(session) <= 255 or "\0" in session:
+            raise CryptoRejectedError(Reason.DAMAGED, "not a usable encrypted event")
+        ts = event.get("origin_server_ts")
+        read = await self._inbounds.read(
+            room, session, sender, body, EventId(event["event_id"]), ts if type(ts) is int else 0
+        )
+        kind, inner = _payload(read, room)
+        trust, device = await self._trust(sender, read)
+        if trust < self._policy.receive:
+            raise CryptoRejectedError(Reason.TRUST, "sent by a device that is not trusted enough")
+        # What a message relates to is outside, where homeservers can use it.
+        if "m.relates_to" in content:
+            inner.setdefault("m.relates_to", content["m.relates_to"])
+        self._counts.messages.inc("decrypted")
+        return Decrypted({**event, "type": kind, "content": inner}, trust, device, session)
+
+    async def _trust(self, sender: UserId, read: Read) -> tuple[Trust, str]:
+        if self._is_ours(sender):
+            return Trust.VERIFIED, ""
+        try:
+            keys = (await self.devices.current([sender]))[sender]
+        except BridgeError:
+            if self._policy.receive > Trust.UNKNOWN:
+                raise
+            keys = await self.devices.known(sender)
+        device = keys.by_key(read.sender_key)
+        if device is not None and device.ed25519 != read.ed25519:
+            raise CryptoRejectedError(Reason.KEYS, "the session claims another device's keys")
+        trust = trust_of(keys, device)
+        if read.by != read.sender_key:
+            trust = min(trust, trust_of(keys, keys.by_key(read.by)))
+        return trust, device.id if device is not None else ""
+
+    # Transactions
+
+    def received(
+        self,
+        to_device: Sequence[Mapping[str, Any]],
+        device_lists: Mapping[str, Any],
+        key_counts: Mapping[str, Any],
+        fallback_types: Mapping[str, Any],
+    ) -> Taken:
+        """What a transaction (or an answer of /sync) brought, with the writes to commit with it. Does not block."""
+        rows = self._inbox.rows(to_device)
+        changed = {
+            UserId(user)
+            for name in ("changed", "left")
+            for user in (device_lists.get(name) or ())
+            if isinstance(user, str) and 0 < len(user) <= 255 and "\0" not in user and not self._is_ours(user)
+        }
+        if changed:
+            rows += self.devices.marks(sorted(changed))
+        counts = self._upkeep.few(key_counts, fallback_types)
+        rows += [KeysWanted(owner, wanted=True) for owner, _, _ in counts]
+        return Taken(tuple(rows), self._store.writes(rows) if rows else (), tuple(counts))
+
+    def committed(self, taken: Taken) -> None:
+        """The writes were committed. Does not block."""
+        if not taken.rows:
+            return
+        self.devices.outdated(taken.rows)
+        self._inbox.wake()
+        for owner, left, unused in taken.counts:
+            self._upkeep.fill(owner, left, unused)
+
+    async def handled(self) -> None:
+        """Return when all to-device messages that were committed are handled."""
+        await self._inbox.idle()
+
+    def _others(self, room: RoomId, members: frozenset[UserId]) -> frozenset[UserId]:
+        """Those who are not ours. The same members again cost nothing."""
+        known = self._readers.get(room)
+        if known is None or known[0] is not members:
+            known = (members, frozenset(user for user in members if not self._is_ours(user)))
+            self._readers[room] = known
+        return known[1]
+
+    def _speaker(self, request: SendRequest) -> Owner:
+        if request.device is None:
+            return self._bot
+        return Owner(request.sender, request.device) if self._policy.per_ghost else self._bot
+
+
+def _payload(read: Read, room: RoomId) -> tuple[str, dict[str, Any]]:
+    try:
+        found = orjson.loads(read.plaintext)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
+    if found.get("room_id") != room:
+        raise CryptoRejectedError(Reason.ROOM, "the message was made for another room")
+    kind, content = found.get("type"), found.get("content")
+    if not isinstance(kind, str) or not isinstance(content, dict):
+        raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
+    return kind, content

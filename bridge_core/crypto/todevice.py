@@ -1,0 +1,312 @@
+"""To-device messages: stored with the transaction that brought them, then decrypted, in order for each device.
+
+What a message has moved (a ratchet, a used one-time key) and what it has brought is one commit, with the message's
+end. So after a crash it is either not handled yet, with everything as it was, or handled for good.
+"""
+
+import asyncio
+from collections import OrderedDict
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from hashlib import blake2b
+from typing import Any, Final
+
+import orjson
+import structlog
+
+from bridge_core.api.errors import BridgeError
+from bridge_core.api.host import Clock
+from bridge_core.api.ids import UserId
+from bridge_core.crypto.accounts import Accounts, OurDevice
+from bridge_core.crypto.errors import OlmError, Reason
+from bridge_core.crypto.inbound import Inbounds, inbound_row
+from bridge_core.crypto.messages import (
+    Envelope,
+    Inner,
+    RoomKey,
+    envelope,
+    inner,
+    key_request,
+    olm_body,
+    room_key,
+    text,
+    withheld,
+)
+from bridge_core.crypto.pairwise import Pairwise
+from bridge_core.crypto.policy import Policy
+from bridge_core.crypto.ports import CryptoStore, InboundRow, Owner, Row, ToDeviceDone, ToDeviceRow, WithheldRow
+from bridge_core.crypto.requests import KeyRequests
+from bridge_core.engine.faults import FaultPoints
+from bridge_core.observe.metrics import Counter
+
+__all__ = ["Inbox"]
+
+_LARGEST: Final = 65_536
+_PAGE: Final = 256
+_AT_ONCE: Final = 8
+_RETRY: Final = 5.0
+_KEYS_PER_HOUR: Final = 5000
+_HOUR: Final = 3_600_000
+_TYPES: Final = frozenset({"m.room.encrypted", "m.room_key_request", "m.room_key.withheld"})
+_MENDABLE: Final = frozenset({Reason.UNKNOWN_SESSION, Reason.BAD_MESSAGE})
+
+_log = structlog.get_logger(__name__)
+
+
+class Inbox:
+    """Takes to-device messages and handles them. `wedged` is told of devices with which a new session is needed."""
+
+    def __init__(
+        self,
+        store: CryptoStore,
+        accounts: Accounts,
+        pairwise: Pairwise,
+        inbounds: Inbounds,
+        requests: KeyRequests,
+        is_ours: Callable[[str], bool],
+        wedged: Callable[[Owner, UserId, str], None],
+        clock: Clock,
+        policy: Policy,
+        counted: Counter,
+        faults: FaultPoints,
+    ) -> None:
+        self._store = store
+        self._accounts = accounts
+        self._pairwise = pairwise
+        self._inbounds = inbounds
+        self._requests = requests
+        self._is_ours = is_ours
+        self._wedged = wedged
+        self._clock = clock
+        self._policy = policy
+        self._counted = counted
+        self._faults = faults
+        self._last = 0
+        self._work = asyncio.Event()
+        self._idle = asyncio.Event()
+        self._idle.set()
+        self._given: OrderedDict[UserId, tuple[int, int]] = OrderedDict()
+
+    async def start(self) -> None:
+        """Find out where the ids go on, and that there may be something to do."""
+        self._last = await self._store.last_to_device()
+        self.wake()
+
+    def rows(self, entries: Iterable[Mapping[str, Any]]) -> list[Row]:
+        """The rows of a transaction's to-device messages, to be committed with it. Does not block.
+
+        Those that mean nothing to us are counted and left out; so is what is too large or not for a device of ours.
+        """
+        rows: list[Row] = []
+        now = self._clock.now_ms()
+        for entry in entries:
+            try:
+                value = self._taken(entry)
+            except OlmError as error:
+                self._counted.inc(error.reason)
+                continue
+            if value is not None:
+                self._last += 1
+                rows.append(ToDeviceRow(self._last, blake2b(value, digest_size=16).digest(), value, now))
+        return rows
+
+    def wake(self) -> None:
+        """There is something in the store."""
+        self._idle.clear()
+        self._work.set()
+
+    async def idle(self) -> None:
+        """Return when all that was stored is handled."""
+        await self._idle.wait()
+
+    async def run(self) -> None:
+        """Handle messages until cancelled. A database that cannot be used now is waited for."""
+        while True:
+            await self._work.wait()
+            self._work.clear()
+            try:
+                await self.drain()
+            except BridgeError as error:
+                _log.warning("to_device_waits", error=str(error), seconds=_RETRY)
+                await self._clock.sleep(_RETRY)
+                self._work.set()
+                continue
+            if not self._work.is_set():
+                self._idle.set()
+
+    async def drain(self) -> None:
+        """Handle what is stored, page by page. Raises TransientError."""
+        after = 0
+        failed: BaseException | None = None
+        while page := await self._store.to_device(after, _PAGE):
+            after = page[-1].id
+            groups: dict[Owner, list[tuple[int, Envelope]]] = {}
+            for row in page:
+                outer = envelope(row.value)
+                groups.setdefault(outer.to, []).append((row.id, outer))
+            gate = asyncio.Semaphore(_AT_ONCE)
+            # One device's trouble must not stop the others: it is raised when all are through.
+            results = await asyncio.gather(
+                *(self._guarded(gate, owner, group) for owner, group in groups.items()), return_exceptions=True
+            )
+            failed = failed or next((one for one in results if isinstance(one, BaseException)), None)
+        if failed is not None:
+            raise failed
+
+    async def _guarded(self, gate: asyncio.Semaphore, owner: Owner, group: Sequence[tuple[int, Envelope]]) -> None:
+        async with gate:
+            await self._handle(owner, group)
+
+    def _taken(self, entry: Mapping[str, Any]) -> bytes | None:
+        to = entry.get("to_user_id")
+        if not isinstance(to, str) or not self._is_ours(to):
+            raise OlmError(Reason.KEYS, "not for a user of ours")
+        kind = text(entry, "type")
+        if kind not in _TYPES:
+            # Verification by emoji, secrets, keys in the clear: nothing of it is for a bridge.
+            self._counted.inc("ignored")
+            return None
+        value = {
+            "to": text(entry, "to_user_id"),
+            "device": text(entry, "to_device_id"),
+            "sender": text(entry, "sender"),
+            "type": kind,
+            "content": entry.get("content", {}),
+        }
+        try:
+            data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+        except (orjson.JSONEncodeError, TypeError) as error:
+            raise OlmError(Reason.DAMAGED, "cannot be stored") from error
+        if len(data) > _LARGEST:
+            raise OlmError(Reason.DAMAGED, "too large")
+        return data
+
+    async def _handle(self, owner: Owner, group: Sequence[tuple[int, Envelope]]) -> None:
+        ours = await self._accounts.known(owner)
+        rows: list[Row] = []
+        keys: dict[tuple[str, str, str], tuple[InboundRow, int]] = {}
+        wedged: set[tuple[UserId, str]] = set()
+        after: list[Envelope] = []
+        if ours is None:
+            self._counted.inc("no_account", by=len(group))
+            await self._store.commit([ToDeviceDone(number) for number, _ in group])
+            return
+        async with self._accounts.using(ours):
+            for number, outer in group:
+                rows.append(ToDeviceDone(number))
+                if outer.type == "m.room.encrypted":
+                    rows += await self._opened(ours, outer, keys, wedged)
+                elif outer.type == "m.room_key.withheld":
+                    rows += self._noted(outer, wedged)
+                else:
+                    after.append(outer)
+            self._faults.hit("crypto.to_device_opened")
+            await self._store.commit([*rows, *(row for row, _ in keys.values())])
+        self._faults.hit("crypto.to_device_committed")
+        for given, _ in keys.values():
+            self._inbounds.stored(given)
+            self._requests.arrived(given.room, given.session)
+        for row in rows:
+            if isinstance(row, WithheldRow):
+                self._inbounds.withheld(row.room, row.session)
+        for sender, key in wedged:
+            self._wedged(owner, sender, key)
+        for outer in after:
+            self._asked(outer)
+
+    async def _opened(
+        self,
+        ours: OurDevice,
+        outer: Envelope,
+        keys: dict[tuple[str, str, str], tuple[InboundRow, int]],
+        wedged: set[tuple[UserId, str]],
+    ) -> list[Row]:
+        """The rows of one Olm message; the keys it brings are put into `keys`."""
+        try:
+            sender_key, kind, body = olm_body(outer.content, ours.account.curve25519)
+        except OlmError as error:
+            self._counted.inc(error.reason)
+            return []
+        try:
+            opened = await self._pairwise.opened(ours, sender_key, kind, body)
+        except OlmError as error:
+            _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=ours.owner.user)
+            self._counted.inc(error.reason)
+            if error.reason in _MENDABLE:
+                wedged.add((outer.sender, sender_key))
+            return []
+        rows = list(opened.rows)
+        try:
+            found = inner(opened.plaintext, outer, sender_key, ours.account.ed25519)
+            rows += await self._meaning(found, keys)
+        except OlmError as error:
+            # The ratchet has moved all the same.
+            _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=ours.owner.user)
+            self._counted.inc(error.reason)
+        return rows
+
+    async def _meaning(self, found: Inner, keys: dict[tuple[str, str, str], tuple[InboundRow, int]]) -> list[Row]:
+        if found.type not in {"m.room_key", "m.forwarded_room_key"}:
+            self._counted.inc("dummy" if found.type == "m.dummy" else "ignored")
+            return []
+        given = room_key(found)
+        if given.forwarded and not await self._requests.is_welcome(found, given):
+            raise OlmError(Reason.TRUST, "a forwarded key that was not asked for, or of a device that is not trusted")
+        if self._is_flooding(found.sender):
+            raise OlmError(Reason.TRUST, "more keys in an hour than anybody needs")
+        row = self._row(found, given)
+        place = (row.room, row.session, row.sender_key)
+        other = keys.get(place)
+        if (other is None or given.session.first < other[1]) and await self._inbounds.is_better(row):
+            keys[place] = (row, given.session.first)
+            self._counted.inc("forwarded_key" if given.forwarded else "room_key")
+        else:
+            self._counted.inc("known_key")
+        return []
+
+    def _row(self, found: Inner, given: RoomKey) -> InboundRow:
+        return inbound_row(
+            given.room,
+            given.session,
+            found.sender,
+            given.sender_key,
+            given.ed25519,
+            self._clock.now_ms(),
+            self._store.pickle_key,
+            forwarded=given.forwarded,
+            by=found.sender_key if given.forwarded else "",
+        )
+
+    def _noted(self, outer: Envelope, wedged: set[tuple[UserId, str]]) -> list[Row]:
+        try:
+            note = withheld(outer.content)
+        except OlmError as error:
+            self._counted.inc(error.reason)
+            return []
+        self._counted.inc("withheld")
+        if not note.room:
+            # They have found no key of ours: a session from our side lets them answer.
+            wedged.add((outer.sender, note.session))
+            return []
+        if self._is_flooding(outer.sender):
+            return []
+        return [WithheldRow(note.room, note.session, outer.sender, note.code, self._clock.now_ms())]
+
+    def _asked(self, outer: Envelope) -> None:
+        try:
+            request = key_request(outer.content)
+        except OlmError as error:
+            self._counted.inc(error.reason)
+            return
+        if request is not None:
+            self._counted.inc("request")
+            self._requests.asked(outer.sender, request)
+
+    def _is_flooding(self, sender: UserId) -> bool:
+        hour = self._clock.now_ms() // _HOUR
+        since, count = self._given.get(sender, (hour, 0))
+        count = count + 1 if since == hour else 1
+        self._given[sender] = (hour, count)
+        self._given.move_to_end(sender)
+        if len(self._given) > 10_000:
+            self._given.popitem(last=False)
+        return count > _KEYS_PER_HOUR
