@@ -50,9 +50,15 @@ class Homeserver:
         value = await self.requests.value("GET", self.addresses.of(*_V3, *path, user=user or self.bot))
         return value if isinstance(value, list) else []
 
-    async def put(self, *path: str, content: Mapping[str, Any], user: str | None = None) -> dict[str, Any]:
+    async def put(
+        self,
+        *path: str,
+        content: Mapping[str, Any],
+        user: str | None = None,
+        query: Mapping[str, str] | None = None,
+    ) -> dict[str, Any]:
         """PUT /_matrix/client/v3/`path`."""
-        return await self._json("PUT", path, user, orjson.dumps(content))
+        return await self._json("PUT", path, user, orjson.dumps(content), query)
 
     async def post(
         self,

@@ -14,13 +14,17 @@ from yarl import URL
 from bridge_core.api.errors import NotConnectedError, TransientError
 from bridge_core.matrix.failures import failure, json_object
 
-__all__ = ["Requests"]
+__all__ = ["Requests", "UnreadableAnswerError"]
 
 _log = structlog.get_logger(__name__)
 
 _LARGEST_ANSWER = 64 * 1024 * 1024
 _CHUNK = 64 * 1024
 _NO_BODY = b"{}"
+
+
+class UnreadableAnswerError(TransientError):
+    """An answer of the homeserver is no JSON, or holds what no parser of ours takes (half a character)."""
 
 
 class Requests:
@@ -106,7 +110,7 @@ class Requests:
         try:
             return orjson.loads(answer)
         except orjson.JSONDecodeError as error:
-            raise TransientError(f"the homeserver answered {status} with something other than JSON") from error
+            raise UnreadableAnswerError(f"the homeserver answered {status} with something other than JSON") from error
 
     async def put_bytes(
         self, method: str, url: URL, chunks: AsyncIterator[bytes], *, mime: str, size: int

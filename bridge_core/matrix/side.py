@@ -9,6 +9,7 @@ from bridge_core.engine.matrix_ports import MemberProfile, RoomSpec, SendRequest
 from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.homeserver import Homeserver
+from bridge_core.matrix.keys import Keys
 from bridge_core.matrix.media import Media, MediaKeys
 from bridge_core.matrix.membership import Membership
 from bridge_core.matrix.puppets import Puppets, PuppetServer
@@ -54,6 +55,8 @@ class AppserviceSide:
         self._media = Media(self._homeserver, media_keys)
         self._turns = Turns()
         self._startup = Startup(self._homeserver, self._accounts, self._rooms)
+        self.keys = Keys(self._homeserver)
+        """The homeserver's key endpoints, for encryption."""
 
     async def start(self) -> None:
         """Open the connection pool."""

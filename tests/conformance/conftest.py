@@ -26,14 +26,19 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def homeserver(request: pytest.FixtureRequest) -> AsyncIterator[Homeserver]:
-    """One homeserver of a kind for all tests of a file: the fake with every ability or with the basic ones, Synapse."""
+    """One homeserver of a kind for all tests of a file: the fake with every ability or with the basic ones, Synapse.
+
+    A file that names `ENCRYPTION` gets what encryption needs in its transactions.
+    """
+    encryption = getattr(request.module, "ENCRYPTION", False)
     if request.param == "synapse":
         folder = Path(tempfile.mkdtemp(prefix="mb-"))
-        async with synapse(folder) as server:
+        async with synapse(folder, encryption=encryption) as server:
             yield server
         shutil.rmtree(folder, ignore_errors=True)
     else:
-        async with fake(FakeProfile() if request.param == "fake" else FakeProfile.basic()) as server:
+        profile = FakeProfile() if request.param == "fake" else FakeProfile.basic()
+        async with fake(profile, encryption=encryption) as server:
             yield server
 
 

@@ -46,6 +46,9 @@ class Homeserver(Protocol):
     async def typists(self, human: "Human", room: str) -> set[str]:
         """Who types in a room, as a member sees it."""
 
+    async def to_device(self, human: "Human") -> list[Event]:
+        """The to-device messages that came for a human since the last call."""
+
 
 class Human:
     """A raw client of one user. `id` and `call(method, path below /_matrix/client/v3, body)`."""
@@ -186,6 +189,9 @@ class _OnFake:
     async def typists(self, human: Human, room: str) -> set[str]:
         return set(self._fake.room(room).typing)
 
+    async def to_device(self, human: Human) -> list[Event]:
+        return self._fake.keys.take(human.id, (await human.call("GET", "account/whoami"))["device_id"])
+
 
 class _OnSynapse:
     """A real Synapse."""
@@ -197,6 +203,7 @@ class _OnSynapse:
         self.port = port
         self._synapse = synapse
         self._session = session
+        self._since: dict[str, str] = {}
 
     async def human(self) -> Human:
         localpart = f"human{secrets.token_hex(4)}"
@@ -218,12 +225,20 @@ class _OnSynapse:
         typing = [edu["content"]["user_ids"] for edu in await human.ephemeral(room) if edu["type"] == "m.typing"]
         return set(typing[-1]) if typing else set()
 
+    async def to_device(self, human: Human) -> list[Event]:
+        only = quote(json.dumps({"room": {"rooms": []}, "presence": {"types": []}}))
+        since = f"&since={self._since[human.id]}" if human.id in self._since else ""
+        answer = await human.call("GET", f"sync?timeout=0&filter={only}{since}")
+        self._since[human.id] = answer["next_batch"]
+        found: list[Event] = answer.get("to_device", {}).get("events", [])
+        return found
+
 
 @asynccontextmanager
-async def fake(profile: FakeProfile) -> AsyncIterator[Homeserver]:
+async def fake(profile: FakeProfile, *, encryption: bool = False) -> AsyncIterator[Homeserver]:
     """A FakeHomeserver."""
     port = free_port()
-    service = FakeAppservice(id=ID, url=f"http://127.0.0.1:{port}")
+    service = FakeAppservice(id=ID, url=f"http://127.0.0.1:{port}", encryption=encryption)
     async with (
         FakeHomeserver(server_name=SERVER, profile=profile, appservice=service, puppet_token=PUPPET_TOKEN) as server,
         aiohttp.ClientSession() as session,
@@ -232,8 +247,8 @@ async def fake(profile: FakeProfile) -> AsyncIterator[Homeserver]:
 
 
 @asynccontextmanager
-async def synapse(folder: Path) -> AsyncIterator[Homeserver]:
-    """A real Synapse with a registration."""
+async def synapse(folder: Path, *, encryption: bool = False) -> AsyncIterator[Homeserver]:
+    """A real Synapse with a registration; with `encryption` one that asks for what that needs."""
     port = free_port()
     tokens = (secrets.token_hex(16), secrets.token_hex(16))
     registration = {
@@ -250,6 +265,7 @@ async def synapse(folder: Path) -> AsyncIterator[Homeserver]:
             "rooms": [],
         },
         "io.element.msc4190": True,
+        "org.matrix.msc3202": encryption,
     }
     file = folder / "registration.yaml"
     file.write_text(json.dumps(registration))

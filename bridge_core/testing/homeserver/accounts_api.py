@@ -99,13 +99,14 @@ class AccountsApi:
             raise MatrixError(400, "M_EXCLUSIVE", "This user ID is reserved by an application service.")
         token = secrets.token_urlsafe(16)
         account = self._world.register(localpart, token=token)
-        return {"user_id": account.id, "access_token": token, "device_id": "FAKE"}
+        return {"user_id": account.id, "access_token": token, "device_id": account.device}
 
     async def whoami(self, request: web.Request) -> dict[str, Any]:
         caller = identify(self._world, request)
         answer: dict[str, Any] = {"user_id": caller.user, "is_guest": False}
-        if caller.device is not None:
-            answer["device_id"] = caller.device
+        device = caller.device or self._world.accounts[caller.user].device
+        if device is not None:
+            answer["device_id"] = device
         return answer
 
     async def put_device(self, request: web.Request) -> dict[str, Any]:
@@ -124,7 +125,7 @@ class AccountsApi:
 
     async def delete_device(self, request: web.Request) -> dict[str, Any]:
         caller = identify(self._world, request)
-        self._world.accounts[caller.user].devices.pop(request.match_info["device"], None)
+        self._world.forget_device(caller.user, request.match_info["device"])
         return {}
 
     async def profile(self, request: web.Request) -> dict[str, Any]:

@@ -6,7 +6,8 @@ from aiohttp import web
 
 from bridge_core.testing.homeserver.caller import identify
 from bridge_core.testing.homeserver.failure import MatrixError, forbidden, not_found
-from bridge_core.testing.homeserver.world import File, World
+from bridge_core.testing.homeserver.records import File
+from bridge_core.testing.homeserver.world import World
 
 __all__ = ["MediaApi"]
 

@@ -45,6 +45,8 @@ class FakeAppservice:
     aliases: str = "_.*"
     """Pattern of localparts in the alias namespace."""
     ephemeral: bool = True
+    encryption: bool = False
+    """Whether to-device messages, device lists and key counts come with transactions (MSC3202, MSC4203)."""
 
     def owns_user(self, user: str, server_name: str) -> bool:
         """Whether a user is the bot or in the namespace."""

@@ -28,6 +28,8 @@ class Pusher:
         self._world = world
         self._events: list[Event] = []
         self._ephemeral: list[Event] = []
+        self._to_device: list[dict[str, Any]] = []
+        self._changed: set[str] = set()
         self._pending: tuple[str, dict[str, Any]] | None = None
         self._number = 0
         self._work = asyncio.Event()
@@ -39,6 +41,8 @@ class Pusher:
         self.attempts = 0
         world.on_event = self.event
         world.on_ephemeral = self.ephemeral
+        world.on_to_device = self.to_device
+        world.on_device_list = self.device_list
 
     async def start(self) -> None:
         """Starts pushing."""
@@ -75,10 +79,30 @@ class Pusher:
             self._ephemeral.append(event)
             self._work.set()
 
+    def to_device(self, message: dict[str, Any]) -> None:
+        """Queues a message to a device of the appservice's; dropped where that was not asked for."""
+        if self._world.appservice.encryption:
+            self._to_device.append(message)
+            self._work.set()
+
+    def device_list(self, user: str) -> None:
+        """Queues that somebody's devices changed, if they share a room or are the appservice's own."""
+        world = self._world
+        interesting = world.appservice.owns_user(user, world.server_name) or any(
+            room.membership(user) == "join" and self._room_interests(room.id) for room in world.rooms.values()
+        )
+        if world.appservice.encryption and interesting:
+            self._changed.add(user)
+            self._work.set()
+
     @property
     def idle(self) -> bool:
         """Whether nothing waits to be pushed."""
-        return not self._events and not self._ephemeral and self._pending is None
+        return not self._waiting and self._pending is None
+
+    @property
+    def _waiting(self) -> bool:
+        return bool(self._events or self._ephemeral or self._to_device or self._changed)
 
     async def ping(self, transaction_id: Any) -> int:
         """Asks the appservice and, when it answers, sends what waits at once. Raises as the endpoint does."""
@@ -136,15 +160,44 @@ class Pusher:
                 delay = min(delay * 2, self._world.profile.last_retry)
 
     def _fill(self) -> bool:
-        if not self._events and not self._ephemeral:
+        if not self._waiting:
             return False
         body: dict[str, Any] = {"events": [_copy(event) for event in self._events[:_BATCH]]}
         if self._ephemeral:
             body["ephemeral"] = self._ephemeral[:_BATCH]
         del self._events[:_BATCH], self._ephemeral[:_BATCH]
+        if self._world.appservice.encryption:
+            body |= self._of_encryption(body)
         self._number += 1
         self._pending = (str(self._number), body)
         return True
+
+    def _of_encryption(self, body: dict[str, Any]) -> dict[str, Any]:
+        """As Synapse 1.163 names it: counts of the bot, of ours in the events' rooms and of whom messages are for."""
+        world, service = self._world, self._world.appservice
+        messages, changed = self._to_device[:_BATCH], sorted(self._changed)
+        del self._to_device[:_BATCH]
+        self._changed.clear()
+        rooms = {event["room_id"] for event in [*body["events"], *body.get("ephemeral", ())] if "room_id" in event}
+        users = {f"@{service.sender_localpart}:{world.server_name}", *[one["to_user_id"] for one in messages]}
+        for room in rooms:
+            users |= {user for user in world.rooms[room].members("join") if service.owns_user(user, world.server_name)}
+        counts: dict[str, Any] = {}
+        unused: dict[str, Any] = {}
+        for account in (world.accounts[user] for user in sorted(users) if user in world.accounts):
+            for device in account.devices:
+                counts.setdefault(account.id, {})[device] = world.keys.counts(account.id, device)
+                unused.setdefault(account.id, {})[device] = world.keys.unused_fallbacks(account.id, device)
+        more: dict[str, Any] = {}
+        if messages:
+            more["de.sorunome.msc2409.to_device"] = messages
+        if counts:
+            more["org.matrix.msc3202.device_one_time_key_counts"] = counts
+            more["org.matrix.msc3202.device_one_time_keys_count"] = counts
+            more["org.matrix.msc3202.device_unused_fallback_key_types"] = unused
+        if changed:
+            more["org.matrix.msc3202.device_lists"] = {"changed": changed, "left": []}
+        return more
 
     async def _push(self, txn: str, body: dict[str, Any]) -> bool:
         if self._world.appservice.url is None:

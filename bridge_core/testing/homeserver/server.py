@@ -13,6 +13,8 @@ from bridge_core.testing.homeserver.accounts_api import AccountsApi
 from bridge_core.testing.homeserver.events_api import EventsApi
 from bridge_core.testing.homeserver.failure import MatrixError
 from bridge_core.testing.homeserver.faults import Faults
+from bridge_core.testing.homeserver.keys import KeyBook
+from bridge_core.testing.homeserver.keys_api import KeysApi
 from bridge_core.testing.homeserver.media_api import MediaApi
 from bridge_core.testing.homeserver.openid_api import OpenIdApi
 from bridge_core.testing.homeserver.profile import FakeAppservice, FakeProfile
@@ -29,7 +31,7 @@ class FakeHomeserver:
     """A homeserver in this process, for tests: `async with FakeHomeserver() as hs`.
 
     It behaves as Synapse does where bridges notice (measured; the same tests run on both), pushes transactions to
-    `appservice.url` as soon as that is set, and fails as `faults` is told to. No federation, no encryption, no /sync.
+    `appservice.url` as soon as that is set, and fails as `faults` is told to. No federation, no /sync.
     `puppet_token` is that of a second appservice, which may act as every user.
     """
 
@@ -122,6 +124,11 @@ class FakeHomeserver:
         """How often a transaction was sent, tries that failed included."""
         return self._pusher.attempts
 
+    @property
+    def keys(self) -> KeyBook:
+        """What there is of encryption: keys by device, to-device messages."""
+        return self._world.keys
+
     def user(self, localpart: str) -> FakeUser:
         """Registers a human."""
         return FakeUser(self._world, self._world.register(localpart, token=secrets.token_urlsafe(16)))
@@ -184,6 +191,7 @@ class FakeHomeserver:
             RoomsApi(self._world, self._pusher),
             EventsApi(self._world, self._pusher),
             MediaApi(self._world),
+            KeysApi(self._world),
         ):
             api.add_to(app.router, _as_json)
         return app

@@ -3,8 +3,9 @@
 import time
 from typing import Any
 
+from bridge_core.testing.homeserver.records import Account
 from bridge_core.testing.homeserver.room import Event
-from bridge_core.testing.homeserver.world import Account, World
+from bridge_core.testing.homeserver.world import World
 
 __all__ = ["FakeUser"]
 
@@ -25,6 +26,15 @@ class FakeUser:
     def token(self) -> str:
         """The access token."""
         return self._account.token or ""
+
+    @property
+    def device(self) -> str:
+        """The device that `token` belongs to."""
+        return self._account.device or ""
+
+    def to_device(self) -> list[dict[str, Any]]:
+        """The to-device messages that came since the last call."""
+        return self._world.keys.take(self.id, self.device)
 
     def create_room(self, **body: Any) -> str:
         """Creates a room; keywords are those of createRoom (`name=`, `preset="public_chat"`, `invite=[...]`)."""

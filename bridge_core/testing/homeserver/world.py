@@ -5,38 +5,17 @@ import base64
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from bridge_core.testing.homeserver.failure import MatrixError, forbidden, not_found
+from bridge_core.testing.homeserver.keys import KeyBook
 from bridge_core.testing.homeserver.profile import FakeAppservice, FakeProfile
+from bridge_core.testing.homeserver.records import Account, File
 from bridge_core.testing.homeserver.room import Event, FakeRoom
 
-__all__ = ["Account", "File", "World"]
+__all__ = ["World"]
 
 T = TypeVar("T")
-
-
-@dataclass(slots=True)
-class Account:
-    """A registered user. `token` is None for the appservice's own."""
-
-    id: str
-    token: str | None = None
-    devices: dict[str, str] = field(default_factory=dict)
-    displayname: str | None = None
-    avatar_url: str | None = None
-    presence: tuple[str, str | None] = ("offline", None)
-
-
-@dataclass(slots=True)
-class File:
-    """A media address; `data` is None until its bytes are uploaded."""
-
-    owner: str
-    data: bytes | None = None
-    mime: str = "application/octet-stream"
-    name: str | None = None
 
 
 class World:
@@ -57,6 +36,9 @@ class World:
         self._waiters: list[asyncio.Future[None]] = []
         self.on_event: Callable[[Event], None] = lambda _: None
         self.on_ephemeral: Callable[[Event], None] = lambda _: None
+        self.on_device_list: Callable[[str], None] = lambda _: None
+        self.on_to_device: Callable[[dict[str, Any]], None] = lambda _: None
+        self.keys = KeyBook()
 
     # users
 
@@ -65,8 +47,37 @@ class World:
         user = f"@{localpart}:{self.server_name}"
         if user in self.accounts:
             raise MatrixError(400, "M_USER_IN_USE", "User ID already taken.")
-        self.accounts[user] = Account(user, token, displayname=localpart)
-        return self.accounts[user]
+        account = self.accounts[user] = Account(user, token, displayname=localpart)
+        if token is not None:
+            account.device = secrets.token_hex(5).upper()
+            account.devices[account.device] = "Fake"
+        return account
+
+    def device_list(self, user: str) -> None:
+        """Somebody's devices, or what signs them, changed."""
+        self.on_device_list(user)
+        self.wake()
+
+    def forget_device(self, user: str, device: str) -> None:
+        """Removes a device with its keys."""
+        if self.accounts[user].devices.pop(device, None) is not None:
+            self.keys.forget(user, device)
+            self.device_list(user)
+
+    def to_device(self, sender: str, event_type: str, user: str, device: str, content: dict[str, Any]) -> None:
+        """Brings a message to a device, or (`*`) to all of a user's."""
+        account = self.accounts.get(user)
+        if account is None:
+            return
+        for one in account.devices if device == "*" else [device]:
+            if one not in account.devices:
+                continue
+            message = {"type": event_type, "sender": sender, "content": content}
+            if self._ours(user):
+                self.on_to_device({**message, "to_user_id": user, "to_device_id": one})
+            else:
+                self.keys.inboxes.setdefault((user, one), []).append(message)
+        self.wake()
 
     def by_token(self, token: str) -> Account | None:
         """The human with this access token."""

@@ -1,0 +1,91 @@
+"""Endpoints of the fake about encryption: keys, cross-signing, to-device messages."""
+
+from typing import Any
+
+from aiohttp import web
+
+from bridge_core.testing.homeserver.accounts_api import json_of
+from bridge_core.testing.homeserver.caller import Caller, identify
+from bridge_core.testing.homeserver.failure import MatrixError
+from bridge_core.testing.homeserver.world import World
+
+__all__ = ["KeysApi"]
+
+
+class KeysApi:
+    """Handlers return what is sent as JSON. A human has one device, see `Account.device`."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+        self._book = world.keys
+
+    def add_to(self, router: "web.UrlDispatcher", wrap: Any) -> None:
+        """Adds the routes."""
+        v3 = "/_matrix/client/v3"
+        for method, path, handler in (
+            ("POST", f"{v3}/keys/upload", self.upload),
+            ("POST", f"{v3}/keys/query", self.query),
+            ("POST", f"{v3}/keys/claim", self.claim),
+            ("POST", f"{v3}/keys/device_signing/upload", self.cross_signing),
+            ("POST", f"{v3}/keys/signatures/upload", self.signatures),
+            ("PUT", f"{v3}/sendToDevice/{{type}}/{{txn}}", self.send_to_device),
+        ):
+            router.add_route(method, path, wrap(handler))
+
+    async def upload(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        device = self._device(caller)
+        counts, changed = self._book.upload(caller.user, device, await json_of(request))
+        if changed:
+            self._world.device_list(caller.user)
+        return {"one_time_key_counts": counts}
+
+    async def query(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        wanted = (await json_of(request)).get("device_keys")
+        if not isinstance(wanted, dict):
+            raise MatrixError(400, "M_BAD_JSON", "device_keys is missing")
+        answer = self._book.query(caller.user, list(wanted))
+        for user, devices in answer["device_keys"].items():
+            for device, keys in devices.items():
+                name = self._world.accounts[user].devices.get(device)
+                devices[device] = {**keys, "unsigned": {"device_display_name": name} if name else {}}
+        return answer
+
+    async def claim(self, request: web.Request) -> dict[str, Any]:
+        identify(self._world, request)
+        keys: dict[str, Any] = {}
+        for user, devices in (await json_of(request)).get("one_time_keys", {}).items():
+            for device, algorithm in devices.items():
+                found = self._book.claim(user, device, algorithm)
+                if found:
+                    keys.setdefault(user, {})[device] = found
+        return {"one_time_keys": keys, "failures": {}}
+
+    async def cross_signing(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        self._book.upload_cross_signing(caller.user, await json_of(request))
+        self._world.device_list(caller.user)
+        return {}
+
+    async def signatures(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        failures = self._book.upload_signatures(caller.user, await json_of(request))
+        self._world.device_list(caller.user)
+        return {"failures": failures}
+
+    async def send_to_device(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        key = caller.txn_key(request)
+        if key not in self._world.memory_txns:
+            for user, contents in (await json_of(request)).get("messages", {}).items():
+                for device, content in contents.items():
+                    self._world.to_device(caller.user, request.match_info["type"], user, device, content)
+            self._world.memory_txns[key] = {}
+        return {}
+
+    def _device(self, caller: Caller) -> str:
+        device = caller.device or self._world.accounts[caller.user].device
+        if device is None:
+            raise MatrixError(400, "M_UNKNOWN", "To upload keys, you must pass device_id when authenticating")
+        return device
