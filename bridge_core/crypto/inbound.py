@@ -48,6 +48,7 @@ class Read:
     index: int
     sender_key: str
     ed25519: str
+    owner: UserId
     by: str
     """The identity key of the device that gave the session: its own, or one that forwarded it."""
 
@@ -80,13 +81,19 @@ class Inbounds:
         self._arrived = arrived
         self._held: Held[tuple[RoomId, str], _Candidates] = Held(policy.loaded_inbound)
 
-    async def read(self, room: RoomId, session: str, sender: UserId, body: str, event: EventId, ts: int) -> Read:
+    async def read(
+        self, room: RoomId, session: str, sender: UserId, body: str, event: EventId, ts: int, *, any_sender: bool
+    ) -> Read:
         """What the event of `sender` says. The index is used up by it, soon after in the store.
+
+        `any_sender`: where there is no session of this sender's, one of another user's will do.
 
         Raises MissingKeyError (it may come), CryptoRejectedError (never).
         """
         known = await self._get(room, session)
         own = [one for one in known.found if one.row.sender == sender]
+        if not own and any_sender:
+            own = list(known.found)
         if not own:
             if known.found:
                 raise CryptoRejectedError(Reason.SENDER, "the session is of another user")
@@ -101,7 +108,9 @@ class Inbounds:
                 failed = error
                 continue
             await self._use(known, one, index, event, ts)
-            return Read(plaintext, index, one.row.sender_key, one.ed25519, one.shared_by or one.row.sender_key)
+            return Read(
+                plaintext, index, one.row.sender_key, one.ed25519, one.row.sender, one.shared_by or one.row.sender_key
+            )
         if failed.reason is Reason.UNKNOWN_INDEX:
             # The key begins later: an earlier one may come, by request.
             raise MissingKeyError(room, session, sender, await self._withheld(room, session, sender))

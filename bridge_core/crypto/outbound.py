@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any, Final, NamedTuple
 
 import orjson
+import structlog
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
@@ -29,6 +30,8 @@ from bridge_core.engine.faults import FaultPoints
 from bridge_core.observe.metrics import Counter
 
 __all__ = ["Outbounds", "RoomSettings", "Share", "Skipped", "shares_in"]
+
+_log = structlog.get_logger(__name__)
 
 _RECHECK: Final = 300_000
 _TURNS: Final = 3
@@ -198,8 +201,10 @@ class Outbounds:
                 value = orjson.loads(row.value)
                 group = GroupSession.unpickled(value["pickle"].encode(), self._store.pickle_key)
                 out.created_at, out.reserved = value["created_at"], value["reserved"]
-            except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
-                raise DamagedKeyError("a stored outbound session cannot be read") from error
+            except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError, DamagedKeyError):
+                _log.warning("outbound_session_damaged", user=out.owner.user, room=out.room)
+                out.stale = False
+                return  # a new one is made: no index of it was ever used
             # What was reserved may have been sent: nobody can tell any more.
             group.skip_to(out.reserved)
             rows = await self._store.shares(out.room, group.id)

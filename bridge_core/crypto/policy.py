@@ -13,6 +13,8 @@ class Trust(IntEnum):
 
     BLOCKED = 0
     """An admin has refused it."""
+    MISMATCHED = 5
+    """It is another user's: so ghosts of other bridges look, which all speak by their bot's device."""
     UNKNOWN = 10
     """Its owner's homeserver does not list it (any more), or lists other keys."""
     UNSIGNED = 20
@@ -64,9 +66,9 @@ class Policy:
     unwedge_after: int = 3600 * 1000
     no_key_retry: int = 15 * 60 * 1000
     """A device without one-time keys is asked for one again after this time."""
-    queue: int = 10_000
-    """To-device messages handled from memory; the rest waits in the store."""
     max_age: int = 180 * _DAY
+    """Sessions of others are removed so long after they came (0: never): older messages cannot be read any more."""
     max_unused: int = 90 * _DAY
+    """The same after they were last needed."""
     forget: int = 7 * _DAY
     """When handled to-device messages, notes of withheld keys and open requests are forgotten."""

@@ -1,11 +1,12 @@
 """What encryption needs of the store and of the homeserver. Implemented in `store` and `matrix`.
 
 Rows are what is committed together; each says by its class what it does. Values named `value` are secret: the store
-seals them with the configured secret for the row they are in. Names and keys are text without NUL, as Matrix has them.
+seals them with the configured secret for the row they are in, and no `repr` shows them. Names and keys are text
+without NUL, as Matrix has them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from bridge_core.api.ids import EventId, RoomId, UserId
@@ -56,7 +57,7 @@ class AccountRow:
     """Puts a device's account (insert or replace). `wanted` is set by `KeysWanted` only; False in a new row."""
 
     owner: Owner
-    value: bytes
+    value: bytes = field(repr=False)
     wanted: bool = False
     """Read only: the put leaves it as it is."""
 
@@ -84,7 +85,7 @@ class TrackedRow:
     """
 
     user: UserId
-    value: bytes
+    value: bytes = field(repr=False)
     queried: int
     outdated: int = 1
 
@@ -114,7 +115,7 @@ class OlmSessionRow:
     owner: Owner
     peer: str
     session: str
-    value: bytes
+    value: bytes = field(repr=False)
     created_at: int
     used_at: int
 
@@ -134,7 +135,7 @@ class OutboundRow:
 
     owner: Owner
     room: RoomId
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -152,7 +153,7 @@ class SharesRow:
     room: RoomId
     session: str
     part: int
-    value: bytes
+    value: bytes = field(repr=False)
     at: int
 
 
@@ -167,7 +168,7 @@ class InboundRow:
     session: str
     sender_key: str
     sender: UserId
-    value: bytes
+    value: bytes = field(repr=False)
     received_at: int
     used_at: int
 
@@ -223,7 +224,7 @@ class ToDeviceRow:
 
     id: int
     digest: bytes
-    value: bytes
+    value: bytes = field(repr=False)
     at: int
 
 
@@ -241,7 +242,7 @@ class RequestRow:
     request: str
     room: RoomId
     session: str
-    value: bytes
+    value: bytes = field(repr=False)
     at: int
 
 
@@ -257,7 +258,7 @@ class SecretRow:
     """Puts a named secret (cross-signing seeds, the recovery key); None removes it."""
 
     name: str
-    value: bytes | None
+    value: bytes | None = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -265,7 +266,7 @@ class RoomRow:
     """Puts how a room is encrypted. Never removed while the bridge has the room: encryption is not turned off."""
 
     room: RoomId
-    value: bytes
+    value: bytes = field(repr=False)
 
 
 Row = (

@@ -18,7 +18,7 @@ from bridge_core.crypto.ports import Claimed, Owner, Queried
 from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
-from tests.unit.crypto.memory import MemoryCryptoStore
+from tests.unit.crypto.memory import Killed, MemoryCryptoStore
 
 ROOM = RoomId("!room:test")
 MEGOLM = "m.megolm.v1.aes-sha2"
@@ -171,8 +171,10 @@ class Bridge:
     async def start(self) -> "Bridge":
         """Start, or start again after `kill`: from what the store has."""
         self.faults = Faults()
+        self.dead = False
         self.metrics = Metrics()
-        self.tasks = TaskOwner(self.name)
+        self.died = asyncio.Event()
+        self.tasks = TaskOwner(self.name, lambda name, error: self.died.set())
         self.machine = CryptoMachine(
             self.store,
             self.world,
@@ -188,6 +190,17 @@ class Bridge:
         )
         await self.machine.start()
         return self
+
+    def die_at(self, number: int, when: str) -> None:
+        """End the process before or after its commit of this number from now on."""
+        first = self.store.commits
+
+        def at_commit(commit: int, place: str) -> None:
+            if (commit - first, place) == (number, when) or self.dead:
+                self.dead = True
+                raise Killed
+
+        self.store.at_commit = at_commit
 
     async def kill(self) -> None:
         """The process ends without a word."""
@@ -249,10 +262,16 @@ class Bridge:
         await self.settle()
 
     async def settle(self) -> None:
+        """Return when all is handled. Raises Killed when the process ended meanwhile."""
         async with asyncio.timeout(60):
-            await self.machine.handled()
-            while [name for name in self.tasks.names if not name.endswith("crypto-inbox")]:
+            handled, died = (asyncio.ensure_future(one) for one in (self.machine.handled(), self.died.wait()))
+            await asyncio.wait({handled, died}, return_when=asyncio.FIRST_COMPLETED)
+            while not self.died.is_set() and [one for one in self.tasks.names if not one.endswith("crypto-inbox")]:
                 await asyncio.sleep(0)
+            handled.cancel()
+            died.cancel()
+        if self.died.is_set():
+            raise Killed
 
     async def read(self, event: Mapping[str, Any]) -> str:
         return (await self.decrypted(event)).event["content"]["body"]
