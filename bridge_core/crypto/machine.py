@@ -20,11 +20,12 @@ from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.devices import DeviceLists, trust_of
 from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
 from bridge_core.crypto.inbound import Inbounds, Read
-from bridge_core.crypto.outbound import Outbounds, RoomSettings, Skipped
+from bridge_core.crypto.outbound import Outbounds
 from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row
 from bridge_core.crypto.requests import KeyRequests
+from bridge_core.crypto.shares import RoomSettings, Skipped
 from bridge_core.crypto.todevice import Inbox
 from bridge_core.crypto.upkeep import Upkeep
 from bridge_core.engine.faults import FaultPoints

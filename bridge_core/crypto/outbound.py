@@ -7,8 +7,7 @@ error, it goes on behind that. A session is stored before its key is shared, and
 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Any, Final, NamedTuple
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -26,50 +25,16 @@ from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import CryptoStore, KeyServer, OutboundRow, Owner, SharesRow
 from bridge_core.crypto.sending import plain_to_device, sent
+from bridge_core.crypto.shares import RoomSettings, Share, Skipped, has_lost, shares_in
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.observe.metrics import Counter
 
-__all__ = ["Outbounds", "RoomSettings", "Share", "Skipped", "shares_in"]
+__all__ = ["Outbounds"]
 
 _log = structlog.get_logger(__name__)
 
 _RECHECK: Final = 300_000
 _TURNS: Final = 3
-_LEAST: Final = 60_000
-
-
-@dataclass(frozen=True, slots=True)
-class RoomSettings:
-    """When a room's sessions are replaced: after so many messages, after so many milliseconds."""
-
-    messages: int
-    after: int
-
-    @classmethod
-    def of(cls, content: Mapping[str, Any], policy: Policy) -> "RoomSettings":
-        """From an m.room.encryption event's content; what it leaves open, or sets beyond reason, is the policy's."""
-        messages, after = content.get("rotation_period_msgs"), content.get("rotation_period_ms")
-        return cls(
-            min(messages, 10_000) if type(messages) is int and messages > 0 else policy.rotate_messages,
-            max(min(after, 2**45), _LEAST) if type(after) is int and after > 0 else policy.rotate_after,
-        )
-
-
-class Share(NamedTuple):
-    """What a device has of a session: its key from index `since` on, or (-1) nothing, because of `code`."""
-
-    key: str
-    since: int
-    code: str = ""
-
-
-@dataclass(frozen=True, slots=True)
-class Skipped:
-    """A device that does not get the keys of a room, and how far it is trusted."""
-
-    user: UserId
-    device: str
-    trust: Trust
 
 
 class Outbound:
@@ -244,7 +209,7 @@ class Outbounds:
                 return group
             version = self._devices.version
             wanted, refused = await self._readers(members)
-            if group is None or self._is_over(out, group, settings) or _has_lost(out.shares, wanted):
+            if group is None or self._is_over(out, group, settings) or has_lost(out.shares, wanted):
                 group = await self._start(out, ours, settings)
             await self._share(out, group, ours, list(wanted.values()))
             await self._refuse(out, group, ours, refused)
@@ -339,19 +304,3 @@ class Outbounds:
         self._faults.hit("crypto.share_committed")
         out.parts += 1
         out.shares.update(given)
-
-
-def shares_in(row: SharesRow) -> dict[tuple[UserId, str], Share]:
-    """What a stored part says. Raises DamagedKeyError."""
-    try:
-        return {(UserId(user), device): Share(*rest) for user, device, *rest in orjson.loads(row.value)}
-    except (ValueError, TypeError) as error:
-        raise DamagedKeyError("a stored list of shares cannot be read") from error
-
-
-def _has_lost(shares: Mapping[tuple[UserId, str], Share], wanted: Mapping[tuple[UserId, str], PeerDevice]) -> bool:
-    """Whether somebody has the key who is not to read on: gone, blocked, or another device under the same name."""
-    for place, share in shares.items():
-        if share.since >= 0 and ((device := wanted.get(place)) is None or device.curve25519 != share.key):
-            return True
-    return False

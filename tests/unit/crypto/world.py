@@ -12,9 +12,9 @@ import orjson
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.machine import CryptoMachine, Decrypted
-from bridge_core.crypto.outbound import Skipped
 from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import Claimed, Owner, Queried
+from bridge_core.crypto.shares import Skipped
 from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
