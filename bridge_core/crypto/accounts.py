@@ -107,6 +107,11 @@ class Accounts:
         """How many are loaded."""
         return len(self._held)
 
+    @property
+    def signs(self) -> bool:
+        """Whether devices are signed by identities of their users."""
+        return self._policy.cross_signing
+
     async def start(self) -> None:
         """Read which devices have an account: about 100 bytes each stay in memory."""
         self._owners.update(await self._store.owners())

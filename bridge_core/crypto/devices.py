@@ -18,7 +18,7 @@ from bridge_core.api.ids import UserId
 from bridge_core.crypto.errors import DamagedKeyError
 from bridge_core.crypto.keyobjects import PeerDevice, digest_of, read_cross_key, read_device
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.crypto.ports import CryptoStore, KeyServer, Outdated, Owner, Queried, Row, TrackedRow
+from bridge_core.crypto.ports import CryptoStore, KeyServer, Outdated, Owner, Queried, Row, SecretRow, TrackedRow
 from bridge_core.observe.metrics import Counter
 
 __all__ = ["DeviceLists", "UserKeys", "trust_of"]
@@ -26,6 +26,7 @@ __all__ = ["DeviceLists", "UserKeys", "trust_of"]
 _CHANGES: Final = 4096
 _AFTER_FAILURE: Final = 300_000
 """Milliseconds until a server that did not answer is asked again."""
+_RUNS: Final = "runs"
 _GONE_KEPT: Final = 200
 
 _log = structlog.get_logger(__name__)
@@ -101,6 +102,12 @@ class DeviceLists:
         self.version = 0
         """Grows with each change of anything that is known."""
 
+    async def start(self) -> None:
+        """Make sure that marks of this run are above those of all runs before, whatever the clock says."""
+        runs = int(await self._store.secret(_RUNS) or b"0") + 1
+        await self._store.commit([SecretRow(_RUNS, b"%d" % runs)])
+        self._mark = runs << 32
+
     def changed_since(self, version: int, users: frozenset[UserId]) -> bool:
         """Whether anything of these users may have changed after that version. Costs as much as there were changes."""
         if version == self.version:
@@ -116,7 +123,7 @@ class DeviceLists:
 
     def marks(self, users: Iterable[UserId]) -> list[Row]:
         """Rows that mark users as outdated; to be told by `outdated` once they are committed."""
-        self._mark = mark = max(self._clock.now_ms(), self._mark + 1)
+        self._mark = mark = self._mark + 1
         return [Outdated(user, mark) for user in users]
 
     def outdated(self, rows: Iterable[Row]) -> None:

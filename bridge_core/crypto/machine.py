@@ -19,6 +19,7 @@ from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.devices import DeviceLists, trust_of
 from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
+from bridge_core.crypto.identities import Identities
 from bridge_core.crypto.inbound import Inbounds, Read
 from bridge_core.crypto.outbound import Outbounds
 from bridge_core.crypto.pairwise import Pairwise
@@ -96,6 +97,7 @@ class CryptoMachine:
         self._rooms: dict[RoomId, RoomSettings] = {}
         self.cross = CrossSigning(store, server, counts.uploads)
         self.accounts = Accounts(store, server, self.cross, bot.user, clock, policy, counts.uploads, faults)
+        self.identities = Identities(server, self.accounts, self.cross)
         self.devices = DeviceLists(store, server, bot, clock, policy, counts.devices)
         self._pairwise = Pairwise(store, server, self.accounts, clock, policy, counts.claims, faults)
         self._inbounds = Inbounds(store, clock, policy, arrived)
@@ -135,6 +137,7 @@ class CryptoMachine:
         for row in await self._store.rooms():
             self._rooms[row.room] = RoomSettings.of(orjson.loads(row.value), self._policy)
         await self.accounts.start()
+        await self.devices.start()
         await self._inbox.start()
         self._tasks.start(self._inbox.run(), "crypto-inbox")
         for owner in await self._store.wanting(_WANTING):

@@ -154,7 +154,19 @@ class Inbox:
 
     async def _guarded(self, gate: asyncio.Semaphore, owner: Owner, group: Sequence[tuple[int, Envelope]]) -> None:
         async with gate:
-            await self._handle(owner, group)
+            try:
+                await self._handle(owner, group)
+            except BridgeError:
+                raise
+            except Exception:
+                if len(group) == 1:
+                    _log.exception("to_device_failed", user=owner.user)
+                    self._counted.inc("failed")
+                    await self._store.commit([ToDeviceDone(group[0][0])])
+                    return
+                # A bug, which one message has found: it must not cost the others.
+                for one in group:
+                    await self._guarded(asyncio.Semaphore(), owner, [one])
 
     def _taken(self, entry: Mapping[str, Any]) -> bytes | None:
         to = entry.get("to_user_id")
@@ -165,12 +177,15 @@ class Inbox:
             # Verification by emoji, secrets, keys in the clear: nothing of it is for a bridge.
             self._counted.inc("ignored")
             return None
+        content = entry.get("content", {})
+        if not isinstance(content, Mapping):
+            raise OlmError(Reason.DAMAGED, "no content")
         value = {
             "to": text(entry, "to_user_id"),
             "device": text(entry, "to_device_id"),
             "sender": text(entry, "sender"),
             "type": kind,
-            "content": entry.get("content", {}),
+            "content": content,
         }
         try:
             data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)

@@ -1,0 +1,318 @@
+"""To-device messages: what is stored, what is believed, what is refused, and that nothing of it stops the rest."""
+
+from typing import Any
+
+import orjson
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from bridge_core.api.errors import TransientError
+from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError
+from bridge_core.crypto.keyobjects import PeerDevice
+from bridge_core.crypto.olm import GroupSession
+from bridge_core.crypto.ports import Owner, ToDeviceRow
+from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
+
+Pair = tuple[Bridge, Bridge]
+
+
+def target(bridge: Bridge, owner: Owner) -> PeerDevice:
+    """One of a bridge's devices as others see it."""
+    keys = bridge.world.devices[owner.user][owner.device]["keys"]
+    curve, ed = keys[f"curve25519:{owner.device}"], keys[f"ed25519:{owner.device}"]
+    return PeerDevice(owner.user, owner.device, curve, ed, signed=True)
+
+
+def room_key(group: GroupSession, **change: Any) -> dict[str, Any]:
+    content = {"algorithm": MEGOLM, "room_id": ROOM, "session_id": group.id, "session_key": group.key}
+    return {key: value for key, value in {**content, **change}.items() if value is not None}
+
+
+async def gives(a: Bridge, b: Bridge, kind: str, content: dict[str, Any], /, **change: Any) -> None:
+    """The bot of `a` sends the bot of `b` an Olm message, its plaintext changed."""
+    ours = await a.machine.accounts.ready(a.bot)
+    pairwise = a.machine._pairwise
+    make = pairwise._plaintext
+
+    def changed(*args: Any) -> bytes:
+        return orjson.dumps({**orjson.loads(make(*args)), **change})
+
+    pairwise._plaintext = changed  # type: ignore[method-assign]
+    messages, _ = await pairwise.encrypted(ours, [target(b, b.bot)], kind, lambda _: content)
+    del pairwise._plaintext
+    await a.world.send_to_device(a.bot, "m.room.encrypted", "t", messages)
+    await b.hear()
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"sender": "@mallory:test"}, "sender"),
+        ({"recipient": "@mallory:test"}, "keys"),
+        ({"recipient_keys": {"ed25519": "A" * 43}}, "keys"),
+        ({"recipient_keys": None}, "keys"),
+        ({"keys": {}}, "damaged"),
+        ({"keys": None}, "damaged"),
+        ({"sender_device_keys": {}}, "keys"),
+        ({"sender_device_keys": {"user_id": "@mallory:test", "keys": {}}}, "keys"),
+        ({"content": []}, "damaged"),
+        ({"type": 5}, "damaged"),
+    ],
+)
+async def test_an_olm_message_must_say_for_whom_and_of_whom_it_is(
+    pair: Pair, change: dict[str, Any], reason: str
+) -> None:
+    """One that was made for another recipient, or claims another sender, brings no key, and the next one does."""
+    a, b = pair
+    group = GroupSession()
+    await gives(a, b, "m.room_key", room_key(group), **change)
+    assert b.total("to_device", reason) == 1 and await b.store.inbound(ROOM, group.id) == []
+    await gives(a, b, "m.room_key", room_key(group))
+    assert b.total("to_device", "room_key") == 1 and len(await b.store.inbound(ROOM, group.id)) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"algorithm": "m.none"}, "algorithm"),
+        ({"room_id": None}, "damaged"),
+        ({"room_id": "!\0"}, "damaged"),
+        ({"session_id": "other"}, "keys"),
+        ({"session_key": "AAAA"}, "bad_message"),
+        ({"session_key": "A" * 5000}, "damaged"),
+        ({"session_key": 5}, "damaged"),
+    ],
+)
+async def test_keys_that_are_none(pair: Pair, change: dict[str, Any], reason: str) -> None:
+    """A key of another form, or not of the session it names, is refused."""
+    a, b = pair
+    await gives(a, b, "m.room_key", room_key(GroupSession(), **change))
+    assert b.total("to_device", reason) == 1 and b.total("to_device", "room_key") == 0
+
+
+async def test_a_key_is_not_replaced_by_a_later_one(pair: Pair) -> None:
+    """The same session from a later index on is known already; from an earlier one on it is better."""
+    a, b = pair
+    group = GroupSession()
+    copy = GroupSession.unpickled(group.pickle(bytes(32)), bytes(32))
+    group.skip_to(5)
+    await gives(a, b, "m.room_key", room_key(group))
+    group.skip_to(9)
+    await gives(a, b, "m.room_key", room_key(group))
+    assert (b.total("to_device", "room_key"), b.total("to_device", "known_key")) == (1, 1)
+    await gives(a, b, "m.room_key", room_key(copy))
+    (found,) = await b.machine._inbounds.find(ROOM, group.id)
+    assert found.session.first == 0 and b.total("to_device", "room_key") == 2
+
+
+async def test_what_is_not_for_a_bridge(pair: Pair) -> None:
+    """Keys in the clear, secrets, verification: counted, never stored. What is for nobody of ours, or huge, neither."""
+    _, b = pair
+    for kind in (
+        "m.room_key",
+        "m.forwarded_room_key",
+        "m.secret.request",
+        "m.secret.send",
+        "m.key.verification.request",
+    ):
+        b.world.put("@mallory:test", b.bot.user, b.bot.device, f"m.{kind}", room_key(GroupSession()))
+    entry = {"sender": "@x:test", "type": "m.room.encrypted", "to_device_id": "D", "content": {}}
+    rows = b.machine.received(
+        [
+            {**entry, "to_user_id": "@other:test"},
+            {**entry, "to_user_id": 5},
+            {**entry, "to_user_id": b.bot.user, "sender": None},
+            {**entry, "to_user_id": b.bot.user, "content": {"x": "y" * 70_000}},
+            {**entry, "to_user_id": b.bot.user, "content": {"x": 2**70}},
+        ],
+        {},
+        {},
+        {},
+    )
+    assert rows.rows == () and rows.writes == ()
+    await b.hear()
+    assert b.total("to_device", "ignored") == 5 and b.store.all(ToDeviceRow) == []
+    assert b.total("to_device", "damaged") == 3 and b.total("to_device", "keys") == 2
+
+
+async def test_a_transaction_that_comes_twice(pair: Pair) -> None:
+    """Messages that were handled are not handled again, also after a restart: their digests are kept."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    queue = list(b.world.queue[b.prefix])
+    await b.hear()
+    for _ in range(2):
+        for entry in queue:
+            b.world.put(entry["sender"], entry["to_user_id"], entry["to_device_id"], entry["type"], entry["content"])
+        await b.hear()
+        assert b.total("to_device", "replay") == 0
+        await b.restart()
+    assert await b.read(event) == "x"
+
+
+async def test_messages_for_a_device_without_an_account(pair: Pair) -> None:
+    """A ghost that never spoke gets mail: it is counted and ends there."""
+    a, b = pair
+    entry = {"sender": a.bot.user, "to_user_id": f"{b.prefix}x:test", "to_device_id": "D", "type": "m.room.encrypted"}
+    b.machine.committed(taken := b.machine.received([{**entry, "content": {}}], {}, {}, {}))
+    b.store.written(taken.writes)
+    b.machine._inbox.wake()
+    await b.settle()
+    assert b.total("to_device", "no_account") == 1 and await b.store.to_device(0, 9) == []
+
+
+async def test_a_database_that_is_away_is_waited_for(pair: Pair) -> None:
+    """Messages wait in it, and are handled when it is back, with keys and all."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    sleeping = b.clock.sleep
+
+    async def sleep(seconds: float) -> None:
+        b.store.broken = False
+        await sleeping(seconds)
+
+    b.clock.sleep = sleep  # type: ignore[method-assign]
+    b.take()
+    b.store.broken = True
+    await b.settle()
+    assert await b.read(event) == "x"
+
+
+async def test_a_failed_commit_moves_no_ratchet(pair: Pair) -> None:
+    """Were a ratchet moved in memory only, the message would be a replay when it is tried again."""
+    a, b = pair
+    for text in ("1", "2", "3"):
+        await a.machine.discard(a.bot, ROOM)
+        event = await a.send(a.bot, text, [b.bot])
+        commit, failed = b.store.commit, []
+
+        async def once(rows: Any, commit: Any = commit, failed: Any = failed) -> None:
+            if not failed:
+                failed.append(rows)
+                raise TransientError("away")
+            await commit(rows)
+
+        b.store.commit = once  # type: ignore[method-assign]
+        await b.hear()
+        b.store.commit = commit  # type: ignore[method-assign]
+        assert failed and await b.read(event) == text
+    assert b.total("to_device", "replay") == 0
+
+
+async def test_bad_messages_between_good_ones(pair: Pair) -> None:
+    """Damaged messages in the same transaction cost the good ones nothing."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    (good,) = b.world.queue.pop(b.prefix)
+    ((key, body),) = good["content"]["ciphertext"].items()
+    bad: list[dict[str, Any]] = [
+        {},
+        {"algorithm": MEGOLM},
+        {**good["content"], "ciphertext": {}},
+        {**good["content"], "ciphertext": []},
+        {**good["content"], "ciphertext": {key: {"type": "0", "body": "x"}}},
+        {**good["content"], "ciphertext": {key: {"type": 9, "body": "x"}}},
+        {**good["content"], "ciphertext": {key: {**body, "body": body["body"][:-9] + "AAAAAAAAA"}}},
+        {**good["content"], "sender_key": "A" * 43},
+        {**good["content"], "sender_key": 5},
+    ]
+    for content in [*bad[:5], good["content"], *bad[5:], {**good["content"], "x": 1}]:
+        b.world.put(a.bot.user, b.bot.user, b.bot.device, "m.room.encrypted", content)
+    await b.hear()
+    assert await b.read(event) == "x" and b.total("to_device", "room_key") == 1
+    # The one that was changed, and the good one's copy.
+    assert b.total("to_device", "replay") == 2
+    assert sum(b.metrics.snapshot()["crypto_to_device"].values()) >= len(bad) + 2
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers(-(2**60), 2**60) | st.text(max_size=6),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(
+            st.sampled_from(
+                [
+                    "algorithm",
+                    "ciphertext",
+                    "sender_key",
+                    "action",
+                    "body",
+                    "request_id",
+                    "code",
+                    "room_id",
+                    "session_id",
+                ]
+            ),
+            inner,
+            max_size=5,
+        )
+    ),
+    max_leaves=10,
+)
+
+
+@given(st.lists(json_values, min_size=1, max_size=4), json_values, json_values)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_transactions_of_any_form(contents: list[Any], lists: Any, counts: Any) -> None:
+    """Whatever a transaction holds, it is taken, and what follows it is handled."""
+    world = KeyWorld()
+    b = await Bridge(world, "b").start()
+    await b.join("bot")
+    entries = [
+        {"sender": "@x:y", "to_user_id": b.bot.user, "to_device_id": "BRIDGE", "type": kind, "content": content}
+        for content in contents
+        for kind in ("m.room.encrypted", "m.room_key_request", "m.room_key.withheld")
+    ]
+    mapping = counts if isinstance(counts, dict) else {b.bot.user: {"BRIDGE": counts}}
+    changed = lists if isinstance(lists, dict) else {"changed": lists if isinstance(lists, list) else []}
+    taken = b.machine.received(entries, changed, mapping, mapping)
+    b.store.written(taken.writes)
+    b.machine.committed(taken)
+    await b.settle()
+    assert await b.store.to_device(0, 9) == [] and b.total("to_device", "failed") == 0
+    await b.kill()
+
+
+async def test_a_bug_costs_one_message(pair: Pair) -> None:
+    """A message that trips over a bug is left out, counted and logged; those beside it are handled."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    (good,) = b.world.queue.pop(b.prefix)
+    opened = b.machine._inbox._opened
+
+    async def broken(ours: Any, outer: Any, *rest: Any) -> Any:
+        if outer.content.get("bug"):
+            raise ZeroDivisionError
+        return await opened(ours, outer, *rest)
+
+    b.machine._inbox._opened = broken  # type: ignore[method-assign]
+    for content in ({"bug": 1}, good["content"], {"bug": 2}):
+        b.world.put(a.bot.user, b.bot.user, b.bot.device, "m.room.encrypted", content)
+    await b.hear()
+    assert b.total("to_device", "failed") == 2 and await b.read(event) == "x"
+
+
+@given(json_values)
+@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+async def test_events_of_any_form(content: Any) -> None:
+    """An encrypted event with anything in it is refused with a reason, or its key is missing."""
+    world = KeyWorld()
+    b = await Bridge(world, "b").start()
+    event = {"type": "m.room.encrypted", "room_id": ROOM, "sender": "@x:y", "event_id": "$e", "content": {}}
+    event["content"] = {"algorithm": MEGOLM, **content} if isinstance(content, dict) else {}
+    with pytest.raises((MissingKeyError, CryptoRejectedError)):
+        await b.decrypted(event)
+    await b.kill()
+
+
+async def test_too_many_keys_of_one_sender(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Somebody who gives keys without end is not stored without end."""
+    a, b = pair
+    monkeypatch.setattr("bridge_core.crypto.todevice._KEYS_PER_HOUR", 2)
+    for _ in range(4):
+        await gives(a, b, "m.room_key", room_key(GroupSession()))
+    assert (b.total("to_device", "room_key"), b.total("to_device", "trust")) == (2, 2)
+    b.clock.ms += 3_600_000
+    await gives(a, b, "m.room_key", room_key(GroupSession()))
+    assert b.total("to_device", "room_key") == 3
