@@ -86,6 +86,11 @@ class SealedCryptoStore:
             return AccountRow(owner, self._rows.open(value, "account", owner.user, owner.device), bool(wanted))
         return None
 
+    async def owners(self) -> list[Owner]:
+        """All devices that have an account."""
+        found = await self._all(select(tables.account.c.user_id, tables.account.c.device))
+        return [Owner(UserId(user), device) for user, device in found]
+
     async def wanting(self, limit: int) -> list[Owner]:
         """Devices whose one-time keys are wanted, by an index that holds only those."""
         table = tables.account.c

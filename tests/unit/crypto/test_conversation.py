@@ -300,6 +300,24 @@ async def test_a_server_that_does_not_answer_stops_nobody(pair: Pair) -> None:
     assert await b.read(event) == "x"
 
 
+async def test_a_large_room_of_whom_some_have_no_keys(pair: Pair) -> None:
+    """All who have keys get the session's in a few requests; those who have none delay nobody, and are told."""
+    a, b = pair
+    owners = await b.join(*(f"u{number}" for number in range(50)))
+    for owner in owners[:10]:
+        a.world.one_time.pop(owner)
+        a.world.fallback.pop(owner)
+    before = len(a.world.calls)
+    event = await a.send(a.bot, "x", owners)
+    calls = [name for name, _, _ in a.world.calls[before:]]
+    assert sorted(calls) == ["claim_keys", "query_keys", "send_to_device", "send_to_device"]
+    assert (a.total("shares", "given"), a.total("shares", "no_olm")) == (40, 10)
+    await a.send(a.bot, "y", owners)
+    assert len(a.world.calls) - before == len(calls)
+    await b.hear()
+    assert await b.read(event) == "x"
+
+
 async def test_many_at_once_use_each_index_once(pair: Pair) -> None:
     """Sends at the same time share the key once, and get one index each."""
     a, b = pair

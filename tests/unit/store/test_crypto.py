@@ -72,6 +72,7 @@ async def test_accounts(database_url: str, opened: Opened) -> None:
     await store.commit([KeysWanted(BOT, True), AccountRow(BOT, SECRET), AccountRow(GHOST, b"ghost", wanted=True)])
     assert await store.account(BOT) == AccountRow(BOT, SECRET)
     assert await store.wanting(10) == []
+    assert sorted(await store.owners(), key=str) == sorted([BOT, GHOST], key=str)
     await store.commit([KeysWanted(GHOST, True), KeysWanted(BOT, True)])
     await store.commit([AccountRow(BOT, b"changed")])
     assert await store.account(BOT) == AccountRow(BOT, b"changed", wanted=True)
