@@ -13,6 +13,7 @@ from bridge_core.api.ids import LoginId, NetworkId, UserId
 from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.control import Control
+from bridge_core.app.encryption import make_encryption
 from bridge_core.app.engine import Engine, EngineSettings
 from bridge_core.app.figures import network_figures
 from bridge_core.app.meeting import Meeting
@@ -172,6 +173,17 @@ class Bridge:
             faults,
             self._make_checkpoints(),
         )
+        self.encryption = make_encryption(
+            config,
+            self._configs,
+            self.engine,
+            self.matrix,
+            self.database.crypto,
+            self._clock,
+            self._tasks,
+            self.metrics,
+            faults,
+        )
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
         self.staff = StaffDesks(
@@ -294,6 +306,8 @@ class Bridge:
             await self.whomay.load()
             await self.staff.load()
             await self.engine.load()
+            if self.encryption is not None:
+                await self.encryption.start()
             self._leftovers.resume(await self.database.transactions.newest())
             await self._configured_portals()
             for network in self.networks:
@@ -339,6 +353,8 @@ class Bridge:
             self._sweeping.cancel()  # it never ends by itself, and a stop need not wait for it
         await self.engine.confirmations.settled(min(3.0, left(3.0)))
         await asyncio.gather(*(self._stop_network(network, deadline, left(2.0)) for network in self.networks))
+        if self.encryption is not None and self._journalling:
+            await _quietly(self.encryption.stop(), "encryption", left(2.0))
         await self._tasks.close(deadline - 1.0, grace=min(2.0, left(2.0)))
         await _quietly(self.matrix.stop(), "matrix", left(0.5))
         await _quietly(self._fetch.stop(), "fetch", left(0.5))

@@ -60,12 +60,14 @@ from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.puppets import DoublePuppets
 from bridge_core.engine.quoting import Quoting
+from bridge_core.engine.readers import Readers
 from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.relaynames import RelayNames
 from bridge_core.engine.rendering import Rendering
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.rooms import RoomMaker, UnknownNetworkError
+from bridge_core.engine.secrecy import ENCRYPTION
 from bridge_core.engine.showing import Showing
 from bridge_core.engine.signals import MatrixSignals
 from bridge_core.engine.sources import Sources
@@ -149,10 +151,13 @@ class Engine:
         """Told of each redaction in any room as soon as it is stored. Must not block."""
         self.on_visibility: list[Callable[[RoomId], None]] = []
         """Told as soon as it is stored that other people may read a room's history now. Must not block."""
+        self.on_encryption: list[Callable[[RoomId], None]] = []
+        """Told as soon as it is stored that how a room is encrypted was set, by anybody. Must not block."""
         self.on_meeting: list[Callable[[], None]] = []
         """Told when the homeserver is met. Must not block."""
         self.confirmations = Confirmations()
         self.status = Status(journal, stores.kv, clock, tasks, settings.status, checkpoints)
+        self.readers: Readers | None = None  # None where nothing is encrypted
         self._tasks = tasks
         self.showing = Showing(networks, self.portals, matrix, stores.kv, clock, tasks)
         self.rooms.begin_with(self.showing.beginning)
@@ -326,7 +331,7 @@ class Engine:
             clock,
             tasks,
             gate,
-            self._wake,
+            self.wake,
             settings.rooms,
             faults,
         )
@@ -414,7 +419,8 @@ class Engine:
         await self.room_features.publicity.load()
         self.room_features.survey.load()
 
-    def _wake(self) -> None:
+    def wake(self) -> None:
+        """Let lanes try again that wait."""
         self.to_matrix.wake()
         self.to_network.wake()
 
@@ -430,6 +436,8 @@ class Engine:
         """A ghost came, went, or has a new name, or made somebody go. Does not block: the hot path."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
             self._member(event)
+        elif event["type"] == ENCRYPTION:
+            self._encrypted(event)
 
     def _seen(self, event: Mapping[str, Any]) -> None:
         """Membership and redactions count at once, however long the lane of their room has to wait."""
@@ -438,9 +446,16 @@ class Engine:
         elif event["type"] == VISIBILITY and "state_key" in event:
             for told in self.on_visibility:
                 told(RoomId(event["room_id"]))
+        elif event["type"] == ENCRYPTION:
+            self._encrypted(event)
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self.links.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
             for told in self.on_redaction:
+                told(RoomId(event["room_id"]))
+
+    def _encrypted(self, event: Mapping[str, Any]) -> None:
+        if event.get("state_key") == "":
+            for told in self.on_encryption:
                 told(RoomId(event["room_id"]))
 
     def _member(self, event: Mapping[str, Any]) -> None:
@@ -448,6 +463,8 @@ class Engine:
         if not self.names.is_ours(user):
             self.members.changed(room, user, event["content"], timestamp_of(event))
             self.barred.changed(room, user, event["content"])
+            if self.readers is not None:
+                self.readers.changed(room, user, event["content"])
         self._relay_names.changed(room, user, event["content"])
 
     async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:

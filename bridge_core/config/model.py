@@ -9,6 +9,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from bridge_core.config.control import Api, Status
 from bridge_core.config.describe import section_of
+from bridge_core.config.encryption import Encryption, EncryptionMode, NetworkEncryption
 from bridge_core.config.homeserver import Appservice, Homeserver
 from bridge_core.config.masks import Mask, names_everybody
 from bridge_core.config.network import NetworkName
@@ -44,6 +45,7 @@ class Config(Section):
     relay: Relay = Relay()
     double_puppet: DoublePuppet = DoublePuppet()
     media: Media = Media()
+    encryption: Encryption = Encryption()
     status: Status = Status()
     api: Api = Api()
     health: Health = Health()
@@ -108,6 +110,12 @@ class Config(Section):
                 (f"appservice.{one}", f"is missing, and appservice.{other} is given")
                 for one, other in (("as_token", "hs_token"), ("hs_token", "as_token"))
                 if getattr(self.appservice, one) is None and getattr(self.appservice, other) is not None
+            ),
+            *(
+                (f"networks.{name}.encryption", f"{wanted} cannot be, since encryption.mode is off")
+                for name, network in self.networks.items()
+                if self.encryption.mode is EncryptionMode.OFF
+                and (wanted := network.get("encryption")) in {NetworkEncryption.DEFAULT, NetworkEncryption.REQUIRE}
             ),
             *(
                 (later, f"{address} is {earlier} already")

@@ -8,6 +8,7 @@ from typing import Annotated, Any
 from pydantic import AfterValidator, BaseModel, Field, field_validator, model_validator
 
 from bridge_core.api.network import Grant
+from bridge_core.config.encryption import NetworkEncryption
 from bridge_core.config.globs import Glob
 from bridge_core.config.masks import ExactMask
 from bridge_core.config.policy import Relay
@@ -228,6 +229,13 @@ class NetworkCommon(Section):
     )
     newcomers: Newcomers = Field(default=Newcomers(), description="Users and homeservers that were not seen before.")
     privacy: Privacy = Field(default=Privacy(), description="Who may read along of those who are not in the chat.")
+    encryption: NetworkEncryption = Field(
+        default=NetworkEncryption.ALLOW,
+        description="End-to-end encryption of this network's rooms, once `encryption.mode` is not off. off: nothing "
+        "crosses in an encrypted room. allow: in encrypted rooms the bridge reads and writes encrypted. default: rooms "
+        "that the bridge makes are encrypted from the start. require: they are, those it made before become so, and "
+        "nothing crosses in a room that is not, or while encryption does not work.",
+    )
     presence: bool = Field(
         default=False,
         description="Whether it is shown who is there, both ways. It costs the homeserver much; Synapse has to have "

@@ -209,6 +209,10 @@ class CryptoMachine:
         self._counts.messages.inc("encrypted")
         return replace(request, type=ENCRYPTED, body=orjson.dumps(encrypted))
 
+    async def lost(self, user: UserId, device: str) -> None:
+        """The homeserver has lost a device of ours: its keys are uploaded again before it is used."""
+        await self.accounts.lost(Owner(user, device))
+
     async def discard(self, sender: Owner, room: RoomId) -> None:
         """The sender's next message in the room gets a new session."""
         await self._outbounds.discard(sender, room)

@@ -19,7 +19,7 @@ from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
 from bridge_core.engine.lastlook import LastLook
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, PuppetGoneError, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, PuppetGoneError, SendRequest
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
 from bridge_core.engine.puppets import DoublePuppets
@@ -234,6 +234,8 @@ class Incoming:
         try:
             await self._puppets.can(request.sender)  # an earlier process made the request
             return await self._matrix.send(request, first_attempt_at)
+        except NoDeviceError:
+            pass  # the room is encrypted, and who sees a device of theirs that they have not signed is warned
         except PuppetGoneError as error:
             await self._puppets.gone(request.sender, error)
         except MatrixRejectedError as error:

@@ -26,6 +26,10 @@ class PuppetGoneError(RejectedError):
     """What the bridge has to act as a Matrix user is not accepted by their homeserver any more."""
 
 
+class NoDeviceError(RejectedError):
+    """Who speaks has no device that the bridge could encrypt with: somebody else has to say it."""
+
+
 @dataclass(frozen=True, slots=True)
 class SendRequest:
     """One event to send, final: it is journalled before the first try and sent verbatim each time.
@@ -69,6 +73,15 @@ class Tombstone:
     replacement: RoomId
     sender: UserId
     powerful: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """Who is in a room and who is invited to it, and which of our users could see that."""
+
+    joined: tuple[UserId, ...]
+    invited: tuple[UserId, ...]
+    viewer: UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +194,9 @@ class MatrixSide(Protocol):
 
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
         """All joined members, as the bot or another user of ours sees them."""
+
+    async def reading(self, room: RoomId, viewer: UserId) -> Reading:
+        """Who is joined or invited, as the bot sees it, or `viewer`, a user of ours, where the bot is not there."""
 
     async def joins(self, room: RoomId) -> dict[UserId, int]:
         """When each joined member's present membership began or last changed, in milliseconds since 1970; 0: unknown.

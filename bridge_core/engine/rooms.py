@@ -87,7 +87,7 @@ class RoomMaker:
 
     def when_bridged(self, *told: Callable[[PortalRow, RoomId], Awaitable[None]]) -> None:
         """Tell these of each room that was there and is bridged now. They raise as the Matrix side does."""
-        self._bridged = told
+        self._bridged = (*self._bridged, *told)
 
     async def refuse(self, network: NetworkId, room: RoomId) -> None:
         """Whether a room that was there may be bridged. Raises RejectedError in words, and as the Matrix side does."""

@@ -1,9 +1,11 @@
 """Who is in a room: joins with an invite where needed, leaves, invites, kicks, members. All idempotent."""
 
 from collections.abc import Container
+from typing import Any
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MemberProfile
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MemberProfile, Reading
 from bridge_core.matrix.accounts import member_profile
 from bridge_core.matrix.homeserver import Homeserver
 
@@ -101,6 +103,31 @@ class Membership:
             for event in (chunk if isinstance(chunk, list) else ())
             if isinstance(event, dict) and isinstance(event.get("state_key"), str)
         }
+
+    async def reading(self, room: RoomId, viewer: UserId) -> Reading:
+        """Who is joined or invited, as the bot sees it, or else `viewer`."""
+        seen = self._hs.bot
+        try:
+            answer = await self._present(room, seen)
+        except MatrixRejectedError as error:
+            if error.errcode != "M_FORBIDDEN" or viewer == seen:
+                raise
+            seen = viewer
+            answer = await self._present(room, seen)
+        chunk = answer.get("chunk")
+        if not isinstance(chunk, list):
+            raise TransientError("the homeserver does not say who is in the room")
+        found: dict[object, list[UserId]] = {"join": [], "invite": []}
+        for event in chunk:
+            if isinstance(event, dict) and isinstance(user := event.get("state_key"), str):
+                content = event.get("content")
+                of = found.get(content.get("membership")) if isinstance(content, dict) else None
+                if of is not None:
+                    of.append(UserId(user))
+        return Reading(tuple(found["join"]), tuple(found["invite"]), seen)
+
+    async def _present(self, room: RoomId, viewer: UserId) -> dict[str, Any]:
+        return await self._hs.get("rooms", room, "members", user=viewer, query={"not_membership": "leave"})
 
     async def _join(self, room: RoomId, user: UserId) -> None:
         await self._hs.post("rooms", room, "join", user=user)

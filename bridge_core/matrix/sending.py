@@ -4,20 +4,21 @@ Synapse remembers a transaction id for 24 h in its database when the request car
 minutes in memory only (measured). Where that may not be enough, the id hash carried in the content is looked for.
 """
 
-from typing import Any
+from collections.abc import Container
+from typing import Any, Final, Protocol
 
 import orjson
 import structlog
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import EventId, UserId
+from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.failures import json_object
 from bridge_core.matrix.homeserver import Homeserver
 
-__all__ = ["ID_KEY", "Sender"]
+__all__ = ["ID_KEY", "Sealing", "Sender"]
 
 ID_KEY = "dev.matrix_bridge.id"
 """Key of an event's content that carries the hash it is recognised by."""
@@ -31,8 +32,30 @@ _PAGE = 100
 _log = structlog.get_logger(__name__)
 
 
+_SEALED: Final = "m.room.encrypted"
+
+
+class Sealing(Protocol):
+    """Encrypts what goes to encrypted rooms. One look into `plain` is all that a message to another room costs."""
+
+    @property
+    def plain(self) -> Container[RoomId]:
+        """Rooms that are known not to be encrypted."""
+
+    async def sealed(self, request: SendRequest) -> SendRequest:
+        """What is to be sent instead: encrypted anew for each try, or as it is where the room is not encrypted.
+
+        Raises where it must not be sent: what is not encrypted is not sent to an encrypted room.
+        """
+
+    async def lost(self, request: SendRequest) -> None:
+        """The homeserver had lost the device that the request names, and with it the keys."""
+
+
 class Sender:
     """Sends what the journal holds. Safe for any number of calls at once; order is the lanes' affair."""
+
+    sealing: Sealing | None = None
 
     def __init__(self, homeserver: Homeserver, accounts: Accounts, clock: Clock) -> None:
         self._hs = homeserver
@@ -52,9 +75,14 @@ class Sender:
             if error.errcode != "M_UNKNOWN_DEVICE" or not await self._accounts.make_device(request.sender):
                 raise
         # Somebody deleted the ghost's device; it is back under its old name now.
+        if self.sealing is not None:
+            await self.sealing.lost(request)
         return await self._put(request)
 
     async def _put(self, request: SendRequest) -> EventId:
+        sealing = self.sealing
+        if sealing is not None and request.room not in sealing.plain:
+            request = await sealing.sealed(request)
         answer = await self._hs.send(request)
         event = answer.get("event_id")
         if not isinstance(event, str):
@@ -82,7 +110,8 @@ class Sender:
         wanted = (json_object(request.body) or {}).get(ID_KEY, request.txn)
         oldest = min(first_attempt_at, request.ts or first_attempt_at) - _SLACK_MS
         kind = request.type if request.redacts is None else "m.room.redaction"
-        only = orjson.dumps({"senders": [request.sender], "types": [kind], "lazy_load_members": True}).decode()
+        kinds = [kind] if self.sealing is None else [kind, _SEALED]
+        only = orjson.dumps({"senders": [request.sender], "types": kinds, "lazy_load_members": True}).decode()
         query = {"dir": "b", "limit": str(_PAGE), "filter": only}
         for _ in range(_PAGES):
             page = await self._hs.get("rooms", request.room, "messages", user=viewer, query=query)

@@ -5,7 +5,8 @@ from typing import Any
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.matrix_ports import MemberProfile, RoomSpec, SendRequest, Tombstone
+from bridge_core.crypto.ports import Owner
+from bridge_core.engine.matrix_ports import MemberProfile, Reading, RoomSpec, SendRequest, Tombstone
 from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.homeserver import Homeserver
@@ -15,7 +16,7 @@ from bridge_core.matrix.membership import Membership
 from bridge_core.matrix.puppets import Puppets, PuppetServer
 from bridge_core.matrix.requests import Requests
 from bridge_core.matrix.rooms import Rooms
-from bridge_core.matrix.sending import Sender
+from bridge_core.matrix.sending import Sealing, Sender
 from bridge_core.matrix.startup import HomeserverInfo, Startup
 from bridge_core.matrix.turns import Turns
 
@@ -58,6 +59,10 @@ class AppserviceSide:
         self.keys = Keys(self._homeserver)
         """The homeserver's key endpoints, for encryption."""
 
+    def seal_by(self, sealing: Sealing) -> None:
+        """Ask this before each event is sent. Before the first one."""
+        self._sender.sealing = sealing
+
     async def start(self) -> None:
         """Open the connection pool."""
         await self._requests.start()
@@ -81,6 +86,11 @@ class AppserviceSide:
     def bot(self) -> UserId:
         """The appservice's own user."""
         return self._homeserver.bot
+
+    @property
+    def bot_device(self) -> Owner:
+        """The bot's plain device."""
+        return Owner(self._homeserver.bot, self._homeserver.device)
 
     @property
     def server_name(self) -> str:
@@ -200,6 +210,10 @@ class AppserviceSide:
     async def members(self, room: RoomId, viewer: UserId | None = None) -> dict[UserId, MemberProfile]:
         """All joined members, as the bot or another user of ours sees them."""
         return await self._membership.members(room, viewer)
+
+    async def reading(self, room: RoomId, viewer: UserId) -> Reading:
+        """Who is joined or invited, as the bot sees it, or `viewer`, a user of ours, where the bot is not there."""
+        return await self._membership.reading(room, viewer)
 
     async def joins(self, room: RoomId) -> dict[UserId, int]:
         """When each joined member's present membership began or last changed, in milliseconds since 1970; 0: unknown.

@@ -1,0 +1,264 @@
+"""Which rooms are encrypted, and what follows: what is said there is sent encrypted or not at all.
+
+A room that is encrypted stays so (client-server API, "m.room.encryption"). What is not known is asked of the
+homeserver, once per room and start; where it cannot be known nothing is sent.
+"""
+
+from collections.abc import Callable, Mapping
+from enum import Enum
+from typing import Any, Final, Protocol
+
+import structlog
+
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.ids import NetworkId, RoomId, UserId
+from bridge_core.api.info import ChatInfo
+from bridge_core.engine.gate import Check
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
+from bridge_core.engine.portals import PortalIndex, own_rooms
+from bridge_core.engine.readers import Readers
+from bridge_core.engine.secrecy import ENCRYPTION
+from bridge_core.engine.store_ports import PortalRow
+from bridge_core.observe.tasks import TaskOwner
+
+log = structlog.get_logger(__name__)
+
+MEGOLM: Final = "m.megolm.v1.aes-sha2"
+_CLEAR: Final = frozenset({"m.reaction", "m.room.redaction", "m.room.encrypted"})
+"""What is not encrypted anywhere: homeservers have to read it (client-server API, "m.room.encrypted")."""
+_MOST: Final = 100_000
+_TURNS: Final = 3
+_UNKNOWN: Final = "it is not known yet whether this room is encrypted"
+_NOT_ENCRYPTED: Final = "that network requires encrypted rooms, and this room is not encrypted"
+_NOT_HERE: Final = "this room is encrypted, and encryption is off for that network"
+
+
+class RoomPolicy(Enum):
+    """What a network's rooms may, shall or must be."""
+
+    OFF = "off"
+    ALLOW = "allow"
+    DEFAULT = "default"
+    REQUIRE = "require"
+
+
+class Cipher(Protocol):
+    """Encrypts: `crypto.machine.CryptoMachine`."""
+
+    def settings(self, room: RoomId) -> object | None:
+        """How the room is encrypted; None when it is not, as far as is known. Does not block."""
+
+    async def room_encrypted(self, room: RoomId, content: Mapping[str, Any]) -> bool:
+        """The room's m.room.encryption has this content; whether that is believed, once it is stored."""
+
+    async def encrypt(self, request: SendRequest, members: frozenset[UserId]) -> SendRequest:
+        """The request with its body encrypted for the devices of `members`. Raises where nothing may be sent."""
+
+    async def lost(self, user: UserId, device: str) -> None:
+        """The homeserver has lost a device of ours: its keys are uploaded again before it is used."""
+
+
+class RoomEncryption(Check):
+    """Of one bridge. Implements `matrix.sending.Sealing`.
+
+    `policies` names networks; all others allow encryption. `trouble` says why encryption does not work now, empty when
+    it does. `wake` lets lanes try again.
+    """
+
+    def __init__(
+        self,
+        cipher: Cipher,
+        matrix: MatrixSide,
+        portals: PortalIndex,
+        readers: Readers,
+        is_ours: Callable[[str], bool],
+        policies: Mapping[NetworkId, RoomPolicy],
+        tasks: TaskOwner,
+        wake: Callable[[], None],
+    ) -> None:
+        self._cipher = cipher
+        self._matrix = matrix
+        self._portals = portals
+        self._readers = readers
+        self._is_ours = is_ours
+        self._tasks = tasks
+        self._wake = wake
+        self._begin = frozenset(
+            name for name, one in policies.items() if one in {RoomPolicy.DEFAULT, RoomPolicy.REQUIRE}
+        )
+        self._ruled = {name: one for name, one in policies.items() if one in {RoomPolicy.OFF, RoomPolicy.REQUIRE}}
+        self.trouble = ""
+        self.plain: set[RoomId] = set()
+        """Rooms that are known not to be encrypted."""
+        self._stale: set[RoomId] = set()
+        """Rooms whose encryption has changed since it was asked for."""
+        self._changes = 0
+        self._learning: set[RoomId] = set()
+
+    # What is known of rooms
+
+    def known(self, room: RoomId) -> bool | None:
+        """Whether the room is encrypted; None while that is not known. Does not block."""
+        if room in self.plain:
+            return False
+        return True if self._cipher.settings(room) is not None else None
+
+    async def encrypted(self, room: RoomId, viewer: UserId | None = None) -> bool:
+        """Whether the room is encrypted, asked of the homeserver as the bot or as `viewer` where it is not known.
+
+        Raises RejectedError where it is in a way that is not known here, and as the Matrix side: fail closed.
+        """
+        if room in self.plain:
+            return False
+        if room not in self._stale and self._cipher.settings(room) is not None:
+            return True
+        for _ in range(_TURNS):
+            changes = self._changes
+            content = await self._content(room, viewer)
+            if changes == self._changes:  # else the answer may be older than what came meanwhile
+                return await self._found(room, content)
+        raise TransientError(_UNKNOWN)
+
+    def changed(self, room: RoomId) -> None:
+        """The room's m.room.encryption has come in, of whatever content. Does not block."""
+        self._changes += 1
+        self.plain.discard(room)
+        self._stale.add(room)
+        self._learn(room)
+
+    async def bridged(self, portal: PortalRow, room: RoomId) -> None:
+        """A room that was there is bridged now: find out whether it is encrypted."""
+        self._learn(room)
+
+    def beginning(self, portal: PortalRow, info: ChatInfo | None) -> list[tuple[str, str, dict[str, Any]]]:
+        """The state with which a portal's new room begins."""
+        return [(ENCRYPTION, "", {"algorithm": MEGOLM})] if portal.network in self._begin else []
+
+    async def _content(self, room: RoomId, viewer: UserId | None) -> Mapping[str, Any] | None:
+        try:
+            return await self._matrix.state(room, ENCRYPTION)
+        except MatrixRejectedError as error:
+            if error.status != 403 or viewer is None or viewer == self._matrix.bot:
+                raise
+        return await self._matrix.state(room, ENCRYPTION, viewer=viewer)
+
+    async def _found(self, room: RoomId, content: Mapping[str, Any] | None) -> bool:
+        known = self._cipher.settings(room) is not None
+        if content is None:
+            self._stale.discard(room)
+            if not known:
+                if len(self.plain) >= _MOST:
+                    self.plain.pop()
+                self.plain.add(room)
+            return known
+        changes = self._changes
+        believed = await self._cipher.room_encrypted(room, content)
+        if changes == self._changes:
+            self._stale.discard(room)
+        if not believed and not known:
+            raise RejectedError("this room is encrypted in a way that the bridge does not know")
+        return True
+
+    # Sending
+
+    async def sealed(self, request: SendRequest) -> SendRequest:
+        """What is sent instead of a request; the request itself where nothing is to be encrypted.
+
+        Raises NoDeviceError where somebody else has to say it, TransientError and RejectedError where it must not be
+        sent (now).
+        """
+        if request.redacts is not None or request.type in _CLEAR:
+            return request
+        if not await self.encrypted(request.room, request.sender):
+            return request
+        if self.trouble:
+            raise TransientError(f"this room is encrypted, and {self.trouble}")
+        if not self._is_ours(request.sender):
+            raise NoDeviceError("the bridge has no device of theirs to encrypt with")
+        readers = await self._readers.of(request.room, request.sender)
+        try:
+            return await self._cipher.encrypt(request, readers)
+        except MatrixRejectedError as error:
+            if error.errcode == "M_UNKNOWN_DEVICE":
+                raise  # whoever sends makes it anew
+            # It says something of keys and nothing of the message, which must not be lost for it.
+            raise TransientError(f"the homeserver refused what encryption needs: {error}") from error
+
+    async def lost(self, request: SendRequest) -> None:
+        """The homeserver had lost the sender's device: its keys go there once more."""
+        if request.device is not None:
+            await self._cipher.lost(request.sender, request.device)
+
+    # What may cross
+
+    def room(self, room: RoomId) -> str:
+        """As `Check.room`. Costs nothing where no network forbids or requires encryption."""
+        if not self._ruled:
+            return ""
+        for portal in self._portals.in_room(room):
+            rule = self._ruled.get(portal.network)
+            if rule is None:
+                continue
+            encrypted = self.known(room)
+            if encrypted is None:
+                self._learn(room)
+                raise TransientError(_UNKNOWN)
+            if rule is RoomPolicy.OFF and encrypted:
+                return _NOT_HERE
+            if rule is RoomPolicy.REQUIRE:
+                if not encrypted:
+                    return _NOT_ENCRYPTED
+                if self.trouble:
+                    raise TransientError(f"that network requires encryption, and {self.trouble}")
+        return ""
+
+    def met(self) -> None:
+        """The homeserver is there: find out about the rooms of networks that require encryption."""
+        wanted = [
+            room
+            for portal in self._portals.all()
+            if self._ruled.get(portal.network) is RoomPolicy.REQUIRE
+            for room in portal.rooms
+            if self.known(room) is None
+        ]
+        if wanted:
+            self._tasks.start(self._survey(wanted), "room-encryption")
+
+    async def _survey(self, rooms: list[RoomId]) -> None:
+        for room in rooms:
+            if self.known(room) is None:
+                await self._learned(room)
+        self._wake()
+
+    def _learn(self, room: RoomId) -> None:
+        if room not in self._learning:
+            self._learning.add(room)
+            self._tasks.start(self._learn_one(room), "room-encryption")
+
+    async def _learn_one(self, room: RoomId) -> None:
+        try:
+            if await self._learned(room):
+                self._wake()
+        finally:
+            self._learning.discard(room)
+
+    async def _learned(self, room: RoomId) -> bool:
+        """Find out whether a room is encrypted, and encrypt it where it must be; whether that is known now."""
+        try:
+            if not await self.encrypted(room):
+                await self._made_so(room)
+        except (TransientError, RateLimitedError) as error:
+            log.info("room_encryption_not_known", room=room, error=str(error))  # whoever wants to cross has it asked
+        except BridgeError as error:
+            log.warning("room_encryption_not_usable", room=room, error=str(error))
+        return self.known(room) is not None
+
+    async def _made_so(self, room: RoomId) -> None:
+        """A room that the bridge made for a network that requires encryption, before it did, becomes encrypted."""
+        for portal in self._portals.in_room(room):
+            if self._ruled.get(portal.network) is RoomPolicy.REQUIRE and room in own_rooms(portal):
+                await self._matrix.set_state(room, ENCRYPTION, "", {"algorithm": MEGOLM}, self._matrix.bot)
+                log.info("room_made_encrypted", room=room, network=portal.network)
+                self.plain.discard(room)
+                await self.encrypted(room)
+                return

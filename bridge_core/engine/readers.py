@@ -1,0 +1,94 @@
+"""Who of Matrix is to be able to read what is said in a room from now on: for whom it is encrypted."""
+
+from collections import OrderedDict
+from collections.abc import Callable, Mapping
+from typing import Any, Final
+
+from bridge_core.api.ids import RoomId, UserId
+from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.privacy import VISIBILITY
+
+_ROOMS: Final = 1_000
+_CLOSED: Final = "joined"
+"""The history visibility at which who is only invited may not read what is said before they join."""
+
+
+class _Room:
+    """The members of one room who are not ours, and the same frozen until somebody comes or goes."""
+
+    __slots__ = ("frozen", "invited", "joined", "open")
+
+    def __init__(self, joined: set[UserId], invited: set[UserId], *, is_open: bool) -> None:
+        self.joined = joined
+        self.invited = invited
+        self.open = is_open
+        self.frozen: frozenset[UserId] | None = None
+
+
+class Readers:
+    """Asked of the homeserver once per room, kept right by events, bounded. Users of ours are left out."""
+
+    def __init__(self, matrix: MatrixSide, is_ours: Callable[[UserId], bool]) -> None:
+        self._matrix = matrix
+        self._is_ours = is_ours
+        self._rooms: OrderedDict[RoomId, _Room] = OrderedDict()
+        self._asking: dict[RoomId, int] = {}
+        self._changed: set[RoomId] = set()
+        """Rooms that are being asked about, where somebody came or went meanwhile."""
+
+    async def of(self, room: RoomId, viewer: UserId) -> frozenset[UserId]:
+        """Joined members, and invited ones where they may read on. The same object until that changes.
+
+        Raises as the Matrix side does, also where neither the bot nor `viewer` may see the members: fail closed.
+        """
+        known = self._rooms.get(room)
+        if known is None:
+            known = await self._ask(room, viewer)
+        else:
+            self._rooms.move_to_end(room)
+        if known.frozen is None:
+            known.frozen = frozenset(known.joined | known.invited if known.open else known.joined)
+        return known.frozen
+
+    def changed(self, room: RoomId, user: UserId, content: Mapping[str, Any]) -> None:
+        """A membership event came in, of somebody who is not ours. Does not block: the hot path."""
+        if room in self._asking:
+            self._changed.add(room)
+        known = self._rooms.get(room)
+        if known is None:
+            return
+        membership = content.get("membership")
+        # Nothing is lost where it was so already: a new name changes no session.
+        for named, there in (("join", known.joined), ("invite", known.invited)):
+            if (user in there) is not (membership == named):
+                (there.add if membership == named else there.discard)(user)
+                known.frozen = None
+
+    def forget(self, room: RoomId) -> None:
+        """Ask anew next time: who may read the history, or something else of the room, is not as it was."""
+        self._rooms.pop(room, None)
+        if room in self._asking:
+            self._changed.add(room)
+
+    async def _ask(self, room: RoomId, viewer: UserId) -> _Room:
+        self._asking[room] = self._asking.get(room, 0) + 1
+        try:
+            there = await self._matrix.reading(room, viewer)
+            content = await self._matrix.state(room, VISIBILITY, viewer=there.viewer) or {}
+        finally:
+            self._asking[room] -= 1
+            changed = room in self._changed
+            if not self._asking[room]:
+                del self._asking[room]
+                self._changed.discard(room)
+        ours = self._is_ours
+        known = _Room(
+            {user for user in there.joined if not ours(user)},
+            {user for user in there.invited if not ours(user)},
+            is_open=content.get("history_visibility", "shared") != _CLOSED,
+        )
+        if not changed:  # else the answer may be older than what came meanwhile: the next message asks again
+            self._rooms[room] = known
+            if len(self._rooms) > _ROOMS:
+                self._rooms.popitem(last=False)
+        return known
