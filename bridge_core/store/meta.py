@@ -27,7 +27,7 @@ def check_secret(connection: Connection, fingerprint: str) -> None:
     elif found != fingerprint:
         raise SecretError(
             "the database was sealed with another secret: set journal.secret to the one it was made with "
-            "(what waits in the journal cannot be read otherwise)"
+            "(what waits in the journal and the keys of encrypted rooms cannot be read otherwise)"
         )
 
 

@@ -1,5 +1,6 @@
 """`matrix-bridge check`."""
 
+import asyncio
 import re
 import socket
 from collections.abc import AsyncIterator
@@ -13,6 +14,10 @@ from bridge_core.cli.checks.homeserver import check_homeserver
 from bridge_core.cli.checks.report import Report
 from bridge_core.cli.main import main
 from bridge_core.config import LoadedConfig, load_config
+from bridge_core.store.database import Database
+from bridge_core.store.engines import DatabaseSettings
+from bridge_core.store.errors import SecretError
+from bridge_core.store.seal import Seal
 from registration import load
 
 
@@ -129,6 +134,33 @@ def test_a_database_that_cannot_be_used_is_an_error(
     assert code == 1
     assert words in out
     assert "hunter2" not in out
+
+
+async def _make_database(url: str, secret: str) -> None:
+    database = Database(DatabaseSettings(url), Seal(secret))
+    await database.start()
+    await database.stop()
+
+
+@pytest.mark.parametrize("kind", ["sqlite", pytest.param("postgres", marks=pytest.mark.server)])
+def test_a_secret_that_does_not_fit_the_database_is_an_error(
+    folder: Path, capsys: pytest.CaptureFixture[str], request: pytest.FixtureRequest, kind: str
+) -> None:
+    """A database sealed with another secret is found before the bridge refuses to start; its own secret is fine."""
+    url = f"sqlite:///{folder / 'bridge.db'}" if kind == "sqlite" else request.getfixturevalue("postgres_url")
+    loaded = load_config(folder / "config.yaml", {})
+    secret = loaded.config.journal.secret.get_secret_value()
+    _edit(folder / "config.yaml", "#url: sqlite:///bridge.db", f"url: {url}")
+    asyncio.run(_make_database(url, secret))
+    assert "journal.secret" not in _check(folder, capsys)[1]
+    _edit(folder / "config.yaml", secret, "another-" + secret)
+    code, out = _check(folder, capsys)
+    assert code == 1
+    assert "the bridge will not start" in out
+    assert secret not in out
+    if kind == "sqlite":
+        with pytest.raises(SecretError, match="keys of encrypted rooms"):
+            asyncio.run(_make_database(url, "another-" + secret))
 
 
 class _Homeserver:
