@@ -16,6 +16,7 @@ from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.encryption import Encryption as Settings
 from bridge_core.config.encryption import EncryptionMode, GhostDevices, NetworkEncryption, TrustName
 from bridge_core.crypto.policy import Policy, Trust
+from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.readers import Readers
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 log = structlog.get_logger(__name__)
 
 _SWEEP: Final = 3600.0
+_RETRY: Final = (1.0, 300.0)
 _TRUST: Final[Mapping[TrustName, Trust]] = {
     TrustName.UNKNOWN: Trust.UNKNOWN,
     TrustName.UNSIGNED: Trust.UNSIGNED,
@@ -64,7 +66,7 @@ class Encryption:
         self._clock = clock
         self._tasks = tasks
         self.settings = settings
-        self.on_arrived: list[Callable[[RoomId, str], None]] = []
+        self.on_arrived: list[Callable[[RoomId, str], None]] = [engine.decrypting.arrived]
         self.machine: CryptoMachine = CryptoMachine(
             store,
             matrix.keys,
@@ -89,6 +91,12 @@ class Encryption:
             tasks,
             engine.wake,
         )
+        self._decrypting = engine.decrypting
+        engine.decrypting.use(
+            self.machine, DecryptingSettings(settings.missing_key_wait, settings.missing_key_lifetime)
+        )
+        engine.intake.keys = self.machine
+        self._bot = matrix.bot_device
         matrix.seal_by(self.rooms)
         engine.readers = self.readers
         engine.gate.add(self.rooms)
@@ -97,12 +105,14 @@ class Encryption:
         engine.on_encryption.append(self.rooms.changed)
         engine.on_visibility.append(self.readers.forget)
         engine.on_meeting.append(self.rooms.met)
+        engine.on_meeting.append(self._met)
         metrics.gauge("crypto_accounts_loaded", "Devices of ours whose keys are in memory.", self._loaded)
 
     async def start(self) -> None:
         """Read which rooms are encrypted and what waits. Raises as the store."""
         await self.machine.start()
         self._tasks.start(self._swept(), "crypto-sweep")
+        self._tasks.start(self._decrypting.watch(), "crypto-waiting")
 
     async def stop(self) -> None:
         """Store how far sessions were used, so that a planned stop skips nothing."""
@@ -111,6 +121,22 @@ class Encryption:
     def _arrived(self, room: RoomId, session: str) -> None:
         for told in self.on_arrived:
             told(room, session)
+
+    def _met(self) -> None:
+        """The homeserver is there: nobody can encrypt for the bot before its keys are."""
+        self._tasks.start(self._readied(), "crypto-bot")
+
+    async def _readied(self) -> None:
+        delay = _RETRY[0]
+        while True:
+            try:
+                await self.machine.accounts.ready(self._bot)
+            except BridgeError as error:
+                log.warning("bot_keys_not_uploaded", error=str(error), retry_in=delay)
+                await self._clock.sleep(delay)
+                delay = min(delay * 2, _RETRY[1])
+            else:
+                return
 
     def _loaded(self) -> float:
         return len(self.machine.accounts)

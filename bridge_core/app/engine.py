@@ -14,14 +14,13 @@ from bridge_core.api.network import NetworkMeta
 from bridge_core.app.backfill import add_backfill
 from bridge_core.app.copies import add_copies
 from bridge_core.app.members import Memberships
+from bridge_core.app.outgoing import make_decrypting, make_outgoing
 from bridge_core.app.rooms import RoomFeatures, RoomSettings
 from bridge_core.content.limits import Limits
 from bridge_core.engine import avatars
 from bridge_core.engine.acts import Acts
-from bridge_core.engine.attempts import Attempts
 from bridge_core.engine.avatars import Avatars
 from bridge_core.engine.botwords import BotSpeech
-from bridge_core.engine.carrying import Carrying
 from bridge_core.engine.commands import Commands, Dialogues
 from bridge_core.engine.commands.expiry import ExpiryCommands
 from bridge_core.engine.commands.general import GeneralCommands
@@ -30,7 +29,6 @@ from bridge_core.engine.commands.offered import OfferedCommands
 from bridge_core.engine.commands.puppets import PuppetCommands
 from bridge_core.engine.confirmations import Confirmations
 from bridge_core.engine.conversion import Conversion
-from bridge_core.engine.copying import Copying
 from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.expiry import TIMER_EVENT, Expiry
 from bridge_core.engine.faults import FaultPoints
@@ -51,7 +49,6 @@ from bridge_core.engine.media import MediaCarrier
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network, Networks
-from bridge_core.engine.outgoing import Outgoing
 from bridge_core.engine.permissions import Permissions
 from bridge_core.engine.polls import Polls
 from bridge_core.engine.portals import PortalIndex
@@ -59,7 +56,6 @@ from bridge_core.engine.ports import Direction, Journal
 from bridge_core.engine.privacy import VISIBILITY
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.puppets import DoublePuppets
-from bridge_core.engine.quoting import Quoting
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.receipts import Receipts
 from bridge_core.engine.relaying import Relaying
@@ -261,29 +257,8 @@ class Engine:
         )
         self._relay_names = RelayNames(matrix)
         relaying = Relaying(self._relay_names)
-        carrying = Carrying(stores.messages, self.status, clock, self.showing.can)
-        outgoing = Outgoing(
-            journal,
-            self.networks,
-            self.portals,
-            stores.messages,
-            self.translation,
-            self.confirmations,
-            Attempts(names, journal),
-            self.status,
-            self.room_events,
-            self.links,
-            gate,
-            carrying,
-            relaying,
-            Copying(journal, networks, stores.messages, carrying, lambda: self.to_matrix, clock),
-            Quoting(matrix, self.members, limits),
-            self.withdrawn,
-            self.expiry,
-            clock,
-            tasks,
-            faults,
-        )
+        self.decrypting = make_decrypting(self, journal, clock, tasks, metrics)
+        outgoing = make_outgoing(self, journal, stores, matrix, relaying, limits, clock, tasks, faults)
         self.to_network = Lanes(
             Direction.TO_NETWORK,
             journal,
@@ -496,5 +471,6 @@ class Engine:
         self.showing.stop()
         self.backfill.stop()
         self.expiry.stop()
+        self.decrypting.stop()
         self.to_matrix.stop()
         self.to_network.stop()

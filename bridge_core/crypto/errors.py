@@ -2,8 +2,8 @@
 
 from enum import StrEnum
 
-from bridge_core.api.errors import BridgeError, RejectedError, TransientError
-from bridge_core.api.ids import RoomId, UserId
+from bridge_core.api.errors import BridgeError, RejectedError
+from bridge_core.engine.decrypting import MissingKeyError
 
 __all__ = ["CryptoRejectedError", "DamagedKeyError", "MissingKeyError", "OlmError", "Reason"]
 
@@ -48,14 +48,3 @@ class OlmError(BridgeError):
 
 class DamagedKeyError(BridgeError):
     """What the store holds of a key cannot be read: the secret or the database is not the one it was."""
-
-
-class MissingKeyError(TransientError):
-    """The session's key is not here (yet). `withheld` is the code of whoever will not give it, else empty."""
-
-    def __init__(self, room: RoomId, session: str, sender: UserId, withheld: str = "") -> None:
-        super().__init__("the key of this message has not arrived")
-        self.room = room
-        self.session = session
-        self.sender = sender
-        self.withheld = withheld

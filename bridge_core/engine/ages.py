@@ -36,10 +36,11 @@ class Ages:
         age = (self._clock.now_ms() - (min(said, received_at) if said > 0 else received_at)) / 1000
         if age <= limit:
             return ""
-        return f"it is {_span(age)} old, and what is older than {_span(limit)} is not passed on"
+        return f"it is {span(age)} old, and what is older than {span(limit)} is not passed on"
 
 
-def _span(seconds: float) -> str:
+def span(seconds: float) -> str:
+    """A length of time in words."""
     for size, unit in ((86_400, "day"), (3_600, "hour"), (60, "minute")):
         if seconds >= 2 * size:
             return f"{seconds / size:.0f} {unit}s"

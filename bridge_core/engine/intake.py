@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from functools import partial
 from hashlib import blake2b
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,7 @@ from bridge_core.api.events import (
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.api.network import Accepted, LoginState
+from bridge_core.engine.decrypting import KeyIntake
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.livesignals import LIVE, RemoteSignals
@@ -51,14 +53,20 @@ async def stored(
     entries: Sequence[NewEntry],
     writes: Sequence[Write],
     events: Sequence[object],
+    committed: Callable[[], None] | None = None,
 ) -> list[Accepted]:
-    """Commit the entries and hand them to their lanes; both or neither, also when the caller is cancelled meanwhile."""
+    """Commit the entries and hand them to their lanes; both or neither, also when the caller is cancelled meanwhile.
+
+    `committed` is called between the two and may not block.
+    """
 
     async def both() -> list[Accepted] | BridgeError:
         try:
             accepted = await journal.append(entries, writes)
         except BridgeError as error:
             return error  # the caller's to handle: it is no failure of the task
+        if committed is not None:
+            committed()
         lanes.offer(entries, accepted, events)
         return accepted
 
@@ -83,6 +91,14 @@ class ReceivedTransaction(Protocol):
     def events(self) -> Sequence[dict[str, Any]]: ...
     @property
     def ephemeral(self) -> Sequence[dict[str, Any]]: ...
+    @property
+    def to_device(self) -> list[dict[str, Any]]: ...
+    @property
+    def device_lists(self) -> dict[str, Any]: ...
+    @property
+    def otk_counts(self) -> dict[str, Any]: ...
+    @property
+    def fallback_types(self) -> dict[str, Any]: ...
 
 
 class TransactionIntake:
@@ -90,8 +106,10 @@ class TransactionIntake:
 
     `seen` is told of each event as soon as it is stored, ahead of its lane: for what must not wait behind messages
     that cannot be delivered now; `seen_own` of those of our own users. Neither may block, and both may be told again.
-    `signals` take what is not stored.
+    `signals` take what is not stored. `keys` takes what transactions say of encryption, where there is any.
     """
+
+    keys: KeyIntake | None = None
 
     def __init__(
         self,
@@ -162,14 +180,23 @@ class TransactionIntake:
                 withdrawn += self._withdrawn.taken_back(event)
             entries.append(NewEntry(Direction.TO_NETWORK, network, room, _payload(event), now, key))
             events.append(event)
-        writes = (self._transactions.write(txn.id, txn.digest, now), *echoes, *withdrawn)
+        of_keys, committed = self._of_keys(txn)
+        writes = (self._transactions.write(txn.id, txn.digest, now), *echoes, *withdrawn, *of_keys)
         self._faults.hit("intake.before_append")
-        await stored(self._tasks, self._journal, self._lanes, entries, writes, events)
+        await stored(self._tasks, self._journal, self._lanes, entries, writes, events, committed)
         self._faults.hit("intake.after_append")
         for event in events:
             self._seen(event)
         if txn.ephemeral:
             self._signals.take(txn.ephemeral)
+
+    def _of_keys(self, txn: ReceivedTransaction) -> tuple[tuple[Write, ...], Callable[[], None] | None]:
+        """What is to be committed with a transaction for encryption, and what is to be called then."""
+        keys = self.keys
+        if keys is None or not (txn.to_device or txn.otk_counts or txn.device_lists):
+            return (), None
+        brought = keys.received(txn.to_device, txn.device_lists, txn.otk_counts, txn.fallback_types)
+        return brought.writes, partial(keys.committed, brought)
 
 
 def _payload(event: dict[str, Any]) -> bytes:

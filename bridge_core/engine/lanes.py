@@ -52,6 +52,8 @@ class Planned:
     stored: bool = False
     """The deliveries are in the journal already (found there after a restart)."""
     ignored: str = ""
+    kept: bool = False
+    """It leaves the lane and stays in the journal: whoever keeps it has it handled again by `Lanes.replayed`."""
 
 
 class LaneHandler(Protocol):

@@ -31,6 +31,7 @@ from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.handover import HandOver
 from bridge_core.engine.lanes import Lanes, Planned
+from bridge_core.engine.lateness import LATE, said_late
 from bridge_core.engine.links import LinkLedger
 from bridge_core.engine.networks import Network, Networks, Unknown
 from bridge_core.engine.portals import PortalIndex
@@ -39,6 +40,7 @@ from bridge_core.engine.quoting import Quoting
 from bridge_core.engine.relaying import Relaying
 from bridge_core.engine.roomevents import RoomEvents
 from bridge_core.engine.roomrules import restricted, rules_of
+from bridge_core.engine.routing import Routing
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import Messages, PortalRow
 from bridge_core.engine.translation import Translation, redacted_by
@@ -68,6 +70,8 @@ class Outgoing:
         attempts: Attempts,
         status: Status,
         room_events: RoomEvents,
+        routing: Routing,
+        hand_over: HandOver,
         links: LinkLedger,
         gate: Gate,
         carrying: Carrying,
@@ -89,6 +93,8 @@ class Outgoing:
         self._attempts = attempts
         self._status = status
         self._room_events = room_events
+        self._routing = routing
+        self._hand_over = hand_over
         self._links = links
         self._gate = gate
         self._carrying = carrying
@@ -98,7 +104,6 @@ class Outgoing:
         self._withdrawn = withdrawn
         self._expiry = expiry
         self._ages = Ages(clock)
-        self._hand_over = HandOver()
         self._clock = clock
         self._tasks = tasks
         self._faults = faults
@@ -109,83 +114,16 @@ class Outgoing:
         self._lanes = lanes
 
     async def plan(self, entries: Sequence[Entry]) -> list[Planned]:
-        """Choose the deliveries of each entry, and record the attempts that are about to be made."""
-        plan: list[Planned] = []
-        again: list[Delivery] = []
-        for entry in entries:
-            if entry.deliveries:
-                again += [item for item in entry.deliveries if self._to_attempt(item)]
-                plan.append(Planned(entry, entry.deliveries, stored=True))
-                continue
-            if entry.event is None:
-                entry.event = orjson.loads(entry.payload)
-            reason = self._room_events.not_bridged(entry.event)
-            portals = self._wanting(entry) if not reason else ()
-            if not portals and not reason and self._maybe_portal(RoomId(entry.lane)):
-                if plan:
-                    break
-                raise TransientError("it may be a room that is just being made")
-            if not portals:
-                plan.append(Planned(entry, ignored=reason or "not bridged"))
-                continue
-            plan.append(Planned(entry, [self._delivery(entry, portal) for portal in portals]))
-            self._status.taken(entry.event, entry.network)
-        if again:
-            await self._journal.attempt(again)
-        return plan
-
-    def _maybe_portal(self, room: RoomId) -> bool:
-        return bool(self._portals.unfinished()) and not self._portals.in_room(room)
-
-    def _wanting(self, entry: Entry) -> Sequence[PortalRow]:
-        """The portals of the room to whose networks the event goes."""
-        portals = self._portals.in_room(RoomId(entry.lane))
-        kind = self._translation.kind(entry.event)
-        if kind is None or kind.wants is None:
-            return portals
-        reaches, event = kind.reaches, entry.event
-        return [
-            portal
-            for portal in portals
-            if self._takes(portal, kind.wants) and (reaches is None or reaches(event, portal))
-        ]
-
-    def _takes(self, portal: PortalRow, event_class: type) -> bool:
-        network = self._networks.get(portal.network)
-        return network is not None and network.main is not None and self._hand_over.takes(network.main, event_class)
-
-    def _delivery(self, entry: Entry, portal: PortalRow) -> Delivery:
-        delivery = Delivery(
-            self._journal.new_delivery_id(),
-            entry.id,
-            portal.network,
-            entry.direction,
-            str(portal.id),
-            DeliveryState.READY,
-            b"",
-            request=portal.id,
-        )
-        self._to_attempt(delivery)
-        return delivery
-
-    def _to_attempt(self, delivery: Delivery) -> bool:
-        """Mark an attempt, unless it would surely fail: what was never tried must not look as if it had been."""
-        if delivery.state is not DeliveryState.READY:
-            return False
-        network = self._networks.get(NetworkId(delivery.network))
-        if network is None or not network.up:
-            return False
-        delivery.request = int(delivery.target)
-        delivery.state = DeliveryState.ATTEMPTED
-        delivery.attempts += 1
-        delivery.first_attempt_at = delivery.first_attempt_at or self._clock.now_ms()
-        return True
+        """As `Routing.plan`."""
+        return await self._routing.plan(entries)
 
     async def perform(self, planned: Planned) -> None:
         """Hand the entry to its networks, or do what it asks of the bridge itself."""
         entry = planned.entry
         if entry.event is None:
             entry.event = orjson.loads(entry.payload)
+        if planned.kept:
+            return
         if not planned.deliveries:
             reason = await self._room_events.handle(entry.event) or planned.ignored
             writes = self._withdrawn.ended(entry.event)
@@ -250,7 +188,7 @@ class Outgoing:
             if not await self._resolve(entry, delivery, network, portal, message):
                 return
         if delivery.state is DeliveryState.READY:
-            if not self._to_attempt(delivery):
+            if not self._routing.to_attempt(delivery):
                 raise NotConnectedError(f"{network.id} is not connected")
             await self._journal.attempt([delivery])
         speaker = await network.speaker(sender, portal)
@@ -259,6 +197,8 @@ class Outgoing:
             message = await self._quoting.quoted(speaker.client, portal, message)
         if speaker.relayed:
             message = await self._relaying.spoken(network.options, entry.event, message)
+        if delivery.body == LATE:
+            message = said_late(message, self._clock.now_ms(), entry.received_at)
         message = await self._carrying.fitted(portal, speaker, message)
         if isinstance(message, MatrixMessage | MatrixEdit) and message.content.attachments:
             await self._gate.carry(message, entry.received_at)

@@ -5,7 +5,9 @@ The homeserver shows the bridge more than it shows a replier, so its word alone 
 the replier was in the room, and is still there.
 """
 
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 import structlog
 
@@ -19,6 +21,7 @@ from bridge_core.content.matrix import parse_message
 from bridge_core.content.plain import to_plain
 from bridge_core.content.profiles import PROFILE
 from bridge_core.content.tree import nodes_of
+from bridge_core.engine.decrypting import Decrypting
 from bridge_core.engine.expiry import TIMER
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
@@ -35,8 +38,9 @@ _MOST = 500
 class Quoting:
     """Fetches excerpts from the homeserver when a message is sent: no text is kept for it."""
 
-    def __init__(self, matrix: MatrixSide, members: Members, limits: Limits) -> None:
+    def __init__(self, matrix: MatrixSide, members: Members, decrypting: Decrypting, limits: Limits) -> None:
         self._matrix = matrix
+        self._decrypting = decrypting
         self._members = members
         self._limits = limits
 
@@ -67,8 +71,11 @@ class Quoting:
         came = (await self._members.joined_at(message.room)).get(message.sender.id)
         if came is None or answered.timestamp is None or answered.timestamp < came:
             return ""
-        event = await self._matrix.event(message.room, answered.event_id, self._matrix.bot)
-        if event is None or event.get("type") != "m.room.message" or event.get("room_id", message.room) != message.room:
+        event: Mapping[str, Any] | None = await self._matrix.event(message.room, answered.event_id, self._matrix.bot)
+        if event is None or event.get("room_id", message.room) != message.room:
+            return ""
+        event = await self._decrypting.clear({**event, "room_id": message.room})
+        if event.get("type") != "m.room.message":
             return ""
         content = event.get("content")
         if not isinstance(content, dict) or not content or FOR_SOME in content:

@@ -8,6 +8,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.commands import Commands
+from bridge_core.engine.decrypting import ENCRYPTED, UNREADABLE
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.members import Members
@@ -85,6 +86,8 @@ class RoomEvents:
             for handler in self._handlers[kind]:
                 await handler(event)
             return str(kind)
+        if UNREADABLE in event and kind == ENCRYPTED:
+            await self._not_read(event, str(event[UNREADABLE]))
         if kind != "m.room.message":
             return ""
         text = command_of(event)
@@ -96,6 +99,25 @@ class RoomEvents:
             return ""
         await self._commands.say(event, text, private=private, plain=plain)
         return "command"
+
+    async def waits(self, event: Mapping[str, Any], reason: str) -> None:
+        """Tell whoever sent an encrypted event why it waits, in words that its delivery corrects."""
+        room, event_id = RoomId(event["room_id"]), EventId(event["event_id"])
+        portals = self._portals.in_room(room)
+        for network in dict.fromkeys(portal.network for portal in portals):
+            self._status.waiting(event, network, reason, 1)
+            await self._status.delayed(room, event_id, network, reason)
+        if not portals:
+            await self._not_read(event, reason)
+
+    async def _not_read(self, event: Mapping[str, Any], reason: str) -> None:
+        """It may be a command: told where every message is one."""
+        if await self._in_management_room(event):
+            event_id = EventId(event["event_id"])
+            text = f"\u26a0 I cannot read your message: {reason}"
+            await self._status.say(
+                RoomId(event["room_id"]), text, about=event_id, key=f"unread\x1f{event_id}\x1f{reason}"
+            )
 
     async def _in_management_room(self, event: Mapping[str, Any]) -> bool:
         user = await self._users.by_management_room(RoomId(event["room_id"]))

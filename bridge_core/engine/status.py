@@ -164,6 +164,15 @@ class Status:
         await self._fail(room, event, network, reason, True, Reason.NETWORK, key, change)
         self._dead.add(key)
 
+    async def delayed(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
+        """Tell that a message waits, in words that its end corrects. Where only events tell it, `waiting` has."""
+        if self._settings.failure is OnFailure.EVENT:
+            return
+        key = f"{event} {network}"
+        text = _unicode(f"\u23f3 Your message has not been delivered to {network} yet: {reason}")
+        await self._store([(f"notice\x1fdelayed\x1f{key}", BotNotice(room, text, event, key))])
+        self._dead.add(key)
+
     async def less(self, room: RoomId, event: EventId, network: str, reason: str) -> None:
         """Tell that a network shows less than was said, once per room and reason."""
         text = f"\u26a0 {network} does not show all of this message: {reason}"
@@ -266,7 +275,12 @@ class Status:
         said: list[tuple[str, BotWords]] = []
         if self._settings.failure is not OnFailure.EVENT:
             text = _unicode(f"\u26a0 {_VERDICTS[change, certain].format(network)}: {reason}")
-            said.append((f"notice\x1ffailed\x1f{identity}", BotNotice(room, text, event, key)))
+            told = f"{event} {network}"
+            if not key and told in self._dead:  # it was told to wait: this takes the place of those words
+                self._dead.discard(told)
+                said.append((f"notice\x1ffailed\x1f{identity}", BotCorrection(room, text, event, told)))
+            else:
+                said.append((f"notice\x1ffailed\x1f{identity}", BotNotice(room, text, event, key)))
         if self._settings.failure is not OnFailure.NOTICE:
             status = "FAIL_PERMANENT" if certain and why is not Reason.NETWORK else "FAIL_RETRIABLE"
             # Only one of the two is remembered: with a notice it is the notice that is corrected.

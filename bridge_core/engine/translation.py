@@ -22,6 +22,7 @@ from bridge_core.content.matrix import parse_message
 from bridge_core.content.polls import POLL_STARTS
 from bridge_core.content.tree import changed, nodes_of
 from bridge_core.engine.confirmations import Confirmations
+from bridge_core.engine.decrypting import ENCRYPTED, OFF, UNREADABLE
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.members import Members
 from bridge_core.engine.names import Names
@@ -93,7 +94,7 @@ class Translation:
             **dict.fromkeys(MESSAGE_TYPES, Kind(self._message)),
             "m.room.redaction": Kind(self._redaction),
             "m.reaction": Kind(self._reaction),
-            "m.room.encrypted": Kind(self._encrypted),
+            ENCRYPTED: Kind(self._encrypted),
         }
 
     def add(self, event_type: str, kind: Kind) -> None:
@@ -127,7 +128,7 @@ class Translation:
     async def _encrypted(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
     ) -> MatrixOutgoing | None:
-        raise RejectedError("this room is encrypted, and the bridge cannot read encrypted messages")
+        raise RejectedError(event.get(UNREADABLE, OFF))
 
     async def _message(
         self, event: Mapping[str, Any], portal: PortalRow, sender: MatrixSender
