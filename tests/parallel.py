@@ -6,7 +6,14 @@ import pytest
 from xdist.scheduler import LoadScopeScheduling
 
 _KINDS = ("fake", "basic", "synapse")
-_LONG = ("tests/crash/", "tests/integration/", "tests/conformance/", "tests/unit/cli/", "tests/property/")
+_LONG = (
+    "tests/crash/",
+    "tests/integration/",
+    "tests/conformance/",
+    "tests/peers/",
+    "tests/unit/cli/",
+    "tests/property/",
+)
 """Folders whose tests wait for real servers or count long, the longest first: what is begun last shall be short."""
 
 

@@ -14,6 +14,7 @@ from bridge_core.demo.peers.peer import Peer
 _SOURCES = Path(__file__).with_name("js")
 _PACKAGES = ("package.json", "package-lock.json")
 _STAMP = "installed-from"
+_NEW_ENOUGH = "if (parseInt(process.versions.node) < 20) throw new Error(`this is ${process.version}`)"
 
 
 class RustPeer(Peer):
@@ -61,6 +62,9 @@ async def ensure_rust(progress: Callable[[str], None] = lambda _: None) -> Path:
             return script
         installed = _stamp(place) == packages
         if not installed:
+            await run_step(
+                "node 20 or newer", "node", "-e", "process.exit(parseInt(process.versions.node) < 20 ? 1 : 0)"
+            )
             progress("installing matrix-js-sdk for tests (once; some seconds)")
             shutil.rmtree(place, ignore_errors=True)
             place.mkdir(parents=True)

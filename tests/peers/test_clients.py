@@ -1,5 +1,8 @@
 """The two encrypted clients against a real Synapse, with one another: what later tests stand on."""
 
+import asyncio
+import secrets
+import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
@@ -10,11 +13,11 @@ import pytest_asyncio
 
 from bridge_core.demo.peers.peer import Peer, PeerError, Shield, nio_peer
 from bridge_core.demo.synapse import Synapse
-from tests.conftest import SynapseFactory
 from tests.peers.rust import RustPeer, rust_peer
 
-pytestmark = pytest.mark.server
+pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
+PASSWORD = "a password"
 NONE = Shield("none")
 PICTURE = bytes(range(256)) * 300
 
@@ -26,26 +29,37 @@ class Pair:
     nio: Peer
     rust: RustPeer
     room: str
+    names: list[str]
     synapse: Synapse
     folder: Path
 
 
-@pytest_asyncio.fixture
-async def pair(synapse_factory: SynapseFactory, folder: Path) -> AsyncIterator[Pair]:
-    synapse = await synapse_factory()
-    for name in ("nina", "rosa"):
-        await synapse.register_user(name, f"{name}-password")
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def synapse() -> AsyncIterator[Synapse]:
+    """One homeserver for all tests of this file."""
+    with tempfile.TemporaryDirectory(prefix="mb-") as folder:
+        server = Synapse(Path(folder))
+        await server.start()
+        yield server
+        server.kill()
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pair(synapse: Synapse, tmp_path: Path) -> AsyncIterator[Pair]:
+    """Two new users."""
+    names = [f"{name}{secrets.token_hex(4)}" for name in ("nina", "rosa")]
+    for name in names:
+        await synapse.register_user(name, PASSWORD)
     async with AsyncExitStack() as stack:
-        nio = await nio_peer(synapse.url, folder / "nina")
-        rust = await rust_peer(synapse.url, folder / "rosa")
+        nio = await nio_peer(synapse.url, tmp_path / "nina")
+        rust = await rust_peer(synapse.url, tmp_path / "rosa")
         for peer in (nio, rust):
             stack.push_async_callback(peer.kill)
-        await nio.start("nina", "nina-password")
-        await rust.start("rosa", "rosa-password")
+        await asyncio.gather(nio.start(names[0], PASSWORD), rust.start(names[1], PASSWORD))
         room = await nio.create_room(invite=[rust.user_id], preset="private_chat")
         await rust.join(room)
         await nio.wait_for(lambda event: event.kind == "m.room.member" and event.state_key == rust.user_id, "the join")
-        yield Pair(nio, rust, room, synapse, folder)
+        yield Pair(nio, rust, room, names, synapse, tmp_path)
 
 
 async def test_everything_crosses_both_ways(pair: Pair) -> None:
@@ -78,10 +92,11 @@ async def test_everything_crosses_both_ways(pair: Pair) -> None:
 
 async def test_shields(pair: Pair) -> None:
     """The Rust client shows no shield for a device its owner signed, and a red one for a device nobody signed."""
-    await pair.synapse.register_user("carl", "carl-password")
+    name = f"carl{secrets.token_hex(4)}"
+    await pair.synapse.register_user(name, PASSWORD)
     carl = await rust_peer(pair.synapse.url, pair.folder / "carl")
     try:
-        await carl.start("carl", "carl-password")
+        await carl.start(name, PASSWORD)
         await pair.nio.call("send", room=pair.room, kind="m.room.message", content={"msgtype": "m.text", "body": "hi"})
         unsigned = await pair.rust.wait_text(pair.room, "hi")
         assert unsigned.shield is not None and unsigned.shield.colour == "red", unsigned.shield
@@ -115,10 +130,10 @@ async def test_restart_and_wipe(pair: Pair) -> None:
     """A stopped client goes on as the same device; a wiped one is another, which old messages stay closed to."""
     await pair.nio.text(pair.room, "before")
     await pair.rust.wait_text(pair.room, "before")
-    for peer, name in ((pair.nio, "nina"), (pair.rust, "rosa")):
+    for peer, name in zip((pair.nio, pair.rust), pair.names, strict=True):
         device, keys = peer.device_id, peer.keys
         await peer.stop()
-        await peer.start(name, f"{name}-password")
+        await peer.start(name, PASSWORD)
         assert (peer.device_id, peer.keys) == (device, keys)
     await pair.rust.text(pair.room, "after")
     assert (await pair.nio.wait_text(pair.room, "after")).encrypted
@@ -129,7 +144,7 @@ async def test_restart_and_wipe(pair: Pair) -> None:
     await pair.nio.stop()
     pair.nio.wipe()
     pair.nio.events.clear()
-    await pair.nio.start("nina", "nina-password")
+    await pair.nio.start(pair.names[0], PASSWORD)
     assert pair.nio.device_id != before
     old = await pair.nio.wait_for(lambda event: event.encrypted, "an old message")
     assert old.failure is not None
