@@ -13,7 +13,14 @@ import orjson
 
 from bridge_core.matrix.salvage import salvage
 
-__all__ = ["BadTransactionError", "Transaction", "TransactionSink", "read_transaction", "receive_transaction"]
+__all__ = [
+    "BadTransactionError",
+    "Transaction",
+    "TransactionSink",
+    "is_entry",
+    "read_transaction",
+    "receive_transaction",
+]
 
 _ID_KEYS = ("event_id", "room_id", "sender", "type")
 _MAX_ID = 255
@@ -91,8 +98,8 @@ def _made(txn_id: str, body: bytes, whole: Any, lost: int) -> Transaction:
     # With both registration flags set Synapse sends every EDU under both names.
     ephemeral_raw = _first(whole, "ephemeral", "de.sorunome.msc2409.ephemeral")
     to_device_raw = _first(whole, "to_device", "de.sorunome.msc2409.to_device")
-    ephemeral = [entry for entry in ephemeral_raw if _is_entry(entry)]
-    to_device = [entry for entry in to_device_raw if _is_entry(entry)]
+    ephemeral = [entry for entry in ephemeral_raw if is_entry(entry)]
+    to_device = [entry for entry in to_device_raw if is_entry(entry)]
     lost += len(ephemeral_raw) - len(ephemeral) + len(to_device_raw) - len(to_device)
     return Transaction(
         id=txn_id,
@@ -140,5 +147,6 @@ def _is_event(event: Any) -> bool:
     return isinstance(event.get("state_key", ""), str)
 
 
-def _is_entry(entry: Any) -> bool:
+def is_entry(entry: Any) -> bool:
+    """Whether it is a signal or a to-device message: an object with a type, and an object as content."""
     return isinstance(entry, dict) and isinstance(entry.get("type"), str) and isinstance(entry.get("content", {}), dict)

@@ -114,6 +114,7 @@ class Setting:
     homeserver: Homeserver
     side: AppserviceSide
     received: Received
+    listener: Listener
 
     @property
     def keys(self) -> KeyServer:
@@ -145,7 +146,7 @@ async def at(homeserver: Homeserver) -> AsyncIterator[Setting]:
     await side.start()
     await side.check()
     await side.ping(ID)
-    yield Setting(homeserver, side, received)
+    yield Setting(homeserver, side, received, listener)
     await side.stop()
     await listener.stop()
 
@@ -291,6 +292,42 @@ async def test_a_device_that_is_gone(at: Setting) -> None:
     with pytest.raises(MatrixRejectedError) as caught:
         await at.keys.upload_keys(gone, {"device_keys": Device(gone).keys})
     assert caught.value.errcode == "M_UNKNOWN_DEVICE"
+
+
+async def test_what_came_while_the_bridge_was_away_is_got_by_sync(at: Setting) -> None:
+    """Transactions of an outage bring events alone; a device's /sync has the rest, again until it is acknowledged."""
+    (human, theirs), owner = await at.human(), await at.ghost()
+    await at.keys.upload_keys(owner, {"one_time_keys": Device(owner).one_time_keys(1)})
+    room = await at.side.ensure_room(RoomSpec(f"_room_{secrets.token_hex(4)}", "Room", join_rule="public"))
+    await at.side.join(room, owner.user)
+    await human.join(room)
+    before = await human.send(room, "before")
+    await at.received.first(lambda txn: any(event["event_id"] == before for event in txn.events))
+    start = (await at.side.keys.sync(owner, None)).since
+    await at.listener.stop()
+    missed = await human.send(room, "missed")
+    content = {"messages": {owner.user: {owner.device: {"missed": True}}}}
+    await human.call("PUT", f"sendToDevice/m.test/{secrets.token_hex(4)}", content)
+    await human.call("POST", "keys/upload", {"device_keys": Device(theirs).keys})
+    found = await at.side.keys.sync(owner, start)
+    for _ in range(2):
+        assert [(one["type"], one["sender"], one["to_device_id"]) for one in found.to_device] == [
+            ("m.test", theirs.user, owner.device)
+        ]
+        assert theirs.user in found.device_lists["changed"]
+        found = await at.side.keys.sync(owner, start)
+    assert found.otk_counts[owner.user][owner.device] == {"signed_curve25519": 1}
+    assert found.fallback_types == {owner.user: {owner.device: []}}
+    after = await at.side.keys.sync(owner, found.since)
+    assert (after.to_device, after.device_lists) == ([], {})
+
+    await at.listener.start()
+    await at.side.ping(ID)
+    txn = await at.received.first(lambda txn: any(event["event_id"] == missed for event in txn.events))
+    assert (txn.to_device, txn.device_lists, txn.otk_counts) == ([], {}, {})
+    await human.send(room, "after")
+    await at.received.first(lambda txn: any(event["content"].get("body") == "after" for event in txn.events))
+    assert not any(message["type"] == "m.test" for txn in at.received.transactions for message in txn.to_device)
 
 
 def _counts(txn: Transaction, owner: Owner) -> tuple[Any, Any]:

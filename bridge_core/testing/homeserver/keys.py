@@ -8,6 +8,8 @@ from bridge_core.testing.homeserver.failure import MatrixError, not_found
 __all__ = ["KeyBook"]
 
 Keys = dict[str, Any]
+_SYNC = 100
+"""To-device messages in one /sync."""
 _KINDS = ("master", "self_signing", "user_signing")
 
 
@@ -16,8 +18,9 @@ class KeyBook:
 
     def __init__(self) -> None:
         self.devices: dict[str, dict[str, Keys]] = {}
-        self.inboxes: dict[tuple[str, str], list[dict[str, Any]]] = {}
-        """To-device messages of devices that are not the appservice's, until `take`."""
+        self._position = 1
+        self._inboxes: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
+        self._changes: list[tuple[int, str]] = []
         self._one_time: dict[tuple[str, str], dict[str, Keys]] = {}
         self._fallback: dict[tuple[str, str], dict[str, tuple[Keys, bool]]] = {}
         self._cross: dict[str, dict[str, Keys]] = {}
@@ -116,12 +119,30 @@ class KeyBook:
         """Removes a device's keys; returns whether there were any."""
         self._one_time.pop((user, device), None)
         self._fallback.pop((user, device), None)
-        self.inboxes.pop((user, device), None)
+        self._inboxes.pop((user, device), None)
         return self.devices.get(user, {}).pop(device, None) is not None
+
+    def deliver(self, user: str, device: str, message: dict[str, Any]) -> None:
+        """Puts a message into a device's inbox, where it stays until the device's /sync has gone beyond it."""
+        self._position += 1
+        self._inboxes.setdefault((user, device), []).append((self._position, message))
+
+    def changed(self, user: str) -> None:
+        """Notes that somebody's devices changed."""
+        self._position += 1
+        self._changes.append((self._position, user))
+
+    def since(self, user: str, device: str, position: int) -> tuple[int, list[dict[str, Any]], set[str]]:
+        """The next position, a device's messages behind this one, whose devices changed; forgets older messages."""
+        inbox = [one for one in self._inboxes.get((user, device), []) if one[0] > position]
+        self._inboxes[user, device] = inbox
+        end = inbox[_SYNC - 1][0] if len(inbox) > _SYNC else self._position
+        changed = {who for at, who in self._changes if at > position}
+        return end, [message for at, message in inbox if at <= end], changed
 
     def take(self, user: str, device: str) -> list[dict[str, Any]]:
         """The to-device messages that wait for a device, which does not get them again."""
-        return self.inboxes.pop((user, device), [])
+        return [message for _, message in self._inboxes.pop((user, device), [])]
 
     def _sign(self, signer: str, owner: str, name: str, value: Keys) -> None:
         target, key_id, public = self._target(signer, owner, name, value)

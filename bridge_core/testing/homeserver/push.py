@@ -30,6 +30,7 @@ class Pusher:
         self._ephemeral: list[Event] = []
         self._to_device: list[dict[str, Any]] = []
         self._changed: set[str] = set()
+        self._down = False
         self._pending: tuple[str, dict[str, Any]] | None = None
         self._number = 0
         self._work = asyncio.Event()
@@ -75,13 +76,13 @@ class Pusher:
         else:
             rooms = (room for room in self._world.rooms.values() if room.membership(event["sender"]) == "join")
             interesting = any(self._room_interests(room.id) for room in rooms)
-        if self._world.appservice.ephemeral and interesting:
+        if self._world.appservice.ephemeral and interesting and not self._down:
             self._ephemeral.append(event)
             self._work.set()
 
     def to_device(self, message: dict[str, Any]) -> None:
         """Queues a message to a device of the appservice's; dropped where that was not asked for."""
-        if self._world.appservice.encryption:
+        if self._world.appservice.encryption and not self._down:
             self._to_device.append(message)
             self._work.set()
 
@@ -91,7 +92,7 @@ class Pusher:
         interesting = world.appservice.owns_user(user, world.server_name) or any(
             room.membership(user) == "join" and self._room_interests(room.id) for room in world.rooms.values()
         )
-        if world.appservice.encryption and interesting:
+        if world.appservice.encryption and interesting and not self._down:
             self._changed.add(user)
             self._work.set()
 
@@ -149,9 +150,12 @@ class Pusher:
             if await self._push(txn, body):
                 self.delivered.append((txn, body))
                 self._pending = None
+                self._down = False
                 delay = self._world.profile.first_retry
                 self._world.wake()
                 continue
+            if self._world.appservice.url is not None:
+                self._keep_events(txn, body)
             self._now.clear()
             try:
                 async with asyncio.timeout(delay):
@@ -198,6 +202,14 @@ class Pusher:
         if changed:
             more["org.matrix.msc3202.device_lists"] = {"changed": changed, "left": []}
         return more
+
+    def _keep_events(self, txn: str, body: dict[str, Any]) -> None:
+        """As Synapse: of what could not be brought, and of what comes until that is, only events are kept."""
+        self._down = True
+        self._pending = (txn, {"events": body["events"]})
+        self._ephemeral.clear()
+        self._to_device.clear()
+        self._changed.clear()
 
     async def _push(self, txn: str, body: dict[str, Any]) -> bool:
         if self._world.appservice.url is None:

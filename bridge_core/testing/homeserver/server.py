@@ -31,7 +31,7 @@ class FakeHomeserver:
     """A homeserver in this process, for tests: `async with FakeHomeserver() as hs`.
 
     It behaves as Synapse does where bridges notice (measured; the same tests run on both), pushes transactions to
-    `appservice.url` as soon as that is set, and fails as `faults` is told to. No federation, no /sync.
+    `appservice.url` as soon as that is set, and fails as `faults` is told to. No federation; its /sync has no rooms.
     `puppet_token` is that of a second appservice, which may act as every user.
     """
 

@@ -55,6 +55,7 @@ class World:
 
     def device_list(self, user: str) -> None:
         """Somebody's devices, or what signs them, changed."""
+        self.keys.changed(user)
         self.on_device_list(user)
         self.wake()
 
@@ -73,10 +74,10 @@ class World:
             if one not in account.devices:
                 continue
             message = {"type": event_type, "sender": sender, "content": content}
+            # What is pushed stays in the inbox all the same.
+            self.keys.deliver(user, one, message)
             if self._ours(user):
                 self.on_to_device({**message, "to_user_id": user, "to_device_id": one})
-            else:
-                self.keys.inboxes.setdefault((user, one), []).append(message)
         self.wake()
 
     def by_token(self, token: str) -> Account | None:
