@@ -9,7 +9,7 @@ import structlog
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import NetworkId, RoomId
+from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.app.engine import Engine
 from bridge_core.config import Config
 from bridge_core.config import Network as NetworkConfig
@@ -79,6 +79,7 @@ class Encryption:
             self._arrived,
             lambda room, devices: None,
             faults,
+            lambda user: _made_again(matrix, user),
         )
         self.readers = Readers(matrix, engine.names.is_ours)
         self.rooms = RoomEncryption(
@@ -171,6 +172,11 @@ def make_encryption(
     if all(one.common.encryption is NetworkEncryption.OFF for one in configs.values()):
         return None
     return Encryption(settings, policies, engine, matrix, store, clock, tasks, metrics, faults)
+
+
+async def _made_again(matrix: AppserviceSide, user: UserId) -> bool:
+    """Make a device that was deleted on the homeserver."""
+    return await matrix.ensure_registered(user) is not None
 
 
 def _policy(settings: Settings) -> Policy:

@@ -23,14 +23,16 @@ from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import AccountGone, AccountRow, CryptoStore, KeyServer, KeysWanted, Owner
 from bridge_core.crypto.signing import signed_bytes, with_signature
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 from bridge_core.observe.metrics import Counter
 
-__all__ = ["ALGORITHMS", "MEGOLM", "OLM", "ONE_TIME", "Accounts", "OurDevice", "PeerSession"]
+__all__ = ["ALGORITHMS", "MEGOLM", "OLM", "ONE_TIME", "UNKNOWN_DEVICE", "Accounts", "OurDevice", "PeerSession"]
 
 OLM: Final = "m.olm.v1.curve25519-aes-sha2"
 MEGOLM: Final = "m.megolm.v1.aes-sha2"
 ALGORITHMS: Final = (OLM, MEGOLM)
 ONE_TIME: Final = "signed_curve25519"
+UNKNOWN_DEVICE: Final = "M_UNKNOWN_DEVICE"
 
 _log = structlog.get_logger(__name__)
 
@@ -262,7 +264,14 @@ class Accounts:
         keys = with_signature(keys, owner.user, owner.device, account.sign(signed_bytes(keys)))
         if not self._policy.cross_signing:
             return keys
-        identity = await (self._cross.ensure(owner) if ensure else self._cross.identity(owner.user))
+        try:
+            identity = await (self._cross.ensure(owner) if ensure else self._cross.identity(owner.user))
+        except MatrixRejectedError as error:
+            if error.errcode == UNKNOWN_DEVICE:
+                raise
+            # Clients then warn of what the device says, which is better than that it says nothing.
+            _log.warning("cross_signing_refused", user=owner.user, error=str(error))
+            return keys
         return identity.signed_device(keys)
 
     async def _upload(

@@ -124,12 +124,16 @@ class Inbounds:
         """Whether a session is worth storing: not known of this device, or known from later on only, or forwarded."""
         new = self._found(row)
         for one in await self.find(row.room, row.session):
-            if one.row.sender_key == row.sender_key and one.row.sender == row.sender:
-                if one.forwarded and not new.forwarded:
-                    return True
-                if new.forwarded and not one.forwarded:
-                    return new.session.first < one.session.first and _continues(new.session, one.session)
-                return new.session.first < one.session.first
+            if one.row.sender_key != row.sender_key:
+                continue
+            if one.row.sender != row.sender:
+                # Only who gives it by its own device has shown that the identity key is theirs.
+                return one.forwarded and not new.forwarded
+            if one.forwarded and not new.forwarded:
+                return True
+            if new.forwarded and not one.forwarded:
+                return new.session.first < one.session.first and _continues(new.session, one.session)
+            return new.session.first < one.session.first
         return True
 
     def stored(self, row: InboundRow) -> None:

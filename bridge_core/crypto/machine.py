@@ -4,7 +4,7 @@ One machine for all users of the bridge. Every error is one of `errors` or of `b
 encrypted is not sent, and what cannot be believed is not shown.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -14,13 +14,14 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.crypto.accounts import MEGOLM, Accounts
+from bridge_core.crypto.accounts import MEGOLM, UNKNOWN_DEVICE, Accounts
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.devices import DeviceLists, trust_of
 from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
 from bridge_core.crypto.identities import Identities
 from bridge_core.crypto.inbound import Inbounds, Read
+from bridge_core.crypto.messages import event_inside
 from bridge_core.crypto.outbound import Outbounds
 from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy, Trust
@@ -30,7 +31,7 @@ from bridge_core.crypto.shares import RoomSettings, Skipped
 from bridge_core.crypto.todevice import Inbox
 from bridge_core.crypto.upkeep import Upkeep
 from bridge_core.engine.faults import FaultPoints
-from bridge_core.engine.matrix_ports import SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.engine.ports import Write
 from bridge_core.observe.tasks import TaskOwner
 
@@ -68,7 +69,7 @@ class CryptoMachine:
     """Built by the application, one per bridge.
 
     `arrived(room, session)` is told of keys that have come or been refused, `skipped(room, devices)` once of devices
-    that get no keys of a room. Neither may block.
+    that get no keys of a room; neither may block. `make_device` makes a user's plain device again that was deleted.
     """
 
     def __init__(
@@ -84,6 +85,7 @@ class CryptoMachine:
         arrived: Callable[[RoomId, str], None],
         skipped: Callable[[RoomId, Sequence[Skipped]], None],
         faults: FaultPoints,
+        make_device: Callable[[UserId], Awaitable[bool]] | None = None,
     ) -> None:
         self._store = store
         self._server = server
@@ -93,6 +95,7 @@ class CryptoMachine:
         self._policy = policy
         self._counts = counts
         self._tasks = tasks
+        self._make_device = make_device
         self._readers: dict[RoomId, tuple[frozenset[UserId], frozenset[UserId]]] = {}
         self._rooms: dict[RoomId, RoomSettings] = {}
         self.cross = CrossSigning(store, server, counts.uploads)
@@ -201,10 +204,19 @@ class CryptoMachine:
         if settings is None or not self.is_encrypted(request):
             return request
         content = orjson.loads(request.body)
-        sender = self._speaker(request)
-        ours = await self.accounts.ready(sender)
         others = self._others(request.room, members)
-        encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
+        sender = self._speaker(request)
+        try:
+            ours = await self.accounts.ready(sender)
+            encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
+        except MatrixRejectedError as error:
+            make = self._make_device if error.errcode == UNKNOWN_DEVICE else None
+            if make is None or not await make(sender.user):
+                raise
+            # Somebody deleted the device; it is back under its old name, and gets its old keys.
+            await self.accounts.lost(sender)
+            ours = await self.accounts.ready(sender)
+            encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
         encrypted |= {key: content[key] for key in _CLEAR if key in content}
         self._counts.messages.inc("encrypted")
         return replace(request, type=ENCRYPTED, body=orjson.dumps(encrypted))
@@ -255,7 +267,7 @@ class CryptoMachine:
             ts if type(ts) is int else 0,
             any_sender=self._policy.receive <= Trust.MISMATCHED,
         )
-        kind, inner = _payload(read, room)
+        kind, inner = event_inside(read.plaintext, room)
         trust, device = await self._trust(sender, read)
         if trust < self._policy.receive:
             raise CryptoRejectedError(Reason.TRUST, "sent by a device that is not trusted enough")
@@ -332,18 +344,3 @@ class CryptoMachine:
         if request.device is None:
             return self._bot
         return Owner(request.sender, request.device) if self._policy.per_ghost else self._bot
-
-
-def _payload(read: Read, room: RoomId) -> tuple[str, dict[str, Any]]:
-    try:
-        found = orjson.loads(read.plaintext)
-    except orjson.JSONDecodeError:
-        found = None
-    if not isinstance(found, dict):
-        raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
-    if found.get("room_id") != room:
-        raise CryptoRejectedError(Reason.ROOM, "the message was made for another room")
-    kind, content = found.get("type"), found.get("content")
-    if not isinstance(kind, str) or not isinstance(content, dict):
-        raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
-    return kind, content

@@ -1,4 +1,4 @@
-"""What to-device messages say, read and judged. Pure functions: nothing is looked up and nothing is stored.
+"""What to-device messages and events say, read and judged. Pure functions: nothing is looked up or stored.
 
 Source: client-server API, "m.olm.v1.curve25519-aes-sha2" (what a plaintext must hold), "m.room_key",
 "m.forwarded_room_key", "m.room_key.withheld", "m.room_key_request".
@@ -12,7 +12,7 @@ import orjson
 
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import MEGOLM, OLM
-from bridge_core.crypto.errors import OlmError, Reason
+from bridge_core.crypto.errors import CryptoRejectedError, OlmError, Reason
 from bridge_core.crypto.olm import InboundSession
 from bridge_core.crypto.ports import Owner
 
@@ -23,6 +23,7 @@ __all__ = [
     "RoomKey",
     "Withheld",
     "envelope",
+    "event_inside",
     "inner",
     "key_request",
     "olm_body",
@@ -187,3 +188,19 @@ def key_request(content: Mapping[str, Any]) -> KeyRequest | None:
     if not isinstance(body, Mapping) or body.get("algorithm") != MEGOLM:
         raise OlmError(Reason.ALGORITHM, "not Megolm")
     return KeyRequest(request, device, RoomId(text(body, "room_id")), text(body, "session_id"))
+
+
+def event_inside(plaintext: bytes, room: RoomId) -> tuple[str, dict[str, Any]]:
+    """Type and content of the event that a Megolm message holds. Raises CryptoRejectedError."""
+    try:
+        found = orjson.loads(plaintext)
+    except orjson.JSONDecodeError:
+        found = None
+    if not isinstance(found, dict):
+        raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
+    if found.get("room_id") != room:
+        raise CryptoRejectedError(Reason.ROOM, "the message was made for another room")
+    kind, content = found.get("type"), found.get("content")
+    if not isinstance(kind, str) or not isinstance(content, dict):
+        raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
+    return kind, content

@@ -150,15 +150,13 @@ class KeyRequests:
         place = (user, request.device)
         shares = [shares_in(row) for row in await self._store.shares(request.room, request.session)]
         share = next((part[place] for part in reversed(shares) if place in part), None)
+        if share is None or share.since < 0:
+            # Before anything is asked about a stranger.
+            self._counted.inc("refused")
+            return
         keys = (await self._devices.current([user]))[user]
         device = keys.devices.get(request.device)
-        if (
-            share is None
-            or share.since < 0
-            or device is None
-            or device.curve25519 != share.key
-            or trust_of(keys, device) < self._policy.share
-        ):
+        if device is None or device.curve25519 != share.key or trust_of(keys, device) < self._policy.share:
             self._counted.inc("refused")
             return
         for found in await self._inbounds.find(request.room, request.session):

@@ -81,12 +81,16 @@ class Side:
             lambda room, session: self._news.set(),
             lambda room, devices: self.skipped.extend(devices),
             NoFaults(),
+            self._made_again,
         )
         await self.machine.start()
         http = AppserviceHttp(self._hs.hs_token, self, NoQueries())
         self._listener = Listener(http.application(), port=self._hs.port)
         await self._listener.start()
         await self.matrix.ping(ID)
+
+    async def _made_again(self, user: UserId) -> bool:
+        return await self.matrix.ensure_registered(user) is not None
 
     async def stop(self) -> None:
         await self._listener.stop()
@@ -244,6 +248,20 @@ async def test_a_blocked_device(at: Meeting) -> None:
     await at.side.machine.devices.change(UserId(at.nio.user_id), unblock=[at.nio.device_id])
     said = await at.side.send(ghost, at.room, "with nina again")
     assert (await at.nio.wait_readable(said)).body == "with nina again"
+
+
+async def test_a_deleted_device(at: Meeting) -> None:
+    """A ghost whose device was deleted on the homeserver gets it back, with its keys, and is read without a shield."""
+    ghost = await at.side.ghost(at.room)
+    said = await at.side.send(ghost, at.room, "one")
+    await at.rust.wait_readable(said)
+    homeserver = at.side.matrix.keys._hs
+    url = homeserver.addresses.of("client", "v3", "devices", ghost.device, user=ghost.user)
+    await homeserver.requests.json("DELETE", url, b"{}")
+    await at.side.machine.discard(ghost, at.room)
+    said = await at.side.send(ghost, at.room, "two")
+    assert (await at.rust.wait_readable(said)).shield == NONE
+    assert await at.side.machine.identities.standing(ghost) is Standing.RIGHT
 
 
 async def test_a_reset_identity(at: Meeting) -> None:

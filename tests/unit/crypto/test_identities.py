@@ -10,8 +10,9 @@ from bridge_core.api.errors import TransientError
 from bridge_core.crypto.crosssigning import recovery_from, recovery_text
 from bridge_core.crypto.errors import DamagedKeyError, OlmError
 from bridge_core.crypto.identities import Standing
-from bridge_core.crypto.policy import Policy
+from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.signing import verified
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 from tests.unit.crypto.world import ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
@@ -123,6 +124,34 @@ async def test_a_rotation_changes_all(pair: Pair) -> None:
     await a.machine.identities.restore(a.bot, old_key)
     await a.send(ann, "y", [b.bot])
     assert {owner: keys_of(a.world, owner.user)[1] for owner in (a.bot, ann)} == old
+
+
+async def test_a_device_that_was_deleted_comes_back(pair: Pair) -> None:
+    """When the homeserver no longer knows it, it is made again, with the keys it had, and the message is sent."""
+    a, b = pair
+    (ann,) = await a.join("ann")
+    before = keys_of(a.world, ann.user)
+    del a.world.devices[ann.user]
+    a.world.errors["claim_keys"] = [MatrixRejectedError("M_UNKNOWN_DEVICE", "no such device", 400)]
+    event = await a.send(ann, "x", [b.bot])
+    assert a.made == [ann.user] and keys_of(a.world, ann.user) == before
+    await b.hear()
+    assert await b.read(event) == "x"
+
+
+async def test_a_homeserver_that_takes_no_identity(pair: Pair) -> None:
+    """What wants interactive authentication is refused: the device speaks unsigned, and that is seen."""
+    a, b = pair
+    b.policy = Policy(receive=Trust.UNKNOWN)
+    a.policy = Policy()
+    a.world.errors["upload_cross_signing"] = [MatrixRejectedError("M_FORBIDDEN", "log in", 401)]
+    event = await a.send(a.ghost("ann"), "x", [b.bot])
+    assert a.world.count("upload_cross_signing") == 3
+    await a.send(a.ghost("ann"), "y", [b.bot])
+    assert a.world.count("upload_cross_signing") == 3
+    assert await a.machine.identities.standing(a.ghost("ann")) is Standing.UNSIGNED
+    await b.hear()
+    assert (await b.decrypted(event)).trust is Trust.NO_IDENTITY
 
 
 async def test_without_cross_signing_nothing_is_signed(world: KeyWorld) -> None:

@@ -8,10 +8,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge_core.api.errors import TransientError
+from bridge_core.api.ids import RoomId
 from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError
 from bridge_core.crypto.keyobjects import PeerDevice
 from bridge_core.crypto.olm import GroupSession
-from bridge_core.crypto.ports import Owner, ToDeviceRow
+from bridge_core.crypto.ports import Owner, RequestRow, ToDeviceRow
 from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
@@ -104,6 +105,32 @@ async def test_a_key_is_not_replaced_by_a_later_one(pair: Pair) -> None:
     await gives(a, b, "m.room_key", room_key(copy))
     (found,) = await b.machine._inbounds.find(ROOM, group.id)
     assert found.session.first == 0 and b.total("to_device", "room_key") == 2
+
+
+async def test_a_forwarded_key_takes_nobodys_place(pair: Pair) -> None:
+    """Asked for or not, a forwarded key that names another's device replaces nothing that this device gave itself."""
+    a, b = pair
+    c = await Bridge(a.world, "c").start()
+    await c.join("bot")
+    await c.encrypted_room()
+    event = await c.send(c.bot, "x", [a.bot, b.bot])
+    await a.hear()
+    await b.hear()
+    session = event["content"]["session_id"]
+    (found,) = await a.machine._inbounds.find(ROOM, session)
+    await b.store.commit([RequestRow("r", RoomId(ROOM), session, orjson.dumps({"sender": a.bot.user}), 1)])
+    await b.machine.devices.current([a.bot.user])
+    content = room_key(
+        GroupSession(),
+        session_id=session,
+        session_key=found.session.export(0),
+        sender_key=found.row.sender_key,
+        sender_claimed_ed25519_key=found.ed25519,
+    )
+    await gives(a, b, "m.forwarded_room_key", content)
+    assert b.total("to_device", "known_key") == 1 and b.total("to_device", "forwarded_key") == 0
+    assert await b.read(event) == "x"
+    await c.kill()
 
 
 async def test_what_is_not_for_a_bridge(pair: Pair) -> None:

@@ -174,6 +174,7 @@ class Bridge:
         self.dead = False
         self.metrics = Metrics()
         self.died = asyncio.Event()
+        self.made: list[str] = []
         self.tasks = TaskOwner(self.name, lambda name, error: self.died.set())
         self.machine = CryptoMachine(
             self.store,
@@ -187,9 +188,14 @@ class Bridge:
             lambda room, session: self.arrived.append((room, session)),
             lambda room, devices: self.skipped.append((room, list(devices))),
             self.faults,
+            self._make_device,
         )
         await self.machine.start()
         return self
+
+    async def _make_device(self, user: UserId) -> bool:
+        self.made.append(user)
+        return True
 
     def die_at(self, number: int, when: str) -> None:
         """End the process before or after its commit of this number from now on."""
