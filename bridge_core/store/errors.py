@@ -49,6 +49,8 @@ _ROW_FAULTS = (
     psycopg.IntegrityError,
     psycopg.DataError,
     psycopg.ProgrammingError,
+    # A key that is too long for its index. An OperationalError, as if the server were to blame.
+    psycopg.errors.ProgramLimitExceeded,
 )
 _DATABASE_FAULTS = (sqlite3.Error, psycopg.Error, SQLAlchemyError, OSError)
 

@@ -1,6 +1,7 @@
 """What the writer does when the database will not."""
 
 import asyncio
+import secrets
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -12,6 +13,7 @@ from sqlalchemy import text
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import UserId
 from bridge_core.engine.faults import NoFaults
+from bridge_core.engine.ports import Write
 from bridge_core.engine.store_ports import UserRow
 from bridge_core.store.committer import Committer
 from bridge_core.store.database import Database
@@ -140,6 +142,20 @@ async def test_a_lost_connection_is_made_again(postgres_url: str, opened: Opened
     await database.writer.settled()
     await database.writer.commit(put("after"))
     assert await values(database) == {"before", "kept", "after"}
+
+
+@pytest.mark.server
+async def test_a_key_too_long_for_its_index_blocks_nothing(postgres_url: str, opened: Opened) -> None:
+    """PostgreSQL's indexes hold short keys only: such a row is refused for good, the next is stored."""
+    database = await opened(postgres_url)
+    with pytest.raises(RefusedRowError):
+        await database.writer.commit(put(secrets.token_hex(5000)))
+    for name in (secrets.token_hex(5000), "after"):
+        database.writer.behind().write([Write(op, row) for op, rows in put(name).rows.items() for row in rows])
+    async with asyncio.timeout(60):
+        await database.writer.settled()
+    assert await values(database) == {"after"}
+    assert (database._committer.refused, database.outages) == (1, 0)
 
 
 @pytest.mark.server
