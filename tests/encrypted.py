@@ -1,13 +1,15 @@
 """A human of the fake homeserver with an encrypting client: a machine of its own, with keys of its own."""
 
 import asyncio
-from collections.abc import Mapping
+import contextlib
+from collections.abc import AsyncIterator, Mapping
 from typing import Any, Self
 
 import orjson
 
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.counts import CryptoCounts
+from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.machine import CryptoMachine, Decrypted
 from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import Owner
@@ -93,10 +95,25 @@ class EncryptedClient:
         async with asyncio.timeout(timeout):
             while True:
                 for event in list(self.fake.room(room).timeline):
-                    if event["type"] != "m.room.encrypted" or event["event_id"] in tried:
+                    if not _is_encrypted(event) or event["event_id"] in tried:
+                        continue
+                    try:
+                        found = await self.read(event)
+                    except MissingKeyError:
                         continue
                     tried.add(event["event_id"])
-                    found = await self.read(event)
                     if found.event["content"].get("body") == body:
                         return found
                 await asyncio.sleep(0.02)
+
+    async def all(self, room: str) -> AsyncIterator[str]:
+        """The text of every encrypted message that can be read."""
+        for event in list(self.fake.room(room).timeline):
+            if _is_encrypted(event):
+                with contextlib.suppress(MissingKeyError):
+                    yield str((await self.read(event)).event["content"].get("body"))
+
+
+def _is_encrypted(event: Mapping[str, Any]) -> bool:
+    """Encrypted, and not redacted."""
+    return event["type"] == "m.room.encrypted" and "ciphertext" in event["content"]

@@ -179,6 +179,7 @@ class Bridge:
             self.engine,
             self.matrix,
             self.database.crypto,
+            self.database.kv,
             self._clock,
             self._tasks,
             self.metrics,

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.app.engine import Engine
@@ -17,9 +17,12 @@ from bridge_core.config.encryption import Encryption as Settings
 from bridge_core.config.encryption import EncryptionMode, GhostDevices, NetworkEncryption, TrustName
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.engine.decrypting import DecryptingSettings
+from bridge_core.engine.commands.encryption import EncryptionCommands, EncryptionState
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.readers import Readers
+from bridge_core.engine.skipped import SkippedDevices
+from bridge_core.engine.store_ports import KeyValues
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
@@ -27,11 +30,16 @@ from bridge_core.store.crypto import SealedCryptoStore
 
 if TYPE_CHECKING:
     from bridge_core.crypto.machine import CryptoMachine
+    from bridge_core.crypto.shares import Skipped
 
 log = structlog.get_logger(__name__)
 
 _SWEEP: Final = 3600.0
 _RETRY: Final = (1.0, 300.0)
+_NO_DEVICES: Final = (
+    "the homeserver lets the bridge act as no devices (masquerading by device_id, specification v1.17): nothing can be "
+    "encrypted"
+)
 _TRUST: Final[Mapping[TrustName, Trust]] = {
     TrustName.UNKNOWN: Trust.UNKNOWN,
     TrustName.UNSIGNED: Trust.UNSIGNED,
@@ -55,6 +63,7 @@ class Encryption:
         engine: Engine,
         matrix: AppserviceSide,
         store: SealedCryptoStore,
+        kv: KeyValues,
         clock: Clock,
         tasks: TaskOwner,
         metrics: Metrics,
@@ -65,6 +74,10 @@ class Encryption:
 
         self._clock = clock
         self._tasks = tasks
+        self._matrix = matrix
+        self._policies = policies
+        self._is_ours = engine.names.is_ours
+        self._named = SkippedDevices(kv, engine.status)
         self.settings = settings
         self.on_arrived: list[Callable[[RoomId, str], None]] = [engine.decrypting.arrived]
         self.machine: CryptoMachine = CryptoMachine(
@@ -77,7 +90,7 @@ class Encryption:
             CryptoCounts(metrics),
             tasks,
             self._arrived,
-            lambda room, devices: None,
+            self._skipped,
             faults,
             lambda user: _made_again(matrix, user),
         )
@@ -100,13 +113,14 @@ class Encryption:
         self._bot = matrix.bot_device
         matrix.seal_by(self.rooms)
         engine.readers = self.readers
+        engine.rendering.seal_by(self.rooms.secret)
         engine.gate.add(self.rooms)
         engine.rooms.begin_with(self.rooms.beginning)
         engine.rooms.when_bridged(self.rooms.bridged)
         engine.on_encryption.append(self.rooms.changed)
         engine.on_visibility.append(self.readers.forget)
-        engine.on_meeting.append(self.rooms.met)
         engine.on_meeting.append(self._met)
+        EncryptionCommands(engine.commands, self, self.rooms, matrix.bot)
         metrics.gauge("crypto_accounts_loaded", "Devices of ours whose keys are in memory.", self._loaded)
 
     async def start(self) -> None:
@@ -119,13 +133,59 @@ class Encryption:
         """Store how far sessions were used, so that a planned stop skips nothing."""
         await self.machine.stop()
 
+    # For the commands
+
+    def state(self) -> EncryptionState:
+        """How encryption is. Does not block."""
+        return EncryptionState(
+            self.settings.mode.value,
+            self.settings.ghost_devices.value,
+            {name: policy.value for name, policy in self._policies.items()},
+            self.machine.encrypted_rooms,
+            self.machine.accounts.made,
+            self.rooms.trouble,
+        )
+
+    async def recovery_key(self) -> str:
+        """The key that opens all identities."""
+        return await self.machine.cross.recovery_key()
+
+    async def rotate(self) -> None:
+        """A new recovery key, and new identities for all our users: each is uploaded when its user speaks next."""
+        await self.machine.cross.rotate()
+
+    async def reset(self, user: UserId) -> None:
+        """A new identity for one user of ours, uploaded when they speak next."""
+        if not self._is_ours(user):
+            raise RejectedError(f"{user} is no user of this bridge")
+        await self.machine.cross.reset(user)
+        await self.machine.lost(user, self._matrix.bot_device.device)
+
+    async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
+        """A device gets no keys any more, or again."""
+        known = await self.machine.devices.known(user)
+        if device not in known.devices and device not in known.blocked:
+            raise RejectedError(f"{user} has no device {device}, as far as I know")
+        if blocked:
+            await self.machine.devices.change(user, block=[device])
+        else:
+            await self.machine.devices.change(user, unblock=[device])
+
+    def _met(self) -> None:
+        self.rooms.trouble = "" if self._matrix.has_devices else _NO_DEVICES
+        if self.rooms.trouble:
+            log.error("encryption_not_possible", problem=self.rooms.trouble)
+        else:
+            # Nobody can encrypt for the bot before its keys are there.
+            self._tasks.start(self._readied(), "crypto-bot")
+        self.rooms.met()
+
+    def _skipped(self, room: RoomId, devices: Sequence[Skipped]) -> None:
+        self._tasks.start(self._named.name(room, [(one.user, one.device) for one in devices]), "skipped-devices")
+
     def _arrived(self, room: RoomId, session: str) -> None:
         for told in self.on_arrived:
             told(room, session)
-
-    def _met(self) -> None:
-        """The homeserver is there: nobody can encrypt for the bot before its keys are."""
-        self._tasks.start(self._readied(), "crypto-bot")
 
     async def _readied(self) -> None:
         delay = _RETRY[0]
@@ -159,6 +219,7 @@ def make_encryption(
     engine: Engine,
     matrix: AppserviceSide,
     store: SealedCryptoStore,
+    kv: KeyValues,
     clock: Clock,
     tasks: TaskOwner,
     metrics: Metrics,
@@ -171,7 +232,7 @@ def make_encryption(
         return None
     if all(one.common.encryption is NetworkEncryption.OFF for one in configs.values()):
         return None
-    return Encryption(settings, policies, engine, matrix, store, clock, tasks, metrics, faults)
+    return Encryption(settings, policies, engine, matrix, store, kv, clock, tasks, metrics, faults)
 
 
 async def _made_again(matrix: AppserviceSide, user: UserId) -> bool:

@@ -177,7 +177,7 @@ class Engine:
         self.rooms.begin_with(self.expiry.beginning)
         self.on_meeting.append(self.expiry.start)
         self.withdrawn = Withdrawn(stores.kv, journal)
-        rendering = Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits)
+        self.rendering = rendering = Rendering(names, MediaCarrier(matrix, blobs, sources, faults), limits)
         takebacks = Takebacks(matrix, stores.messages, self.ghosts, self.members, gate)
         self.conversion = conversion = Conversion(
             names,

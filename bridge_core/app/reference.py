@@ -13,6 +13,7 @@ _CONFIG = """
 homeserver: {address: "http://127.0.0.1:1", domain: example.org}
 journal: {secret: "%s"}
 health: {listen: null}
+encryption: {mode: auto}
 networks: {echo: {type: echo}}
 """
 

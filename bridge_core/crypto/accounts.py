@@ -114,6 +114,11 @@ class Accounts:
         """Whether devices are signed by identities of their users."""
         return self._policy.cross_signing
 
+    @property
+    def made(self) -> int:
+        """How many devices of ours have an account."""
+        return len(self._owners)
+
     async def start(self) -> None:
         """Read which devices have an account: about 100 bytes each stay in memory."""
         self._owners.update(await self._store.owners())

@@ -162,6 +162,11 @@ class CryptoMachine:
 
     # Rooms
 
+    @property
+    def encrypted_rooms(self) -> int:
+        """How many rooms are known to be encrypted."""
+        return len(self._rooms)
+
     def settings(self, room: RoomId) -> RoomSettings | None:
         """How the room is encrypted; None when it is not. Does not block."""
         return self._rooms.get(room)

@@ -255,7 +255,7 @@ class Conversion:
                 continue
             reply = await self._event_in(portal, event.reply_to, room)
             thread = await self._event_in(portal, event.thread, room)
-            place = Place(reply, thread, self._threads.last(room, thread))
+            place = Place(room, reply, thread, self._threads.last(room, thread))
             parts = await self._rendering.parts(
                 portal.network, ghost.user, _upload_key(entry), event.content, place, event.profile
             )
@@ -307,7 +307,7 @@ class Conversion:
                 continue
             replaces = [row.event for row in there]
             parts = await self._rendering.parts(
-                portal.network, ghost.user, _upload_key(entry), event.content, Place(replaces=replaces)
+                portal.network, ghost.user, _upload_key(entry), event.content, Place(room, replaces=replaces)
             )
             for number, part in enumerate(parts):
                 txn = self._txn(portal, event.sender.id, identity, number, "edit", room)

@@ -48,21 +48,26 @@ async def decrypted(chunks: AsyncIterator[bytes], keys: str) -> AsyncIterator[by
 class EncryptingStream:
     """The encrypted bytes of a file, as many as the file has, and afterwards the keys to them.
 
-    Iterate once. The key is new for each file: the counter starts at a random block with its lower half 0.
+    Iterate once. The key is new for each file: the counter starts at a random block with its lower half 0. Where `size`
+    is given the keys are known with the last of so many bytes: who takes no more asks for no end.
     """
 
-    def __init__(self, chunks: AsyncIterator[bytes]) -> None:
+    def __init__(self, chunks: AsyncIterator[bytes], size: int | None = None) -> None:
         self._chunks = chunks
+        self._size = size
         self._key = os.urandom(_KEY)
         self._iv = os.urandom(_IV // 2) + bytes(_IV // 2)
-        self._digest: bytes | None = None
+        self._digest = hashlib.sha256().digest() if size == 0 else None
 
     async def __aiter__(self) -> AsyncIterator[bytes]:
         cipher = Cipher(AES256(self._key), CTR(self._iv)).encryptor()
-        digest = hashlib.sha256()
+        digest, total = hashlib.sha256(), 0
         async for chunk in self._chunks:
             sealed = cipher.update(chunk)
             digest.update(sealed)
+            total += len(sealed)
+            if total == self._size:
+                self._digest = digest.digest()
             yield sealed
         self._digest = digest.digest()
 

@@ -5,6 +5,7 @@ homeserver, once per room and start; where it cannot be known nothing is sent.
 """
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -92,6 +93,8 @@ class RoomEncryption(Check):
         """Rooms that are known not to be encrypted."""
         self._stale: set[RoomId] = set()
         """Rooms whose encryption has changed since it was asked for."""
+        self._devices: dict[UserId, str] = {}
+        """Devices of those of ours whose requests name none."""
         self._changes = 0
         self._learning: set[RoomId] = set()
 
@@ -118,6 +121,13 @@ class RoomEncryption(Check):
             if changes == self._changes:  # else the answer may be older than what came meanwhile
                 return await self._found(room, content)
         raise TransientError(_UNKNOWN)
+
+    async def secret(self, room: RoomId, viewer: UserId) -> bool:
+        """As `encrypted`, for files: what cannot be known, since nobody of ours may look, counts as encrypted."""
+        try:
+            return await self.encrypted(room, viewer)
+        except RejectedError:
+            return True
 
     def changed(self, room: RoomId) -> None:
         """The room's m.room.encryption has come in, of whatever content. Does not block."""
@@ -175,6 +185,9 @@ class RoomEncryption(Check):
             raise TransientError(f"this room is encrypted, and {self.trouble}")
         if not self._is_ours(request.sender):
             raise NoDeviceError("the bridge has no device of theirs to encrypt with")
+        if request.device is None:
+            # Made before the homeserver knew devices, or by a process that did not.
+            request = replace(request, device=await self._device(request.sender))
         readers = await self._readers.of(request.room, request.sender)
         try:
             return await self._cipher.encrypt(request, readers)
@@ -183,6 +196,17 @@ class RoomEncryption(Check):
                 raise  # whoever sends makes it anew
             # It says something of keys and nothing of the message, which must not be lost for it.
             raise TransientError(f"the homeserver refused what encryption needs: {error}") from error
+
+    async def _device(self, user: UserId) -> str:
+        device = self._devices.get(user)
+        if device is None:
+            device = await self._matrix.ensure_registered(user)
+            if device is None:
+                raise TransientError("this room is encrypted, and the homeserver knows no devices of the bridge")
+            if len(self._devices) >= _MOST:
+                self._devices.clear()
+            self._devices[user] = device
+        return device
 
     async def lost(self, request: SendRequest) -> None:
         """The homeserver had lost the sender's device: its keys go there once more."""

@@ -1,6 +1,6 @@
 """What a message becomes on Matrix: the contents of its events, its files uploaded on the way."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -9,7 +9,7 @@ import structlog
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Mention, Node, Picture, Plain, Profile, RichText
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import EventId, NetworkId, UserId
+from bridge_core.api.ids import EventId, NetworkId, RoomId, UserId
 from bridge_core.content.limits import Limits
 from bridge_core.content.messages import media_content, message_content, related, sticker_content
 from bridge_core.content.parts import cost, fit_event
@@ -41,8 +41,9 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where in a room a message stands: what it answers, its thread and the latest event there, what it replaces."""
+    """Where a message stands: its room, what it answers, its thread and the latest event there, what it replaces."""
 
+    room: RoomId
     reply_to: EventId | None = None
     thread: EventId | None = None
     last: EventId | None = None
@@ -57,6 +58,11 @@ class Rendering:
         self._media = media
         self._limits = limits
         self._resolvers: dict[str, Callable[[Mention], UserId | None]] = {}
+        self._sealed: Callable[[RoomId, UserId], Awaitable[bool]] | None = None
+
+    def seal_by(self, sealed: Callable[[RoomId, UserId], Awaitable[bool]]) -> None:
+        """Ask this whether what a user says in a room is encrypted: then its files are too."""
+        self._sealed = sealed
 
     async def parts(
         self,
@@ -78,14 +84,16 @@ class Rendering:
             said = message_content(content, reply_to=place.reply_to, thread=place.thread, last=place.last)
             return [Part(_MESSAGE, said)]
         resolver = self._resolver(network)
-        files, notes = await self._carried(content.attachments, user, key)
-        content = replace(content, text=await self._with_pictures(content.text, user, key))
+        sealed = self._sealed is not None and await self._sealed(place.room, user)
+        files, notes = await self._carried(content.attachments, user, key, sealed=sealed)
+        content = replace(content, text=await self._with_pictures(content.text, user, key, sealed=sealed))
         if notes:
             content = replace(content, text=(*content.text, Plain("\n" * bool(content.text) + "\n".join(notes))))
         writing = _Writing(content, place, resolver)
         # An edit says its text twice, the new content and the same for old clients; so does a text behind a name.
         named = profile is not None and bool(profile.name)
-        budget = self._limits.event_bytes // ((2 if place.replaces else 1) * (2 if named else 1))
+        most = self._limits.encrypted_event_bytes if sealed else self._limits.event_bytes
+        budget = most // ((2 if place.replaces else 1) * (2 if named else 1))
         text = writing.whole(content.text)
         for file in files:
             # A caption is part of its file's event; a text too long for that follows on its own.
@@ -113,14 +121,17 @@ class Rendering:
             return None
         return file.source
 
-    async def _with_pictures(self, text: RichText, user: UserId, key: str) -> RichText:
-        """The text with its pictures on Matrix; those that cannot be there are words."""
+    async def _with_pictures(self, text: RichText, user: UserId, key: str, *, sealed: bool) -> RichText:
+        """The text with its pictures on Matrix; those that cannot be there are words.
+
+        So are all in an encrypted room: a picture within a text cannot be encrypted.
+        """
         elsewhere = sorted({source for source in _sources(text) if not source.startswith("mxc://")})
         if not elsewhere:
             return text
         there = {
             source: await self._address("emoji", source, user, f"{key}.emoji.{number}")
-            for number, source in enumerate(elsewhere[:_MOST_PICTURES])
+            for number, source in enumerate(elsewhere[: 0 if sealed else _MOST_PICTURES])
         }
 
         def carried(node: Node) -> RichText | None:
@@ -139,14 +150,14 @@ class Rendering:
                 await self._media.done(Attachment(MediaKind.IMAGE, "", source))
 
     async def _carried(
-        self, attachments: Sequence[Attachment], user: UserId, key: str
+        self, attachments: Sequence[Attachment], user: UserId, key: str, *, sealed: bool
     ) -> tuple[list[Attachment], list[str]]:
         """The files on Matrix, and what is to be said of those that are not."""
         files: list[Attachment] = []
         notes: list[str] = []
         for index, attachment in enumerate(attachments):
             try:
-                files.append(await self._media.to_matrix(attachment, user, f"{key}.{index}"))
+                files.append(await self._media.to_matrix(attachment, user, f"{key}.{index}", sealed=sealed))
             except RejectedError as error:
                 log.warning("file_left_out", size=attachment.size, error=str(error))
                 notes.append(_note(attachment, error))

@@ -93,6 +93,11 @@ class AppserviceSide:
         return Owner(self._homeserver.bot, self._homeserver.device)
 
     @property
+    def has_devices(self) -> bool:
+        """Whether our users act as devices there, as far as is known."""
+        return bool(self._homeserver.devices)
+
+    @property
     def server_name(self) -> str:
         """The homeserver's name."""
         return self._homeserver.server_name

@@ -33,7 +33,9 @@ def test_events_at_info_exist() -> None:
 
 async def test_every_metric_is_explained(tmp_path: Path) -> None:
     """The table of metrics has what a bridge shows, and no other; failures of tasks are shown from the first on."""
-    async with Harness(tmp_path, {"echo": {"type": "echo", "portals": ["lobby"]}}) as harness:
+    async with Harness(
+        tmp_path, {"echo": {"type": "echo", "portals": ["lobby"]}}, encryption={"mode": "auto"}
+    ) as harness:
         text = harness.running.metrics.render().decode()
     shown = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
     figures = IrcConnector(NetworkId("irc"), IrcConfig(server="irc.test")).figures()

@@ -49,6 +49,8 @@ class FakeHomeserver:
         self.faults = Faults()
         self.requests: list[str] = []
         """`METHOD path` of every request, in order, those that failed included."""
+        self.bodies: list[bytes] | None = None
+        """The bodies of all requests, once a test has set this to a list."""
         self._world = World(server_name, profile or FakeProfile(), self.appservice)
         self._world.puppet_token = puppet_token
         self._pusher = Pusher(self._world)
@@ -199,6 +201,8 @@ class FakeHomeserver:
     @web.middleware
     async def _middleware(self, request: web.Request, handler: Any) -> web.StreamResponse:
         self.requests.append(f"{request.method} {request.path}")
+        if self.bodies is not None:
+            self.bodies.append(str(request.rel_url).encode() + b"\n" + await request.read())
         return await self.faults.apply(request, lambda given: _answered(given, handler))
 
 

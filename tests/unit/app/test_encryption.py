@@ -5,14 +5,20 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
-from bridge_core.api.content import Content, Plain
-from bridge_core.api.events import RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+import orjson
+import pytest
+
+from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
+from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteRedaction, RemoteSender
+from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId, RoomId
+from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.policy import Trust
+from bridge_core.engine.encrypted_files import decrypted
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
 
+HALL = ChatId("hall")
 GHOST = "@_net_anna:hs.test"
 ANNA = RemoteSender(RemoteUserId("anna"), "Anna")
 SECRET = "a word that nobody but alice reads"
@@ -32,9 +38,22 @@ async def bridged(folder: Path, **more: Any) -> AsyncIterator[tuple[Harness, Scr
 
 async def said(script: Script, text: str, number: int = 1) -> None:
     """Anna says it on the network."""
+    await received(script, RemoteMessage(HALL, ANNA, Content((Plain(text),)), id=MessageId(f"m{number}")))
+
+
+async def received(script: Script, event: RemoteEvent) -> None:
+    """It happens on the network."""
     assert script.inbox is not None
-    message = RemoteMessage(ChatId("hall"), ANNA, Content((Plain(text),)), id=MessageId(f"m{number}"))
-    await script.inbox.receive([message])
+    await script.inbox.receive([event])
+
+
+async def _chunks(data: bytes) -> AsyncIterator[bytes]:
+    yield data
+
+
+def event_of(harness: Harness, room: str, event: str) -> dict[str, Any]:
+    """An event as the homeserver has it."""
+    return next(one for one in harness.homeserver.room(room).timeline if one["event_id"] == event)
 
 
 async def test_a_ghost_speaks_by_its_own_signed_device(tmp_path: Path) -> None:
@@ -48,3 +67,182 @@ async def test_a_ghost_speaks_by_its_own_signed_device(tmp_path: Path) -> None:
             assert found.event["sender"] == GHOST
             assert found.trust >= Trust.CROSS_SIGNED
             assert found.device == "MATRIXBRIDGE"
+
+
+async def test_nothing_of_an_encrypted_room_is_ever_in_clear(tmp_path: Path) -> None:
+    """No request that the bridge makes holds a word, a file or a file's name of what is said there."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        harness.homeserver.bodies = bodies = []
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, f"{SECRET} 1")
+            await alice.sees(room, f"{SECRET} 1")
+            await said(script, f"{SECRET} 2 {'long ' * 20_000}", 2)
+            assert script.host is not None
+            blob = await script.host.blobs.put(_chunks(SECRET.encode() * 100), 10_000)
+            file = Attachment(MediaKind.FILE, f"{SECRET}.txt", blob, "text/plain", len(SECRET) * 100)
+            await received(script, RemoteMessage(HALL, ANNA, Content(attachments=(file,)), id=MessageId("m3")))
+            edit = RemoteEdit(HALL, ANNA, MessageId("m1"), Content((Plain(f"{SECRET} 3"),)), id=MessageId("e1"))
+            await received(script, edit)
+            poll = Poll(f"{SECRET}?", (PollAnswer("y", SECRET), PollAnswer("n", "No")))
+            await received(script, RemoteMessage(HALL, ANNA, Content(poll=poll), id=MessageId("m4")))
+            await harness.running.engine.status.say(RoomId(room), f"{SECRET} 5")
+            await received(script, RemoteRedaction(HALL, ANNA, MessageId("m2"), reason=None))
+            await alice.sees(room, f"{SECRET} 5")
+            await harness.settled()
+            found = [one for one in harness.homeserver.room(room).timeline if one["type"] == "m.room.encrypted"]
+            assert len(found) >= 6
+            assert all(one["sender"] in {GHOST, harness.homeserver.bot} for one in found)
+            shown = await alice.sees(room, f"{SECRET}.txt")
+        assert not [body for body in bodies if SECRET.encode() in body or b"a%20word" in body or b"long long" in body]
+        there = shown.event["content"]["file"]
+        sealed = harness.homeserver.file(there["url"])
+        assert sealed is not None
+        data = b"".join([chunk async for chunk in decrypted(_chunks(sealed), orjson.dumps(there).decode())])
+        assert data == SECRET.encode() * 100
+
+
+async def test_a_room_that_becomes_encrypted_is_encrypted_for(tmp_path: Path) -> None:
+    """What is said after the room's admins turned encryption on is encrypted, and stays so when it is turned off."""
+    async with bridged(tmp_path) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, "before")
+            await harness.homeserver.wait_message(room, "before")
+            harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+            await harness.settled()
+            await said(script, SECRET, 2)
+            await alice.sees(room, SECRET)
+            harness.alice.set_state(room, "m.room.encryption", {})
+            await harness.settled()
+            await said(script, f"{SECRET} 2", 3)
+            await alice.sees(room, f"{SECRET} 2")
+        assert [body for _, body in harness.homeserver.messages(room)] == ["before"]
+
+
+async def test_a_room_whose_state_is_not_shown_gets_nothing_in_clear(tmp_path: Path) -> None:
+    """While it cannot be read whether a room is encrypted, what is said waits; then it goes as it must."""
+    async with bridged(tmp_path) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+        harness.homeserver.faults.answer(500, times=10_000, match="m.room.encryption")
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, SECRET)
+            await harness.until(lambda: len(asked(harness)) > 2 or harness.homeserver.messages(room))
+            harness.homeserver.faults.clear()
+            await alice.sees(room, SECRET)
+        assert harness.homeserver.messages(room) == []
+
+
+def asked(harness: Harness) -> list[str]:
+    """The questions for how a room is encrypted."""
+    return [line for line in harness.homeserver.requests if line.endswith("/state/m.room.encryption")]
+
+
+async def test_required_encryption_lets_nothing_through_without_it(tmp_path: Path) -> None:
+    """In a room that is not encrypted nothing crosses in either direction, and who speaks is told why."""
+    async with bridged(tmp_path, network={"encryption": "require"}) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        harness.alice.send(room, "to the network")
+        await harness.homeserver.wait_event(room, lambda e: "requires encrypted" in str(e["content"].get("body")))
+        await said(script, SECRET)
+        await harness.settled()
+        assert script.sent == []
+        assert not [body for sender, body in harness.homeserver.messages(room) if SECRET in body]
+
+
+async def test_required_encryption_comes_to_rooms_that_were_there(tmp_path: Path) -> None:
+    """A room that the bridge made before its network required encryption becomes encrypted by itself."""
+    async with bridged(tmp_path) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        await harness.stop_bridge()
+        harness.networks = {"net": {**harness.networks["net"], "encryption": "require"}}
+        await harness.start_bridge()
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(room).content("m.room.encryption"))
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, SECRET)
+            await alice.sees(room, SECRET)
+
+
+async def test_who_comes_later_reads_what_is_said_later(tmp_path: Path) -> None:
+    """A member who joins reads on from there; one who has left reads no further, whoever speaks."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        bob = harness.homeserver.user("bob")
+        async with (
+            EncryptedClient(harness.homeserver, harness.alice) as alice,
+            EncryptedClient(harness.homeserver, bob) as late,
+        ):
+            await said(script, "one")
+            first = (await alice.sees(room, "one")).event["event_id"]
+            bob.join(room)
+            await harness.homeserver.wait_pushed()
+            await said(script, "two", 2)
+            await late.sees(room, "two")
+            with pytest.raises(MissingKeyError):
+                await late.read(event_of(harness, room, first))
+            bob.leave(room)
+            await harness.homeserver.wait_pushed()
+            await said(script, "three", 3)
+            third = (await alice.sees(room, "three")).event["event_id"]
+            with pytest.raises(MissingKeyError):
+                await late.read(event_of(harness, room, third))
+
+
+async def test_devices_that_are_not_verified_are_named_once(tmp_path: Path) -> None:
+    """A device that its owner has not signed reads nothing; the room is told of it once, whoever speaks."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        bob = harness.homeserver.user("bob")
+        bob.join(room)
+        await harness.homeserver.wait_pushed()
+        async with (
+            EncryptedClient(harness.homeserver, harness.alice) as alice,
+            EncryptedClient(harness.homeserver, bob, cross_signing=False) as unsigned,
+        ):
+            await said(script, SECRET)
+            words = (
+                "These devices cannot read what the bridge says here, since their owners have not verified them: "
+                f"{bob.id} ({bob.device})"
+            )
+            told = await alice.sees(room, words)
+            assert told.event["sender"] == harness.homeserver.bot
+            other = RemoteSender(RemoteUserId("carl"), "Carl")
+            await received(script, RemoteMessage(HALL, other, Content((Plain("hi"),)), id=MessageId("m2")))
+            found = await alice.sees(room, "hi")
+            with pytest.raises(MissingKeyError):
+                await unsigned.read(event_of(harness, room, found.event["event_id"]))
+            await harness.settled()
+            assert len([one async for one in alice.all(room) if one == words]) == 1
+
+
+async def test_commands_about_encryption(tmp_path: Path) -> None:
+    """An admin sees how encryption is; the recovery key is not said in the clear; a reset makes another identity."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        admin = harness.homeserver.user("admin")
+        desk = admin.create_room(invite=[harness.homeserver.bot])
+        await harness.homeserver.wait_for(
+            lambda: harness.homeserver.room(desk).membership(harness.homeserver.bot) == "join"
+        )
+        admin.send(desk, "encryption status")
+        await harness.homeserver.wait_event(desk, lambda e: "net: default" in str(e["content"].get("body")))
+        admin.send(desk, "encryption recovery-key")
+        await harness.homeserver.wait_event(desk, lambda e: "not encrypted" in str(e["content"].get("body")))
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, "one")
+            await alice.sees(room, "one")
+            before = harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST]
+            admin.send(desk, f"encryption reset {GHOST}")
+            await harness.homeserver.wait_event(desk, lambda e: "gets a new identity" in str(e["content"].get("body")))
+            await said(script, "two", 2)
+            found = await alice.sees(room, "two")
+            after = harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST]
+            assert before != after
+            assert found.trust is Trust.CROSS_SIGNED

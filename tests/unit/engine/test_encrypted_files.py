@@ -54,6 +54,19 @@ async def test_what_is_encrypted_is_decrypted(length: int) -> None:
     assert await whole(decrypted(pieces(sealed, 1000), keys)) == plain
 
 
+@pytest.mark.parametrize("length", [0, 1, 100_000])
+async def test_keys_are_known_with_the_last_byte(length: int) -> None:
+    """Who sends so many bytes and no more (an upload of known length) has the keys then."""
+    plain = bytes(number % 251 for number in range(length))
+    stream = EncryptingStream(pieces(plain, 4096), length)
+    chunks, sealed = aiter(stream), b""
+    while len(sealed) < length:
+        with pytest.raises(RuntimeError):
+            stream.keys()
+        sealed += await anext(chunks)
+    assert await whole(decrypted(pieces(sealed, 1000), json.dumps(stream.keys()))) == plain
+
+
 async def test_keys_are_never_used_twice() -> None:
     """Counter mode with one key and counter would show the difference of two files."""
     streams = [EncryptingStream(pieces(b"same", 10)) for _ in range(2)]

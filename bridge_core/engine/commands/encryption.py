@@ -1,0 +1,133 @@
+"""Commands about encryption: how it is, the recovery key, new identities."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+from bridge_core.api.errors import RejectedError
+from bridge_core.api.ids import UserId
+from bridge_core.engine.commands.command import Answer, Call, Command
+from bridge_core.engine.commands.registry import Commands
+from bridge_core.engine.encryption import RoomEncryption
+from bridge_core.engine.permissions import Permission
+
+TOPIC = "Encryption"
+
+
+@dataclass(frozen=True, slots=True)
+class EncryptionState:
+    """How encryption is. `trouble` is empty while it works."""
+
+    mode: str
+    ghost_devices: str
+    policies: Mapping[str, str]
+    rooms: int
+    devices: int
+    trouble: str
+
+
+class Keeper(Protocol):
+    """Keeps the identities of the bridge's users: `app.encryption.Encryption`."""
+
+    def state(self) -> EncryptionState:
+        """How encryption is. Does not block."""
+
+    async def recovery_key(self) -> str:
+        """The key that opens all identities, as people write it down."""
+
+    async def rotate(self) -> None:
+        """A new recovery key, and new identities for all our users."""
+
+    async def reset(self, user: UserId) -> None:
+        """A new identity for one user of ours. Raises RejectedError when it is none."""
+
+    async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
+        """A device gets no keys any more, or again. Raises RejectedError when there is none."""
+
+
+class EncryptionCommands:
+    """encryption status, recovery-key, rotate, reset, block, unblock."""
+
+    def __init__(self, commands: Commands, keeper: Keeper, rooms: RoomEncryption, bot: UserId) -> None:
+        self._keeper = keeper
+        self._rooms = rooms
+        self._bot = bot
+        admin = Permission.ADMIN
+        commands.add(
+            Command("encryption status", "", "whether rooms are encrypted, and how", admin, self._status, TOPIC),
+            Command(
+                "encryption recovery-key",
+                "",
+                "show the key that opens the identities of the bridge's users (in an encrypted room)",
+                admin,
+                self._recovery_key,
+                TOPIC,
+                private=True,
+            ),
+            Command(
+                "encryption rotate",
+                "",
+                "make a new recovery key and new identities; who has verified a ghost has to do it again",
+                admin,
+                self._rotate,
+                TOPIC,
+            ),
+            Command(
+                "encryption reset",
+                "[USER]",
+                "make a new identity for a ghost, or for me; who has verified it has to do it again",
+                admin,
+                self._reset,
+                TOPIC,
+            ),
+            Command(
+                "encryption block", "USER DEVICE", "give a device no keys any more", admin, self._block(True), TOPIC
+            ),
+            Command(
+                "encryption unblock", "USER DEVICE", "let it read again what is said", admin, self._block(False), TOPIC
+            ),
+        )
+
+    async def _status(self, call: Call) -> Answer:
+        state = self._keeper.state()
+        lines = [
+            f"Encryption works ({state.mode})." if not state.trouble else f"Encryption does not work: {state.trouble}.",
+            f"Known encrypted rooms: {state.rooms}; devices of mine and of ghosts that have keys: {state.devices} "
+            f"({state.ghost_devices}).",
+            *(f"{name}: {policy}" for name, policy in sorted(state.policies.items())),
+            "What is said in encrypted rooms is readable on the bridge's server: it goes on to networks.",
+        ]
+        data: dict[str, Any] = {
+            "mode": state.mode,
+            "ghost_devices": state.ghost_devices,
+            "networks": dict(state.policies),
+            "rooms": state.rooms,
+            "devices": state.devices,
+            "trouble": state.trouble,
+        }
+        return Answer("\n".join(lines), data)
+
+    async def _recovery_key(self, call: Call) -> Answer:
+        # Said in the clear, it would stay in the homeserver's database.
+        if call.event is not None and not (call.room is not None and await self._rooms.encrypted(call.room)):
+            raise RejectedError("this room is not encrypted: ask in an encrypted one, or by the API")
+        key = await self._keeper.recovery_key()
+        return Answer(f"The recovery key: {key}\nWhoever has it can act as all ghosts.", {"recovery_key": key})
+
+    async def _rotate(self, call: Call) -> Answer:
+        await self._keeper.rotate()
+        return Answer("There is a new recovery key. Each user of mine gets a new identity when it speaks.")
+
+    async def _reset(self, call: Call) -> Answer:
+        user = UserId(call.get("user") or self._bot)
+        await self._keeper.reset(user)
+        return Answer(f"{user} gets a new identity when it speaks.", {"user": user})
+
+    def _block(self, blocked: bool) -> Any:
+        async def block(call: Call) -> Answer:
+            user, device = UserId(call["user"]), call["device"]
+            await self._keeper.block(user, device, blocked=blocked)
+            how = "gets no keys any more" if blocked else "may read again what is said from now on"
+            return Answer(f"{user} ({device}) {how}.", {"user": user, "device": device, "blocked": blocked})
+
+        return block
