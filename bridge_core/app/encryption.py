@@ -16,8 +16,8 @@ from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.encryption import Encryption as Settings
 from bridge_core.config.encryption import EncryptionMode, GhostDevices, NetworkEncryption, TrustName
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.commands.encryption import EncryptionCommands, EncryptionState
+from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.readers import Readers
