@@ -226,9 +226,8 @@ class Accounts:
         row = await self._store.account(device.owner)
         if row is None:
             device.keys = {}
+            # Stored before anything of it is uploaded: until then nobody knows it, and another will do.
             device.account, device.uploaded, device.epoch, device.fallback_at = Account(), False, "", 0
-            await self._store.commit([self.row(device)])
-            self._owners.add(device.owner)
         else:
             try:
                 value = orjson.loads(row.value)
@@ -297,6 +296,7 @@ class Accounts:
             account.add_fallback_key()
             device.fallback_at = self._clock.now_ms()
         await self._store.commit([self.row(device)])
+        self._owners.add(device.owner)
         self._faults.hit("crypto.keys_committed")
         body: dict[str, Any] = {"one_time_keys": self._signed(device, account.one_time_keys())}
         if fallback_keys := account.fallback_key():

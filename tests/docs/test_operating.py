@@ -4,6 +4,8 @@ import re
 from pathlib import Path
 
 from bridge_core.api.ids import NetworkId
+from bridge_core.crypto.counts import CryptoCounts
+from bridge_core.observe.metrics import Metrics
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
 from tests.docs.source import ROOT, code_of, log_events, rows, sources
@@ -42,6 +44,15 @@ async def test_every_metric_is_explained(tmp_path: Path) -> None:
     shown |= {f"matrix_bridge_{one.name}{'_total' if one.counter else ''}" for one in figures}
     named = {metric for cells in rows(PAGE, "Metrics") for metric in code_of(cells[0])}
     assert named == shown | {"matrix_bridge_task_failures_total"}
+
+
+def test_every_metric_of_encryption_is_explained() -> None:
+    """The table of encryption's metrics has all that the machine counts, with its labels, and no other."""
+    metrics = Metrics()
+    CryptoCounts(metrics)
+    shown = {f"matrix_bridge_{name}_total" for name in metrics.snapshot()}
+    named = {metric for cells in rows(PAGE, "Metrics of encryption") for metric in code_of(cells[0])}
+    assert named == shown
 
 
 def test_users_are_told_in_these_words() -> None:
