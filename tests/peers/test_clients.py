@@ -65,6 +65,8 @@ async def pair(synapse: Synapse, tmp_path: Path) -> AsyncIterator[Pair]:
 async def test_everything_crosses_both_ways(pair: Pair) -> None:
     """Text, reply, edit, reaction, redaction and file are sent and seen in clear by both, encrypted on the wire."""
     for one, other in ((pair.nio, pair.rust), (pair.rust, pair.nio)):
+        assert await one.members(pair.room) == sorted([one.user_id, other.user_id])
+        assert (await one.devices(other.user_id))[other.device_id]["curve25519"] == other.keys["curve25519"]
         said = await one.text(pair.room, f"hello from {one.user_id}")
         seen = await other.wait_text(pair.room, f"hello from {one.user_id}")
         assert (seen.event_id, seen.sender, seen.encrypted) == (said, one.user_id, True)
@@ -148,6 +150,20 @@ async def test_restart_and_wipe(pair: Pair) -> None:
     assert pair.nio.device_id != before
     old = await pair.nio.wait_for(lambda event: event.encrypted, "an old message")
     assert old.failure is not None
+
+
+async def test_isolation(pair: Pair) -> None:
+    """A Rust client that goes by MSC4153 neither reads a device that its owner did not sign, nor gives it keys."""
+    await pair.rust.isolate(True)
+    unread = await pair.nio.text(pair.room, "from an unsigned device")
+    assert (await pair.rust.wait_event(unread)).failure is not None
+    await pair.rust.discard(pair.room)
+    unread = await pair.rust.text(pair.room, "for signed devices only")
+    assert (await pair.nio.wait_event(unread)).failure is not None
+    await pair.rust.isolate(False)
+    await pair.rust.discard(pair.room)
+    await pair.rust.text(pair.room, "for all devices")
+    assert (await pair.nio.wait_text(pair.room, "for all devices")).encrypted
 
 
 async def test_exclusion(pair: Pair) -> None:
