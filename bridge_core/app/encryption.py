@@ -15,7 +15,9 @@ from bridge_core.config import Config
 from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.encryption import Encryption as Settings
 from bridge_core.config.encryption import EncryptionMode, GhostDevices, NetworkEncryption, TrustName
+from bridge_core.crypto.errors import OlmError
 from bridge_core.crypto.policy import Policy, Trust
+from bridge_core.crypto.ports import Owner
 from bridge_core.engine.commands.encryption import EncryptionCommands, EncryptionState
 from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
@@ -151,15 +153,24 @@ class Encryption:
         return await self.machine.cross.recovery_key()
 
     async def rotate(self) -> None:
-        """A new recovery key, and new identities for all our users: each is uploaded when its user speaks next."""
-        await self.machine.cross.rotate()
+        """A new recovery key, and new identities: the bot's at once, a ghost's when it speaks next."""
+        await self.machine.identities.rotate(self._bot)
 
     async def reset(self, user: UserId) -> None:
-        """A new identity for one user of ours, uploaded when they speak next."""
+        """A new identity for one user of ours, uploaded at once."""
         if not self._is_ours(user):
             raise RejectedError(f"{user} is no user of this bridge")
-        await self.machine.cross.reset(user)
-        await self.machine.lost(user, self._matrix.bot_device.device)
+        owner = Owner(user, self._bot.device)
+        if not self.machine.accounts.has(owner):
+            raise RejectedError(f"{user} has no identity yet: it has not spoken in an encrypted room")
+        await self.machine.identities.reset(owner)
+
+    async def restore(self, key: str) -> None:
+        """Take a recovery key that was written down: all identities are then those it made."""
+        try:
+            await self.machine.identities.restore(self._bot, key)
+        except OlmError as error:
+            raise RejectedError(str(error)) from error
 
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from bridge_core.config.encryption import EncryptionMode
 from bridge_core.config.model import Config
 from registration.generate import Wanted
 
@@ -20,6 +21,7 @@ def public_url(config: Config) -> str | None:
 
 def wanted_registration(config: Config) -> Wanted:
     """The registration that fits the configuration."""
+    encryption = config.encryption.mode is not EncryptionMode.OFF
     return Wanted(
         id=config.appservice.id,
         url=public_url(config),
@@ -28,7 +30,9 @@ def wanted_registration(config: Config) -> Wanted:
         networks=list(config.networks),
         user_template=config.appservice.user_template,
         alias_template=config.appservice.alias_template,
-        ephemeral=config.appservice.ephemeral,
+        # Keys come only where typing and receipts come too.
+        ephemeral=config.appservice.ephemeral or encryption,
+        encryption=encryption,
         # A type is what its adapter calls its protocol; Synapse asks for look-ups only those who name it.
         protocols=sorted({str(network["type"]) for network in config.networks.values() if "type" in network}),
     )

@@ -88,6 +88,8 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
         )
     if wanted.ephemeral and not registration.ephemeral:
         report.warning(f"{name}: receive_ephemeral", "is not set, so typing and receipts do not cross", _REGENERATE)
+    if wanted.encryption:
+        _encryption(registration, name, report)
     missing = sorted(set(wanted.protocols or ()) - set(registration.protocols or ()))
     if missing:
         words = f"does not name {', '.join(missing)}, so people find nothing there by look-ups in their clients"
@@ -98,6 +100,18 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
         ("aliases", registration.namespaces.aliases, spaces.aliases),
     ):
         _namespaces(f"{name}: namespaces.{kind}", have_spaces, want_spaces, report)
+
+
+def _encryption(registration: Registration, name: str, report: Report) -> None:
+    """What end-to-end encryption asks of the registration, in the words of the file."""
+    if not registration.msc3202:
+        words = "is not true, so the homeserver tells nothing of devices and keys, and messages cannot be decrypted"
+        report.error(f"{name}: org.matrix.msc3202", words, _REGENERATE)
+    if not registration.msc4190:
+        words = "is not true: a homeserver that asks for it lets the bridge make no devices"
+        report.warning(f"{name}: io.element.msc4190", words, _REGENERATE)
+    if not registration.ephemeral:
+        report.error(f"{name}: receive_ephemeral", "is not true, so no keys arrive", _REGENERATE)
 
 
 def _namespaces(where: str, have: Sequence[Namespace], want: Sequence[Namespace], report: Report) -> None:

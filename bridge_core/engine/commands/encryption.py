@@ -41,12 +41,15 @@ class Keeper(Protocol):
     async def reset(self, user: UserId) -> None:
         """A new identity for one user of ours. Raises RejectedError when it is none."""
 
+    async def restore(self, key: str) -> None:
+        """Take a recovery key that was written down. Raises RejectedError when it is none."""
+
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again. Raises RejectedError when there is none."""
 
 
 class EncryptionCommands:
-    """encryption status, recovery-key, rotate, reset, block, unblock."""
+    """encryption status, recovery-key, rotate, restore, reset, block, unblock."""
 
     def __init__(self, commands: Commands, keeper: Keeper, rooms: RoomEncryption, bot: UserId) -> None:
         self._keeper = keeper
@@ -71,6 +74,16 @@ class EncryptionCommands:
                 admin,
                 self._rotate,
                 TOPIC,
+            ),
+            Command(
+                "encryption restore",
+                "KEY...",
+                "take a recovery key that was written down: the identities are those it made",
+                admin,
+                self._restore,
+                TOPIC,
+                private=True,
+                secret=("key",),
             ),
             Command(
                 "encryption reset",
@@ -118,10 +131,14 @@ class EncryptionCommands:
         await self._keeper.rotate()
         return Answer("There is a new recovery key. Each user of mine gets a new identity when it speaks.")
 
+    async def _restore(self, call: Call) -> Answer:
+        await self._keeper.restore(call["key"])
+        return Answer("The recovery key is taken. Each user of mine has the identity that it made when it speaks.")
+
     async def _reset(self, call: Call) -> Answer:
         user = UserId(call.get("user") or self._bot)
         await self._keeper.reset(user)
-        return Answer(f"{user} gets a new identity when it speaks.", {"user": user})
+        return Answer(f"{user} has a new identity.", {"user": user})
 
     def _block(self, blocked: bool) -> Any:
         async def block(call: Call) -> Answer:

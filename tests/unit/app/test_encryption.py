@@ -240,7 +240,7 @@ async def test_commands_about_encryption(tmp_path: Path) -> None:
             await alice.sees(room, "one")
             before = harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST]
             admin.send(desk, f"encryption reset {GHOST}")
-            await harness.homeserver.wait_event(desk, lambda e: "gets a new identity" in str(e["content"].get("body")))
+            await harness.homeserver.wait_event(desk, lambda e: "has a new identity" in str(e["content"].get("body")))
             await said(script, "two", 2)
             found = await alice.sees(room, "two")
             after = harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST]

@@ -87,6 +87,26 @@ def test_mismatches_are_found(
     assert int("error: " in out or "is not allowed" in out) == code
 
 
+def test_encryption_asks_for_more_of_the_registration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """Where the configuration wants encryption and the registration has none of it, each flag is named."""
+    _edit(folder / "config.yaml", '#mode: "off"', "mode: auto")
+    code, out = _check(folder, capsys, "--offline")
+    assert code == 1
+    assert "org.matrix.msc3202: is not true" in out
+    assert "io.element.msc4190: is not true" in out
+
+
+def test_init_writes_what_encryption_needs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """A new configuration with encryption gets a registration that fits it."""
+    arguments = ["--homeserver", "http://127.0.0.1:1", "--domain", "example.org", "--admin", "@a:example.org"]
+    new = folder / "new"
+    new.mkdir()
+    more = ["--network", "libera=irc", "--set", "networks.libera.server=x", "--set", "encryption.mode=auto"]
+    assert main(["init", "--no-input", "-c", str(new / "config.yaml"), *arguments, *more]) == 0
+    found = load(new / "registration.yaml")
+    assert (found.msc3202, found.msc4190, found.ephemeral) == (True, True, True)
+
+
 def test_world_readable_secrets_are_pointed_out(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """A file everybody can read is a warning with the command that mends it; for the group it is fine."""
     (folder / "config.yaml").chmod(0o644)
