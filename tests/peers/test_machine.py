@@ -271,3 +271,21 @@ async def test_a_reset_identity(at: Meeting) -> None:
     await at.side.machine.identities.reset(ghost)
     said = await at.side.send(ghost, at.room, "two")
     assert (await at.rust.wait_readable(said)).shield == NONE
+
+
+async def test_wiped_clients(at: Meeting) -> None:
+    """A client that has lost everything is a new device, of a new identity where it makes one: both ways work again."""
+    for peer in (at.nio, at.rust):
+        said = await at.side.send(at.side.bot, at.room, "before")
+        await peer.wait_readable(said)
+        user, device = peer.user_id, peer.device_id
+        await peer.stop()
+        peer.wipe()
+        peer.events.clear()
+        await peer.start(user[1:].partition(":")[0], "secret")
+        assert peer.device_id != device
+        said = await peer.text(at.room, "I am new")
+        found = await at.side.reads(said)
+        assert (found.event["content"]["body"], found.device) == ("I am new", peer.device_id)
+        said = await at.side.send(at.side.bot, at.room, "welcome back")
+        assert (await peer.wait_readable(said)).body == "welcome back"
