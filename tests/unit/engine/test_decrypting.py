@@ -1,57 +1,349 @@
 """Encrypted messages from Matrix: read in their order, waited for, refused in words, never lost."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
+from bridge_core.api.ids import RoomId
+from bridge_core.api.matrix import MatrixMessage
+from bridge_core.api.network import Sent
 from bridge_core.content.plain import to_plain
-from tests.encrypted import EncryptedClient
+from bridge_core.engine import decrypting
+from bridge_core.engine.decrypting import DecryptingSettings
+from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
 
 
-@pytest.fixture(name="script")
-def _script() -> Script:
-    return Script()
+class Talk:
+    """A bridge that decrypts, and alice, whose to-device messages can be held back."""
+
+    def __init__(self, bridge: Harness, alice: EncryptedClient, script: Script, room: str) -> None:
+        self.bridge = bridge
+        self.alice = alice
+        self.script = script
+        self.room = room
+        self._world = bridge.homeserver._world
+        self._deliver = self._world.to_device
+        self._held: list[tuple[Any, ...]] | None = None
+
+    def hold(self) -> None:
+        """From now on nothing comes to the bridge's devices."""
+        self._held = held = []
+
+        def to_device(sender: str, kind: str, user: str, device: str, content: dict[str, Any]) -> None:
+            if user == self.alice.owner.user:
+                self._deliver(sender, kind, user, device, content)
+            else:
+                held.append((sender, kind, user, device, content))
+
+        self._world.to_device = to_device  # type: ignore[method-assign]
+
+    def release(self, *, lose: bool = False) -> None:
+        """What was held comes now, or never."""
+        held, self._held = self._held or [], None
+        self._world.to_device = self._deliver  # type: ignore[method-assign]
+        for message in () if lose else held:
+            self._deliver(*message)
+
+    def texts(self) -> list[str]:
+        """What the network was sent, in words."""
+        return [to_plain(one.content.text) for _, one in self.script.sent if isinstance(one, MatrixMessage)]
+
+    def notices(self) -> list[str]:
+        """What the bot said in the clear."""
+        return [
+            body for sender, body in self.bridge.homeserver.messages(self.room) if sender == self.bridge.homeserver.bot
+        ]
+
+    async def noticed(self, text: str) -> str:
+        """The first of the bot's words that hold this."""
+        return await self.bridge.until(lambda: next((one for one in self.notices() if text in one), None))
+
+    async def balance(self) -> Any:
+        """How deliveries ended; all of them are counted."""
+        await self.bridge.settled()
+        audit = await self.bridge.running.journal.audit()
+        assert audit.holds, audit.balances
+        return audit.balances["net", 0]
+
+    async def waiting(self, number: int = 1) -> None:
+        """So many messages are kept."""
+        await self.bridge.until(lambda: len(self.bridge.running.engine.decrypting) == number)
+
+    def counted(self, name: str, label: str) -> float:
+        """A counter."""
+        return self.bridge.running.metrics.snapshot()[f"crypto_{name}"].get((label,), 0)
 
 
-@pytest.fixture(name="bridge")
-async def _bridge(tmp_path: Path, script: Script) -> AsyncIterator[Harness]:
+@asynccontextmanager
+async def talking(folder: Path, **encryption: Any) -> AsyncIterator[Talk]:
+    """Alice in the portal's room. Messages wait for a minute, unless said otherwise."""
+    script = Script()
+    settings = {"mode": "auto", "missing_key_wait": "60s", **encryption}
     networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
-    encryption = {"mode": "auto", "missing_key_wait": "60s"}
-    harness = Harness(tmp_path, networks, {"scripted": script}, encryption=encryption)
+    harness = Harness(folder, networks, {"scripted": script}, encryption=settings)
     harness.appservice.encryption = True
     async with harness:
-        yield harness
+        await ready(harness)
+        async with EncryptedClient(harness.homeserver, harness.alice) as client:
+            yield Talk(harness, client, script, await harness.portal_room("net", "lobby"))
 
 
-@pytest.fixture(name="alice")
-async def _alice(bridge: Harness) -> AsyncIterator[EncryptedClient]:
+async def ready(bridge: Harness) -> None:
+    """The bot has its keys."""
     encryption = bridge.running.encryption
     assert encryption is not None
     await encryption.machine.accounts.ready(bridge.running.matrix.bot_device)
-    async with EncryptedClient(bridge.homeserver, bridge.alice) as client:
-        yield client
 
 
-def texts(script: Script) -> list[str]:
-    """What the network was sent, in words."""
-    return [to_plain(message.content.text) for _, message in script.sent]  # type: ignore[union-attr]
-
-
-def notices(bridge: Harness, room: str) -> list[str]:
-    """What the bot said."""
-    return [body for sender, body in bridge.homeserver.messages(room) if sender == bridge.homeserver.bot]
-
-
-async def test_an_encrypted_text_reaches_the_network(bridge: Harness, alice: EncryptedClient, script: Script) -> None:
+async def test_an_encrypted_text_reaches_the_network(tmp_path: Path) -> None:
     """What is said in an encrypted room is read, and sent on with everything else in order."""
-    room = await bridge.portal_room("net", "lobby")
-    await alice.says(room, "one")
-    bridge.alice.send(room, "two, in the clear")
-    await alice.says(room, "three")
-    await bridge.until(lambda: len(script.sent) == 3)
-    assert texts(script) == ["one", "two, in the clear", "three"]
-    await bridge.settled()
-    assert (await bridge.running.journal.audit()).balances["net", 0].delivered == 3
+    async with talking(tmp_path) as talk:
+        await talk.alice.says(talk.room, "one")
+        talk.bridge.alice.send(talk.room, "two, in the clear")
+        await talk.alice.says(talk.room, "three")
+        await talk.bridge.until(lambda: len(talk.script.sent) == 3)
+        assert talk.texts() == ["one", "two, in the clear", "three"]
+        assert (await talk.balance()).delivered == 3
+
+
+async def test_a_key_that_comes_soon_is_waited_for(tmp_path: Path) -> None:
+    """While a key is on its way, what was said later waits behind its message, and nobody is told anything."""
+    async with talking(tmp_path) as talk:
+        talk.hold()
+        await talk.alice.says(talk.room, "one")
+        talk.bridge.alice.send(talk.room, "two")
+        await talk.bridge.until(lambda: talk.counted("requests", "sent"))
+        assert talk.texts() == []
+        talk.release()
+        await talk.bridge.until(lambda: len(talk.script.sent) == 2)
+        assert talk.texts() == ["one", "two"]
+        assert (await talk.balance()).delivered == 2
+        assert talk.notices() == []
+
+
+async def test_a_late_key_delivers_late(tmp_path: Path) -> None:
+    """After the bound others go first, the sender is told once, and the message comes when its key does, marked."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        talk.hold()
+        one = await talk.alice.says(talk.room, "one")
+        await talk.alice.says(talk.room, "two")
+        talk.bridge.alice.send(talk.room, "three")
+        await talk.bridge.until(lambda: talk.script.sent)
+        assert talk.texts() == ["three"]
+        await talk.waiting(2)
+        await talk.noticed("has not been delivered to net yet: it is encrypted, and its key has not arrived")
+        talk.release()
+        await talk.bridge.until(lambda: len(talk.script.sent) == 3)
+        assert talk.texts()[1].endswith(" ago) one") and talk.texts()[1].startswith("(said ")
+        assert talk.texts()[2].endswith(" ago) two")
+        corrected = await talk.bridge.homeserver.wait_event(
+            talk.room, lambda e: "delivered to net after all" in str(e["content"].get("m.new_content", {}).get("body"))
+        )
+        said = next(e for e in talk.bridge.homeserver.room(talk.room).timeline if "not been delivered" in str(e))
+        assert corrected["content"]["m.relates_to"]["event_id"] == said["event_id"]
+        assert said["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == one
+        assert (await talk.balance()).delivered == 3
+        assert sum("not been delivered" in notice for notice in talk.notices()) == 1
+
+
+async def test_what_waits_for_its_key_outlives_a_restart(tmp_path: Path) -> None:
+    """A message whose key is missing when the bridge stops is delivered, once and marked, when the key has come."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        talk.hold()
+        await talk.alice.says(talk.room, "one")
+        await talk.waiting()
+        await talk.noticed("has not been delivered")
+        await talk.bridge.stop_bridge()
+        await talk.bridge.start_bridge()
+        await talk.waiting()
+        talk.bridge.alice.send(talk.room, "two")
+        await talk.bridge.until(lambda: talk.texts() == ["two"])
+        talk.release()
+        await talk.bridge.until(lambda: len(talk.script.sent) == 2)
+        assert talk.texts()[1].startswith("(said ") and talk.texts()[1].endswith(" ago) one")
+        await talk.noticed("delivered to net after all")
+        assert (await talk.balance()).delivered == 2
+        assert sum("not been delivered" in notice for notice in talk.notices()) == 1
+
+
+async def test_an_edit_goes_after_what_it_edits(tmp_path: Path) -> None:
+    """What is about a message that waits for its key waits for it too, even if it could be read."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        talk.script.answer = lambda message, attempt: Sent(("m1",))  # type: ignore[arg-type]
+        talk.hold()
+        one = await talk.alice.says(talk.room, "one")
+        await talk.waiting()
+        talk.bridge.alice.edit(talk.room, one, "one, better")
+        await talk.waiting(2)
+        talk.release()
+        await talk.bridge.until(lambda: talk.texts())
+        assert (await talk.balance()).rejected + (await talk.balance()).delivered == 2
+        assert not any("crossed" in notice for notice in talk.notices())
+        assert any("edited" in notice for notice in talk.notices()) or len(talk.script.sent) == 2
+
+
+async def test_a_key_that_never_comes_ends_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After the configured time the message is given up, counted, and its sender told in place of the first words."""
+    monkeypatch.setattr(decrypting, "_LOOK", 0.1)
+    async with talking(tmp_path, missing_key_wait="0s", missing_key_lifetime="1s") as talk:
+        talk.hold()
+        await talk.alice.says(talk.room, "one")
+        await talk.waiting()
+        await talk.noticed("not delivered to net: it is encrypted, and its key never arrived")
+        balance = await talk.balance()
+        assert (balance.rejected, balance.delivered) == (1, 0)
+        assert talk.counted("waits", "given_up") == 1
+        talk.release()
+        talk.bridge.alice.send(talk.room, "two")
+        await talk.bridge.until(lambda: talk.texts() == ["two"])
+
+
+async def test_what_waits_is_bounded(tmp_path: Path) -> None:
+    """More messages without keys than may wait are refused in words at once; those that wait stay."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        talk.bridge.running.engine.decrypting._settings = DecryptingSettings(0, 600, most_in_room=2)
+        talk.hold()
+        for text in ("one", "two", "three"):
+            await talk.alice.says(talk.room, text)
+        await talk.noticed("too many messages wait for their keys")
+        assert len(talk.bridge.running.engine.decrypting) == 2
+        talk.release()
+        await talk.bridge.until(lambda: len(talk.script.sent) == 2)
+        assert [text.rpartition(" ")[2] for text in talk.texts()] == ["one", "two"]
+
+
+async def test_a_key_that_is_lost_is_asked_for(tmp_path: Path) -> None:
+    """A key that never arrived is asked of the sender's device, and what it gives is believed."""
+    async with talking(tmp_path) as talk:
+        talk.hold()
+        await talk.alice.says(talk.room, "one")
+        talk.release(lose=True)
+        await talk.bridge.until(lambda: talk.counted("requests", "sent"))
+        await talk.alice.hear()
+        await talk.bridge.until(lambda: talk.texts() == ["one"])
+
+
+async def test_a_withheld_key_is_told_in_words(tmp_path: Path) -> None:
+    """A device that does not give its key to the bridge: the room goes on at once, and the sender hears why."""
+    async with talking(tmp_path) as talk:
+        talk.hold()
+        event = await talk.alice.says(talk.room, "one")
+        talk.release(lose=True)
+        content = talk.bridge.homeserver.room(talk.room).event(event)["content"]
+        note = {
+            "algorithm": MEGOLM,
+            "code": "m.blacklisted",
+            "room_id": talk.room,
+            "session_id": content["session_id"],
+            "sender_key": content.get("sender_key", ""),
+        }
+        bot = talk.bridge.running.matrix.bot_device
+        world = talk.bridge.homeserver._world
+        world.to_device(talk.alice.owner.user, "m.room_key.withheld", bot.user, bot.device, note)
+        await talk.noticed("your device is set not to give its keys to the bridge")
+        talk.bridge.alice.send(talk.room, "two")
+        await talk.bridge.until(lambda: talk.texts() == ["two"])
+
+
+def replayed(content: dict[str, Any]) -> dict[str, Any]:
+    """The same once more."""
+    return content
+
+
+def tampered(content: dict[str, Any]) -> dict[str, Any]:
+    """One character of it changed."""
+    body = content["ciphertext"]
+    middle = len(body) // 2
+    return {**content, "ciphertext": body[:middle] + ("A" if body[middle] != "A" else "B") + body[middle + 1 :]}
+
+
+@pytest.mark.parametrize(
+    ("change", "reason", "words"),
+    [(replayed, "replay", "used by another event"), (tampered, "bad_message", "does not decrypt")],
+)
+async def test_forged_messages_are_refused_in_words(
+    tmp_path: Path, change: Callable[[dict[str, Any]], dict[str, Any]], reason: str, words: str
+) -> None:
+    """What was replayed or changed reaches nobody: it is counted by its reason, and the sender hears it."""
+    async with talking(tmp_path) as talk:
+        event = await talk.alice.says(talk.room, "one")
+        await talk.bridge.until(lambda: talk.texts() == ["one"])
+        content = talk.bridge.homeserver.room(talk.room).event(event)["content"]
+        talk.bridge.alice.send_event(talk.room, "m.room.encrypted", change(content))
+        await talk.noticed(words)
+        balance = await talk.balance()
+        assert (balance.delivered, balance.rejected) == (1, 1)
+        assert talk.texts() == ["one"]
+        assert talk.counted("rejected", reason) == 1
+
+
+async def test_a_message_for_another_room_is_refused(tmp_path: Path) -> None:
+    """A ciphertext that is sent into another room than it was made for is not read there."""
+    async with talking(tmp_path) as talk:
+        other = talk.bridge.alice.create_room()
+        content = {"msgtype": "m.text", "body": "for the other room"}
+        await talk.alice.machine.room_encrypted(RoomId(talk.room), {"algorithm": MEGOLM})
+        event = await talk.alice.says(talk.room, "one")
+        await talk.bridge.until(lambda: talk.texts() == ["one"])
+        taken = talk.bridge.homeserver.room(talk.room).event(event)["content"]
+        talk.bridge.alice.invite(other, talk.bridge.homeserver.bot)
+        talk.bridge.alice.send_event(other, "m.room.encrypted", taken)
+        await talk.bridge.settled()
+        assert talk.texts() == ["one"] and content
+
+
+async def test_devices_that_are_not_trusted_are_refused(tmp_path: Path) -> None:
+    """With `trust.receive: verified` a message of a device that nobody has verified is refused, in words."""
+    async with talking(tmp_path, trust={"receive": "verified"}) as talk:
+        await talk.alice.says(talk.room, "one")
+        await talk.noticed("sent by a device that is not trusted enough")
+        balance = await talk.balance()
+        assert (balance.delivered, balance.rejected) == (0, 1)
+
+
+async def test_a_command_is_read_in_an_encrypted_management_room(tmp_path: Path) -> None:
+    """Commands work in an encrypted management room, and what cannot be read there is said."""
+    async with talking(tmp_path) as talk:
+        room = talk.bridge.alice.create_room(
+            invite=[talk.bridge.homeserver.bot],
+            is_direct=True,
+            initial_state=[{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}],
+        )
+        await talk.bridge.until(
+            lambda: talk.bridge.homeserver.room(room).membership(talk.bridge.homeserver.bot) == "join"
+        )
+        await talk.bridge.settled()
+        await talk.alice.says(room, "help")
+        found = await talk.bridge.until(
+            lambda: [
+                e
+                for e in talk.bridge.homeserver.room(room).timeline
+                if e["sender"] == talk.bridge.homeserver.bot and e["type"] == "m.room.encrypted"
+            ]
+        )
+        assert found
+
+
+async def test_nothing_of_it_is_stored_in_the_clear(tmp_path: Path) -> None:
+    """What was said encrypted is in no file of the bridge's, while it waits and after it was delivered."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        talk.hold()
+        await talk.alice.says(talk.room, "marker-of-the-secret")
+        await talk.waiting()
+        talk.release()
+        await talk.bridge.until(lambda: talk.script.sent)
+        await talk.bridge.settled()
+        assert "marker-of-the-secret" in talk.texts()[0]
+        await talk.bridge.stop_bridge()
+        found = [
+            path for path in tmp_path.rglob("*") if path.is_file() and b"marker-of-the-secret" in path.read_bytes()
+        ]
+        assert found == []
+        assert orjson.dumps(talk.notices())
+        await talk.bridge.start_bridge()
