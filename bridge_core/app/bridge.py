@@ -271,7 +271,7 @@ class Bridge:
         )
         app = AppserviceHttp(
             hs_token,
-            self._leftovers,
+            self.encryption.watched(self._leftovers) if self.encryption is not None else self._leftovers,
             EngineQueries(self.engine),
             legacy=config.appservice.legacy_routes,
             limit=config.appservice.max_body,

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -22,10 +24,15 @@ from bridge_core.engine.commands.encryption import EncryptionCommands, Encryptio
 from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.intake import TransactionIntake
+from bridge_core.engine.ports import Write
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.skipped import SkippedDevices
 from bridge_core.engine.store_ports import KeyValues
+from bridge_core.matrix.cryptosync import DeviceSync, Watched
+from bridge_core.matrix.keys import Synced
 from bridge_core.matrix.side import AppserviceSide
+from bridge_core.matrix.transaction import TransactionSink
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store.crypto import SealedCryptoStore
@@ -42,6 +49,7 @@ _NO_DEVICES: Final = (
     "the homeserver lets the bridge act as no devices (masquerading by device_id, specification v1.17): nothing can be "
     "encrypted"
 )
+_POLLS: Final = {EncryptionMode.AUTO: None, EncryptionMode.APPSERVICE: False, EncryptionMode.SYNC: True}
 _TRUST: Final[Mapping[TrustName, Trust]] = {
     TrustName.UNKNOWN: Trust.UNKNOWN,
     TrustName.UNSIGNED: Trust.UNSIGNED,
@@ -107,7 +115,19 @@ class Encryption:
             tasks,
             engine.wake,
         )
+        self.sync = DeviceSync(
+            matrix.keys,
+            partial(_taken, engine.intake),
+            kv,
+            matrix.bot_device,
+            store.owners,
+            clock,
+            metrics.counter("crypto_syncs", "Requests for what devices of ours were sent", ["result"]),
+            polls=_POLLS[settings.mode],
+        )
+        self._endless: list[asyncio.Task[None]] = []
         self._decrypting = engine.decrypting
+        engine.decrypting.missed = self.sync.lost
         engine.decrypting.use(
             self.machine, DecryptingSettings(settings.missing_key_wait, settings.missing_key_lifetime)
         )
@@ -128,11 +148,15 @@ class Encryption:
     async def start(self) -> None:
         """Read which rooms are encrypted and what waits. Raises as the store."""
         await self.machine.start()
-        self._tasks.start(self._swept(), "crypto-sweep")
-        self._tasks.start(self._decrypting.watch(), "crypto-waiting")
+        self._endless += [
+            self._tasks.spawn(self._swept(), "crypto-sweep"),
+            self._tasks.spawn(self._decrypting.watch(), "crypto-waiting"),
+        ]
 
     async def stop(self) -> None:
         """Store how far sessions were used, so that a planned stop skips nothing."""
+        for task in self._endless:
+            task.cancel()  # they never end by themselves, and a stop need not wait for them
         await self.machine.stop()
 
     # For the commands
@@ -188,15 +212,26 @@ class Encryption:
             log.error("encryption_not_possible", problem=self.rooms.trouble)
         else:
             # Nobody can encrypt for the bot before its keys are there.
-            self._tasks.start(self._readied(), "crypto-bot")
+            self._endless += [
+                self._tasks.spawn(self._synced(), "crypto-sync"),
+                self._tasks.spawn(self.sync.run_ghosts(), "crypto-sync-ghosts"),
+            ]
         self.rooms.met()
 
     def _skipped(self, room: RoomId, devices: Sequence[Skipped]) -> None:
         self._tasks.start(self._named.name(room, [(one.user, one.device) for one in devices]), "skipped-devices")
 
+    def watched(self, sink: TransactionSink) -> TransactionSink:
+        """A sink before the one given, which notices what transactions bring of keys, and what they have lost."""
+        return Watched(sink, self.sync)
+
     def _arrived(self, room: RoomId, session: str) -> None:
         for told in self.on_arrived:
             told(room, session)
+
+    async def _synced(self) -> None:
+        await self._readied()
+        await self.sync.run()
 
     async def _readied(self) -> None:
         delay = _RETRY[0]
@@ -249,6 +284,10 @@ def make_encryption(
 async def _made_again(matrix: AppserviceSide, user: UserId) -> bool:
     """Make a device that was deleted on the homeserver."""
     return await matrix.ensure_registered(user) is not None
+
+
+async def _taken(intake: TransactionIntake, found: Synced, writes: tuple[Write, ...]) -> None:
+    await intake.take_keys(found.to_device, found.device_lists, found.otk_counts, found.fallback_types, writes)
 
 
 def _policy(settings: Settings) -> Policy:

@@ -4,6 +4,7 @@ One machine for all users of the bridge. Every error is one of `errors` or of `b
 encrypted is not sent, and what cannot be believed is not shown.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -98,6 +99,7 @@ class CryptoMachine:
         self._make_device = make_device
         self._readers: dict[RoomId, tuple[frozenset[UserId], frozenset[UserId]]] = {}
         self._rooms: dict[RoomId, RoomSettings] = {}
+        self._handling: asyncio.Task[None] | None = None
         self.cross = CrossSigning(store, server, counts.uploads)
         self.accounts = Accounts(store, server, self.cross, bot.user, clock, policy, counts.uploads, faults)
         self.identities = Identities(server, self.accounts, self.cross)
@@ -142,13 +144,15 @@ class CryptoMachine:
         await self.accounts.start()
         await self.devices.start()
         await self._inbox.start()
-        self._tasks.start(self._inbox.run(), "crypto-inbox")
+        self._handling = self._tasks.spawn(self._inbox.run(), "crypto-inbox")
         for owner in await self._store.wanting(_WANTING):
             # How many are left is not known any more: as if none were.
             self._upkeep.fill(owner, 0, None)
 
     async def stop(self) -> None:
-        """Store how far sessions were used. The tasks are ended by their owner."""
+        """Store how far sessions were used; nothing new is begun. The tasks are ended by their owner."""
+        if self._handling is not None:
+            self._handling.cancel()  # it would start others
         await self._outbounds.park()
 
     async def sweep(self) -> dict[str, int]:

@@ -72,6 +72,7 @@ class KeyRequests:
         """Ask the sender's devices for a key, once; whether a request went out now. Raises as KeyServer."""
         if await self._store.requests(room, session):
             return False
+        await self._devices.current([sender])  # an answer is believed of a known device only, and it is not asked then
         request = secrets.token_hex(12)
         value = orjson.dumps({"sender": sender})
         await self._store.commit([RequestRow(request, room, session, value, self._clock.now_ms())])

@@ -178,6 +178,8 @@ class Decrypting:
         self._clock = clock
         self._tasks = tasks
         self._counted = counted
+        self.missed: Callable[[], None] = lambda: None
+        """Told that a key is missing: it may lie somewhere. Must not block."""
         self._cipher: Cipher | None = None
         self._settings = DecryptingSettings()
         self._rooms: dict[RoomId, _Room] = {}
@@ -314,6 +316,7 @@ class Decrypting:
                     missing = error
                 if self._stopping:
                     raise TransientError("the bridge stops")
+                self.missed()
                 if not asked:
                     asked = True
                     self._tasks.start(self._ask(cipher, missing, event), "key-request")

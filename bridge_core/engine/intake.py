@@ -190,6 +190,27 @@ class TransactionIntake:
         if txn.ephemeral:
             self._signals.take(txn.ephemeral)
 
+    async def take_keys(
+        self,
+        to_device: list[dict[str, Any]],
+        device_lists: Mapping[str, Any],
+        key_counts: Mapping[str, Any],
+        fallback_types: Mapping[str, Any],
+        writes: tuple[Write, ...],
+    ) -> None:
+        """Return when what a device got otherwise than by a transaction is committed, with the writes.
+
+        Raises TransientError or BackpressureError: nothing was stored then.
+        """
+        committed = None
+        if (keys := self.keys) is not None:
+            brought = keys.received(to_device, device_lists, key_counts, fallback_types)
+            writes += brought.writes
+            committed = partial(keys.committed, brought)
+        self._faults.hit("intake.before_keys")
+        await stored(self._tasks, self._journal, self._lanes, (), writes, (), committed)
+        self._faults.hit("intake.after_keys")
+
     def _of_keys(self, txn: ReceivedTransaction) -> tuple[tuple[Write, ...], Callable[[], None] | None]:
         """What is to be committed with a transaction for encryption, and what is to be called then."""
         keys = self.keys
