@@ -108,8 +108,10 @@ class DeviceSync:
                 await self._clock.sleep(max(error.retry_after, _PAUSE))
             except BridgeError as error:
                 self._wanted.set()
-                warn = isinstance(error, MatrixRejectedError)
-                (log.warning if warn else log.info)("keys_not_synced", error=str(error), retry_in=delay)
+                if isinstance(error, MatrixRejectedError):
+                    log.warning("keys_not_synced", error=str(error), retry_in=delay)
+                else:
+                    log.info("keys_put_off", error=str(error), retry_in=delay)
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _RETRY[1])
             else:
@@ -127,7 +129,7 @@ class DeviceSync:
                         await self.once(owner)
                         await self._clock.sleep(_GHOST)
             except BridgeError as error:
-                log.info("keys_not_synced", error=str(error), retry_in=_RETRY[1])
+                log.info("keys_put_off", error=str(error), retry_in=_RETRY[1])
                 await self._clock.sleep(_RETRY[1])
 
     async def once(self, owner: Owner, wait: float = 0) -> bool:
