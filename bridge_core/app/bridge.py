@@ -308,7 +308,7 @@ class Bridge:
             await self.staff.load()
             await self.engine.load()
             if self.encryption is not None:
-                await self.encryption.start()
+                await self.encryption.start(restored=self.database.restored_from is not None)
             self._leftovers.resume(await self.database.transactions.newest())
             await self._configured_portals()
             for network in self.networks:

@@ -145,9 +145,12 @@ class Encryption:
         EncryptionCommands(engine.commands, self, self.rooms, matrix.bot)
         metrics.gauge("crypto_accounts_loaded", "Devices of ours whose keys are in memory.", self._loaded)
 
-    async def start(self) -> None:
-        """Read which rooms are encrypted and what waits. Raises as the store."""
-        await self.machine.start()
+    async def start(self, *, restored: bool) -> None:
+        """Read which rooms are encrypted and what waits. Raises as the store.
+
+        `restored`: the database is an older copy of itself, so that no session in it may be spoken in any more.
+        """
+        await self.machine.start(restored=restored)
         self._endless += [
             self._tasks.spawn(self._swept(), "crypto-sweep"),
             self._tasks.spawn(self._decrypting.watch(), "crypto-waiting"),

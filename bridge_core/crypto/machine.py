@@ -26,7 +26,7 @@ from bridge_core.crypto.messages import event_inside
 from bridge_core.crypto.outbound import Outbounds
 from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row
+from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row, SecretRow
 from bridge_core.crypto.requests import KeyRequests
 from bridge_core.crypto.shares import RoomSettings, Skipped
 from bridge_core.crypto.todevice import Inbox
@@ -43,6 +43,7 @@ _CLEAR: Final = ("m.relates_to", "dev.matrix_bridge.id")
 """Keys of a content that stay readable: what the homeserver needs, and what a sent event is found again by."""
 _NEVER: Final = frozenset({"m.reaction", "m.room.redaction", ENCRYPTED})
 _WANTING: Final = 100
+_RESTORED: Final = "restored"
 
 _log = structlog.get_logger(__name__)
 
@@ -137,8 +138,16 @@ class CryptoMachine:
             faults,
         )
 
-    async def start(self) -> None:
-        """Read which rooms are encrypted and go on with what was not handled. Raises as CryptoStore."""
+    async def start(self, *, restored: bool = False) -> None:
+        """Read which rooms are encrypted and go on with what was not handled. Raises as CryptoStore.
+
+        `restored`: the database is an older copy of itself. Sessions in it have been used further than it knows: new
+        ones are made, since no ratchet may be used twice.
+        """
+        if restored:
+            await self._store.commit([SecretRow(_RESTORED, b"%d" % self._clock.now_ms())])
+        not_before = int(await self._store.secret(_RESTORED) or b"-1")
+        self._pairwise.not_before = self._outbounds.not_before = not_before
         for row in await self._store.rooms():
             self._rooms[row.room] = RoomSettings.of(orjson.loads(row.value), self._policy)
         await self.accounts.start()

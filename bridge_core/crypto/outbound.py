@@ -98,6 +98,8 @@ class Outbounds:
         self._skipped = skipped
         self._faults = faults
         self._held: Held[tuple[Owner, RoomId], Outbound] = Held(policy.loaded_outbound)
+        self.not_before = -1
+        """Sessions made until then (ms) are not spoken in any more: which of their indexes were used is not known."""
 
     async def encrypt(
         self,
@@ -189,6 +191,8 @@ class Outbounds:
         return OutboundRow(out.owner, out.room, orjson.dumps(value))
 
     def _is_over(self, out: Outbound, group: GroupSession, settings: RoomSettings) -> bool:
+        if out.created_at <= self.not_before:
+            return True
         return group.index >= settings.messages or self._clock.now_ms() - out.created_at >= settings.after
 
     async def _current(

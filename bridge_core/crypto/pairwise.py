@@ -67,6 +67,8 @@ class Pairwise:
         self._without: OrderedDict[tuple[str, str], int] = OrderedDict()
         """(our key, their key) of devices that had no one-time key, and when they were asked for one."""
         self._unwedged: OrderedDict[tuple[str, str], int] = OrderedDict()
+        self.not_before = -1
+        """Sessions made until then (ms) are not spoken in any more: what they have sent is not known."""
 
     async def encrypted(
         self, ours: OurDevice, peers: Sequence[PeerDevice], event_type: str, content: Callable[[PeerDevice], Content]
@@ -82,11 +84,10 @@ class Pairwise:
             await self._load(ours, peers)
             rows: list[Row] = []
             for number, peer in enumerate(peers):
-                sessions = ours.peers.get(peer.curve25519)
-                if not sessions:
+                found = self._spoken(ours, peer)
+                if found is None:
                     without.append(peer)
                     continue
-                found = sessions[0]
                 plaintext = self._plaintext(ours, peer, event_type, content(peer))
                 kind, body = found.session.encrypt(plaintext)
                 rows.append(self._row(ours, peer.curve25519, found))
@@ -151,10 +152,15 @@ class Pairwise:
         async with self._accounts.using(ours):
             await self._load(ours, peers)
             now = self._clock.now_ms()
-            missing = [one for one in peers if not ours.peers.get(one.curve25519) and self.retry_at(ours, one) <= now]
+            missing = [one for one in peers if self._spoken(ours, one) is None and self.retry_at(ours, one) <= now]
         size = self._policy.claim_batch
         for start in range(0, len(missing), size):
             await self._claim(ours, missing[start : start + size])
+
+    def _spoken(self, ours: OurDevice, peer: PeerDevice) -> PeerSession | None:
+        """The session to speak in."""
+        sessions = ours.peers.get(peer.curve25519, ())
+        return next((one for one in sessions if one.created_at > self.not_before), None)
 
     async def _claim(self, ours: OurDevice, peers: Sequence[PeerDevice]) -> list[PeerDevice]:
         wanted: dict[UserId, dict[str, str]] = {}

@@ -188,3 +188,32 @@ async def test_a_damaged_session_is_replaced(pair: Pair) -> None:
     event = await a.send(ann, "2", [b.bot])
     await b.hear()
     assert await b.read(event) == "2"
+
+
+async def test_a_restored_database_uses_no_ratchet_again(pair: Pair) -> None:
+    """Put back from a backup, it starts new sessions with rooms and with devices; what comes in is still read."""
+    a, b = pair
+    made = [await a.send(a.bot, "1", [b.bot])]
+    await b.hear()
+    backup = dict(a.store.rows)
+    made.append(await a.send(a.bot, "2", [b.bot]))
+    await a.machine.discard(a.bot, made[0]["room_id"])
+    made.append(await a.send(a.bot, "3", [b.bot]))
+    await b.hear()
+    await a.kill()
+    a.store.rows = backup
+    a.clock.ms += 1000
+    await a.start(restored=True)
+    a.clock.ms += 1
+    made.append(await a.send(a.bot, "4", [b.bot]))
+    assert len(set(indexes(made))) == len(made)
+    assert made[-1]["content"]["session_id"] not in {one["content"]["session_id"] for one in made[:-1]}
+    await a.restart()
+    made.append(await a.send(a.bot, "5", [b.bot]))
+    assert made[-1]["content"]["session_id"] == made[-2]["content"]["session_id"]
+    await b.hear()
+    assert [await b.read(one) for one in made] == ["1", "2", "3", "4", "5"]
+    assert b.total("to_device", "replay") == 0
+    answer = await b.send(b.bot, "6", [a.bot])
+    await a.hear()
+    assert await a.read(answer) == "6"

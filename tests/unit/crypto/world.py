@@ -168,7 +168,7 @@ class Bridge:
         self.machine: CryptoMachine
         world.bridges[self.prefix] = self
 
-    async def start(self) -> "Bridge":
+    async def start(self, *, restored: bool = False) -> "Bridge":
         """Start, or start again after `kill`: from what the store has."""
         self.faults = Faults()
         self.dead = False
@@ -190,7 +190,7 @@ class Bridge:
             self.faults,
             self._make_device,
         )
-        await self.machine.start()
+        await self.machine.start(restored=restored)
         return self
 
     async def _make_device(self, user: UserId) -> bool:
