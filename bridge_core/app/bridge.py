@@ -9,7 +9,7 @@ import structlog
 
 from bridge_core.api.content import Attachment
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import LoginId, NetworkId, UserId
+from bridge_core.api.ids import LoginId, NetworkId, RoomId, UserId
 from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.control import Control
@@ -414,7 +414,7 @@ class Bridge:
             self.database.queue,
             network.login_for,
             self._shared,
-            LongTexts(network.id, self.matrix, self.engine.links, self._link),
+            LongTexts(network.id, self.matrix, self.engine.links, self._link, self._is_secret),
         )
 
         def inbox(login: LoginId | None) -> NetworkInbox:
@@ -462,6 +462,9 @@ class Bridge:
         if self._links is None or attachment.keys is not None or not attachment.source.startswith("mxc://"):
             return None
         return self._links.url(attachment.source, attachment.name, attachment.mime or "")
+
+    def _is_secret(self, room: RoomId) -> bool:
+        return self.encryption is not None and self.encryption.rooms.known(room) is not False
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()

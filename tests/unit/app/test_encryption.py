@@ -10,10 +10,12 @@ import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
 from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteRedaction, RemoteSender
-from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId, RoomId
+from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.policy import Trust
 from bridge_core.engine.encrypted_files import decrypted
+from bridge_core.engine.matrix_ports import SendRequest
+from bridge_core.engine.requests import Prepared
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
@@ -246,3 +248,39 @@ async def test_commands_about_encryption(tmp_path: Path) -> None:
             after = harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST]
             assert before != after
             assert found.trust is Trust.CROSS_SIGNED
+
+
+async def test_who_commands_in_an_encrypted_room_is_answered_there(tmp_path: Path) -> None:
+    """A management room that its user has encrypted is one: the answer is encrypted, and holds the recovery key."""
+    async with bridged(tmp_path) as (harness, _):
+        admin = harness.homeserver.user("admin")
+        bot = harness.homeserver.bot
+        state = [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}]
+        desk = admin.create_room(invite=[bot], initial_state=state)
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(desk).membership(bot) == "join")
+        await harness.until(lambda: harness.homeserver.keys.devices.get(bot))
+        async with EncryptedClient(harness.homeserver, admin) as client:
+            await client.says(desk, "encryption recovery-key")
+            key = await harness.running.encryption.recovery_key()  # type: ignore[union-attr]
+            found = await client.sees(desk, f"The recovery key: {key}\nWhoever has it can act as all ghosts.")
+            assert found.event["sender"] == bot
+        assert harness.homeserver.messages(desk) == []
+
+
+async def test_a_double_puppet_is_spoken_for_by_its_ghost(tmp_path: Path) -> None:
+    """As a user who is not ours the bridge cannot encrypt: in an encrypted room the ghost says it, and once."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, _):
+        room = await harness.portal_room("net", "hall")
+        engine = harness.running.engine
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            body = orjson.dumps({"msgtype": "m.text", "body": SECRET})
+            request = SendRequest(RoomId(room), "m.room.message", "t", UserId(harness.alice.id), None, body)
+            engine.puppets.can = _can  # type: ignore[method-assign]
+            item = Prepared(request, instead="anna", instead_name="Anna")
+            event = await engine.incoming._as_user(item, NetworkId("net"), 0)
+            found = await alice.sees(room, SECRET)
+            assert (found.event["event_id"], found.event["sender"]) == (event, GHOST)
+
+
+async def _can(user: UserId) -> None:
+    return None

@@ -98,7 +98,7 @@ class Homeserver:
 
 
 async def test_a_long_text_ends_with_its_message(kept: Kept, ledger: LinkLedger) -> None:
-    """A text is put up once for each event, and its link revoked with it and no other; without links nothing is."""
+    """A text is put up once for each event, its link revoked with it; without links, and of secret rooms, none is."""
     homeserver = Homeserver()
     made = lambda attachment: f"https://links.test/{attachment.source[6:]}"  # noqa: E731
     texts = LongTexts(NetworkId("net"), cast(Any, homeserver), ledger, made)
@@ -114,3 +114,5 @@ async def test_a_long_text_ends_with_its_message(kept: Kept, ledger: LinkLedger)
     assert any(b"mxc://hs.test/0" in value for value in of_user)  # found when all of a user's links are revoked
     off = LongTexts(NetworkId("net"), cast(Any, homeserver), ledger, lambda attachment: None)
     assert await off.url(_message("$3"), "text") is None and len(homeserver.files) == 2
+    hidden = LongTexts(NetworkId("net"), cast(Any, homeserver), ledger, made, lambda room: room == ROOM)
+    assert await hidden.url(_message("$3"), "text") is None and len(homeserver.files) == 2

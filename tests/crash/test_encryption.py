@@ -1,0 +1,83 @@
+"""SIGKILL while something is encrypted: it is said once, is read, no index is used twice, and nothing is in clear."""
+
+import asyncio
+import os
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from bridge_core.demo.ports import free_port
+from bridge_core.testing.faults import KILL_AT
+from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver
+from tests.encrypted import EncryptedClient
+from tests.harness import write_config
+
+pytestmark = pytest.mark.crash
+
+POINTS = (
+    "crypto.keys_uploaded",
+    "crypto.session_committed",
+    "crypto.olm_committed",
+    "crypto.key_sent",
+    "matrix.after_send",
+)
+
+
+async def _run(config: Path, *said: str, kill_at: str = "") -> asyncio.subprocess.Process:
+    environment = {**os.environ, KILL_AT: kill_at} if kill_at else dict(os.environ)
+    log = (config.parent / "child.log").open("ab")
+    try:
+        return await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "tests.crash.secret_child",
+            str(config),
+            *said,
+            env=environment,
+            stdout=log,
+            stderr=log,
+        )
+    finally:
+        log.close()
+
+
+@pytest.mark.parametrize("point", POINTS)
+async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(tmp_path: Path, point: str) -> None:
+    """A new ghost begins to speak, the bridge is killed, and its next start says all of it, readable, once."""
+    port = free_port()
+    service = FakeAppservice(url=f"http://127.0.0.1:{port}", encryption=True)
+    async with FakeHomeserver(appservice=service) as homeserver:
+        homeserver.bodies = bodies = []
+        config = write_config(
+            tmp_path,
+            homeserver.url,
+            {"net": {"type": "scripted", "portals": ["lobby"], "encryption": "require"}},
+            port=port,
+            tokens=(service.as_token, service.hs_token),
+            encryption={"mode": "auto"},
+        )
+        child = await _run(config, "anna one")
+        await homeserver.wait_for(homeserver.rooms)
+        (room,) = homeserver.rooms()
+        await homeserver.wait_event(room, lambda event: event["type"] == "m.room.encrypted")
+        user = homeserver.user("alice")
+        async with EncryptedClient(homeserver, user) as alice:
+            user.join(room)
+            await homeserver.wait_pushed()
+            child.kill()
+            await child.wait()
+            child = await _run(config, "bert two", "anna three", kill_at=f"{point}:1")
+            async with asyncio.timeout(60):
+                assert await child.wait() == -signal.SIGKILL
+            child = await _run(config, "bert two", "anna three", "bert four")
+            try:
+                await alice.sees(room, "four")
+            finally:
+                child.kill()
+                await child.wait()
+            # An index that was used twice is a replay, which this client refuses.
+            assert sorted([text async for text in alice.all(room)]) == ["four", "three", "two"]
+        assert homeserver.messages(room) == []
+        assert not [body for body in bodies if b'"body":"t' in body or b'"body": "t' in body]
