@@ -50,6 +50,7 @@ _WITHHELD: Final[Mapping[str, str]] = {
     "m.no_olm": "your device could not reach the bridge's device",
 }
 """What the codes of m.room_key.withheld mean for whoever sent the message (client-server API, "Withholding keys")."""
+_REDACTION: Final = "m.room.redaction"
 _GRACE: Final = 5.0
 """Seconds that keys which are stored and not opened yet may take."""
 _LOOK: Final = 60.0
@@ -288,17 +289,15 @@ class Decrypting:
         return self._settings.wait - (self._clock.now_ms() - entry.received_at) / 1000
 
     def _behind(self, event: Mapping[str, Any]) -> str | None:
-        """The session that an event waits for since what it is about waits: an edit, or a reaction."""
+        """The session that an event waits for since what it is about waits: an edit, a reaction, a redaction.
+
+        A redaction's mark holds until it is handled, so what it takes back is not sent when the key comes.
+        """
         if not self._count:
             return None
         there = self._rooms.get(RoomId(event["room_id"]))
-        relates = event["content"].get("m.relates_to")
-        if there is None or not isinstance(relates, Mapping):
-            return None
-        target = relates.get("event_id")
-        if relates.get("rel_type") not in ("m.replace", "m.annotation") or not isinstance(target, str):
-            return None
-        return there.events.get(EventId(target))
+        target = _about(event)
+        return there.events.get(EventId(target)) if there is not None and target is not None else None
 
     async def _waited(self, entry: Entry, cipher: Cipher, event: Mapping[str, Any], missing: MissingKeyError) -> Opened:
         room = self._rooms.setdefault(missing.room, _Room())
@@ -341,7 +340,8 @@ class Decrypting:
             self._counted.inc("given_up")
             return self._refused(entry, event, _NEVER)
         room = self._rooms.setdefault(name, _Room())
-        if self._count >= settings.most or len(room.events) >= settings.most_in_room:
+        full = self._count >= settings.most or len(room.events) >= settings.most_in_room
+        if full and event["type"] != _REDACTION:  # else what it takes back would be sent
             self._counted.inc("too_many")
             return self._refused(entry, event, _TOO_MANY)
         found = room.sessions.setdefault(session, _Session())
@@ -381,6 +381,19 @@ class Decrypting:
             del room.sessions[session]
             if not room.sessions and not room.events:
                 del self._rooms[name]
+
+
+def _about(event: Mapping[str, Any]) -> str | None:
+    """The event that one changes, if it does."""
+    content = event["content"]
+    if event["type"] == _REDACTION:
+        target = content.get("redacts", event.get("redacts"))
+    else:
+        relates = content.get("m.relates_to")
+        if not isinstance(relates, Mapping) or relates.get("rel_type") not in ("m.replace", "m.annotation"):
+            return None
+        target = relates.get("event_id")
+    return target if isinstance(target, str) else None
 
 
 async def _within(seconds: float, waiting: Awaitable[object]) -> None:

@@ -54,7 +54,8 @@ Take = Callable[[Synced, tuple[Write, ...]], Awaitable[None]]
 class DeviceSync:
     """Runs beside the lanes. `polls`: None where it is not known whether transactions bring keys.
 
-    Then it asks all the time until a transaction has brought any. `owners` gives the devices of ours that have keys.
+    Then it asks all the time until transactions have brought messages to devices and key counts: Synapse has a setting
+    for each. `owners` gives the devices of ours that have keys.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class DeviceSync:
         self._clock = clock
         self._counted = counted
         self._polls = polls
+        self._messages = self._counts = False
         self._wanted = asyncio.Event()
         self._wanted.set()
 
@@ -85,9 +87,11 @@ class DeviceSync:
         """Whether keys are asked for all the time."""
         return self._polls is not False
 
-    def pushed(self) -> None:
-        """A transaction has brought keys. Does not block."""
-        if self._polls is None:
+    def pushed(self, *, messages: bool, counts: bool) -> None:
+        """What a transaction has brought. Does not block."""
+        self._messages |= messages
+        self._counts |= counts
+        if self._polls is None and self._messages and self._counts:
             log.info("keys_come_with_transactions")
             self._polls = False
 
@@ -168,13 +172,13 @@ class Watched:
 
     async def accept(self, txn: Transaction) -> None:
         """As `TransactionSink.accept`."""
-        bring = bool(txn.otk_counts or txn.to_device or txn.device_lists)
+        messages, counts = bool(txn.to_device), bool(txn.otk_counts)
         try:
             await self._sink.accept(txn)
         except BaseException:
             self._sync.lost()  # it comes again without them
             raise
-        if bring:
-            self._sync.pushed()
+        if messages or counts:
+            self._sync.pushed(messages=messages, counts=counts)
         elif txn.events:
             self._sync.lost()  # every transaction with events brings counts, but those of an outage

@@ -11,7 +11,9 @@ from typing import Any
 
 import aiohttp
 from aiohttp import web
+from yarl import URL
 
+from bridge_core.cli.checks.encryption import Brought, check_encryption
 from bridge_core.cli.checks.report import Report
 from bridge_core.config.load import LoadedConfig
 from bridge_core.config.types import Listen
@@ -65,7 +67,9 @@ async def check_homeserver(loaded: LoadedConfig, tokens: tuple[str, str] | None,
             report.error(f"homeserver.address ({address})", f"stopped answering: {words}", "Try again.")
 
 
-async def _request(session: aiohttp.ClientSession, method: str, url: str, token: str | None, **more: Any) -> Reply:
+async def _request(
+    session: aiohttp.ClientSession, method: str, url: str | URL, token: str | None, **more: Any
+) -> Reply:
     headers = {"Authorization": f"Bearer {token}"} if token else {}
     async with session.request(method, url, headers=headers, allow_redirects=False, **more) as response:
         raw = await response.content.read(_MAX_REPLY)
@@ -107,12 +111,15 @@ class _Probe:
 
     def __init__(self, hs_token: str) -> None:
         self._hs_token = hs_token
+        self.brought = Brought()
         self.pinged = False
         self.wrong_token = False
 
     async def handle(self, request: web.Request) -> web.Response:
         if request.path != "/_matrix/app/v1/ping":
             # Whatever else arrives is kept by the homeserver for the bridge.
+            if "/transactions/" in request.path:
+                await self._look(request)
             return web.json_response({"errcode": "M_UNKNOWN", "error": "being checked"}, status=503)
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._hs_token.encode()):
@@ -120,6 +127,14 @@ class _Probe:
             return web.json_response({"errcode": "M_FORBIDDEN", "error": "wrong token"}, status=403)
         self.pinged = True
         return web.json_response({})
+
+    async def _look(self, request: web.Request) -> None:
+        try:
+            body = json.loads(await request.text())
+        except ValueError:
+            return
+        if isinstance(body, dict):
+            self.brought.look(body)
 
 
 async def _check_ping(
@@ -134,6 +149,7 @@ async def _check_ping(
         path = f"/_matrix/client/v1/appservice/{config.appservice.id}/ping"
         url = config.homeserver.address + path
         reply = await _request(session, "POST", url, tokens[0], json={"transaction_id": "check"})
+        await _check_encryption(session, loaded, tokens[0], probe if reply.status == 200 else None, report)
     finally:
         await runner.cleanup()
     if reply.status == 200:
@@ -141,6 +157,18 @@ async def _check_ping(
         return
     what, advice = _ping_words(reply, probe, loaded)
     (report.warning if reply.status == 404 else report.error)("ping from the homeserver", what, advice)
+
+
+async def _check_encryption(
+    session: aiohttp.ClientSession, loaded: LoadedConfig, as_token: str, probe: _Probe | None, report: Report
+) -> None:
+    async def ask(method: str, path: str, **more: Any) -> Reply:
+        url = URL(f"{loaded.config.homeserver.address}/_matrix/client/v3/{path}", encoded=True)
+        return await _request(session, method, url, as_token, **more)
+
+    # Where the running bridge has answered the ping, it gets the transactions too.
+    listening = probe is not None and probe.pinged
+    await check_encryption(ask, loaded, probe.brought if probe is not None and listening else None, report)
 
 
 async def _listen(probe: _Probe, listen: Listen, report: Report) -> web.AppRunner | None:

@@ -407,3 +407,57 @@ async def test_asking_all_the_time_ends_where_transactions_bring_keys(tmp_path: 
         await talk.alice.says(talk.room, "one")
         await talk.bridge.until(lambda: talk.texts() == ["one"])
         assert not encryption.sync.polling
+
+
+async def test_keys_are_stored_before_the_answer(tmp_path: Path) -> None:
+    """What a transaction brings for devices is committed before the homeserver is answered."""
+    async with talking(tmp_path, mode="appservice") as talk:
+        crypto = talk.bridge.running.database.crypto
+        assert await crypto.last_to_device() == 0
+        await talk.alice.says(talk.room, "one")
+        await talk.bridge.homeserver.wait_pushed()
+        assert await crypto.last_to_device() > 0
+
+
+async def test_stored_keys_are_opened_after_a_crash(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The process ends when a transaction with a key is stored and the key not opened: it is, at the next start."""
+    async with talking(tmp_path) as talk:
+        intake = talk.bridge.running.engine.intake
+        monkeypatch.setattr(intake.keys, "committed", lambda taken: None)
+        await talk.alice.says(talk.room, "one")
+        await talk.bridge.homeserver.wait_pushed()
+        await talk.bridge.stop_bridge()
+        assert talk.texts() == []
+        await talk.bridge.start_bridge()
+        await talk.bridge.until(lambda: talk.texts() == ["one"])
+        assert (await talk.balance()).delivered == 1
+
+
+async def test_encryption_that_is_turned_off_is_not_believed(tmp_path: Path) -> None:
+    """State that claims a room is not encrypted any more changes nothing: what is encrypted there is still read."""
+    async with talking(tmp_path) as talk:
+        talk.bridge.homeserver.room(talk.room)
+        encryption = talk.bridge.running.encryption
+        assert encryption is not None
+        assert await encryption.machine.room_encrypted(RoomId(talk.room), {"algorithm": MEGOLM})
+        assert not await encryption.machine.room_encrypted(RoomId(talk.room), {"algorithm": "none"})
+        assert encryption.machine.settings(RoomId(talk.room)) is not None
+        await talk.alice.says(talk.room, "one")
+        await talk.bridge.until(lambda: talk.texts() == ["one"])
+        assert talk.counted("rejected", "not_encrypted") == 1
+
+
+async def test_redacted_while_it_waits_is_never_sent(tmp_path: Path) -> None:
+    """A message that its sender takes back while its key is missing is not delivered when the key comes."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        talk.hold()
+        event = await talk.alice.says(talk.room, "one")
+        await talk.waiting()
+        talk.bridge.alice.redact(talk.room, event)
+        await talk.bridge.settled()
+        talk.release()
+        talk.bridge.alice.send(talk.room, "two")
+        await talk.bridge.until(lambda: "two" in talk.texts())
+        await talk.waiting(0)
+        await talk.bridge.settled()
+        assert talk.texts() == ["two"]

@@ -1,0 +1,146 @@
+"""How the keys of encrypted rooms reach the bridge: with transactions or by /sync, and what is missing for either."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Any, Final, Protocol
+from urllib.parse import quote
+
+from bridge_core.cli.checks.report import Report
+from bridge_core.config.encryption import EncryptionMode
+from bridge_core.config.load import LoadedConfig
+from registration.model import RegistrationError, load
+
+__all__ = ["Brought", "check_encryption"]
+
+_DEVICE: Final = "MATRIXBRIDGE"
+_PATIENCE: Final = 5.0
+"""Seconds that the homeserver may need to send the message on."""
+_FILTER: Final = '{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}'
+_RESTART: Final = "Restart the homeserver after changing it."
+_FLAGS: Final = (
+    ("ephemeral", "receive_ephemeral: true", "without it Synapse sends no messages to devices with transactions"),
+    (
+        "msc3202",
+        "org.matrix.msc3202: true",
+        "without it Synapse sends no device lists and key counts with transactions",
+    ),
+    ("msc4190", "io.element.msc4190: true", "without it a homeserver whose users log in elsewhere makes no devices"),
+)
+_SETTINGS: Final = (
+    "Synapse: set experimental_features.msc2409_to_device_messages_enabled and "
+    f"experimental_features.msc3202_transaction_extensions to true in homeserver.yaml. {_RESTART} "
+    "Or set encryption.mode to sync."
+)
+
+
+class Answer(Protocol):
+    """What the homeserver answered."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def body(self) -> dict[str, Any]: ...
+    @property
+    def errcode(self) -> str: ...
+
+
+Ask = Callable[..., Awaitable[Answer]]
+"""Asks the homeserver: method, path behind /_matrix/client/v3/, and `json`."""
+
+
+class Brought:
+    """What transactions had with them while the check listened in the bridge's place."""
+
+    def __init__(self) -> None:
+        self.messages = False
+        self.counts = False
+        self.came = asyncio.Event()
+
+    def look(self, body: Mapping[str, Any]) -> None:
+        """Look at a transaction (MSC4203, MSC3202; stable names or not)."""
+        self.messages |= bool(body.get("to_device") or body.get("de.sorunome.msc2409.to_device"))
+        self.counts |= any("one_time_key" in key for key in body)
+        if self.messages:
+            self.came.set()
+
+
+async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | None, report: Report) -> None:
+    """Say which way applies. `brought` is None where the running bridge gets the transactions itself."""
+    mode = loaded.config.encryption.mode
+    if mode is EncryptionMode.OFF:
+        return
+    bot = quote(f"@{loaded.config.appservice.bot}:{loaded.config.homeserver.domain}", safe="")
+    as_bot = f"user_id={bot}&device_id={_DEVICE}"
+    made = await ask("PUT", f"devices/{_DEVICE}?user_id={bot}", json={"display_name": "Matrix bridge"})
+    if made.status not in (200, 201):
+        report.error(
+            "encryption",
+            f"the homeserver makes no devices for the bridge's users (HTTP {made.status} {made.errcode})",
+            f"Set io.element.msc4190: true in the registration, on a homeserver that knows it. {_RESTART}",
+        )
+        return
+    me = await ask("GET", f"account/whoami?{as_bot}")
+    if me.status != 200 or me.body.get("device_id") != _DEVICE:
+        report.error(
+            "encryption",
+            "the homeserver does not let the bridge act as a device (`device_id`, specification v1.17)",
+            "It cannot be used with encryption: set encryption.mode to off, or use another homeserver.",
+        )
+        return
+    syncs = (await ask("GET", f"sync?{as_bot}&timeout=0&filter={quote(_FILTER, safe='')}")).status == 200
+    pushes = await _pushes(ask, as_bot, loaded, brought) if mode is not EncryptionMode.SYNC else False
+    _say(mode, loaded, report, syncs=syncs, pushes=pushes)
+
+
+async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought | None) -> bool | None:
+    """Whether transactions bring keys; None where it cannot be seen. The bot sends its own device a message."""
+    if brought is None:
+        return None
+    bot = f"@{loaded.config.appservice.bot}:{loaded.config.homeserver.domain}"
+    body: dict[str, Any] = {"messages": {bot: {_DEVICE: {}}}}
+    path = f"sendToDevice/m.dummy/check{secrets.token_hex(8)}?{as_bot}"
+    if (await ask("PUT", path, json=body)).status != 200:
+        return False
+    try:
+        async with asyncio.timeout(_PATIENCE):
+            await brought.came.wait()
+    except TimeoutError:
+        pass
+    return brought.messages and brought.counts
+
+
+def _say(mode: EncryptionMode, loaded: LoadedConfig, report: Report, *, syncs: bool, pushes: bool | None) -> None:
+    if mode is EncryptionMode.SYNC or (mode is EncryptionMode.AUTO and pushes is False and syncs):
+        if syncs:
+            report.ok("encryption: keys are asked for by /sync")
+        else:
+            report.error("encryption.mode", "the homeserver has no /sync for the bot", "Set it to appservice.")
+    if mode is not EncryptionMode.SYNC:
+        missing = _missing_flags(loaded)
+        for flag, why in missing:
+            report.warning("encryption: registration", f"{flag} is missing: {why}", f"Add it. {_RESTART}")
+        if pushes:
+            report.ok("encryption: keys come with transactions (appservice mode)")
+        elif pushes is None:
+            report.ok("encryption: the running bridge gets the transactions: whether they bring keys was not looked at")
+        elif not missing:
+            say = report.error if mode is EncryptionMode.APPSERVICE or not syncs else report.warning
+            say("encryption", "transactions bring no messages to devices, or no key counts", _SETTINGS)
+        elif mode is EncryptionMode.APPSERVICE or not syncs:
+            report.error("encryption.mode", "keys do not reach the bridge", f"Add the flags. {_SETTINGS}")
+
+
+def _missing_flags(loaded: LoadedConfig) -> list[tuple[str, str]]:
+    try:
+        registration = load(loaded.registration_path)
+    except (OSError, RegistrationError):
+        return []  # said by the check of the registration
+    has = {
+        "ephemeral": registration.ephemeral,
+        "msc3202": registration.msc3202,
+        "msc4190": registration.msc4190,
+    }
+    return [(flag, why) for name, flag, why in _FLAGS if not has[name]]
