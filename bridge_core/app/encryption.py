@@ -1,4 +1,4 @@
-"""Builds encryption where some network allows it. Nowhere else is its library loaded: it costs memory and start-up."""
+"""Builds encryption where it is on. Nowhere else is its library loaded: it costs memory and start-up."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from bridge_core.app.engine import Engine
 from bridge_core.config import Config
 from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.encryption import Encryption as Settings
-from bridge_core.config.encryption import EncryptionMode, GhostDevices, NetworkEncryption, TrustName
+from bridge_core.config.encryption import EncryptionMode, GhostDevices, TrustName
 from bridge_core.crypto.errors import OlmError
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Owner
@@ -278,9 +278,7 @@ def make_encryption(
     settings = config.encryption
     policies = {NetworkId(name): RoomPolicy(one.common.encryption.value) for name, one in configs.items()}
     if settings.mode is EncryptionMode.OFF:
-        return None
-    if all(one.common.encryption is NetworkEncryption.OFF for one in configs.values()):
-        return None
+        return None  # else it is needed even where no network allows it: nothing may be said in clear then
     return Encryption(settings, policies, engine, matrix, store, kv, clock, tasks, metrics, faults)
 
 

@@ -440,6 +440,8 @@ class Engine:
             self.barred.changed(room, user, event["content"])
             if self.readers is not None:
                 self.readers.changed(room, user, event["content"])
+        elif self.readers is not None and (user == self.names.bot or not self.portals.in_room(room)):
+            self.readers.forget(room)  # nobody of ours may have been there to see who comes and goes
         self._relay_names.changed(room, user, event["content"])
 
     async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:

@@ -274,7 +274,8 @@ class RoomEncryption(Check):
         except (TransientError, RateLimitedError) as error:
             log.info("room_encryption_not_known", room=room, error=str(error))  # whoever wants to cross has it asked
         except BridgeError as error:
-            log.warning("room_encryption_not_usable", room=room, error=str(error))
+            if self._portals.in_room(room):
+                log.warning("room_encryption_not_usable", room=room, error=str(error))
         return self.known(room) is not None
 
     async def _made_so(self, room: RoomId) -> None:

@@ -14,8 +14,10 @@ from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId, Room
 from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.policy import Trust
 from bridge_core.engine.encrypted_files import decrypted
-from bridge_core.engine.matrix_ports import SendRequest
+from bridge_core.engine.matrix_ports import Reading, SendRequest
+from bridge_core.engine.readers import Readers
 from bridge_core.engine.requests import Prepared
+from bridge_core.testing.homeserver import FakeHomeserver, FakeProfile
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
@@ -27,13 +29,17 @@ SECRET = "a word that nobody but alice reads"
 
 
 @asynccontextmanager
-async def bridged(folder: Path, **more: Any) -> AsyncIterator[tuple[Harness, Script]]:
+async def bridged(
+    folder: Path, profile: FakeProfile | None = None, **more: Any
+) -> AsyncIterator[tuple[Harness, Script]]:
     """A bridge with encryption and the scripted network `net`, whose section is `network`."""
     script = Script()
     network = {"type": "scripted", "portals": ["hall"], **more.pop("network", {})}
     sections = {"encryption": {"mode": "auto", **more.pop("encryption", {})}, **more}
     harness = Harness(folder, {"net": network}, {"scripted": script}, **sections)
     harness.appservice.encryption = True
+    if profile is not None:
+        harness.homeserver = FakeHomeserver(profile=profile, appservice=harness.appservice)
     async with harness:
         yield harness, script
 
@@ -284,3 +290,80 @@ async def test_a_double_puppet_is_spoken_for_by_its_ghost(tmp_path: Path) -> Non
 
 async def _can(user: UserId) -> None:
     return None
+
+
+async def test_a_network_without_encryption_is_silent_in_encrypted_rooms(tmp_path: Path) -> None:
+    """Where encryption is off for a network nothing of it crosses in a room that becomes encrypted; it is said why."""
+    async with bridged(tmp_path, network={"encryption": "off"}) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        await said(script, "before")
+        await harness.homeserver.wait_message(room, "before")
+        harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+        await harness.settled()
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await harness.until(lambda: harness.homeserver.keys.devices.get(harness.homeserver.bot))
+            await said(script, SECRET, 2)
+            await alice.says(room, "to the network")
+            await harness.settled()
+            found = [text async for text in alice.all(room)]
+            assert not [text for text in found if SECRET in text]
+            assert [text for text in found if "encryption is off for that network" in text]
+        assert script.sent == []
+        assert [body for _, body in harness.homeserver.messages(room)] == ["before"]
+
+
+async def test_encryption_that_cannot_be_sends_nothing(tmp_path: Path) -> None:
+    """On a homeserver that knows no devices nothing is said in an encrypted room; elsewhere all goes on."""
+    async with bridged(tmp_path, FakeProfile.basic()) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        engine = harness.running.engine
+        portal = await engine.portals.ensure(NetworkId("net"), HALL)
+        await engine.rooms.adopt(portal, RoomId(room))
+        await said(script, "before")
+        await harness.homeserver.wait_message(room, "before")
+        harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+        await harness.homeserver.wait_pushed()
+        await said(script, SECRET, 2)
+        await harness.until(lambda: "waits" if engine.to_matrix.busy() else "")
+        assert harness.running.encryption is not None
+        assert "no devices" in harness.running.encryption.rooms.trouble
+        assert [body for _, body in harness.homeserver.messages(room)] == ["before"]
+        assert not [one for one in harness.homeserver.room(room).timeline if one["type"] == "m.room.encrypted"]
+
+
+async def test_readers_are_kept_right_by_events() -> None:
+    """Who is asked once: joins, invites where the history is open, and leaves change the set, names do not."""
+    matrix = _Matrix()
+    readers = Readers(matrix, lambda user: user.startswith("@_"))  # type: ignore[arg-type]
+    room, bot = RoomId("!r"), UserId("@_bot:hs")
+    first = await readers.of(room, bot)
+    assert first == {"@a:hs", "@i:hs"}
+    readers.changed(room, UserId("@a:hs"), {"membership": "join", "displayname": "A"})
+    assert await readers.of(room, bot) is first
+    readers.changed(room, UserId("@b:hs"), {"membership": "invite"})
+    readers.changed(room, UserId("@a:hs"), {"membership": "leave"})
+    assert await readers.of(room, bot) == {"@b:hs", "@i:hs"}
+    readers.changed(room, UserId("@i:hs"), {"membership": "ban"})
+    readers.changed(room, UserId("@b:hs"), {"membership": "join"})
+    assert await readers.of(room, bot) == {"@b:hs"}
+    assert matrix.asked == 1
+    matrix.visibility = "joined"
+    readers.forget(room)
+    assert await readers.of(room, bot) == {"@a:hs"}
+    assert matrix.asked == 2
+
+
+class _Matrix:
+    """A homeserver with one room."""
+
+    visibility = "shared"
+    asked = 0
+
+    async def reading(self, room: RoomId, viewer: UserId) -> Reading:
+        self.asked += 1
+        return Reading((UserId("@a:hs"), UserId("@_g:hs")), (UserId("@i:hs"),), viewer)
+
+    async def state(self, room: RoomId, kind: str, key: str = "", viewer: UserId | None = None) -> dict[str, Any]:
+        return {"history_visibility": self.visibility}
