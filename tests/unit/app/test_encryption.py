@@ -25,6 +25,7 @@ from tests.scripted import Script
 HALL = ChatId("hall")
 GHOST = "@_net_anna:hs.test"
 ANNA = RemoteSender(RemoteUserId("anna"), "Anna")
+PUPPET_TOKEN = "J7xq2LmVt9Rk4WzB1nYc8HsD5fPg3QaF"
 SECRET = "a word that nobody but alice reads"
 
 
@@ -275,9 +276,12 @@ async def test_who_commands_in_an_encrypted_room_is_answered_there(tmp_path: Pat
 
 async def test_a_double_puppet_is_spoken_for_by_its_ghost(tmp_path: Path) -> None:
     """As a user who is not ours the bridge cannot encrypt: in an encrypted room the ghost says it, and once."""
-    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, _):
+    puppet = {"servers": {"hs.test": {"as_token": PUPPET_TOKEN}}}
+    async with bridged(tmp_path, network={"encryption": "default"}, double_puppet=puppet) as (harness, _):
+        harness.homeserver._world.puppet_token = PUPPET_TOKEN
         room = await harness.portal_room("net", "hall")
         engine = harness.running.engine
+        harness.running.matrix.add_puppet(UserId(harness.alice.id), None)
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
             body = orjson.dumps({"msgtype": "m.text", "body": SECRET})
             request = SendRequest(RoomId(room), "m.room.message", "t", UserId(harness.alice.id), None, body)
