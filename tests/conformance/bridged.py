@@ -27,15 +27,22 @@ class Bridged:
 
     @classmethod
     async def start(
-        cls, homeserver: Homeserver, folder: Path, *, script: Script | None = None, sections: Any = None, **options: Any
+        cls,
+        homeserver: Homeserver,
+        folder: Path,
+        *,
+        script: Script | None = None,
+        sections: Any = None,
+        echo: Any = None,
+        **options: Any,
     ) -> "Bridged":
         """Starts the bridge on a new database, with `echo` and the scripted network `net`, which has these options.
 
-        `sections` are further sections of the configuration.
+        `sections` are further sections of the configuration, `echo` further options of `echo`.
         """
         script, human = script or Script(), await homeserver.human()
         networks = {
-            "echo": {"type": "echo", "portals": list(ENTRANCES)},
+            "echo": {"type": "echo", "portals": list(ENTRANCES), **(echo or {})},
             "net": {"type": "scripted", "portals": list(ENTRANCES), **options},
         }
         bridge = InProcess(
