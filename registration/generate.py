@@ -32,6 +32,8 @@ class Wanted:
     ephemeral: bool = True
     encryption: bool = False
     protocols: Sequence[str] | None = None
+    sender: str | None = None
+    """The registration's sender where it is not the bot, which is in the namespace then."""
 
     def namespaces(self) -> Namespaces:
         """Exclusive user and alias namespaces, one pair per network; raises `TemplateError`."""
@@ -42,8 +44,11 @@ class Wanted:
         for template in (users, aliases):
             if len(self.networks) > 1 and not template.has_network:
                 raise TemplateError(f"{template.text!r} needs {{network}}: several networks share this registration")
+        regexes = [users.regex("@", network, self.domain) for network in self.networks]
+        if self.sender not in (None, self.bot):
+            regexes.append(f"@{re.escape(self.bot)}:{re.escape(self.domain)}")
         return Namespaces(
-            users=_namespaces(users.regex("@", network, self.domain) for network in self.networks),
+            users=_namespaces(regexes),
             aliases=_namespaces(aliases.regex("#", network, self.domain) for network in self.networks),
         )
 
@@ -69,7 +74,7 @@ def generate(wanted: Wanted, existing: Registration | None = None) -> Registrati
         "url": wanted.url,
         "as_token": existing.as_token if existing else new_token(),
         "hs_token": existing.hs_token if existing else new_token(),
-        "sender_localpart": wanted.bot,
+        "sender_localpart": wanted.sender or wanted.bot,
         "namespaces": wanted.namespaces(),
         "rate_limited": bool(existing and existing.rate_limited),
         "protocols": list(wanted.protocols) if wanted.protocols else (existing.protocols if existing else None),
@@ -86,7 +91,7 @@ _COMMENTS = {
     "url": "Where the homeserver reaches the bridge.",
     "as_token": "The bridge shows this token to the homeserver. Keep both tokens private.",
     "hs_token": "The homeserver shows this token to the bridge.",
-    "sender_localpart": "The bridge's bot.",
+    "sender_localpart": "The bridge's bot, unless appservice.sender says otherwise.",
     "rate_limited": "Whether ghosts are rate limited; a bridge needs this off.",
     "namespaces": "Ghosts and rooms of the bridge; nobody else can create these names.",
     "protocols": "Networks offered to third-party lookups.",

@@ -27,6 +27,7 @@ def wanted_registration(config: Config) -> Wanted:
         url=public_url(config),
         domain=config.homeserver.domain,
         bot=config.appservice.bot,
+        sender=config.appservice.sender,
         networks=list(config.networks),
         user_template=config.appservice.user_template,
         alias_template=config.appservice.alias_template,

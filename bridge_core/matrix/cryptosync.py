@@ -2,7 +2,9 @@
 
 Synapse (1.163, measured) sends to-device messages, device lists and key counts with transactions once: what is refused,
 or comes while the bridge is away, is sent again without them. The messages stay in the devices' inboxes, so one /sync
-of the bot's device gets them; who encrypts for the bridge's ghosts encrypts for the bot too.
+of the bot's device gets them; who encrypts for the bridge's ghosts encrypts for the bot too. Synapse serves every user
+but the registration's sender (it fails with 500): so the bot must be another one, see `appservice.sender`. Where it is
+not, lost keys are asked of the devices that have them, which many clients answer.
 """
 
 import asyncio
@@ -38,6 +40,8 @@ _PAUSE: Final = 1.0
 _AGAIN: Final = 5.0
 """The same where something seems to be missing: who makes up sessions makes no more requests."""
 _RETRY: Final = (1.0, 60.0)
+_REFUSED: Final = 3
+"""Failures in a row after which an admin has to look: Synapse's /sync fails for the sender of a registration."""
 
 
 class Syncs(Protocol):
@@ -101,7 +105,7 @@ class DeviceSync:
 
     async def run(self) -> None:
         """Ask until cancelled. What fails is tried again."""
-        delay = _RETRY[0]
+        delay, failures = _RETRY[0], 0
         while True:
             try:
                 if self.polling:
@@ -112,14 +116,15 @@ class DeviceSync:
                 await self._clock.sleep(max(error.retry_after, _PAUSE))
             except BridgeError as error:
                 self._wanted.set()
-                if isinstance(error, MatrixRejectedError):
+                failures += 1
+                if failures == _REFUSED or isinstance(error, MatrixRejectedError):
                     log.warning("keys_not_synced", error=str(error), retry_in=delay)
                 else:
                     log.info("keys_put_off", error=str(error), retry_in=delay)
                 await self._clock.sleep(delay)
-                delay = min(delay * 2, _RETRY[1])
+                delay = min(delay * 2, _RETRY[1] if self.polling else _ROUND)
             else:
-                delay = _RETRY[0]
+                delay, failures = _RETRY[0], 0
 
     async def run_ghosts(self) -> None:
         """Ask for one ghost after the other, where transactions bring nothing. Runs until cancelled."""

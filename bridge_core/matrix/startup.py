@@ -65,7 +65,7 @@ class Startup:
         try:
             versions = await self._versions()
             await self._accounts.register(self._hs.bot)
-            me = await self._hs.requests.json("GET", self._hs.addresses.of("client", "v3", "account", "whoami"))
+            me = await self._who()
         except HomeserverFailedError as error:
             if error.status in {401, 403}:
                 raise SetupProblemError(f"{error}. {_REGISTRATION_ADVICE}") from error
@@ -85,6 +85,16 @@ class Startup:
         info = HomeserverInfo(versions, self._hs.devices, await self._rooms.default_version())
         _log.info("homeserver_checked", versions=versions[-1:], devices=info.devices, room_version=info.room_version)
         return info
+
+    async def _who(self) -> dict[str, Any]:
+        """Whom the homeserver takes us for: the registration's sender, or the bot if that is another user of ours."""
+        me = await self._hs.requests.json("GET", self._hs.addresses.of("client", "v3", "account", "whoami"))
+        if me.get("user_id") == self._hs.bot:
+            return me
+        try:
+            return await self._hs.get("account", "whoami")
+        except MatrixRejectedError:
+            return me
 
     async def ping(self, appservice_id: str) -> float | None:
         """Lets the homeserver reach for the bridge, which also makes it send what it held back; milliseconds it took.

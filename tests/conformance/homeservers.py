@@ -247,8 +247,13 @@ async def fake(profile: FakeProfile, *, encryption: bool = False) -> AsyncIterat
 
 
 @asynccontextmanager
-async def synapse(folder: Path, *, encryption: bool = False) -> AsyncIterator[Homeserver]:
-    """A real Synapse with a registration; with `encryption` one that asks for what that needs."""
+async def synapse(
+    folder: Path, *, encryption: bool = False, sender: str = "bridgebot", ephemeral: bool = True
+) -> AsyncIterator[Homeserver]:
+    """A real Synapse with a registration; with `encryption` one that asks for what that needs.
+
+    `sender` is the registration's, the bot is @bridgebot in any case. Without `ephemeral` nothing but events is sent.
+    """
     port = free_port()
     tokens = (secrets.token_hex(16), secrets.token_hex(16))
     registration = {
@@ -256,11 +261,11 @@ async def synapse(folder: Path, *, encryption: bool = False) -> AsyncIterator[Ho
         "url": f"http://127.0.0.1:{port}",
         "as_token": tokens[0],
         "hs_token": tokens[1],
-        "sender_localpart": "bridgebot",
+        "sender_localpart": sender,
         "rate_limited": False,
-        "receive_ephemeral": True,
+        "receive_ephemeral": ephemeral,
         "namespaces": {
-            "users": [{"exclusive": True, "regex": "@_.*:hs\\.test"}],
+            "users": [{"exclusive": True, "regex": "@(_.*|bridgebot):hs\\.test"}],
             "aliases": [{"exclusive": True, "regex": "#_.*:hs\\.test"}],
             "rooms": [],
         },

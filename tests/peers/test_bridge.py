@@ -46,6 +46,7 @@ class Town:
             port=homeserver.port,
             tokens=(homeserver.as_token, homeserver.hs_token),
             adapters={"scripted": self.script},
+            appservice={"sender": "bridgesender"},
             encryption={"mode": "auto", "missing_key_wait": "60s", **encryption},
         )
 
@@ -69,7 +70,7 @@ class Town:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def town() -> AsyncIterator[Town]:
     folder = Path(tempfile.mkdtemp(prefix="mb-"))
-    async with synapse(folder, encryption=True) as homeserver, AsyncExitStack() as stack:
+    async with synapse(folder, encryption=True, sender="bridgesender") as homeserver, AsyncExitStack() as stack:
         peers: dict[str, Peer] = {
             "rust": await rust_peer(homeserver.url, folder / "rosa"),
             "nio": await nio_peer(homeserver.url, folder / "nina"),
@@ -105,8 +106,10 @@ async def test_both_clients_are_read(town: Town) -> None:
         sent = town.script.sent[2][1]
         assert isinstance(sent, MatrixMessage)
         assert await _whole(bridge, sent.content.attachments[0]) == data
-        # Away: Synapse sends what it kept without any keys. Its /sync serves no sender of a registration (500), so
-        # here the key is asked of the client.
+        encryption = bridge.running.encryption
+        assert encryption is not None
+        await bridge.until(lambda: not encryption.sync.polling, 90)
+        # Away: Synapse sends what it kept without any keys.
         await bridge.stop_bridge()
         await rust.discard(room)
         await rust.text(room, "while away")
@@ -115,8 +118,7 @@ async def test_both_clients_are_read(town: Town) -> None:
         await until(bridge, town, "while away")
         await nio.text(room, "after")
         await until(bridge, town, "while away", "after")
-        assert bridge.running.encryption is not None
-        await bridge.until(lambda: not bridge.running.encryption.sync.polling, 90)  # type: ignore[union-attr]
+        await bridge.until(lambda: bridge.running.metrics.snapshot()["crypto_syncs"].get(("some",)), 90)
     finally:
         await bridge.stop_bridge()
 
@@ -142,6 +144,28 @@ async def test_a_late_key_delivers_late(town: Town) -> None:
     finally:
         await rust.release()
         await bridge.stop_bridge()
+
+
+async def test_keys_come_by_sync_alone() -> None:
+    """On a Synapse whose transactions bring nothing but events, keys are asked for by /sync."""
+    folder = Path(tempfile.mkdtemp(prefix="mb-"))
+    async with synapse(folder, sender="bridgesender", ephemeral=False) as homeserver:
+        nio = await nio_peer(homeserver.url, folder / "nina")
+        human = await homeserver.human()
+        town = Town(homeserver, folder, {"nio": nio})
+        bridge = town.bridge()
+        try:
+            await nio.start(human.id[1:].partition(":")[0], "secret")
+            await bridge.start_bridge()
+            room = await town.room(bridge)
+            await nio.text(room, "one")
+            await until(bridge, town, "one")
+            assert bridge.running.encryption is not None
+            assert bridge.running.encryption.sync.polling
+        finally:
+            await nio.kill()
+            await bridge.stop_bridge()
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 async def _whole(bridge: InProcess, attachment: Attachment) -> bytes:

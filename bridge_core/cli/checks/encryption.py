@@ -11,7 +11,6 @@ from urllib.parse import quote
 from bridge_core.cli.checks.report import Report
 from bridge_core.config.encryption import EncryptionMode
 from bridge_core.config.load import LoadedConfig
-from registration.model import RegistrationError, load
 
 __all__ = ["Brought", "check_encryption"]
 
@@ -20,19 +19,14 @@ _PATIENCE: Final = 5.0
 """Seconds that the homeserver may need to send the message on."""
 _FILTER: Final = '{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}'
 _RESTART: Final = "Restart the homeserver after changing it."
-_FLAGS: Final = (
-    ("ephemeral", "receive_ephemeral: true", "without it Synapse sends no messages to devices with transactions"),
-    (
-        "msc3202",
-        "org.matrix.msc3202: true",
-        "without it Synapse sends no device lists and key counts with transactions",
-    ),
-    ("msc4190", "io.element.msc4190: true", "without it a homeserver whose users log in elsewhere makes no devices"),
-)
 _SETTINGS: Final = (
     "Synapse: set experimental_features.msc2409_to_device_messages_enabled and "
     f"experimental_features.msc3202_transaction_extensions to true in homeserver.yaml. {_RESTART} "
     "Or set encryption.mode to sync."
+)
+_SENDER: Final = (
+    "Synapse serves all but the registration's sender: set appservice.sender to another name than the bot's, such as "
+    f"bridgesender, and run `matrix-bridge init --force` (tokens are kept). {_RESTART}"
 )
 
 
@@ -90,9 +84,9 @@ async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | No
             "It cannot be used with encryption: set encryption.mode to off, or use another homeserver.",
         )
         return
-    syncs = (await ask("GET", f"sync?{as_bot}&timeout=0&filter={quote(_FILTER, safe='')}")).status == 200
+    syncs = (await ask("GET", f"sync?{as_bot}&timeout=0&filter={quote(_FILTER, safe='')}")).status
     pushes = await _pushes(ask, as_bot, loaded, brought) if mode is not EncryptionMode.SYNC else False
-    _say(mode, loaded, report, syncs=syncs, pushes=pushes)
+    _say(mode, report, syncs=syncs, pushes=pushes)
 
 
 async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought | None) -> bool | None:
@@ -112,35 +106,16 @@ async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought 
     return brought.messages and brought.counts
 
 
-def _say(mode: EncryptionMode, loaded: LoadedConfig, report: Report, *, syncs: bool, pushes: bool | None) -> None:
-    if mode is EncryptionMode.SYNC or (mode is EncryptionMode.AUTO and pushes is False and syncs):
-        if syncs:
-            report.ok("encryption: keys are asked for by /sync")
-        else:
-            report.error("encryption.mode", "the homeserver has no /sync for the bot", "Set it to appservice.")
-    if mode is not EncryptionMode.SYNC:
-        missing = _missing_flags(loaded)
-        for flag, why in missing:
-            report.warning("encryption: registration", f"{flag} is missing: {why}", f"Add it. {_RESTART}")
-        if pushes:
-            report.ok("encryption: keys come with transactions (appservice mode)")
-        elif pushes is None:
-            report.ok("encryption: the running bridge gets the transactions: whether they bring keys was not looked at")
-        elif not missing:
-            say = report.error if mode is EncryptionMode.APPSERVICE or not syncs else report.warning
-            say("encryption", "transactions bring no messages to devices, or no key counts", _SETTINGS)
-        elif mode is EncryptionMode.APPSERVICE or not syncs:
-            report.error("encryption.mode", "keys do not reach the bridge", f"Add the flags. {_SETTINGS}")
-
-
-def _missing_flags(loaded: LoadedConfig) -> list[tuple[str, str]]:
-    try:
-        registration = load(loaded.registration_path)
-    except (OSError, RegistrationError):
-        return []  # said by the check of the registration
-    has = {
-        "ephemeral": registration.ephemeral,
-        "msc3202": registration.msc3202,
-        "msc4190": registration.msc4190,
-    }
-    return [(flag, why) for name, flag, why in _FLAGS if not has[name]]
+def _say(mode: EncryptionMode, report: Report, *, syncs: int, pushes: bool | None) -> None:
+    if pushes:
+        report.ok("encryption: keys come with transactions (appservice mode)")
+    elif pushes is None:
+        report.ok("encryption: the running bridge gets the transactions, so whether they bring keys was not looked at")
+    elif mode is EncryptionMode.APPSERVICE or (mode is EncryptionMode.AUTO and syncs != 200):
+        report.error("encryption", "transactions bring no messages to devices, or no key counts", _SETTINGS)
+    elif syncs == 200:
+        report.ok("encryption: keys are asked for by /sync (sync mode)")
+    if syncs != 200:
+        say = report.error if mode is EncryptionMode.SYNC else report.warning
+        what = f"the homeserver has no /sync for the bot (HTTP {syncs}): keys that come during an outage are lost to it"
+        say("encryption", what if mode is not EncryptionMode.SYNC else what.partition(":")[0], _SENDER)

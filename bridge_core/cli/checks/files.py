@@ -63,7 +63,7 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
     given = loaded.config.appservice
     for key, have, want in (
         ("id", registration.id, wanted.id),
-        ("sender_localpart", registration.sender_localpart, wanted.bot),
+        ("sender_localpart", registration.sender_localpart, wanted.sender or wanted.bot),
     ):
         if have != want:
             config_key = "id" if key == "id" else "bot"

@@ -91,7 +91,7 @@ async def _check_token(session: aiohttp.ClientSession, loaded: LoadedConfig, as_
         )
         return False
     user = str(reply.body.get("user_id", ""))
-    expected = f"@{config.appservice.bot}:{config.homeserver.domain}"
+    expected = f"@{config.appservice.sender or config.appservice.bot}:{config.homeserver.domain}"
     if reply.status != 200 or not user:
         report.error("homeserver", f"answers whoami with HTTP {reply.status} {reply.errcode}", "See its log.")
         return False

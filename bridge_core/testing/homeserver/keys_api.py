@@ -88,6 +88,8 @@ class KeysApi:
     async def sync(self, request: web.Request) -> dict[str, Any]:
         """What a device needs for encryption, without rooms and without waiting."""
         caller = identify(self._world, request)
+        if caller.user == f"@{self._world.appservice.sender_localpart}:{self._world.server_name}":
+            raise MatrixError(500, "M_UNKNOWN", "Internal server error")  # as Synapse: no /sync for a sender
         device = self._device(caller)
         since = request.query.get("since")
         position, messages, changed = self._book.since(caller.user, device, int(since) if since else 0)

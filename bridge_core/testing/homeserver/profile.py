@@ -40,6 +40,8 @@ class FakeAppservice:
     as_token: str = field(default="as-token-of-the-fake", repr=False)
     hs_token: str = field(default="hs-token-of-the-fake", repr=False)
     sender_localpart: str = "bridgebot"
+    bot: str | None = None
+    """Localpart of the bot where it is not the sender."""
     users: str = "_.*"
     """Pattern of localparts in the user namespace."""
     aliases: str = "_.*"
@@ -53,7 +55,7 @@ class FakeAppservice:
         localpart, _, server = user[1:].partition(":")
         if server != server_name or not user.startswith("@"):
             return False
-        return localpart == self.sender_localpart or re.fullmatch(self.users, localpart) is not None
+        return localpart in (self.sender_localpart, self.bot) or re.fullmatch(self.users, localpart) is not None
 
     def owns_alias(self, alias: str, server_name: str) -> bool:
         """Whether an alias is in the namespace."""

@@ -109,7 +109,7 @@ class FakeHomeserver:
     @property
     def bot(self) -> str:
         """The appservice's own user."""
-        return f"@{self.appservice.sender_localpart}:{self.server_name}"
+        return f"@{self.appservice.bot or self.appservice.sender_localpart}:{self.server_name}"
 
     @property
     def accounts(self) -> list[str]:

@@ -90,8 +90,10 @@ async def talking(folder: Path, **encryption: Any) -> AsyncIterator[Talk]:
     script = Script()
     settings = {"mode": "auto", "missing_key_wait": "60s", **encryption}
     networks = {"net": {"type": "scripted", "portals": ["lobby", "garden"]}}
-    harness = Harness(folder, networks, {"scripted": script}, encryption=settings)
+    sender = {"sender": "bridgesender"}  # /sync serves all but the registration's sender
+    harness = Harness(folder, networks, {"scripted": script}, encryption=settings, appservice=sender)
     harness.appservice.encryption = True
+    harness.appservice.sender_localpart, harness.appservice.bot = "bridgesender", "bridgebot"
     async with harness:
         await ready(harness)
         async with EncryptedClient(harness.homeserver, harness.alice) as client:

@@ -1,0 +1,71 @@
+"""`matrix-bridge check` says how the keys of encrypted rooms reach the bridge, and what is missing."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bridge_core.cli.checks import encryption
+from bridge_core.cli.checks.encryption import Brought, check_encryption
+from bridge_core.cli.checks.report import Report
+from bridge_core.config import LoadedConfig, load_config
+from tests.harness import write_config
+
+
+@dataclass
+class Reply:
+    status: int = 200
+    body: dict[str, Any] = field(default_factory=dict)
+    errcode: str = ""
+
+
+def _loaded(folder: Path, mode: str) -> LoadedConfig:
+    path = write_config(folder, "http://hs", {"net": {"type": "echo"}}, port=1, encryption={"mode": mode})
+    return load_config(path, {})
+
+
+@pytest.mark.parametrize(
+    ("mode", "sync", "pushed", "words"),
+    [
+        ("auto", 200, {"to_device": [{}], "org.matrix.msc3202.device_one_time_keys_count": {}}, "(appservice mode)"),
+        ("auto", 200, {"to_device": [{}]}, "(sync mode)"),
+        ("auto", 200, {}, "(sync mode)"),
+        ("sync", 200, {}, "(sync mode)"),
+        ("sync", 500, {}, "set appservice.sender to another name"),
+        ("auto", 500, {}, "experimental_features.msc2409_to_device_messages_enabled"),
+        ("appservice", 200, {}, "experimental_features.msc3202_transaction_extensions"),
+        ("appservice", 500, {"to_device": [{}], "de.one_time_keys_count": {}}, "keys that come during an outage"),
+    ],
+)
+async def test_the_mode_that_applies_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, sync: int, pushed: dict[str, Any], words: str
+) -> None:
+    """Which way applies is said, and for what is missing the setting in the homeserver's own words."""
+    monkeypatch.setattr(encryption, "_PATIENCE", 0.01)
+    brought, report = Brought(), Report()
+
+    async def ask(method: str, path: str, **more: Any) -> Reply:
+        if path.startswith("account/whoami"):
+            return Reply(200, {"device_id": "MATRIXBRIDGE"})
+        if path.startswith("sync"):
+            return Reply(sync)
+        if path.startswith("sendToDevice"):
+            brought.look(pushed)
+        return Reply()
+
+    await check_encryption(ask, _loaded(tmp_path, mode), brought, report)
+    said = [*report.fine, *(str(finding) for finding in report.findings)]
+    assert any(words in text for text in said), said
+
+
+async def test_without_devices_there_is_no_encryption(tmp_path: Path) -> None:
+    """A homeserver on which the bridge cannot act as a device is named as such: nothing else is asked."""
+    report = Report()
+
+    async def ask(method: str, path: str, **more: Any) -> Reply:
+        return Reply(200, {"user_id": "@bridgebot:hs.test"})
+
+    await check_encryption(ask, _loaded(tmp_path, "auto"), None, report)
+    assert report.errors == 1
+    assert "act as a device" in str(report.findings[0])
