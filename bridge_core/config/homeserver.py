@@ -96,9 +96,9 @@ class Appservice(Section):
     bot: Localpart = Field(default="bridgebot", description="Localpart of the bridge's bot.")
     sender: Localpart | None = Field(
         default=None,
-        description="Localpart of the registration's sender, where it is not the bot. Synapse's /sync serves no sender, "
-        "so a bot that asks for keys there (section `encryption`) needs another name here, such as bridgesender. "
-        "After a change: `matrix-bridge init --force`, and restart the homeserver.",
+        description="Localpart of the registration's sender, where it is not the bot. Synapse's /sync serves no "
+        "sender, so a bot that asks for keys there (section `encryption`) needs another name here, such as "
+        "bridgesender. After a change: `matrix-bridge init --force`, and restart the homeserver.",
     )
     bot_displayname: str | None = Field(default="Bridge", description="Name of the bot; null leaves it as is.")
     bot_avatar: Annotated[str, Field(pattern=r"^mxc://[^/\s]+/[^/\s]+$")] | None = Field(
