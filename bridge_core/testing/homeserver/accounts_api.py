@@ -104,7 +104,8 @@ class AccountsApi:
     async def whoami(self, request: web.Request) -> dict[str, Any]:
         caller = identify(self._world, request)
         answer: dict[str, Any] = {"user_id": caller.user, "is_guest": False}
-        device = caller.device or self._world.accounts[caller.user].device
+        account = self._world.accounts.get(caller.user)  # a registration's sender need not be registered
+        device = caller.device or (account.device if account is not None else None)
         if device is not None:
             answer["device_id"] = device
         return answer
