@@ -34,16 +34,19 @@ class Bridged:
         script: Script | None = None,
         sections: Any = None,
         echo: Any = None,
+        beside: Any = None,
         **options: Any,
     ) -> "Bridged":
         """Starts the bridge on a new database, with `echo` and the scripted network `net`, which has these options.
 
-        `sections` are further sections of the configuration, `echo` further options of `echo`.
+        `sections` are further sections of the configuration, `echo` further options of `echo`, `beside`
+        further networks.
         """
         script, human = script or Script(), await homeserver.human()
         networks = {
             "echo": {"type": "echo", "portals": list(ENTRANCES), **(echo or {})},
             "net": {"type": "scripted", "portals": list(ENTRANCES), **options},
+            **(beside or {}),
         }
         bridge = InProcess(
             folder,

@@ -16,10 +16,13 @@ from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.content.plain import to_plain
 from bridge_core.demo.peers.peer import Peer, PeerEvent, Shield, nio_peer
+from bridges.irc.demo.witness import Witness
 from tests.able import AbleScript
 from tests.conformance.bridged import ECHO, Bridged
 from tests.conformance.homeservers import SERVER, synapse
 from tests.peers.rust import RustPeer, rust_peer
+from tests.real import CAPS, alias, ghost, irc
+from tests.servers.inspircd import InspIRCd
 
 pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
@@ -31,8 +34,8 @@ GHOST = f"@_net_anna:{SERVER}"
 class Meeting:
     """The bridge and the two clients, in the encrypted rooms that the bridge makes."""
 
-    def __init__(self, at: Bridged, rust: RustPeer, nio: Peer) -> None:
-        self.at, self.rust, self.nio = at, rust, nio
+    def __init__(self, at: Bridged, rust: RustPeer, nio: Peer, ircd: InspIRCd) -> None:
+        self.at, self.rust, self.nio, self.ircd = at, rust, nio, ircd
 
     async def enter(self, network: str) -> tuple[str, ChatId]:
         """Both clients join the room of a new chat."""
@@ -71,16 +74,21 @@ class Meeting:
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def met() -> AsyncIterator[Meeting]:
     folder = Path(tempfile.mkdtemp(prefix="mb-"))
+    folder.chmod(0o755)
+    ircd = InspIRCd(folder / "inspircd")
     async with synapse(folder, encryption=True) as homeserver, AsyncExitStack() as stack:
         # nio knows no cross-signing: it is let in as somebody without any identity.
         sections = {"encryption": {"mode": "auto", "trust": {"send": "no-identity"}}}
         (folder / "bridge").mkdir()
+        stack.callback(ircd.kill)
+        await ircd.start()
         at = await Bridged.start(
             homeserver,
             folder / "bridge",
             script=AbleScript(),
             sections=sections,
             echo={"encryption": "require"},
+            beside={"irc": irc(ircd, portals=["#lounge"], encryption="require")},
             encryption="default",
         )
         stack.push_async_callback(at.bridge.stop_bridge)
@@ -90,7 +98,7 @@ async def met() -> AsyncIterator[Meeting]:
             stack.push_async_callback(peer.kill)
             human = await homeserver.human()
             await peer.start(human.id[1:].partition(":")[0], "secret")
-        yield Meeting(at, rust, nio)
+        yield Meeting(at, rust, nio, ircd)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -156,6 +164,22 @@ async def test_the_echo_network(met: Meeting) -> None:
         await peer.edit(room, said, f"edited by {peer.user_id}")
         edited = await met.echoed(room, f"edited by {peer.user_id}")
         assert edited.content["m.relates_to"]["event_id"] == echo.event_id
+
+
+async def test_a_channel_of_irc(met: Meeting) -> None:
+    """What is said in a channel is read by both clients, without a shield; what they say arrives in the channel."""
+    witness = await Witness.connect(met.ircd.host, met.ircd.port, "wanda", caps=CAPS)
+    try:
+        await witness.join("#lounge")
+        room = await met.rust.join(alias("irc", "#lounge"))
+        await met.nio.join(room)
+        witness.privmsg("#lounge", "hello from irc")
+        assert (await met.both(room, "hello from irc")).sender == ghost("irc", "wanda")
+        for peer in (met.rust, met.nio):
+            await peer.text(room, f"to irc from {peer.device_id}")
+            await witness.wait_text(f"to irc from {peer.device_id}", "#lounge")
+    finally:
+        await witness.close()
 
 
 async def test_a_restart_makes_no_warning(met: Meeting) -> None:
