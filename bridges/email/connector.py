@@ -8,7 +8,7 @@ from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.errors import BridgeError, NotConnectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.info import Advice
+from bridge_core.api.info import Advice, Figure
 from bridge_core.api.network import Inbox, Login, NetworkMeta
 from bridges.email.chats import OWN, Chat, ChatKind, parse_chat
 from bridges.email.client import EmailClient
@@ -16,6 +16,7 @@ from bridges.email.codec.addresses import parse_address
 from bridges.email.commands import MailCommands
 from bridges.email.config.network import EmailConfig
 from bridges.email.delivery.commands import QueueCommands
+from bridges.email.delivery.counts import Counts
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.station import Station
 
@@ -33,11 +34,12 @@ class EmailConnector:
         self._config = config
         self._mailboxes = Mailboxes(config)
         self._queue = QueueCommands()
+        self._counts = Counts()
         self._station: Station | None = None
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         """Put the parts together; the shared mailboxes that have a room of their own get their portals."""
-        self._station = await Station.made(self._config, host, inbox, self._mailboxes)
+        self._station = await Station.made(self._config, host, inbox, self._mailboxes, self._counts)
         self._queue.ledger = self._station.post.ledger
         for mailbox in self._mailboxes:
             if mailbox.login is None and mailbox.members:
@@ -88,6 +90,10 @@ class EmailConnector:
     def commands(self) -> Sequence[AdapterCommand]:
         """What users tell their mailboxes."""
         return (*MailCommands(self._running).commands(), *self._queue.commands())
+
+    def figures(self) -> Iterable[Figure]:
+        """What became of mails on their way out."""
+        yield from self._counts.figures()
 
     def advise(self) -> Iterable[Advice]:
         """What should be otherwise in the settings."""

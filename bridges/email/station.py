@@ -11,6 +11,7 @@ from bridges.email.codec.tokens import Tokens
 from bridges.email.composing.composer import MailComposer
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
+from bridges.email.delivery.counts import Counts
 from bridges.email.delivery.office import PostOffice, signing_keys
 from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
@@ -43,6 +44,7 @@ class Station:
         inbox: Inbox,
         mailboxes: Mailboxes,
         secret: bytes,
+        counts: Counts | None = None,
     ) -> None:
         self.host = host
         self._config = config
@@ -51,7 +53,9 @@ class Station:
         self.spool = Spool(host, most_mails=config.receiving.most_mails, most_bytes=config.receiving.most_bytes)
         self.passwords = StoredPasswords(host.secrets, mailboxes)
         tokens = Tokens(secret)
-        self.post = PostOffice(host, inbox, tokens, config.delivery, config.hostname, learnt=self._learnt)
+        self.post = PostOffice(
+            host, inbox, tokens, config.delivery, config.hostname, learnt=self._learnt, counts=counts
+        )
         returned = self.post.returned
         self.contacts = Contacts(host.kv)
         self.requests = Requests(host, self.spool)
@@ -81,9 +85,11 @@ class Station:
         self._tasks: list[asyncio.Task[None]] = []
 
     @classmethod
-    async def made(cls, config: EmailConfig, host: Host, inbox: Inbox, mailboxes: Mailboxes) -> "Station":
-        """All of it, as the settings say."""
-        return cls(config, host, inbox, mailboxes, await secret_of(host))
+    async def made(
+        cls, config: EmailConfig, host: Host, inbox: Inbox, mailboxes: Mailboxes, counts: Counts | None = None
+    ) -> "Station":
+        """All of it, as the settings say. `counts` go on over restarts of the network."""
+        return cls(config, host, inbox, mailboxes, await secret_of(host), counts)
 
     async def _learnt(self, row: Row, given: str) -> None:
         """A relay gave a mail another id: answers will name that one."""

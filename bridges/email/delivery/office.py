@@ -7,6 +7,8 @@ from bridge_core.api.network import Inbox
 from bridges.email.codec.tokens import Tokens
 from bridges.email.composing.signing import Key, read_key
 from bridges.email.config.delivery import Delivery
+from bridges.email.delivery.counts import Counts
+from bridges.email.delivery.courier import Courier
 from bridges.email.delivery.fates import Fates
 from bridges.email.delivery.hops import Hops, Names
 from bridges.email.delivery.ledger import Ledger
@@ -38,6 +40,7 @@ class PostOffice:
         *,
         names: Names | None = None,
         learnt: Callable[[Row, str], Awaitable[None]] | None = None,
+        counts: Counts | None = None,
     ) -> None:
         names = names or DnsNames()
         self.shelf = Shelf(host.queue(QUEUE), host.blobs, host.clock, settings.remember)
@@ -48,21 +51,25 @@ class PostOffice:
         self.transport = SmtpTransport(
             settings, Hops(settings, names, policies), host.blobs, host.tasks, host.clock, hostname
         )
-        self.outbox = MailOutbox(self.shelf, host.blobs, host.clock, tokens, settings, limits, self.suppressions)
+        self.counts = counts or Counts()
+        self.outbox = MailOutbox(
+            self.shelf, host.blobs, host.clock, tokens, settings, limits, self.suppressions, self.counts
+        )
         self.returned = ReturnPaths(self.shelf, tokens, self.suppressions, settings.bounce_name)
         self.ledger = Ledger(self.shelf, self.suppressions, host.clock)
         self.ledger.on_retry = self.transport.forget_away
-        self.runner = Runner(
+        self.courier = Courier(
             self.shelf,
             self.transport,
             fates,
             self.suppressions,
             settings,
             tokens,
-            host.tasks,
             host.clock,
+            self.counts,
             learnt=learnt,
         )
+        self.runner = Runner(self.shelf, self.courier, settings, host.tasks, host.clock, self.counts)
 
     def start(self) -> None:
         """Begin to send."""

@@ -11,6 +11,7 @@ from bridge_core.api.ids import MessageId
 from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.config.delivery import Delivery
+from bridges.email.delivery.counts import Counts
 from bridges.email.delivery.limits import Limits
 from bridges.email.delivery.rows import Row, State, new_row
 from bridges.email.delivery.shelf import Shelf
@@ -32,6 +33,7 @@ class MailOutbox:
         settings: Delivery,
         limits: Limits,
         suppressions: Suppressions,
+        counts: Counts,
     ) -> None:
         self._shelf = shelf
         self._blobs = blobs
@@ -40,6 +42,7 @@ class MailOutbox:
         self._settings = settings
         self._limits = limits
         self._suppressions = suppressions
+        self._counts = counts
 
     async def submit(
         self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
@@ -60,6 +63,7 @@ class MailOutbox:
             now = self._clock.now_ms()
             due = now + int((self._settings.hold if hold is None else hold) * 1000)
             await self._shelf.put([(new_row(self._tokens, mail, one, about, now), due) for one in everybody])
+        self._counts.queued += len(everybody)
         log.info("mail_queued", mail=mail.id, recipients=len(everybody), bytes=mail.size)
         self._shelf.wake.set()
 
@@ -86,6 +90,7 @@ class MailOutbox:
                 return True
             waiting = _unsent(there)
             await self._shelf.cancel(waiting)
+            self._counts.cancelled += len(waiting)
             return bool(waiting)
 
     async def _admit(self, recipients: Sequence[Address], about: About) -> None:

@@ -114,8 +114,8 @@ class Depot:
         context: Any = self.host
         self.office = PostOffice(context, self.inbox, Tokens(SECRET), self.settings, "mail.example.org", learnt=learn)
         self.runner = self.office.runner
-        self.runner._carrier = self.postman
-        self.runner._chance = lambda: 0.5
+        self.office.courier.carrier = self.postman
+        self.office.courier._chance = lambda: 0.5
         self.queue = self.host.queue("outgoing")
 
     async def submit(self, name: str, *to: Address, **changes: Any) -> OutgoingMail:
@@ -383,6 +383,46 @@ async def test_a_long_try_is_not_made_twice() -> None:
     assert len(depot.postman.carried) == 1
     (row,) = depot.rows()
     assert (row.state, row.attempts, row.doubts) == (State.SENT, 1, 0)
+
+
+@pytest.mark.parametrize("answer", [YES, LATER])
+@pytest.mark.parametrize("ended", [False, True])
+async def test_a_try_that_ends_while_its_lease_is_renewed_stays_ended(ended: bool, answer: Outcome) -> None:
+    """Whoever looks at rows that are under way writes none of them back that has ended meanwhile, and takes it not."""
+    depot = Depot(lease=60)
+    depot.postman.gate.clear()
+    depot.postman.answers["bob@there.test"] = [answer]
+    await depot.submit("m")
+    await depot.runner.look()
+    depot.host.clock.turn(70)
+    due, put = depot.queue.due, depot.queue.put
+    committed, stay = asyncio.Event(), asyncio.Event()
+
+    async def ending(*arguments: Any, **named: Any) -> None:
+        await put(*arguments, **named)
+        committed.set()
+        if not ended:
+            await stay.wait()
+
+    async def late(*arguments: Any, **named: Any) -> Any:
+        found = await due(*arguments, **named)
+        depot.postman.gate.set()
+        depot.queue.put = ending  # type: ignore[method-assign]
+        await committed.wait()
+        depot.queue.put = put  # type: ignore[method-assign]
+        if ended:
+            await depot.rest()
+        return found
+
+    depot.queue.due = late  # type: ignore[method-assign]
+    assert await depot.runner.look() == 0
+    depot.queue.due = due  # type: ignore[method-assign]
+    stay.set()
+    await depot.rest()
+    (row,) = depot.rows()
+    assert row.state is (State.SENT if answer is YES else State.WAITING)
+    assert await depot.work() == 0
+    assert (len(depot.postman.carried), depot.runner.counts.unknown) == (1, 0)
 
 
 async def test_what_never_gets_an_answer_is_not_sent_for_ever() -> None:
@@ -836,3 +876,23 @@ async def test_a_long_list_goes_on() -> None:
 def test_what_waits_and_what_is_remembered_are_apart() -> None:
     """Memories stand before all that waits, so that a list of what waits never walks through them."""
     assert DONE < WAITING
+
+
+async def test_what_delivery_did_is_counted() -> None:
+    """Each recipient that was queued is counted once where it ended; doubtful ends and notices beside it."""
+    depot = Depot(give_up_after=100_000)
+    depot.postman.answers = {"bob@there.test": [DOUBT, LATER, YES], "eve@there.test": [NEVER]}
+    await depot.submit("m", BOB, EVE)
+    await depot.submit("back", person("dan@there.test"), hold=60)
+    assert await depot.office.outbox.cancel(MessageId("back@example.org"))
+    for _ in range(3):
+        await depot.work()
+        depot.host.clock.turn(40_000)
+    await depot.submit("again", person("joe@there.test"), EVE)
+    await depot.work()
+    figures = {one.name: one.values for one in depot.office.counts.figures()}
+    assert figures["email_outgoing"] == {("queued",): 5, ("sent",): 2, ("failed",): 2, ("cancelled",): 1}
+    assert figures["email_suppressed"] == {(): 1}
+    assert figures["email_doubtful_ends"] == {(): 1}
+    assert figures["email_delay_notices"] == {(): 1}
+    assert (figures["email_tries"], figures["email_deferred"]) == ({(): 5}, {(): 2})
