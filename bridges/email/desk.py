@@ -66,6 +66,8 @@ class Desk:
 
     async def _begin(self) -> None:
         """Begin what can be begun now: no mail overtakes another of the same mailbox."""
+        if len(self._busy) >= _AT_ONCE:
+            return
         waiting: set[str] = set()
         for taken in self._taken.values():
             waiting |= taken
@@ -74,10 +76,12 @@ class Desk:
             if key in self._busy:
                 continue
             wanted = self._wanted(arrival)
-            if len(self._busy) < _AT_ONCE and not wanted & waiting:
+            if not wanted & waiting:
                 self._taken[key] = wanted
                 self._busy[key] = self._host.tasks.spawn(self._one(arrival), "email arrival")
                 self._busy[key].add_done_callback(lambda _, key=key: self._over(key))  # type: ignore[misc]
+                if len(self._busy) >= _AT_ONCE:
+                    return
             waiting |= wanted
 
     def _over(self, key: str) -> None:

@@ -14,6 +14,8 @@ from bridge_core.api.host import Host
 from bridge_core.api.queues import QueueItem
 from bridges.email.envelopes import decode, encode
 from bridges.email.mail import Door, Envelope, Verdict
+from bridges.email.waiting import Arrival as Arrival
+from bridges.email.waiting import Waiting
 
 _log = structlog.get_logger(__name__)
 _REMEMBER: Final = 7 * 86_400_000
@@ -23,17 +25,8 @@ _REMEMBER_NAMELESS: Final = 86_400_000
 _KNOWN: Final = 200_000
 _PAGE: Final = 1000
 _TEND_EVERY: Final = 6 * 3600.0
+_TEND_AGAIN: Final = 60.0
 _LOW: Final = 0.9
-
-
-@dataclass(frozen=True, slots=True)
-class Arrival:
-    """A mail that waits to be bridged. `item` is its row; `attempts` are in it."""
-
-    item: QueueItem
-    envelope: Envelope
-    verdict: Verdict
-    blob: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +53,7 @@ class Spool:
         self._most_bytes = most_bytes
         self._known: OrderedDict[str, None] = OrderedDict()
         self._waiting: dict[str, int] = {}
+        self._next = Waiting(self._queue, self._open)
         self._bytes = 0
         self._confirmed: OrderedDict[str, None] = OrderedDict()
         self._committing: dict[str, asyncio.Event] = {}
@@ -107,7 +101,7 @@ class Spool:
             key = fingerprint(envelope)
             while (other := self._committing.get(key)) is not None:
                 await other.wait()
-            if key in self._known and await self._queue.get(key) is not None:
+            if key in self._known and await self._remembered(key):
                 if envelope.has_id or key not in self._confirmed:
                     self.given_twice += 1
                     if envelope.door is not Door.IMPORT:  # whose command says how many those were
@@ -118,18 +112,21 @@ class Spool:
             self._confirmed.pop(fingerprint(envelope), None)
             # A commit that seems to fail may be there all the same: the bytes stay, to be swept by their age if not.
             taken = True
-            await self._commit(QueueItem(key, encode(envelope, verdict, blob), envelope.received_at), envelope.size)
-            self.arrived.set()
+            item = QueueItem(key, encode(envelope, verdict, blob), envelope.received_at)
+            await self._commit(Arrival(item, envelope, verdict, blob))
         finally:
             if not taken:
                 await self._drop(blob)
 
-    async def _commit(self, item: QueueItem, size: int) -> None:
+    async def _commit(self, arrival: Arrival) -> None:
+        item = arrival.item
         committing = self._committing[item.key] = asyncio.Event()
         self._know(item.key)
-        self._wait(item.key, size)
+        self._wait(item.key, arrival.envelope.size)
         try:
-            await self._queue.put([item])
+            await self._put(item)
+            self._next.put(arrival)
+            self.arrived.set()
         except BaseException:
             # It may be stored all the same; then it is found at the next look, or the next start.
             self._leave(item.key)
@@ -146,35 +143,20 @@ class Spool:
                 self._confirmed.popitem(last=False)
 
     async def due(self, now: int, limit: int, *, after: Arrival | None = None) -> list[Arrival]:
-        """What is to be bridged by now, oldest first, behind `after`. What was remembered long enough is forgotten."""
-        last = after.item if after is not None else None
-        found: list[Arrival] = []
-        old: list[str] = []
-        while len(found) < limit:
-            items = await self._queue.due(now, limit, after=last)
-            if not items:
-                break
-            last = items[-1]
-            for item in items:
-                if not item.body:
-                    old.append(item.key)
-                elif (arrival := await self._open(item)) is not None:
-                    found.append(arrival)
-        if old:
-            await self._queue.put(removed=old)
-            for key in old:
-                self._known.pop(key, None)
-        return found[:limit]
+        """What is to be bridged by now, oldest first, behind `after`."""
+        return await self._next.due(now, limit, after=after)
 
     async def next_due(self) -> int | None:
         """When there will be something to do."""
-        return await self._queue.next_due()
+        return self._next.next_due()
 
     async def attempt(self, arrival: Arrival, due: int) -> Arrival:
         """Record that it is tried, before it is: it comes again at `due` should we die of it."""
         item = QueueItem(arrival.item.key, arrival.item.body, due, attempts=arrival.item.attempts + 1)
-        await self._queue.put([item])
-        return Arrival(item, arrival.envelope, arrival.verdict, arrival.blob)
+        await self._put(item)
+        tried = Arrival(item, arrival.envelope, arrival.verdict, arrival.blob)
+        self._next.put(tried)
+        return tried
 
     async def done(self, arrival: Arrival) -> None:
         """It is bridged: the bytes go, and it is remembered for when it is given again."""
@@ -182,9 +164,9 @@ class Spool:
         plain = key == fingerprint(arrival.envelope)
         keep = _REMEMBER if arrival.envelope.has_id else _REMEMBER_NAMELESS
         if plain and (arrival.envelope.has_id or key not in self._confirmed):
-            await self._queue.put([QueueItem(key, b"", self._host.clock.now_ms() + keep)])
+            await self._put(QueueItem(key, b"", self._host.clock.now_ms() + keep))
         else:
-            await self._queue.put(removed=[key])
+            await self._put(removed=[key])
         self._leave(key)
         await self._drop(arrival.blob)
 
@@ -194,7 +176,7 @@ class Spool:
         row = QueueItem(key, _with_reason(reason, arrival.item.body), self._host.clock.now_ms())
         # A crash between the two leaves it in both; it is then tried once more, and put here again.
         await self._quarantine.put([row])
-        await self._queue.put(removed=[key])
+        await self._put(removed=[key])
         self._leave(key)
         _log.warning("mail_quarantined", id=arrival.envelope.id, reason=reason[:200])
 
@@ -215,20 +197,22 @@ class Spool:
         if item is None:
             return False
         back = QueueItem(key, _without_reason(item.body)[1], self._host.clock.now_ms())
-        await self._queue.put([back])
+        await self._put(back)
         await self._quarantine.put(removed=[key])
         self._know(key)
-        self._wait(key, _size(back))
+        if (arrival := await self._open(back)) is not None:
+            self._next.put(arrival)
         self.arrived.set()
         return True
 
     async def again(self, body: bytes) -> None:
         """Bridge a mail that was kept elsewhere meanwhile: `body` is its row, with a file of its own."""
-        envelope, _, _ = decode(body)
+        envelope, verdict, blob = decode(body)
         # Under a key of its own: it is no second handing over by its sender.
         item = QueueItem(f"again.{envelope.id}", body, self._host.clock.now_ms())
-        await self._queue.put([item])
+        await self._put(item)
         self._wait(item.key, envelope.size)
+        self._next.put(Arrival(item, envelope, verdict, blob))
         self.arrived.set()
 
     async def discard(self, key: str) -> bool:
@@ -244,13 +228,15 @@ class Spool:
         return True
 
     async def tend(self) -> None:
-        """Keep the bytes of what waits for long from being swept, for ever: to be run in a task."""
+        """Keep the bytes of what waits for long from being swept, and forget, for ever: to be run in a task."""
         while True:
-            await self._host.clock.sleep(_TEND_EVERY)
             try:
+                await self.forget()
+                await self._host.clock.sleep(_TEND_EVERY)
                 await self.renew()
             except BridgeError as error:
                 _log.warning("mail_spool_not_renewed", error=str(error))
+                await self._host.clock.sleep(_TEND_AGAIN)
 
     async def renew(self) -> int:
         """Let the age of all that waits or is set aside begin again; how many those are."""
@@ -280,12 +266,39 @@ class Spool:
         except ValueError as error:
             _log.error("mail_row_unreadable", key=item.key, error=str(error))
             await self._quarantine.put([QueueItem(item.key, _with_reason(str(error), item.body), item.due)])
-            await self._queue.put(removed=[item.key])
+            await self._put(removed=[item.key])
             self._leave(item.key)
             return None
         # What was stored though its commit seemed to fail was not counted yet.
         self._wait(item.key, arrival.envelope.size)
         return arrival
+
+    async def forget(self) -> int:
+        """Forget what was remembered long enough; how many those were."""
+        now, count, last = self._host.clock.now_ms(), 0, None
+        while items := await self._queue.due(now, _PAGE, after=last):
+            last = items[-1]
+            # Not one that comes again right now.
+            old = [item.key for item in items if not item.body and item.key not in self._waiting]
+            if old:
+                await self._queue.put(removed=old)
+            for key in old:
+                self._known.pop(key, None)
+            count += len(old)
+        return count
+
+    async def _remembered(self, key: str) -> bool:
+        item = await self._queue.get(key)
+        return item is not None and (bool(item.body) or item.due > self._host.clock.now_ms())
+
+    async def _put(self, *items: QueueItem, removed: Sequence[str] = ()) -> None:
+        try:
+            await self._queue.put(items, removed=removed)
+        except BaseException:
+            # Stored or not: the store knows.
+            self._next.forget()
+            self.arrived.set()
+            raise
 
     def _know(self, key: str) -> None:
         self._known[key] = None
@@ -298,6 +311,7 @@ class Spool:
             self._bytes += size
 
     def _leave(self, key: str) -> None:
+        self._next.remove(key)
         self._bytes -= self._waiting.pop(key, 0)
 
     async def _drop(self, blob: str) -> None:
