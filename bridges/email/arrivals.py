@@ -23,6 +23,7 @@ from bridges.email.chats import Chat, parse_chat
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
+from bridges.email.lists import Lists
 from bridges.email.mail import Door, Envelope, Mail, MailFile, ReportKind, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.people import Author, author_of
@@ -85,6 +86,7 @@ class Arrivals:
         self._contacts = contacts
         self._returned = returned
         self._reactions = Reactions(host.kv)
+        self._lists = Lists(host.kv)
 
     async def show(
         self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored, hold: Hold
@@ -185,7 +187,7 @@ class Arrivals:
         happened = Happened()
         for target in mail.deletes:
             place = await self._threads.place(mailbox.key, target)
-            thread = await self._threads.get(place.token) if place is not None else None
+            thread = await self._threads.get(mailbox.key, place.token) if place is not None else None
             if place is None or thread is None or not author.verified or place.author != author.id:
                 continue
             chat = parse_chat(thread.chat).id
@@ -202,7 +204,7 @@ class Arrivals:
         """Who wrote a mail may correct it (Chat-Edit)."""
         mail, author = taken.mail, taken.author
         place = await self._threads.place(mailbox.key, mail.edits) if mail.edits else None
-        thread = await self._threads.get(place.token) if place is not None else None
+        thread = await self._threads.get(mailbox.key, place.token) if place is not None else None
         if place is None or thread is None or not author.verified or place.author != author.id or mail.files:
             return None
         edit = RemoteEdit(
@@ -220,16 +222,20 @@ class Arrivals:
 
     async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted) -> Happened:
         mail, author = taken.mail, taken.author
-        people = [one for one in (author.address, *mail.to, *mail.cc) if self._mailboxes.find(one) != mailbox]
         # An id that was made here means nothing to the programs of others.
         thread = place.thread if mail.made_id else place.thread.after(mail.id)
         if author.verified or place.first:
-            thread = thread.with_people(people)
+            thread = thread.with_people(self._others(mailbox, (author.address,)))
+            thread = thread.revealed(self._others(mailbox, (*mail.to, *mail.cc)))
+        if author.verified:
+            thread = thread.wanting(author.address, self._others(mailbox, mail.reply_to))
         if mail.reads_reactions:
             thread = _reading(thread)
-        if mail.one_click and mail.unsubscribe:
-            thread = replace(thread, unsubscribe=mail.unsubscribe[0])
-        reasons = list(place.reasons)
+        bulk, words = await self._lists.learnt(mailbox.key, mail, author, taken.verdict)
+        reasons = [*place.reasons, *([words] if words else [])]
+        reasons += presenting.changes(
+            place.thread, thread, author, first=place.first, headed=place.first and mailbox.rooms.headers
+        )
         if not author.verified:
             reasons.insert(
                 0, f"nobody answers for {author.address}: {taken.verdict.reason or 'nothing proves who wrote it'}"
@@ -251,10 +257,13 @@ class Arrivals:
         # A known id stays where it is: what a mail says of itself moves nobody else's.
         former = [one for one in mail.former_ids if await self._threads.place(mailbox.key, one) is None]
         ids = [place.id, *(former if author.verified else ())]
-        rows = self._threads.rows(thread, ids, taken.digest, author.id)
+        rows = self._threads.rows(thread, ids, taken.digest, author.id) | bulk
         if author.verified:
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
         return Happened([message], rows)
+
+    def _others(self, mailbox: Mailbox, people: Sequence[Address]) -> list[Address]:
+        return [one for one in people if self._mailboxes.find(one) != mailbox]
 
     async def _asked(self, mailbox: Mailbox, mail: Mail, author: Author) -> Happened:
         """Somebody unknown wants to write: once for each of them, with nothing of theirs but name and subject."""

@@ -79,7 +79,7 @@ class EmailClient:
 
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
         """Into the outbox. What becomes of it comes later, as RemoteStatus."""
-        return await self._running().writing.send(message, attempt.key, self._own)
+        return await self._running().writing.send(message, attempt, self._own)
 
     async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
         """While it is held back."""
@@ -104,7 +104,7 @@ class EmailClient:
             return None
         name, topic, direct = mailbox.name or str(mailbox.address), str(mailbox.address), False
         if place.kind is ChatKind.THREAD:
-            thread = await self._running().threads.get(place.name)
+            thread = await self._running().threads.get(mailbox.key, place.name)
             name = (thread.subject if thread is not None else "") or "(no subject)"
         elif place.kind is ChatKind.CORRESPONDENT:
             info = await self.user_info(RemoteUserId(place.name))

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 from bridge_core.api.commands import AdapterCommand, CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Host
-from bridges.email.chats import parse_chat
+from bridges.email.chats import ChatKind, parse_chat
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.contacts import Contacts, Standing
+from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.passwords import StoredPasswords
 from bridges.email.requests import Requests
@@ -29,6 +30,7 @@ class MailParts(Protocol):
     requests: Requests
     passwords: StoredPasswords
     threads: Threads
+    lists: Lists
     spool: Spool
 
 
@@ -54,7 +56,9 @@ class MailCommands:
             AdapterCommand("accept", "ADDRESS [MAILBOX]", "take somebody's mail, also what waits", self._accept),
             AdapterCommand("block", "ADDRESS [MAILBOX]", "show nothing of somebody any more", self._block),
             AdapterCommand("unblock", "ADDRESS [MAILBOX]", "let a blocked person be a stranger again", self._unblock),
-            AdapterCommand("unsubscribe", "", "leave the mailing list of this room", self._unsubscribe),
+            AdapterCommand(
+                "unsubscribe", "[LIST]", "leave the mailing list of this room, or a named one", self._unsubscribe
+            ),
             AdapterCommand("quarantine", "", "mails that could not be shown", self._quarantine, admin),
             AdapterCommand("quarantine-retry", "KEY", "try to show one again", self._retry, admin),
             AdapterCommand("quarantine-drop", "KEY", "throw one away", self._drop, admin),
@@ -106,11 +110,15 @@ class MailCommands:
 
     async def _unsubscribe(self, call: CommandCall) -> str:
         """One click (RFC 8058): a POST to where the list says, by whoever asks for it here and nobody else."""
-        await self._mailbox(call, "")
-        thread = await self._running().threads.latest(call.chat) if call.chat is not None else None
-        link = thread.unsubscribe if thread is not None else ""
-        if not link:
-            raise RejectedError("the mails of this room do not say how to unsubscribe by one click")
+        mailbox = await self._mailbox(call, "")
+        name = call.get("list").casefold() or await self._bulk(mailbox, call)
+        bulk = await self._running().lists.get(mailbox.key, name) if name else None
+        if bulk is None or not bulk.leave:
+            known = [one.name for one in await self._running().lists.leavable(mailbox.key)]
+            if not known:
+                raise RejectedError("no mail here says how to unsubscribe by one click")
+            raise RejectedError(f"say which list: {', '.join(known[:_LISTED])}")
+        link = bulk.leave
         answer = await self._running().host.http.request(
             "POST",
             link,
@@ -122,6 +130,14 @@ class MailCommands:
         if answer.status >= 400:
             raise RejectedError(f"{host} did not take it: it answered {answer.status}")
         return f"{host} was told that this mailbox leaves the list."
+
+    async def _bulk(self, mailbox: Mailbox, call: CommandCall) -> str:
+        """The list or sender that a room is for; empty where it is for several."""
+        chat = parse_chat(call.chat) if call.chat is not None else None
+        if chat is not None and chat.kind is ChatKind.THREAD:
+            thread = await self._running().threads.get(mailbox.key, chat.name)
+            return thread.bulk if thread is not None else ""
+        return chat.name if chat is not None and chat.kind is not ChatKind.MAILBOX else ""
 
     async def _quarantine(self, call: CommandCall) -> str:
         found = await self._running().spool.quarantined(limit=_LISTED)

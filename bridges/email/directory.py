@@ -48,7 +48,6 @@ class PeopleDirectory:
         return mailbox is not None and self._mailboxes.exact(address) == mailbox
 
     async def _known(self, mailbox: Mailbox, sender: Address, address: Address) -> Reply | None:
-        thread = await self._threads.get(self._mailboxes.tag(address).lower())
-        if thread is not None and thread.mailbox == mailbox.key:
+        if await self._threads.get(mailbox.key, self._mailboxes.tag(address).lower()) is not None:
             return None
         return None if await self._contacts.known(mailbox.key, sender) else NO_STRANGERS

@@ -28,6 +28,7 @@ from bridge_core.content import to_plain
 from bridges.email.codec.addresses import Address
 from bridges.email.mail import Mail, MailFile
 from bridges.email.people import Author
+from bridges.email.threads import Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,29 @@ def head(mail: Mail, mailbox: Address) -> RichText:
     return tuple(nodes)
 
 
+def changes(before: Thread, after: Thread, author: Author, *, first: bool, headed: bool) -> list[str]:
+    """Whom answers go to since this mail, beside its author; `headed`: those who got it stand in its head already."""
+    said = []
+    if after.list_post:
+        if first:
+            said.append(f"answers go to the list, {after.list_post}")
+    elif not headed:
+        known = {author.address.key, *(one.key for one in before.people)}
+        added = [one for one in after.people if one.key not in known]
+        if added:
+            said.append(f"also to {_listed(added)}: answers go there too")
+    if author.address.key in after.hidden:
+        said.append("got a blind copy: an answer to this very message goes to them alone, no other does")
+    return said
+
+
 def remarks(mail: Mail, author: Author, reasons: Sequence[str]) -> RichText:
     """What people must know: that nobody answers for the sender, where answers go, what could not be read."""
     said = list(reasons)
     reply_to = [one for one in mail.reply_to if one.domain != author.address.domain]
     if reply_to:
-        said.append(f"asks for answers to {_listed(reply_to)}")
+        # Only of who is sure to have written it is it done.
+        said.append(f"{'answers go' if author.verified else 'asks for answers'} to {_listed(reply_to)}")
     said.extend(mail.remarks)
     return tuple(Paragraph((Span(Style.ITALIC, (Plain(f"({one})"),)),)) for one in said)
 

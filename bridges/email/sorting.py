@@ -8,6 +8,7 @@ from bridge_core.api.ids import MessageId
 from bridges.email.chats import Chat, ChatKind, parse_chat
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Mode
+from bridges.email.lists import bulk_of, post_of
 from bridges.email.mail import Mail
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.people import Author
@@ -78,14 +79,17 @@ class Sorting:
             return Sorted(message_id, thread, parse_chat(thread.chat), False)
         chat = self._new_chat(mailbox, mail, author, message_id)
         token = self._threads.token(mailbox.key, message_id)
-        begun = Thread(token, mailbox.key, chat.id, message_id, mail.subject, list_post=mail.list_post)
+        post = post_of(mail) if author.verified else ""
+        begun = Thread(
+            token, mailbox.key, chat.id, message_id, mail.subject, list_post=post, bulk=bulk_of(mail, author)
+        )
         return Sorted(message_id, begun, chat, True, reasons)
 
     async def _by_token(self, mailbox: Mailbox, recipients: Iterable[Address]) -> Thread | None:
         for recipient in recipients:
             tag = self._mailboxes.tag(recipient)
-            thread = await self._threads.get(tag.lower()) if tag else None
-            if thread is not None and thread.mailbox == mailbox.key:
+            thread = await self._threads.get(mailbox.key, tag.lower()) if tag else None
+            if thread is not None:
                 return thread
         return None
 

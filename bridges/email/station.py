@@ -2,6 +2,7 @@
 
 import asyncio
 import secrets
+from collections.abc import Mapping
 from typing import Final
 
 from bridge_core.api.host import Host
@@ -16,9 +17,11 @@ from bridges.email.delivery.office import PostOffice, signing_keys
 from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
 from bridges.email.directory import PeopleDirectory
+from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.parsing.pool import Parser
 from bridges.email.passwords import StoredPasswords
+from bridges.email.recipients import Recipients
 from bridges.email.requests import Requests
 from bridges.email.sent import SentMails
 from bridges.email.smtp.parts import Parts
@@ -46,10 +49,14 @@ class Station:
         secret: bytes,
         counts: Counts | None = None,
     ) -> None:
+
+        async def keep(rows: Mapping[str, bytes]) -> None:
+            await inbox.receive((), state=rows)
+
         self.host = host
         self._config = config
         self.mailboxes = mailboxes
-        self.threads = Threads(host.kv, secret)
+        self.threads = Threads(host.kv, secret, keep)
         self.spool = Spool(host, most_mails=config.receiving.most_mails, most_bytes=config.receiving.most_bytes)
         self.passwords = StoredPasswords(host.secrets, mailboxes)
         tokens = Tokens(secret)
@@ -58,11 +65,14 @@ class Station:
         )
         returned = self.post.returned
         self.contacts = Contacts(host.kv)
+        self.lists = Lists(host.kv)
         self.requests = Requests(host, self.spool)
         composer = MailComposer(
             host, tokens, config.composing, bridge=config.hostname, keys=signing_keys(config.delivery)
         )
-        self.writing = Writing(mailboxes, self.threads, SentMails(host.kv), self.contacts, composer, self.post.outbox)
+        recipients = Recipients(mailboxes, self.threads, self.lists)
+        sent = SentMails(host.kv)
+        self.writing = Writing(mailboxes, self.threads, sent, self.contacts, recipients, composer, self.post.outbox)
         self._parser = Parser(config.parsing)
         sorting = Sorting(mailboxes, self.threads)
         arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)
@@ -92,10 +102,15 @@ class Station:
         return cls(config, host, inbox, mailboxes, await secret_of(host), counts)
 
     async def _learnt(self, row: Row, given: str) -> None:
-        """A relay gave a mail another id: answers will name that one."""
-        thread = await self.threads.of(row.about.mailbox.key, row.about.message)
-        if thread is not None:
-            await self.threads.keep(self.threads.rows(thread, (given,), author=row.about.mailbox.key))
+        """A relay gave a mail another id: answers will name that one, unless another mail has it.
+
+        Takes the mailbox's turn: nobody who holds the turn of the queue may wait for it.
+        """
+        mailbox = row.about.mailbox.key
+        async with self.threads.turn(mailbox):
+            thread = await self.threads.of(mailbox, row.about.message)
+            if thread is not None and await self.threads.place(mailbox, given) is None:
+                await self.threads.keep(self.threads.rows(thread, (given,), author=mailbox))
 
     async def open(self) -> None:
         """Take mail. Raises TransientError in words when a door cannot be opened. Idempotent."""

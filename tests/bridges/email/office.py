@@ -14,9 +14,11 @@ from bridges.email.arrivals import Arrivals
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
-from bridges.email.mail import Door, Envelope, Mail, Result, Verdict
+from bridges.email.lists import Lists
+from bridges.email.mail import Door, Envelope, Mail, Result, Signature, Verdict
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.ports import About, Draft, OutgoingMail
+from bridges.email.recipients import Recipients
 from bridges.email.sent import SentMails
 from bridges.email.sorting import Sorting
 from bridges.email.threads import Threads
@@ -124,6 +126,18 @@ class KeptOutbox:
         return self.held
 
 
+class KeptAttempt:
+    """`Attempt` in memory."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.number = 1
+        self.state: bytes | None = None
+
+    async def save(self, state: bytes) -> None:
+        self.state = state
+
+
 class NothingReturned:
     """No reverse-path of ours, but those that begin with `b+`."""
 
@@ -145,7 +159,7 @@ class Office:
         self.host = OfficeHost()
         self.inbox = KeptInbox(self.host.kv)
         self.mailboxes = Mailboxes(self.config)
-        self.threads = Threads(self.host.kv, b"secret")
+        self.threads = Threads(self.host.kv, b"secret", self._keep)
         self.contacts = Contacts(self.host.kv)
         self.composer, self.outbox, self.returned = PlainComposer(), KeptOutbox(), NothingReturned()
         self.arrivals = Arrivals(
@@ -158,9 +172,25 @@ class Office:
             self.returned,
         )
         sent = SentMails(self.host.kv)
-        self.writing = Writing(self.mailboxes, self.threads, sent, self.contacts, self.composer, self.outbox)
+        self.lists = Lists(self.host.kv)
+        recipients = Recipients(self.mailboxes, self.threads, self.lists)
+        self.writing = Writing(
+            self.mailboxes, self.threads, sent, self.contacts, recipients, self.composer, self.outbox
+        )
+        self.commits: list[Mapping[str, bytes]] = []
+        self.signatures: tuple[Signature, ...] = ()
+        self.attempts: dict[str, KeptAttempt] = {}
         self.waiting: list[tuple[str, str]] = []
         self._numbers = 0
+
+    async def _keep(self, rows: Mapping[str, bytes]) -> None:
+        await self.inbox.receive((), state=rows)
+        self.commits.append(rows)
+
+    def attempt(self, key: str | None = None) -> "KeptAttempt":
+        """One at a delivery: with a key, the same again."""
+        self._numbers += 1
+        return self.attempts.setdefault(key or f"k{self._numbers}", KeptAttempt(key or f"k{self._numbers}"))
 
     def login(self, user: UserId = ALICE) -> LoginId:
         """A Matrix user's own mailbox."""
@@ -186,7 +216,9 @@ class Office:
         sender = mail.authors[0] if mail.authors else None
         envelope = Envelope(f"e{self._numbers}", door, sender, recipients, "192.0.2.1", "x", NOW, 100, login=login)
         result = Result.PASS if verified else Result.FAIL
-        verdict = Verdict(sender, dmarc=result, verified=verified, reason="" if verified else "it failed")
+        verdict = Verdict(
+            sender, signatures=self.signatures, dmarc=result, verified=verified, reason="" if verified else "it failed"
+        )
         before = len(self.inbox.events)
 
         async def stored(number: int) -> str:
@@ -225,7 +257,7 @@ class Office:
             _ref(reply_to),
             _ref(thread),
         )
-        return await self.writing.send(message, key or f"k{self._numbers}", own)
+        return await self.writing.send(message, self.attempt(key), own)
 
     async def edits(self, target: str, text: str, user: UserId = ALICE) -> Sent:
         """Somebody changes what they wrote."""
