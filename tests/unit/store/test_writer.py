@@ -1,6 +1,7 @@
 """What the writer does when the database will not."""
 
 import asyncio
+import contextlib
 import sqlite3
 from pathlib import Path
 from typing import Any
@@ -140,6 +141,29 @@ async def test_a_lost_connection_is_made_again(postgres_url: str, opened: Opened
     await database.writer.settled()
     await database.writer.commit(put("after"))
     assert await values(database) == {"before", "kept", "after"}
+
+
+@pytest.mark.server
+async def test_a_connection_whose_pipeline_broke_is_made_again(
+    postgres_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipeline that breaks while it is left stays on where the connection seems open: work goes on with a new one."""
+    database = await opened(postgres_url)
+    await database.writer.commit(put("before"))
+    left = psycopg.Pipeline.__exit__
+
+    def breaks(self: psycopg.Pipeline, *_: object) -> None:
+        self.level -= 1
+        monkeypatch.setattr(psycopg.Pipeline, "__exit__", left)
+        raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(psycopg.Pipeline, "__exit__", breaks)
+    with contextlib.suppress(TransientError):  # whether the server heard the COMMIT is open
+        await database.writer.commit(put("during"))
+    async with asyncio.timeout(30):
+        await database.writer.commit(put("after"))
+    assert {"before", "after"} <= await values(database)
+    assert database.available
 
 
 @pytest.mark.server
