@@ -389,7 +389,7 @@ class Bridge:
             self._clock,
             self._tasks,
             self._routes.of(network.id),
-            Rooms(network.id, self.engine.portals, self.engine.members, self.matrix),
+            Rooms(network.id, self.engine.portals, self.engine.members, self.matrix, self.engine.rooms.named),
             self.engine.portals,
             self._link,
             self._sources.open_attachment,

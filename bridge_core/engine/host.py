@@ -16,7 +16,8 @@ from bridge_core.api.staff import Staff
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
-from bridge_core.engine.portals import INVITE, PortalIndex, own_rooms
+from bridge_core.engine.named import NamedMembers
+from bridge_core.engine.portals import INVITE, PortalIndex
 from bridge_core.engine.store_ports import KeyValues
 
 T = TypeVar("T")
@@ -82,6 +83,7 @@ class Rooms:
     portals: PortalIndex
     members_of: Members
     matrix: MatrixSide
+    named: NamedMembers
 
     async def members(self, chat: ChatId) -> frozenset[UserId] | None:
         """As `RoomView.members`."""
@@ -102,16 +104,11 @@ class Rooms:
         for room in row.rooms if row is not None else ():
             await self.matrix.invite(room, user)
 
-    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
+    async def open(self, chat: ChatId, members: Sequence[UserId] | None = None) -> None:
         """As `RoomView.open`."""
-        row = await self.portals.ensure(self.network, chat, options={INVITE: list(invite)} if invite else None)
-        before = row.options.get(INVITE, [])
-        new = [user for user in invite if user not in before]
-        if new:
-            for room in own_rooms(row):
-                for user in new:
-                    await self.matrix.invite(room, user)
-            await self.portals.set_option(row, INVITE, [*before, *new])
+        row = await self.portals.ensure(self.network, chat, options={INVITE: list(members)} if members else None)
+        if members is not None:
+            await self.named.name(row, members)
 
 
 class NetworkHost:

@@ -48,7 +48,7 @@ class MailCommands:
             AdapterCommand(
                 "mail-password",
                 "[MAILBOX]",
-                "a new password for mail programs; the one before works no more",
+                "a new password of yours for mail programs; the one before works no more",
                 self._password,
                 private=True,
             ),
@@ -76,7 +76,7 @@ class MailCommands:
 
     async def _password(self, call: CommandCall) -> str:
         mailbox = await self._mailbox(call, call.get("mailbox"))
-        password = await self._running().passwords.renew(mailbox)
+        password = await self._running().passwords.renew(mailbox, call.user)
         return f"User: {mailbox.address}\nPassword: {password}\nIt is shown this once."
 
     async def _requests(self, call: CommandCall) -> str:

@@ -2,10 +2,8 @@
 
 from collections.abc import Iterable, Sequence
 
-import structlog
-
 from bridge_core.api.commands import AdapterCommand
-from bridge_core.api.errors import BridgeError, NotConnectedError
+from bridge_core.api.errors import NotConnectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import Advice, Figure
@@ -19,8 +17,6 @@ from bridges.email.delivery.commands import QueueCommands
 from bridges.email.delivery.counts import Counts
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.station import Station
-
-_log = structlog.get_logger(__name__)
 
 
 class EmailConnector:
@@ -38,16 +34,9 @@ class EmailConnector:
         self._station: Station | None = None
 
     async def start(self, host: Host, inbox: Inbox) -> None:
-        """Put the parts together; the shared mailboxes that have a room of their own get their portals."""
+        """Put the parts together. The rooms of shared mailboxes are looked after once the doors are open."""
         self._station = await Station.made(self._config, host, inbox, self._mailboxes, self._counts)
         self._queue.ledger = self._station.post.ledger
-        for mailbox in self._mailboxes:
-            if mailbox.login is None and mailbox.members:
-                try:
-                    await host.rooms.open(Chat(mailbox.key).id, mailbox.members)
-                except BridgeError as error:
-                    # Who is new is invited with the mailbox's next mail.
-                    _log.warning("mailbox_members_not_invited", mailbox=mailbox.key, error=str(error))
 
     async def stop(self, deadline: float) -> None:
         """The doors were shut with the client; nothing of its own is left to stop."""

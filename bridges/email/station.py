@@ -19,6 +19,7 @@ from bridges.email.desk import Desk
 from bridges.email.directory import PeopleDirectory
 from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.membership import Memberships
 from bridges.email.parsing.pool import Parser
 from bridges.email.passwords import StoredPasswords
 from bridges.email.recipients import Recipients
@@ -59,6 +60,7 @@ class Station:
         self.threads = Threads(host.kv, secret, keep)
         self.spool = Spool(host, most_mails=config.receiving.most_mails, most_bytes=config.receiving.most_bytes)
         self.passwords = StoredPasswords(host.secrets, mailboxes)
+        self._memberships = Memberships(host, mailboxes, self.passwords)
         tokens = Tokens(secret)
         self.post = PostOffice(
             host, inbox, tokens, config.delivery, config.hostname, learnt=self._learnt, counts=counts
@@ -127,6 +129,8 @@ class Station:
             spawn(self._desk.run(), "email desk"),
             spawn(self.spool.tend(), "email spool"),
             spawn(self.requests.tend(), "email requests"),
+            # Only now all mailboxes of logins are known.
+            spawn(self._memberships.run(), "email members"),
         ]
 
     async def close(self) -> None:

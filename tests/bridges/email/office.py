@@ -26,12 +26,12 @@ from bridges.email.writing import Writing
 from tests.memory import MemoryKV
 
 NOW = 1_764_000_000_000
-ALICE, EVE = UserId("@alice:hs.test"), UserId("@eve:hs.test")
+ALICE, BEN, EVE = UserId("@alice:hs.test"), UserId("@ben:hs.test"), UserId("@eve:hs.test")
 BOX = "support@example.org"
 CONFIG: dict[str, Any] = {
     "hostname": "mail.example.org",
     "domains": ["example.org"],
-    "mailboxes": {BOX: {"members": [ALICE, "@ben:hs.test"], "aliases": ["help@example.org"]}},
+    "mailboxes": {BOX: {"members": [ALICE, BEN], "aliases": ["help@example.org"]}},
     "provide": {"address": "{localpart}@example.org"},
 }
 
@@ -60,8 +60,8 @@ class Rooms:
     def __init__(self) -> None:
         self.opened: dict[str, tuple[UserId, ...]] = {}
 
-    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
-        self.opened.setdefault(chat, tuple(invite))
+    async def open(self, chat: ChatId, members: Sequence[UserId] = ()) -> None:
+        self.opened.setdefault(chat, tuple(members))
 
 
 class OfficeHost:

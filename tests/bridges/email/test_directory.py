@@ -13,7 +13,7 @@ from bridges.email.directory import PeopleDirectory
 from bridges.email.mail import Door
 from bridges.email.passwords import StoredPasswords
 from bridges.email.ports import Visit
-from tests.bridges.email.office import ALICE, BOX, CONFIG, Office, mail
+from tests.bridges.email.office import ALICE, BEN, BOX, CONFIG, EVE, Office, mail
 
 BOB = parse_address("bob@x.net")
 STRANGER = Visit(Door.SMTP, "192.0.2.1", "mx.x.net")
@@ -131,20 +131,52 @@ async def test_a_login_sends_as_its_own_mailbox() -> None:
 
 
 async def test_passwords_are_made_checked_and_ended() -> None:
-    """The newest one of a mailbox works, by each of its names, and no other."""
+    """Each member has one for the mailbox: the newest works, by each of its names, and no other."""
     office = Office()
     passwords = StoredPasswords(office.host.kv, office.mailboxes)
     box = office.mailboxes.get(BOX)
     assert box is not None
-    first = await passwords.renew(box)
-    second = await passwords.renew(box)
+    first = await passwords.renew(box, ALICE)
+    ben = await passwords.renew(box, BEN)
+    second = await passwords.renew(box, ALICE)
     assert await passwords.check(BOX, second, "") == BOX
+    assert await passwords.check(BOX, ben, "") == BOX
     assert await passwords.check("help@example.org", second, "") == BOX
-    for user, password in ((BOX, first), (BOX, ""), ("nobody@example.org", second), ("x", second)):
+    wrong = (first, "", second[:10], second[:-1], ben[:10] + second[10:], "\0" + second)
+    for user, password in (*((BOX, one) for one in wrong), ("nobody@example.org", second), ("x", second)):
         assert await passwords.check(user, password, "") is None
     assert second not in repr(office.host.kv.values)
     await passwords.remove(BOX)
     assert await passwords.check(BOX, second, "") is None
+
+
+async def test_a_password_ends_with_the_membership() -> None:
+    """Who is taken out of a mailbox sends by it no more, and not when they come back either; others' go on."""
+    office = Office()
+    box = office.mailboxes.get(BOX)
+    assert box is not None
+    kv = office.host.kv
+    before = StoredPasswords(kv, office.mailboxes)
+    alice, ben = await before.renew(box, ALICE), await before.renew(box, BEN)
+    later = Office(mailboxes={BOX: {"members": [BEN]}})
+    passwords = StoredPasswords(kv, later.mailboxes)
+    assert await passwords.check(BOX, alice, "") is None
+    assert await passwords.tidy() == 1
+    assert await before.check(BOX, alice, "") is None
+    assert await passwords.check(BOX, ben, "") == BOX
+
+
+async def test_an_address_that_changed_hands_knows_no_old_password() -> None:
+    """The password of whoever had an address before works for nobody, even where it was never ended."""
+    office = Office()
+    own = office.login(ALICE)
+    box = office.mailboxes.of(own)
+    assert box is not None
+    passwords = StoredPasswords(office.host.kv, office.mailboxes)
+    old = await passwords.renew(box, ALICE)
+    office.mailboxes.remove(own)
+    office.mailboxes.add(Login(own, EVE, "Eve", provided=True))
+    assert await passwords.check(own, old, "") is None
 
 
 @pytest.mark.parametrize(
