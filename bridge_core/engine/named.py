@@ -129,9 +129,11 @@ class NamedMembers:
         log.info("member_removed", room=room, user=user)
 
     def _later(self, row: PortalRow, user: UserId, change: _Change, error: BridgeError) -> _Change:
-        if change.tries == 0:
-            event = "member_not_invited" if change.comes else "member_not_removed"
-            log.warning(event, network=row.network, chat=row.chat, user=user, error=str(error))
+        about = {"network": row.network, "chat": row.chat, "user": user, "error": str(error)}
+        if change.tries == 0 and change.comes:
+            log.warning("member_not_invited", **about)
+        elif change.tries == 0:
+            log.warning("member_not_removed", **about)
         wait = min(_RETRY[0] << min(change.tries, 20), _RETRY[1])
         if isinstance(error, RateLimitedError):
             wait = int(error.retry_after * 1000)
