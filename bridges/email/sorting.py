@@ -44,7 +44,8 @@ class Sorting:
         """Where the very same mail is already; it came by two ways, or again."""
         for message_id in (mail.id, _other(mail.id, digest)):
             place = await self._threads.place(mailbox.key, message_id)
-            if place is not None and place.digest == digest:
+            # Where nobody has its id, it never had to take another.
+            if place is None or place.digest == digest:
                 return place
         return None
 
