@@ -229,6 +229,18 @@ class Advises(Protocol):
 
 
 @runtime_checkable
+class Rehearses(Protocol):
+    """A connector that can try, before it is started, whether its servers are there and let it in: `check` does."""
+
+    async def wrong(self) -> Sequence[Advice]:
+        """What would keep it from working now, each with what to do; empty when nothing does.
+
+        Takes at most a minute, changes nothing, and nobody on the network sees it, the running bridge included.
+        Raises BridgeError in words for the admin.
+        """
+
+
+@runtime_checkable
 class KnowsPresence(Protocol):
     """A connector that can tell which Matrix users are in its chats by connections of their own."""
 

@@ -52,6 +52,15 @@ def test_fresh_files_have_no_mistakes(folder: Path, capsys: pytest.CaptureFixtur
     assert ((found := _check(folder, capsys, "--offline"))[0], "0 errors, 2 warnings" in found[1]) == (0, True)
 
 
+def test_the_servers_of_networks_are_tried(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What keeps a network from its server is an error with what to do, unless only files are looked at."""
+    port = _free_port()
+    _edit(folder / "config.yaml", "server: x", f"server: 127.0.0.1\n    port: {port}")
+    code, out = _check(folder, capsys)
+    assert code == 1 and f"refuses connections on port {port}" in out and "See `server` and `port`" in out
+    assert "refuses" not in _check(folder, capsys, "--offline")[1]
+
+
 @pytest.mark.parametrize(
     ("name", "old", "new", "words"),
     [
