@@ -187,6 +187,13 @@ class Host(Protocol):
         None where they may have none. Raises what `ProvidesLogins.provide` does.
         """
 
+    async def local_user(self, localpart: str) -> UserId | None:
+        """The Matrix user of the bridge's own homeserver with this local part; None where it has none, or a ghost.
+
+        Remembered for minutes. Raises TransientError or RateLimitedError where the homeserver does not tell, and at
+        once where too many were asked for lately: strangers may choose the names.
+        """
+
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """The process's one object of that name, made with the first call; for all networks, whatever their adapter.
 

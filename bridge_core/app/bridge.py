@@ -31,6 +31,7 @@ from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.filling import BackfillOptions
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
+from bridge_core.engine.localusers import LocalUsers
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
@@ -172,6 +173,7 @@ class Bridge:
             faults,
             self._make_checkpoints(),
         )
+        self._local_users = LocalUsers(self.matrix, names, self._clock)
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
         self.staff = StaffDesks(
@@ -398,6 +400,7 @@ class Bridge:
             network.login_for,
             self._shared,
             LongTexts(network.id, self.matrix, self.engine.links, self._link),
+            self._local_users,
         )
 
         def inbox(login: LoginId | None) -> NetworkInbox:

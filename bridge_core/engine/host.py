@@ -13,6 +13,7 @@ from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixSender
 from bridge_core.api.network import Login
 from bridge_core.api.queues import Queue
 from bridge_core.api.staff import Staff
+from bridge_core.engine.localusers import LocalUsers
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
@@ -133,6 +134,7 @@ class NetworkHost:
         provide: Callable[[MatrixSender], Awaitable[Login | None]],
         shared: dict[str, Any] | None = None,
         texts: LongTexts | None = None,
+        local_users: LocalUsers | None = None,
     ) -> None:
         self.network = network
         self.kv = kv
@@ -150,6 +152,7 @@ class NetworkHost:
         self._links = links
         self._files = files
         self._texts = texts
+        self._local_users = local_users
         self._shared: dict[str, Any] = {} if shared is None else shared
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = _BUCKETS
@@ -173,6 +176,10 @@ class NetworkHost:
         """As `Host.login`."""
         login = await self._provide(MatrixSender(user, user[1:].partition(":")[0]))
         return login.id if login is not None else None
+
+    async def local_user(self, localpart: str) -> UserId | None:
+        """As `Host.local_user`."""
+        return await self._local_users.find(localpart) if self._local_users is not None else None
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """As `Host.shared`: kept in what the hosts of one process were given in common."""

@@ -17,6 +17,7 @@ from bridge_core.api.network import (
     Sent,
 )
 from bridges.email.chats import ChatKind, parse_chat
+from bridges.email.codec.addresses import parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.people import identifiers, name_of, person_of
 from bridges.email.station import Station
@@ -74,6 +75,8 @@ class EmailClient:
     async def log_out(self) -> None:
         """The address is nobody's any more."""
         if self._login is not None:
+            # It never becomes somebody else's: what is sent to it is meant for them.
+            await self._running().owners.take(parse_address(self._login.id), self._login.user)
             self._running().mailboxes.remove(self._login.id)
             await self._running().passwords.remove(self._login.id)
 

@@ -2,6 +2,7 @@
 
 from typing import Final
 
+from bridges.email.ahead import Ahead
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts
@@ -21,11 +22,14 @@ NO_STRANGERS: Final = Reply(550, "5.7.1", "this mailbox takes answers to its own
 class PeopleDirectory:
     """Asks the mailboxes, and for those that take answers only, what they know."""
 
-    def __init__(self, mailboxes: Mailboxes, threads: Threads, contacts: Contacts, returned: Returned) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, threads: Threads, contacts: Contacts, returned: Returned, ahead: Ahead
+    ) -> None:
         self._mailboxes = mailboxes
         self._threads = threads
         self._contacts = contacts
         self._returned = returned
+        self._ahead = ahead
 
     async def recipient(self, visit: Visit, sender: Address | None, address: Address) -> Reply | None:
         """As `Directory.recipient`."""
@@ -34,7 +38,10 @@ class PeopleDirectory:
             return NOT_ON if visit.door is Door.SUBMISSION and visit.login is not None else NO_RELAY
         if self._mailboxes.is_postmaster(address) or self._returned.token(address) is not None:
             return None
-        mailbox = self._mailboxes.find(address)
+        mailbox = self._mailboxes.exact(address)
+        if mailbox is None:
+            # Before the catch-all: a user's own mail is for nobody else.
+            mailbox = await self._ahead.mailbox(address) or self._mailboxes.find(address)
         if mailbox is None:
             return UNKNOWN
         # The null reverse-path brings reports about mails that were sent from here.

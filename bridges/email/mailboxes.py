@@ -1,5 +1,6 @@
 """The mailboxes of a network: those of the configuration, and those of Matrix users with an address of their own."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -84,7 +85,7 @@ class Mailboxes:
 
     def exact(self, address: Address) -> Mailbox | None:
         """As `find`, without the catch-all and the postmaster."""
-        for candidate in (address, self._untagged(address)):
+        for candidate in (address, self.untagged(address)):
             key = self._aliases.get(candidate.key, candidate.key)
             if key in self._boxes:
                 return self._boxes[key]
@@ -96,7 +97,7 @@ class Mailboxes:
 
     def is_postmaster(self, address: Address) -> bool:
         """Whether the address is one that every domain has."""
-        return self.is_ours(address) and self._untagged(address).local.casefold() in POSTMASTERS
+        return self.is_ours(address) and self.untagged(address).local.casefold() in POSTMASTERS
 
     def tag(self, address: Address) -> str:
         """The tag of a subaddress; empty where there is none."""
@@ -107,7 +108,8 @@ class Mailboxes:
         separator = self._config.subaddress
         return Address(f"{address.local}{separator}{tag}", address.domain, address.name) if separator else address
 
-    def _untagged(self, address: Address) -> Address:
+    def untagged(self, address: Address) -> Address:
+        """The address without its tag."""
         return address.without_tag(self._config.subaddress) if self._config.subaddress else address
 
     def _wide(self, address: Address) -> Mailbox | None:
@@ -138,6 +140,19 @@ class Mailboxes:
         taken = address.key in self._boxes or address.key in self._aliases
         reserved = address.local.casefold() in self._config.reserved or self.is_postmaster(address)
         return None if taken or reserved or not self.is_ours(address) else address
+
+    def localpart_for(self, address: Address) -> str | None:
+        """The local part of the Matrix users who may get this address; None where it fits no user's.
+
+        Only a guess: `address_for` says what such a user does get.
+        """
+        template = self._config.provide.address
+        if template is None or not self.is_ours(address):
+            return None
+        pattern = re.escape(template.lower()).replace(r"\{localpart\}", "(?P<name>.+)", 1)
+        pattern = pattern.replace(r"\{localpart\}", "(?P=name)").replace(r"\{server\}", "[^@]+")
+        found = re.fullmatch(pattern, self.untagged(address).key)
+        return found["name"] if found is not None else None
 
     def add(self, login: Login) -> Mailbox | None:
         """A login has its mailbox from now on. None where the address is a configured one, or in no domain any more."""

@@ -7,6 +7,7 @@ from typing import Final
 
 from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
+from bridges.email.ahead import Ahead, Owners
 from bridges.email.arrivals import Arrivals
 from bridges.email.codec.tokens import Tokens
 from bridges.email.composing.composer import MailComposer
@@ -79,7 +80,9 @@ class Station:
         sorting = Sorting(mailboxes, self.threads)
         arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)
         self._desk = Desk(host, self.spool, self._parser, arrivals, self.requests, mailboxes)
-        directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned)
+        self.owners = Owners(host.kv)
+        ahead = Ahead(host, mailboxes, on=config.provide.ahead)
+        directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned, ahead)
         self.inspector = MailInspector(config.trust, config.domains, directory, host)
         self._parts = Parts(
             config.hostname,

@@ -83,6 +83,13 @@ class Provide(Rooms):
         examples=["{localpart}@example.org"],
     )
 
+    ahead: bool = Field(
+        default=False,
+        description="Whether mail is taken for users of the own homeserver who never used their address: the "
+        "homeserver is asked whether there is such a user, and the first mail invites them to their mailbox's room. "
+        "Whoever hands mail over learns which users there are.",
+    )
+
     @field_validator("address")
     @classmethod
     def _template(cls, value: str | None) -> str | None:

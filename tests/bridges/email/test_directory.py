@@ -1,10 +1,14 @@
 """Which addresses there are, whose they are, and who may send as them."""
 
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import LoginId, UserId
 from bridge_core.api.network import Login
+from bridges.email.ahead import Ahead, Owners
 from bridges.email.chats import Chat, ChatKind, parse_chat
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
@@ -19,8 +23,27 @@ BOB = parse_address("bob@x.net")
 STRANGER = Visit(Door.SMTP, "192.0.2.1", "mx.x.net")
 
 
-def directory(office: Office) -> PeopleDirectory:
-    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned)
+class Homes:
+    """A host whose homeserver has some users, who get logins; and says nothing while there is trouble."""
+
+    def __init__(self, office: Office, *users: str) -> None:
+        self.users, self.trouble, self.asked = users, False, 0
+        self._office = office
+
+    async def local_user(self, localpart: str) -> UserId | None:
+        self.asked += 1
+        if self.trouble:
+            raise TransientError("the homeserver is away")
+        return UserId(f"@{localpart}:hs.test") if localpart in self.users else None
+
+    async def login(self, user: UserId) -> LoginId | None:
+        return self._office.login(user)
+
+
+def directory(office: Office, homes: Homes | None = None) -> PeopleDirectory:
+    host: Any = homes or Homes(office)
+    ahead = Ahead(host, office.mailboxes, on=office.config.provide.ahead)
+    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned, ahead)
 
 
 @pytest.mark.parametrize(
@@ -226,3 +249,54 @@ def test_an_address_without_tags_stays_itself() -> None:
     office = Office(subaddress="")
     assert office.mailboxes.find(Address("support+x", "example.org")) is None
     assert office.mailboxes.tagged(parse_address(BOX), "x") == parse_address(BOX)
+
+
+AHEAD = {"address": "{localpart}@example.org", "ahead": True}
+
+
+async def test_who_never_used_their_address_gets_mail() -> None:
+    """Mail for a user of our homeserver is taken, with a tag too, and makes their mailbox; nobody else's is."""
+    office = Office(provide=AHEAD)
+    asked = directory(office, Homes(office, "eve", "support", "root", "e-v"))
+    for address in ("nobody@example.org", "root@example.org", "e=v@example.org", "eve@x.net"):
+        assert await asked.recipient(STRANGER, BOB, parse_address(address)) is not None
+    assert office.mailboxes.exact(parse_address("eve@example.org")) is None
+    for address in ("eve+news@example.org", "Eve@example.org"):
+        assert await asked.recipient(STRANGER, BOB, parse_address(address)) is None
+    found = office.mailboxes.find(parse_address("eve@example.org"))
+    assert found is not None
+    assert found.members == (EVE,)
+
+
+async def test_a_users_mail_does_not_fall_into_the_catch_all() -> None:
+    """Where somebody has the address it is theirs; while that is not known the mail waits with its sender."""
+    office = Office(provide=AHEAD, catch_all={"example.org": BOX})
+    homes = Homes(office, "eve")
+    asked = directory(office, homes)
+    homes.trouble = True
+    with pytest.raises(TransientError):
+        await asked.recipient(STRANGER, BOB, parse_address("eve@example.org"))
+    homes.trouble = False
+    assert await asked.recipient(STRANGER, BOB, parse_address("eve@example.org")) is None
+    assert office.mailboxes.find(parse_address("eve@example.org")) != office.mailboxes.get(BOX)
+    assert await asked.recipient(STRANGER, BOB, parse_address("other@example.org")) is None
+    assert office.mailboxes.find(parse_address("other@example.org")) == office.mailboxes.get(BOX)
+
+
+async def test_the_homeserver_is_asked_only_where_the_admin_allows() -> None:
+    """Without `ahead` an address is there from its first use by its user on, and nobody is asked."""
+    office = Office()
+    homes = Homes(office, "eve")
+    refused = await directory(office, homes).recipient(STRANGER, BOB, parse_address("eve@example.org"))
+    assert refused is not None
+    assert (refused.code, homes.asked) == (550, 0)
+
+
+async def test_an_address_never_becomes_somebody_elses() -> None:
+    """Who had it first keeps it, whoever asks later."""
+    owners = Owners(Office().host.kv)
+    address = parse_address("eve@example.org")
+    assert await owners.take(address, EVE)
+    assert not await owners.take(address, ALICE)
+    assert await owners.take(address, EVE)
+    assert await owners.of(address) == EVE

@@ -1,6 +1,9 @@
 """Who is in the rooms of a shared mailbox, in a whole bridge: its members, and nobody who was one."""
 
+import smtplib
 from pathlib import Path
+
+import pytest
 
 from bridge_core.api.ids import NetworkId, PortalKey
 from bridges.email.chats import Chat
@@ -66,3 +69,28 @@ async def test_the_mailbox_of_the_settings_has_a_portal(tmp_path: Path) -> None:
     async with Post(tmp_path) as post:
         key = PortalKey(NetworkId("mail"), Chat(BOX).id)
         await post.bridge.until(lambda: post.bridge.running.engine.portals.get(key))
+
+
+async def test_the_first_mail_invites_who_never_spoke(tmp_path: Path) -> None:
+    """Alice has an address by the settings and does not know: mail for it makes a room that only she is invited to.
+
+    Whom the homeserver does not have gets none, and while it does not say the sender is told to come back.
+    """
+    async with Post(tmp_path, provide={"address": "{localpart}@example.org", "ahead": True}) as post:
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+            await post.sends("Hello\n", "nobody@example.org", Subject="Hi")
+        assert refused.value.recipients["nobody@example.org"][0] == 550
+        post.bridge.homeserver.faults.answer(502, times=1, match="profile/.*carol")
+        with pytest.raises(smtplib.SMTPRecipientsRefused) as refused:
+            await post.sends("Hello\n", "carol@example.org", Subject="Hi")
+        assert refused.value.recipients["carol@example.org"][0] == 451
+        await post.sends("Hello Alice\n", "alice@example.org", Subject="Hi")
+        portals = post.bridge.running.engine.portals
+
+        def made() -> str | None:
+            own = [row for row in portals.of_network(NetworkId("mail")) if row.receiver == "alice@example.org"]
+            return own[0].rooms[0] if own and own[0].rooms else None
+
+        room = str(await post.bridge.until(made))
+        post.bridge.alice.join(room)
+        await post.seen(room, "Hello Alice")
