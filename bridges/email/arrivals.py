@@ -98,15 +98,18 @@ class Arrivals:
                 await self._inbox.receive(await self._returned.events(token, mail))
         author = author_of(mail, verdict, self._own(envelope))
         taken = Taken(envelope, verdict, digest, mail, author, stored, hold)
-        for mailbox, recipients in self._by_mailbox(envelope.recipients):
+        for mailbox, recipients in self._by_mailbox(envelope):
             async with self._threads.turn(mailbox.key):
                 happened = await self._happened(mailbox, recipients, taken)
                 if happened.events:
                     await self._inbox.receive(happened.events, state=happened.rows)
 
-    def _by_mailbox(self, recipients: Sequence[Address]) -> list[tuple[Mailbox, list[Address]]]:
+    def _by_mailbox(self, envelope: Envelope) -> list[tuple[Mailbox, list[Address]]]:
         found: dict[str, tuple[Mailbox, list[Address]]] = {}
-        for recipient in recipients:
+        own = self._own(envelope)
+        if own is not None:
+            found[own.key] = (own, [])  # what is sent from a mailbox is in its room, too
+        for recipient in envelope.recipients:
             mailbox = self._mailboxes.find(recipient) if self._returned.token(recipient) is None else None
             if mailbox is not None:
                 found.setdefault(mailbox.key, (mailbox, []))[1].append(recipient)
@@ -130,7 +133,8 @@ class Arrivals:
                 return happened
         place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
         asks = mailbox.rooms.strangers is Strangers.ASK and taken.envelope.door is not Door.IMPORT
-        if asks and place.first and standing is None and author.login is None:
+        own = taken.envelope.login == mailbox.key
+        if asks and place.first and standing is None and author.login is None and not own:
             await taken.hold(mailbox.key, author.address)
             return await self._asked(mailbox, mail, author)
         return await self._message(mailbox, taken, place)

@@ -15,6 +15,7 @@ from bridges.email.mailboxes import Mailboxes
 from bridges.email.parsing.pool import Parsed, Parser, UnreadableMailError
 from bridges.email.requests import Requests
 from bridges.email.spool import Arrival, Spool
+from bridges.email.submissions import Submissions
 
 _log = structlog.get_logger(__name__)
 _AT_ONCE: Final = 8
@@ -37,6 +38,7 @@ class Desk:
         arrivals: Arrivals,
         requests: Requests,
         mailboxes: Mailboxes,
+        submissions: Submissions,
     ) -> None:
         self._host = host
         self._spool = spool
@@ -44,6 +46,7 @@ class Desk:
         self._arrivals = arrivals
         self._requests = requests
         self._mailboxes = mailboxes
+        self._submissions = submissions
         self._busy: dict[str, asyncio.Task[None]] = {}
         self._taken: dict[str, frozenset[str]] = {}
 
@@ -91,8 +94,8 @@ class Desk:
 
     def _wanted(self, arrival: Arrival) -> frozenset[str]:
         """The mailboxes that a mail is for."""
-        found = (self._mailboxes.find(one) for one in arrival.envelope.recipients)
-        return frozenset(mailbox.key for mailbox in found if mailbox is not None)
+        found = {mailbox.key for one in arrival.envelope.recipients if (mailbox := self._mailboxes.find(one))}
+        return frozenset({*found, arrival.envelope.login} if arrival.envelope.login is not None else found)
 
     async def _wait(self) -> None:
         """Until a mail comes, one is done, or one that was put off is due."""
@@ -140,6 +143,7 @@ class Desk:
                 await self._requests.hold(mailbox, person, envelope, arrival.verdict, arrival.blob)
 
             await self._arrivals.show(envelope, arrival.verdict, envelope.digest, parsed.mail, stored, hold)
+            await self._submissions.send_on(envelope, parsed.mail, lambda: self._host.blobs.open(arrival.blob))
         await self._spool.done(arrival)
 
 

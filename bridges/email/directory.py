@@ -1,5 +1,6 @@
 """Which addresses there are: the `Directory` of the doors. An open relay cannot be configured."""
 
+from collections.abc import Awaitable, Callable
 from typing import Final
 
 from bridges.email.ahead import Ahead
@@ -11,11 +12,10 @@ from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.ports import Reply, Returned, Visit
 from bridges.email.threads import Threads
 
+Outgoing = Callable[[Mailbox, Address], Awaitable[Reply | None]]
+"""Whether a mailbox may write to an address elsewhere now; else the answer that says why not."""
 UNKNOWN: Final = Reply(550, "5.1.1", "there is no such mailbox here")
 NO_RELAY: Final = Reply(550, "5.7.1", "this server takes mail for its own domains only")
-NOT_ON: Final = Reply(
-    550, "5.7.1", "mail to other domains is not sent on from here: write it in the room of your mailbox"
-)
 NO_STRANGERS: Final = Reply(550, "5.7.1", "this mailbox takes answers to its own mail only")
 
 
@@ -23,19 +23,25 @@ class PeopleDirectory:
     """Asks the mailboxes, and for those that take answers only, what they know."""
 
     def __init__(
-        self, mailboxes: Mailboxes, threads: Threads, contacts: Contacts, returned: Returned, ahead: Ahead
+        self,
+        mailboxes: Mailboxes,
+        threads: Threads,
+        contacts: Contacts,
+        returned: Returned,
+        ahead: Ahead,
+        outgoing: Outgoing | None = None,
     ) -> None:
         self._mailboxes = mailboxes
         self._threads = threads
         self._contacts = contacts
         self._returned = returned
         self._ahead = ahead
+        self._outgoing = outgoing
 
     async def recipient(self, visit: Visit, sender: Address | None, address: Address) -> Reply | None:
         """As `Directory.recipient`."""
         if not self._mailboxes.is_ours(address):
-            # What is submitted here is not sent on yet: better refused than taken and kept.
-            return NOT_ON if visit.door is Door.SUBMISSION and visit.login is not None else NO_RELAY
+            return await self._elsewhere(visit, address)
         if self._mailboxes.is_postmaster(address) or self._returned.token(address) is not None:
             return None
         mailbox = self._mailboxes.exact(address)
@@ -53,6 +59,13 @@ class PeopleDirectory:
         """As `Directory.may_send_as`: a login is a mailbox, and writes as its address and its subaddresses."""
         mailbox = self._mailboxes.get(login)
         return mailbox is not None and self._mailboxes.exact(address) == mailbox
+
+    async def _elsewhere(self, visit: Visit, address: Address) -> Reply | None:
+        """Only who gave a password at the door for it writes to other domains, as one of our mailboxes."""
+        mailbox = self._mailboxes.get(visit.login) if visit.login is not None else None
+        if visit.door is not Door.SUBMISSION or mailbox is None or self._outgoing is None:
+            return NO_RELAY
+        return await self._outgoing(mailbox, address)
 
     async def _known(self, mailbox: Mailbox, sender: Address, address: Address) -> Reply | None:
         if await self._threads.get(mailbox.key, self._mailboxes.tag(address).lower()) is not None:

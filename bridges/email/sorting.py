@@ -42,11 +42,17 @@ class Sorting:
 
     async def known(self, mailbox: Mailbox, mail: Mail, digest: str) -> Place | None:
         """Where the very same mail is already; it came by two ways, or again."""
+        found = await self.shown(mailbox, mail, digest)
+        return found[1] if found is not None else None
+
+    async def shown(self, mailbox: Mailbox, mail: Mail, digest: str) -> tuple[MessageId, Place] | None:
+        """Under which id the very same mail is known, and where."""
         for message_id in (mail.id, _other(mail.id, digest)):
             place = await self._threads.place(mailbox.key, message_id)
-            # Where nobody has its id, it never had to take another.
-            if place is None or place.digest == digest:
-                return place
+            if place is None:
+                return None  # Where nobody has its id, it never had to take another.
+            if place.digest == digest:
+                return MessageId(message_id), place
         return None
 
     async def id_of(self, mailbox: Mailbox, mail: Mail, digest: str) -> MessageId:

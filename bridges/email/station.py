@@ -9,8 +9,10 @@ from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
 from bridges.email.ahead import Ahead, Owners
 from bridges.email.arrivals import Arrivals
+from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.composing.composer import MailComposer
+from bridges.email.composing.submitted import SubmittedMails
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
 from bridges.email.delivery.counts import Counts
@@ -19,10 +21,11 @@ from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
 from bridges.email.directory import PeopleDirectory
 from bridges.email.lists import Lists
-from bridges.email.mailboxes import Mailboxes
+from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.membership import Memberships
 from bridges.email.parsing.pool import Parser
 from bridges.email.passwords import StoredPasswords
+from bridges.email.ports import Reply
 from bridges.email.recipients import Recipients
 from bridges.email.requests import Requests
 from bridges.email.sent import SentMails
@@ -30,6 +33,7 @@ from bridges.email.smtp.parts import Parts
 from bridges.email.smtp.server import Doors
 from bridges.email.sorting import Sorting
 from bridges.email.spool import Spool
+from bridges.email.submissions import Submissions, writer
 from bridges.email.threads import Threads
 from bridges.email.trust.inspector import MailInspector
 from bridges.email.writing import Writing
@@ -70,19 +74,20 @@ class Station:
         self.contacts = Contacts(host.kv)
         self.lists = Lists(host.kv)
         self.requests = Requests(host, self.spool)
-        composer = MailComposer(
-            host, tokens, config.composing, bridge=config.hostname, keys=signing_keys(config.delivery)
-        )
+        keys = signing_keys(config.delivery)
+        composer = MailComposer(host, tokens, config.composing, bridge=config.hostname, keys=keys)
         recipients = Recipients(mailboxes, self.threads, self.lists)
         sent = SentMails(host.kv)
         self.writing = Writing(mailboxes, self.threads, sent, self.contacts, recipients, composer, self.post.outbox)
         self._parser = Parser(config.parsing)
         sorting = Sorting(mailboxes, self.threads)
         arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)
-        self._desk = Desk(host, self.spool, self._parser, arrivals, self.requests, mailboxes)
+        ready = SubmittedMails(host.blobs, host.clock, tokens, keys, config.composing.max_size)
+        submissions = Submissions(mailboxes, self.threads, sorting, self.contacts, ready, self.post.outbox, inbox)
+        self._desk = Desk(host, self.spool, self._parser, arrivals, self.requests, mailboxes, submissions)
         self.owners = Owners(host.kv)
         ahead = Ahead(host, mailboxes, on=config.provide.ahead)
-        directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned, ahead)
+        directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned, ahead, self._outgoing)
         self.inspector = MailInspector(config.trust, config.domains, directory, host)
         self._parts = Parts(
             config.hostname,
@@ -116,6 +121,10 @@ class Station:
             thread = await self.threads.of(mailbox, row.about.message)
             if thread is not None and await self.threads.place(mailbox, given) is None:
                 await self.threads.keep(self.threads.rows(thread, (given,), author=mailbox))
+
+    async def _outgoing(self, mailbox: Mailbox, address: Address) -> Reply | None:
+        """Whether a mail program may send to somebody elsewhere, as the mailbox."""
+        return await self.post.outbox.refusal(mailbox.address, writer(mailbox), address)
 
     async def open(self) -> None:
         """Take mail. Raises TransientError in words when a door cannot be opened. Idempotent."""

@@ -9,6 +9,7 @@ import orjson
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import KV, Clock
+from bridge_core.api.ids import UserId
 from bridges.email.codec.addresses import Address
 from bridges.email.config.delivery import Delivery
 from bridges.email.ports import About
@@ -37,7 +38,7 @@ class Limits:
         day, count, new = await self._counted(key, now // _DAY)
         unknown = [one for one in recipients if await self._kv.get(_known(about, one)) is None]
         if count + len(recipients) > self._settings.mails_per_day:
-            raise RejectedError(f"you may write to {self._settings.mails_per_day} recipients a day: try tomorrow")
+            raise RejectedError(self._enough())
         if new + len(unknown) > self._settings.new_recipients_per_day:
             raise RejectedError(
                 f"you may write to {self._settings.new_recipients_per_day} new recipients a day: try tomorrow"
@@ -49,6 +50,14 @@ class Limits:
         self._threads.move_to_end(_thread(about))
         while len(self._threads) > _THREADS:
             self._threads.popitem(last=False)
+
+    async def reached(self, user: UserId) -> str:
+        """Why a user may write no mail more today, in words; empty where they may. Counts nothing."""
+        _, count, _ = await self._counted(f"sent-by/{_hash(user)}", self._clock.now_ms() // _DAY)
+        return self._enough() if count >= self._settings.mails_per_day else ""
+
+    def _enough(self) -> str:
+        return f"you may write to {self._settings.mails_per_day} recipients a day: try tomorrow"
 
     def _rest(self, about: About, now: int) -> int:
         rest = max(self._threads.get(_thread(about), 0), now) + _EACH

@@ -7,7 +7,7 @@ import structlog
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Blobs, Clock
-from bridge_core.api.ids import MessageId
+from bridge_core.api.ids import MessageId, UserId
 from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.config.delivery import Delivery
@@ -16,7 +16,7 @@ from bridges.email.delivery.limits import Limits
 from bridges.email.delivery.rows import Row, State, new_row
 from bridges.email.delivery.shelf import Shelf
 from bridges.email.delivery.suppression import Suppressions
-from bridges.email.ports import About, OutgoingMail
+from bridges.email.ports import About, OutgoingMail, Reply
 
 log = structlog.get_logger(__name__)
 
@@ -66,6 +66,14 @@ class MailOutbox:
         self._counts.queued += len(everybody)
         log.info("mail_queued", mail=mail.id, recipients=len(everybody), bytes=mail.size)
         self._shelf.wake.set()
+
+    async def refusal(self, mailbox: Address, user: UserId, recipient: Address) -> Reply | None:
+        """What a mail program is answered that wants to write to the recipient now; None where it may."""
+        suppressed = await self._suppressions.find(mailbox.domain, recipient)
+        if suppressed is not None:
+            return Reply(550, "5.1.1", f"it does not take mail, since a server said: {suppressed.reason}")
+        words = await self._limits.reached(user)
+        return Reply(452, "4.5.3", words) if words else None
 
     async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
         """As `Outbox.replace`. Where it is False the new mail's blob is dropped."""

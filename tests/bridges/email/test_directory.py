@@ -13,7 +13,7 @@ from bridges.email.chats import Chat, ChatKind, parse_chat
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Standing
-from bridges.email.directory import PeopleDirectory
+from bridges.email.directory import Outgoing, PeopleDirectory
 from bridges.email.mail import Door
 from bridges.email.passwords import StoredPasswords
 from bridges.email.ports import Visit
@@ -40,10 +40,10 @@ class Homes:
         return self._office.login(user)
 
 
-def directory(office: Office, homes: Homes | None = None) -> PeopleDirectory:
+def directory(office: Office, homes: Homes | None = None, outgoing: Outgoing | None = None) -> PeopleDirectory:
     host: Any = homes or Homes(office)
     ahead = Ahead(host, office.mailboxes, on=office.config.provide.ahead)
-    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned, ahead)
+    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned, ahead, outgoing)
 
 
 @pytest.mark.parametrize(
