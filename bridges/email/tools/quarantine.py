@@ -27,22 +27,26 @@ class QuarantineTool:
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         """What to do, and with which."""
-        parser.add_argument("action", choices=("list", "show"), help="list them, or write one out as it came")
+        parser.add_argument(
+            "action",
+            choices=("list", "show", "retry", "drop"),
+            help="list them, write one out as it came, try one again at the next start, or throw one away",
+        )
         parser.add_argument("key", nargs="?", default="", help="the beginning of a mail's key")
         parser.add_argument("--output", "-o", type=Path, metavar="FILE", help="a new file for it; else standard output")
         parser.add_argument("--network", metavar="NAME", help="of this network only")
 
     def run(self, arguments: Namespace, place: Place) -> int:
         """As `Tool.run`."""
-        if arguments.action == "show" and not arguments.key:
-            print("say which: show KEY", file=sys.stderr)
+        if arguments.action != "list" and not arguments.key:
+            print(f"say which: {arguments.action} KEY", file=sys.stderr)
             return 2
         networks = {name: one for name, one in place.networks.items() if arguments.network in {None, name}}
         if arguments.action == "list":
             for network, settings in networks.items():
                 asyncio.run(_list(place, network, settings))
             return 0
-        if any(asyncio.run(_show(arguments, place, network, settings)) for network, settings in networks.items()):
+        if any(asyncio.run(_done(arguments, place, network, settings)) for network, settings in networks.items()):
             return 0
         raise RejectedError(f"no mail of the quarantine is named {arguments.key}")
 
@@ -56,13 +60,21 @@ async def _list(place: Place, network: NetworkId, settings: EmailConfig) -> None
             print(f"{one.key[:16]}  {came}  {envelope.sender or '<>'} -> {to}  {envelope.size} bytes: {one.reason}")
 
 
-async def _show(arguments: Namespace, place: Place, network: NetworkId, settings: EmailConfig) -> bool:
+async def _done(arguments: Namespace, place: Place, network: NetworkId, settings: EmailConfig) -> bool:
     async with place.open(network) as there:
         found = [one async for one in _all(there, settings) if one.key.startswith(arguments.key)]
         if len(found) > 1:
             raise RejectedError(f"several are named {arguments.key}...: write more of it")
         if not found:
             return False
+        if arguments.action == "retry":
+            await _spool(there, settings).release(found[0].key)
+            print("it is tried again when the bridge starts")
+            return True
+        if arguments.action == "drop":
+            await _spool(there, settings).discard(found[0].key)
+            print("it is gone")
+            return True
         if arguments.output is None:
             await _write(there, found[0], sys.stdout.buffer)
             return True
@@ -80,9 +92,13 @@ async def _write(there: Opened, one: Quarantined, file: BinaryIO) -> None:
         file.write(chunk)
 
 
-async def _all(there: Opened, settings: EmailConfig) -> AsyncIterator[Quarantined]:
+def _spool(there: Opened, settings: EmailConfig) -> Spool:
     receiving = settings.receiving
-    spool = Spool(cast(Host, there), most_mails=receiving.most_mails, most_bytes=receiving.most_bytes)
+    return Spool(cast(Host, there), most_mails=receiving.most_mails, most_bytes=receiving.most_bytes)
+
+
+async def _all(there: Opened, settings: EmailConfig) -> AsyncIterator[Quarantined]:
+    spool = _spool(there, settings)
     after = ""
     while page := await spool.quarantined(after, _PAGE):
         after = page[-1].key

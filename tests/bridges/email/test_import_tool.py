@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import NetworkId, UserId
+from bridges.email.ahead import Owners
+from bridges.email.codec.addresses import parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.envelopes import decode
 from bridges.email.mail import Door
@@ -171,3 +173,45 @@ def test_the_quarantine_is_listed_and_written_out(tmp_path: Path, capfdbinary: p
         with pytest.raises(RejectedError):
             place.call("quarantine", *words)
     assert place.call("quarantine", "show") == 2
+
+
+def test_the_quarantine_is_tried_again_and_thrown_away(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """One waits to be shown at the next start, as it came; of the other nothing is left."""
+    place = Stopped()
+    place.call("import", str(mbox(tmp_path / "old", letter(1), letter(2))), "--into", BOX)
+
+    async def set_aside() -> list[str]:
+        spool = place.spool()
+        waiting = await spool.due(1 << 60, 100)
+        for one in waiting:
+            await spool.quarantine(one, "it is odd")
+        return [one.item.key for one in waiting]
+
+    first, second = asyncio.run(set_aside())
+    assert place.arrivals() == []
+    assert place.call("quarantine", "retry", first) == 0
+    assert place.call("quarantine", "drop", second) == 0
+    assert len(place.arrivals()) == len(place.host.blobs.files) == 1
+    capfdbinary.readouterr()
+    assert place.call("quarantine", "list") == 0
+    assert capfdbinary.readouterr().out == b""
+    for action in ("retry", "drop"):
+        assert place.call("quarantine", action) == 2
+        with pytest.raises(RejectedError):
+            place.call("quarantine", action, first)
+
+
+def test_old_mail_comes_into_a_users_own_mailbox(tmp_path: Path) -> None:
+    """An address that a Matrix user has takes an import; one that is nobody's yet says how it becomes somebody's."""
+    place = Stopped()
+    old = str(mbox(tmp_path / "old", letter(1)))
+    with pytest.raises(RejectedError, match="nobody's yet"):
+        place.call("import", old, "--into", "alice@example.org")
+    own = parse_address("alice@example.org")
+    kv: Any = place.host.kv
+    assert asyncio.run(Owners(kv).take(own, UserId("@alice:hs.test")))
+    assert place.call("import", old, "--into", "Alice+old@example.org") == 0
+    ((envelope, _, _),) = place.arrivals()
+    assert [one.key for one in envelope.recipients] == [own.key]
