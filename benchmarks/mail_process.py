@@ -11,7 +11,6 @@ import importlib
 import json
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +19,7 @@ import uvloop
 
 from bridge_core.api.host import Host
 from bridge_core.api.queues import Queue
+from bridge_core.engine.clock import SystemClock
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store.blobs import BlobSpool
 from bridge_core.store.database import Database
@@ -62,29 +62,13 @@ class Everybody:
         return None
 
 
-class RealClock:
-    """The time."""
-
-    def now_ms(self) -> int:
-        """As `Clock.now_ms`."""
-        return int(time.time() * 1000)
-
-    def monotonic(self) -> float:
-        """As `Clock.monotonic`."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """As `Clock.sleep`."""
-        await asyncio.sleep(seconds)
-
-
 class Place:
     """What the spool needs of a host."""
 
     def __init__(self, database: Database, blobs: BlobSpool) -> None:
         self._database = database
         self.blobs = blobs
-        self.clock = RealClock()
+        self.clock = SystemClock()
 
     def queue(self, name: str) -> Queue:
         """A queue in the database."""

@@ -10,6 +10,7 @@ from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RoomId, Use
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
 from bridge_core.api.network import Accepted, Login, Sent
 from bridge_core.content import to_plain
+from bridge_core.testing.memory import MemoryBlobs, MemoryKV
 from bridges.email.arrivals import Arrivals
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
@@ -23,7 +24,6 @@ from bridges.email.sent import SentMails
 from bridges.email.sorting import Sorting
 from bridges.email.threads import Threads
 from bridges.email.writing import Writing
-from tests.memory import MemoryKV
 
 NOW = 1_764_000_000_000
 ALICE, BEN, EVE = UserId("@alice:hs.test"), UserId("@ben:hs.test"), UserId("@eve:hs.test")
@@ -34,24 +34,6 @@ CONFIG: dict[str, Any] = {
     "mailboxes": {BOX: {"members": [ALICE, BEN], "aliases": ["help@example.org"]}},
     "provide": {"address": "{localpart}@example.org"},
 }
-
-
-class Spool:
-    """`Blobs` in memory."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-
-    async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
-        name = f"blob:{len(self.files)}"
-        self.files[name] = b"".join([chunk async for chunk in chunks])
-        return name
-
-    async def open(self, source: str) -> AsyncIterator[bytes]:
-        yield self.files[source]
-
-    async def drop(self, source: str) -> None:
-        self.files.pop(source, None)
 
 
 class Rooms:
@@ -69,7 +51,7 @@ class OfficeHost:
 
     def __init__(self) -> None:
         self.kv = MemoryKV()
-        self.blobs = Spool()
+        self.blobs = MemoryBlobs()
         self.rooms = Rooms()
 
 

@@ -11,6 +11,7 @@ from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import Fate, RemoteEvent, RemoteStatus
 from bridge_core.api.ids import MessageId, UserId
 from bridge_core.api.network import Accepted
+from bridge_core.testing.memory import KeptTasks
 from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.config.delivery import Delivery
@@ -23,7 +24,7 @@ from bridges.email.delivery.suppression import base
 from bridges.email.mail import Door, Envelope, Mail, Report, ReportKind
 from bridges.email.mail import Fate as Told
 from bridges.email.ports import Outcome, OutgoingMail, Reply
-from tests.bridges.email.mailing import BOB, NOW, SECRET, SUPPORT, HandTasks, MailHost, about, person
+from tests.bridges.email.mailing import BOB, NOW, SECRET, SUPPORT, MailHost, about, person
 
 EVE = person("eve@there.test")
 YES = Outcome(Reply(250, "2.0.0", "queued"), "mx.there.test")
@@ -155,7 +156,7 @@ class Depot:
         """The same after a crash: nothing is left but what was committed."""
         for task in self.host.tasks.running:
             task.cancel()
-        self.host.tasks = HandTasks()
+        self.host.tasks = KeptTasks()
         return Depot(self.host, **self.settings.model_dump(exclude={"smarthosts", "dkim"}))
 
 

@@ -7,9 +7,9 @@ from collections.abc import Sequence
 import pytest
 
 from bridge_core.api.queues import QueueItem
+from bridge_core.testing.memory import MemoryQueue
 from bridges.email.mail import Door, Envelope, Verdict
 from bridges.email.waiting import Arrival, Waiting
-from tests.bridges.email.mailing import MemoryQueue
 
 
 def arrival(item: QueueItem) -> Arrival:

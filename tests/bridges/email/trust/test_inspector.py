@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge_core.demo.ports import free_port
+from bridge_core.testing.memory import KeptTasks, MemoryKV
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.codec.authres import parse_results
 from bridges.email.config.trust import Trust
@@ -22,10 +23,9 @@ from bridges.email.ports import Reply, Visit
 from bridges.email.trust.head import Head, read_mail
 from bridges.email.trust.inspector import MailInspector
 from bridges.email.trust.names import DnsTroubleError, Resolver
-from tests.bridges.email.mailing import HandClock, HandTasks
+from tests.bridges.email.mailing import HandClock
 from tests.bridges.email.trust.mails import NOW, opened, plain, rsa, signed
 from tests.bridges.email.trust.zone import Records, Zone, served
-from tests.memory import MemoryKV
 
 BOB = parse_address("bob@there.test")
 ALICE = parse_address("alice@example.org")
@@ -53,7 +53,7 @@ class Office:
 
 
 def inspector(world: Records | None = None, **settings: Any) -> MailInspector:
-    host: Any = SimpleNamespace(clock=HandClock(), kv=MemoryKV(), tasks=HandTasks())
+    host: Any = SimpleNamespace(clock=HandClock(), kv=MemoryKV(), tasks=KeptTasks())
     return MailInspector(Trust(**settings), ["example.org"], Office(), host, Zone(WORLD | (world or {})))
 
 
