@@ -89,7 +89,7 @@ def asking(mail: Mail, author: Author) -> Content:
     subject = f": {mail.subject}" if mail.subject else ""
     text = (
         f"{author.address} wants to write to you{known}{subject}. "
-        f"`accept {author.address}` shows their mail, `block {author.address}` none of it."
+        f"`!bridge accept {author.address}` shows their mail, `!bridge block {author.address}` none of it."
     )
     return Content((Plain(text),), Kind.NOTICE)
 

@@ -1,0 +1,34 @@
+"""Strangers who have to be let in, in a whole bridge."""
+
+from pathlib import Path
+
+from tests.bridges.email.post import BOX, Post
+
+ASKING = {BOX: {"members": ["@alice:hs.test"], "strangers": "ask"}}
+
+
+async def test_a_stranger_is_let_in_by_a_word_in_the_room(tmp_path: Path) -> None:
+    """The room is told who and about what, and nothing else; what it is told to say there shows the mail."""
+    async with Post(tmp_path, mailboxes=ASKING) as post:
+        await post.sends("Come to my party\n", Subject="A surprise")
+        room = await post.room()
+        asked = await post.seen(room, "bob@x.net wants to write to you")
+        body = asked["content"]["body"]
+        assert "A surprise" in body and "party" not in body
+        command = body.partition("`")[2].partition("`")[0]
+        post.bridge.alice.send(room, command)
+        await post.seen(room, "Come to my party")
+
+
+async def test_who_is_blocked_stays_out(tmp_path: Path) -> None:
+    """The other word: what waits is gone, what comes later is shown to nobody, and others are not touched."""
+    async with Post(tmp_path, mailboxes=ASKING) as post:
+        await post.sends("Come to my party\n", Subject="A surprise")
+        room = await post.room()
+        asked = await post.seen(room, "bob@x.net wants to write to you")
+        post.bridge.alice.send(room, asked["content"]["body"].split("`")[3])
+        await post.seen(room, "is not shown any more")
+        await post.sends("Come to my party now\n", Subject="A surprise")
+        await post.sends("Hello\n", Subject="Something else", author="zoe@y.net")
+        await post.seen(room, "zoe@y.net wants to write to you")
+        assert not any("party" in body for _, body in post.bridge.homeserver.messages(room))
