@@ -6,7 +6,6 @@ from typing import Final
 
 import structlog
 
-from bridge_core.api.content import Attachment, Content, MediaKind, RichText
 from bridge_core.api.events import (
     RemoteEdit,
     RemoteEvent,
@@ -23,25 +22,26 @@ from bridges.email.chats import Chat, parse_chat
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
+from bridges.email.contents import Contents, Files, Stored
 from bridges.email.lists import Lists
-from bridges.email.mail import Door, Envelope, Mail, MailFile, ReportKind, Verdict
+from bridges.email.mail import Door, Envelope, Mail, ReportKind, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.people import Author, author_of
 from bridges.email.ports import Returned
 from bridges.email.reactions import Reactions
 from bridges.email.sorting import Sorted, Sorting
+from bridges.email.tally import Became
 from bridges.email.threads import Rows, Thread, Threads
 
 _log = structlog.get_logger(__name__)
-_SMALL: Final = 16_384
-"""Bytes up to which a picture within a text is shown there only: programs show those as small as a line of text."""
 _SKEW: Final = 600_000
 """Milliseconds that a mail's own date may be off for it to be believed."""
 
-Stored = Callable[[int], Awaitable[str]]
-"""Puts a file of the mail, by its number, into the spool; its `blob:`."""
-Hold = Callable[[str, Address], Awaitable[None]]
-"""Keeps the mail until a mailbox (its key) wants something of the person."""
+Hold = Callable[[str, Author], Awaitable[str | None]]
+"""Keeps the mail until a mailbox (its key) wants something of the person; names their request. None: no room."""
+NO_MAILBOX: Final = "there is no mailbox for {}"
+NO_ROOM: Final = "as many mails of {} as may wait for somebody's word"
+NOT_WANTED: Final = "the mailbox takes answers to its own mail only, and {} is nobody it knows"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,10 +59,20 @@ class Taken:
 
 @dataclass(slots=True)
 class Happened:
-    """What one mail becomes: events, and rows that are committed with them."""
+    """What one mail becomes in a mailbox: events, and rows that are committed with them. `why` it is quarantined."""
 
     events: list[RemoteEvent] = field(default_factory=list)
     rows: Rows = field(default_factory=dict)
+    became: Became = Became.SHOWN
+    why: str = ""
+
+
+@dataclass(slots=True)
+class Shown:
+    """What a mail became. `aside`: for these recipients it became nothing, for that reason; the admin is to get it."""
+
+    became: set[Became] = field(default_factory=set)
+    aside: list[tuple[tuple[Address, ...], str]] = field(default_factory=list)
 
 
 class Arrivals:
@@ -87,22 +97,53 @@ class Arrivals:
         self._returned = returned
         self._reactions = Reactions(host.kv)
         self._lists = Lists(host.kv)
+        self._contents = Contents(host.blobs)
 
     async def show(
         self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored, hold: Hold
-    ) -> None:
+    ) -> Shown:
         """Return when everything it becomes is committed. Raises as the inbox and the spool do; then call it again."""
-        for recipient in envelope.recipients:
-            token = self._returned.token(recipient)
-            if token is not None:
-                await self._inbox.receive(await self._returned.events(token, mail))
         author = author_of(mail, verdict, self._own(envelope))
         taken = Taken(envelope, verdict, digest, mail, author, stored, hold)
+        shown = Shown()
         for mailbox, recipients in self._by_mailbox(envelope):
+            happened = await self._shown(mailbox, recipients, taken)
+            shown.became.add(happened.became)
+            if happened.became is Became.QUARANTINED:
+                shown.aside.append((tuple(recipients), happened.why))
+        lost = tuple(one for one in envelope.recipients if self._is_lost(one, envelope))
+        if lost:
+            shown.became.add(Became.QUARANTINED)
+            shown.aside.append((lost, NO_MAILBOX.format(", ".join(str(one) for one in lost[:5]))))
+        # Last, and all in one commit: what mailboxes have is known when the mail is tried again, a fate is not.
+        await self._report(envelope, mail, shown)
+        return shown
+
+    async def _shown(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
+        """What it becomes in a mailbox, committed. Files are stored outside the mailbox's turn."""
+        files = None if self._contents.needs_files(taken.mail, mailbox.rooms) else Files()
+        while True:
             async with self._threads.turn(mailbox.key):
-                happened = await self._happened(mailbox, recipients, taken)
-                if happened.events:
-                    await self._inbox.receive(happened.events, state=happened.rows)
+                happened = await self._happened(mailbox, recipients, taken, files)
+                if happened is not None:
+                    if happened.events:
+                        await self._inbox.receive(happened.events, state=happened.rows)
+                    return happened
+            files = await self._contents.files(taken.mail, mailbox.rooms, taken.stored)
+
+    async def _report(self, envelope: Envelope, mail: Mail, shown: Shown) -> None:
+        tokens = [token for one in envelope.recipients if (token := self._returned.token(one)) is not None]
+        events = [event for token in tokens for event in await self._returned.events(token, mail)]
+        if events:
+            await self._inbox.receive(events)
+        if tokens:
+            shown.became.add(Became.REPORT)
+
+    def _is_lost(self, recipient: Address, envelope: Envelope) -> bool:
+        """Whether a recipient that was accepted is nobody's: postmaster where no mailbox is, or one that went since."""
+        if self._returned.token(recipient) is not None or self._mailboxes.find(recipient) is not None:
+            return False
+        return envelope.login is None or self._mailboxes.is_ours(recipient)
 
     def _by_mailbox(self, envelope: Envelope) -> list[tuple[Mailbox, list[Address]]]:
         found: dict[str, tuple[Mailbox, list[Address]]] = {}
@@ -118,26 +159,31 @@ class Arrivals:
     def _own(self, envelope: Envelope) -> Mailbox | None:
         return self._mailboxes.get(envelope.login) if envelope.login is not None else None
 
-    async def _happened(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
+    async def _happened(
+        self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken, files: Files | None
+    ) -> Happened | None:
+        """None: it is a message whose files have to be stored first."""
         mail, author = taken.mail, taken.author
         if await self._sorting.known(mailbox, mail, taken.digest) is not None:
             _log.info("mail_came_again", mailbox=mailbox.key, mail=taken.envelope.id)
-            return Happened()
-        standing = await self._contacts.standing(mailbox.key, author.address)
+            return Happened(became=Became.TWICE)
+        standing = await self._contacts.standing(mailbox.key, author.address, verified=author.verified)
         if standing is Standing.BLOCKED and author.login is None:
             _log.info("mail_of_somebody_blocked", mailbox=mailbox.key, mail=taken.envelope.id)
-            return Happened()
+            return Happened(became=Became.BLOCKED)
         for way in (self._read, self._reaction, self._taken_back, self._corrected):
             happened = await way(mailbox, taken)
             if happened is not None:
                 return happened
         place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
-        asks = mailbox.rooms.strangers is Strangers.ASK and taken.envelope.door is not Door.IMPORT
-        own = taken.envelope.login == mailbox.key
-        if asks and place.first and standing is None and author.login is None and not own:
-            await taken.hold(mailbox.key, author.address)
-            return await self._asked(mailbox, mail, author)
-        return await self._message(mailbox, taken, place)
+        own = author.login is not None or taken.envelope.login == mailbox.key
+        if place.first and standing is None and not own and taken.envelope.door is not Door.IMPORT:
+            if mailbox.rooms.strangers is Strangers.REFUSE:
+                # The door believes the reverse-path, which proves nothing, and lets the null one in.
+                return Happened(became=Became.QUARANTINED, why=NOT_WANTED.format(author.id))
+            if mailbox.rooms.strangers is Strangers.ASK:
+                return await self._asked(mailbox, taken)
+        return await self._message(mailbox, taken, place, files) if files is not None else None
 
     # What is no message of its own. None: it is one.
 
@@ -224,7 +270,7 @@ class Arrivals:
 
     # Messages
 
-    async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted) -> Happened:
+    async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted, files: Files) -> Happened:
         mail, author = taken.mail, taken.author
         # An id that was made here means nothing to the programs of others.
         thread = place.thread if mail.made_id else place.thread.after(mail.id)
@@ -249,7 +295,7 @@ class Arrivals:
         message = RemoteMessage(
             place.chat.id,
             author.sender(),
-            await self._content(mailbox, mail, above, taken.stored, first=place.first),
+            self._contents.content(mail, above, files, first=place.first),
             place.id,
             _date(mail, taken.envelope.received_at),
             reply_to=await self._parent(mailbox, mail, place),
@@ -269,39 +315,20 @@ class Arrivals:
     def _others(self, mailbox: Mailbox, people: Sequence[Address]) -> list[Address]:
         return [one for one in people if self._mailboxes.find(one) != mailbox]
 
-    async def _asked(self, mailbox: Mailbox, mail: Mail, author: Author) -> Happened:
-        """Somebody unknown wants to write: once for each of them, with nothing of theirs but name and subject."""
+    async def _asked(self, mailbox: Mailbox, taken: Taken) -> Happened:
+        """Somebody unknown wants to write: once for all that waits, with nothing of theirs but name and subject."""
+        author = taken.author
+        request = await taken.hold(mailbox.key, author)
+        if request is None:
+            return Happened(became=Became.QUARANTINED, why=NO_ROOM.format(author.id))
         chat = Chat(mailbox.home).id
-        words = presenting.asking(mail, author)
-        # The id is theirs, not the mail's: further mails of theirs ask no second time.
-        asked = MessageId(f"request {author.id}")
+        words = presenting.asking(taken.mail, author)
+        # The id is the request's, not the mail's: further mails of theirs ask no second time while it waits.
+        asked = MessageId(f"request {request}")
         if mailbox.login is None:
             await self._host.rooms.open(chat, mailbox.members)
-        return Happened([RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)])
-
-    async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored, *, first: bool) -> Content:
-        shown: dict[str, presenting.Shown] = {}
-        files: list[Attachment] = []
-        for number, file in enumerate(mail.files):
-            blob = await stored(number)
-            inline = file.inline and bool(file.cid) and _is_picture(file)
-            if inline:
-                shown[file.cid] = presenting.Shown(blob, file.name)
-            if not inline or file.size > _SMALL:
-                files.append(presenting.attachment(file, blob))
-        if (mail.trimmed and mailbox.rooms.whole) or presenting.long(mail):
-            files.append(await self._whole(mail))
-        if first and mail.quoting:
-            # What a conversation's first mail quotes is nowhere else in the room.
-            mail = replace(mail, text=mail.quoting)
-        made = presenting.content(mail, above, files)
-        return Content(presenting.with_pictures(made.text, shown), attachments=made.attachments)
-
-    async def _whole(self, mail: Mail) -> Attachment:
-        """All of the mail's text, as a file."""
-        data = (mail.whole or presenting.plain(mail)).encode(errors="replace")
-        blob = await self._host.blobs.put(presenting.chunks(data), len(data))
-        return Attachment(MediaKind.FILE, "mail.txt", blob, "text/plain; charset=utf-8", len(data))
+        message = RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)
+        return Happened([message], became=Became.HELD)
 
     async def _parent(self, mailbox: Mailbox, mail: Mail, place: Sorted) -> MessageId | None:
         """The mail that this one answers, where the room has it and it is not the root that the thread shows anyway."""
@@ -310,10 +337,6 @@ class Arrivals:
             if found is not None and found.token == place.thread.token and one != place.thread.root:
                 return MessageId(one)
         return None
-
-
-def _is_picture(file: MailFile) -> bool:
-    return file.mime.startswith("image/")
 
 
 def _reading(thread: Thread) -> Thread:

@@ -13,6 +13,7 @@ from bridges.email.contacts import Contacts, Standing
 from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.passwords import StoredPasswords
+from bridges.email.people import UNVERIFIED, ghosts_of
 from bridges.email.requests import Requests
 from bridges.email.spool import Spool
 from bridges.email.threads import Threads
@@ -81,7 +82,7 @@ class MailCommands:
 
     async def _requests(self, call: CommandCall) -> str:
         mailbox = await self._mailbox(call, call.get("mailbox"))
-        waiting = await self._running().requests.waiting(mailbox.key, 20 * _LISTED)
+        waiting = self._running().requests.waiting(mailbox.key)
         lines = [f"{person}: {count} mail{'s' * (count != 1)}" for person, count in list(waiting.items())[:_LISTED]]
         if not lines:
             return f"Nobody waits at {mailbox.address}."
@@ -89,16 +90,23 @@ class MailCommands:
         return "\n".join(lines) + more + "\nSay `accept ADDRESS` or `block ADDRESS`."
 
     async def _accept(self, call: CommandCall) -> str:
-        mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
-        await self._running().contacts.set(mailbox.key, person, Standing.KNOWN)
-        count = await self._running().requests.release(mailbox.key, person)
+        mailbox, text = await self._mailbox(call, call.get("mailbox")), call["address"]
+        person, verified = _person(text), not text.startswith(UNVERIFIED)
+        await self._running().contacts.set(mailbox.key, person, Standing.KNOWN, verified=verified)
+        count = sum(
+            [
+                await self._running().requests.release(mailbox.key, ghost)
+                for ghost in ghosts_of(person)[: 1 if verified else 2]
+            ]
+        )
         waited = f" {count} of their mails come now." if count else ""
-        return f"Mail from {person} is shown in {mailbox.address}.{waited}"
+        though = "" if verified else ", also where nobody answers for it"
+        return f"Mail from {person} is shown in {mailbox.address}{though}.{waited}"
 
     async def _block(self, call: CommandCall) -> str:
         mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
         await self._running().contacts.set(mailbox.key, person, Standing.BLOCKED)
-        count = await self._running().requests.drop(mailbox.key, person)
+        count = sum([await self._running().requests.drop(mailbox.key, ghost) for ghost in ghosts_of(person)])
         return f"Mail from {person} to {mailbox.address} is not shown any more." + (
             f" {count} that waited are gone." if count else ""
         )
@@ -140,7 +148,7 @@ class MailCommands:
         return chat.name if chat is not None and chat.kind is not ChatKind.MAILBOX else ""
 
     async def _quarantine(self, call: CommandCall) -> str:
-        found = await self._running().spool.quarantined(limit=_LISTED)
+        found = await self._running().spool.aside.page("", _LISTED)
         lines = [f"{one.key}: {one.reason}" for one in found]
         return "\n".join(lines) if lines else "Nothing is set aside."
 
@@ -150,7 +158,7 @@ class MailCommands:
         return "It is tried again."
 
     async def _drop(self, call: CommandCall) -> str:
-        if not await self._running().spool.discard(call["key"]):
+        if not await self._running().spool.aside.discard(call["key"]):
             raise RejectedError("there is no such mail in the quarantine")
         return "It is gone."
 
@@ -172,6 +180,6 @@ class MailCommands:
 
 def _person(text: str) -> Address:
     try:
-        return parse_address(text.removeprefix("mailto:").strip("<>"))
+        return parse_address(text.removeprefix("mailto:").removeprefix(UNVERIFIED).strip("<>"))
     except ValueError as error:
         raise RejectedError(f"{text[:100]} is no mail address: {error}") from error

@@ -17,6 +17,7 @@ from bridges.email.delivery.commands import QueueCommands
 from bridges.email.delivery.counts import Counts
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.station import Station
+from bridges.email.tally import Tally
 
 
 class EmailConnector:
@@ -31,11 +32,12 @@ class EmailConnector:
         self._mailboxes = Mailboxes(config)
         self._queue = QueueCommands()
         self._counts = Counts()
+        self._tally = Tally()
         self._station: Station | None = None
 
     async def start(self, host: Host, inbox: Inbox) -> None:
         """Put the parts together. The rooms of shared mailboxes are looked after once the doors are open."""
-        self._station = await Station.made(self._config, host, inbox, self._mailboxes, self._counts)
+        self._station = await Station.made(self._config, host, inbox, self._mailboxes, self._counts, self._tally)
         self._queue.ledger = self._station.post.ledger
 
     async def stop(self, deadline: float) -> None:
@@ -81,7 +83,8 @@ class EmailConnector:
         return (*MailCommands(self._running).commands(), *self._queue.commands())
 
     def figures(self) -> Iterable[Figure]:
-        """What became of mails on their way out."""
+        """What came and what became of it, in and out."""
+        yield from self._tally.figures(*(self._station.kept() if self._station is not None else (0, 0, 0)))
         yield from self._counts.figures()
 
     def advise(self) -> Iterable[Advice]:

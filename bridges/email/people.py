@@ -9,8 +9,8 @@ from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.mail import Mail, Verdict
 from bridges.email.mailboxes import Mailbox
 
-UNVERIFIED: Final = "?"
-"""What the ghost ids of unverified authors begin with: no address does."""
+UNVERIFIED: Final = "unverified:"
+"""What the ghost ids of unverified authors begin with: no address does, since a colon is in none unless quoted."""
 NOBODY: Final = Address("unknown", "invalid")
 """The author of mails that name none."""
 
@@ -62,6 +62,11 @@ def person_of(user: RemoteUserId) -> Address | None:
         return parse_address(user.removeprefix(UNVERIFIED))
     except ValueError:
         return None
+
+
+def ghosts_of(person: Address) -> tuple[RemoteUserId, RemoteUserId]:
+    """The ghost of the person, and that of whoever says to be them."""
+    return RemoteUserId(person.key), RemoteUserId(UNVERIFIED + person.key)
 
 
 def identifiers(user: RemoteUserId) -> tuple[str, ...]:

@@ -24,10 +24,14 @@ from bridge_core.api.content import (
     Style,
     Table,
 )
+from bridge_core.api.events import RemoteMessage, RemoteSender
+from bridge_core.api.ids import MessageId, RemoteUserId
 from bridge_core.content import to_plain
+from bridges.email.chats import Chat
 from bridges.email.codec.addresses import Address
 from bridges.email.mail import Mail, MailFile
-from bridges.email.people import Author
+from bridges.email.mailboxes import Mailbox
+from bridges.email.people import UNVERIFIED, Author
 from bridges.email.threads import Thread
 
 
@@ -89,9 +93,18 @@ def asking(mail: Mail, author: Author) -> Content:
     subject = f": {mail.subject}" if mail.subject else ""
     text = (
         f"{author.address} wants to write to you{known}{subject}. "
-        f"`!bridge accept {author.address}` shows their mail, `!bridge block {author.address}` none of it."
+        f"`!bridge accept {author.id}` shows their mail, `!bridge block {author.address}` none of it."
     )
     return Content((Plain(text),), Kind.NOTICE)
+
+
+def expired(mailbox: Mailbox, person: str, held: str) -> RemoteMessage:
+    """What a mailbox is told of a mail (`held` names it) that waited for a word about who wrote it for too long."""
+    name = f"{person} (unverified)" if person.startswith(UNVERIFIED) else person
+    sender = RemoteSender(RemoteUserId(person), name.removeprefix(UNVERIFIED))
+    text = f"A mail of {person} has waited long enough for `accept` or `block`: it is gone, and was not read."
+    content = Content((Plain(text),), Kind.NOTICE)
+    return RemoteMessage(Chat(mailbox.home).id, sender, content, MessageId(f"expired {held}"), receiver=mailbox.login)
 
 
 def content(mail: Mail, above: RichText, files: Sequence[Attachment]) -> Content:

@@ -20,6 +20,7 @@ from bridges.email.delivery.office import PostOffice, signing_keys
 from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
 from bridges.email.directory import PeopleDirectory
+from bridges.email.gate import Gate
 from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.membership import Memberships
@@ -34,6 +35,7 @@ from bridges.email.smtp.server import Doors
 from bridges.email.sorting import Sorting
 from bridges.email.spool import Spool
 from bridges.email.submissions import Submissions, writer
+from bridges.email.tally import Tally
 from bridges.email.threads import Threads
 from bridges.email.trust.inspector import MailInspector
 from bridges.email.writing import Writing
@@ -54,6 +56,7 @@ class Station:
         mailboxes: Mailboxes,
         secret: bytes,
         counts: Counts | None = None,
+        tally: Tally | None = None,
     ) -> None:
 
         async def keep(rows: Mapping[str, bytes]) -> None:
@@ -61,9 +64,11 @@ class Station:
 
         self.host = host
         self._config = config
+        self._inbox = inbox
         self.mailboxes = mailboxes
         self.threads = Threads(host.kv, secret, keep)
-        self.spool = Spool(host, most_mails=config.receiving.most_mails, most_bytes=config.receiving.most_bytes)
+        receiving = config.receiving
+        self.spool = Spool(host, most_mails=receiving.most_mails, most_bytes=receiving.most_bytes, tally=tally)
         self.passwords = StoredPasswords(host.secrets, mailboxes)
         self._memberships = Memberships(host, mailboxes, self.passwords)
         tokens = Tokens(secret)
@@ -73,7 +78,7 @@ class Station:
         returned = self.post.returned
         self.contacts = Contacts(host.kv)
         self.lists = Lists(host.kv)
-        self.requests = Requests(host, self.spool)
+        self.requests = Requests(host, self.spool, receiving.held)
         keys = signing_keys(config.delivery)
         composer = MailComposer(host, tokens, config.composing, bridge=config.hostname, keys=keys)
         recipients = Recipients(mailboxes, self.threads, self.lists)
@@ -94,7 +99,7 @@ class Station:
             directory,
             self.inspector,
             self.passwords,
-            self.spool,
+            Gate(self.spool, self.requests, mailboxes, self.contacts, self.threads),
             host.blobs,
             host.clock,
             host.tasks,
@@ -106,10 +111,20 @@ class Station:
 
     @classmethod
     async def made(
-        cls, config: EmailConfig, host: Host, inbox: Inbox, mailboxes: Mailboxes, counts: Counts | None = None
+        cls,
+        config: EmailConfig,
+        host: Host,
+        inbox: Inbox,
+        mailboxes: Mailboxes,
+        counts: Counts | None = None,
+        tally: Tally | None = None,
     ) -> "Station":
-        """All of it, as the settings say. `counts` go on over restarts of the network."""
-        return cls(config, host, inbox, mailboxes, await secret_of(host), counts)
+        """All of it, as the settings say. `counts` and `tally` go on over restarts of the network."""
+        return cls(config, host, inbox, mailboxes, await secret_of(host), counts, tally)
+
+    def kept(self) -> tuple[int, int, int]:
+        """How many mails wait to be shown, are in the quarantine, and wait for a word about who wrote them."""
+        return self.spool.waiting, self.spool.aside.mails, self.requests.mails
 
     async def _learnt(self, row: Row, given: str) -> None:
         """A relay gave a mail another id: answers will name that one, unless another mail has it.
@@ -131,6 +146,7 @@ class Station:
         if self.doors is not None:
             return
         await self.spool.start()
+        await self.requests.start()
         self.inspector.start()
         doors = Doors(self._parts)
         await doors.start()
@@ -140,7 +156,7 @@ class Station:
         self._tasks = [
             spawn(self._desk.run(), "email desk"),
             spawn(self.spool.tend(), "email spool"),
-            spawn(self.requests.tend(), "email requests"),
+            spawn(self.requests.tend(self.mailboxes, self._inbox), "email requests"),
             # Only now all mailboxes of logins are known.
             spawn(self._memberships.run(), "email members"),
         ]
@@ -157,6 +173,7 @@ class Station:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         self._tasks = []
+        self.spool.close()
         await self._parser.stop()
 
 

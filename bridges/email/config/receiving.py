@@ -79,6 +79,15 @@ class Times(Section):
     answer: Seconds = Field(default=60.0, ge=1, description="For a check of our own; longer: 451, try again later.")
 
 
+class Held(Section):
+    """Mails of strangers that wait for somebody's word (`strangers: ask`). Beyond, theirs are refused for now (452)."""
+
+    person: int = Field(default=20, ge=1, le=10_000, description="Mails of one person that wait at one mailbox.")
+    mailbox: int = Field(default=1000, ge=1, le=100_000, description="Mails that wait at one mailbox.")
+    bytes: Bytes = Field(default=1_073_741_824, description="Of all of them, at all mailboxes.")
+    days: int = Field(default=30, ge=1, le=365, description="Until a request that nobody answers ends.")
+
+
 class Receiving(Section):
     """Receiving mail."""
 
@@ -105,9 +114,13 @@ class Receiving(Section):
         default=4_294_967_296, description="Bytes of all mails being transferred at once; beyond: 452."
     )
     most_mails: int = Field(
-        default=100_000, ge=1, description="Mails that wait to be bridged; beyond, more are refused for now (452)."
+        default=100_000,
+        ge=1,
+        description="Mails that are kept: those that wait to be bridged, those of strangers that wait for a word, and "
+        "those that are set aside for the admin. Beyond, more are refused for now (452).",
     )
     most_bytes: Bytes = Field(default=10_737_418_240, description="Their bytes; beyond, more are refused for now.")
+    held: Held = Field(default_factory=Held, description="Mails of strangers.")
     connections: Connections = Field(default_factory=Connections, description="How many at once.")
     times: Times = Field(default_factory=Times, description="How long is waited.")
 

@@ -77,7 +77,7 @@ def read_mail(data: bytes, context: Context) -> ReadMail:
     edits, deletes = _amends(tree)
     given = one_id(headers.get("message-id"))
     mail = Mail(
-        id=given or made_id(_seed(tree)),
+        id=given or made_id(_seed(tree, context.given)),
         made_id=not given,
         authors=people.authors,
         sender=people.sender,
@@ -273,8 +273,11 @@ def _amends(tree: Tree) -> tuple[str, tuple[str, ...]]:
     return "", ()
 
 
-def _seed(tree: Tree) -> bytes:
-    """What a mail without an id is known by: its author, date, subject, recipients and body, but no trace headers."""
+def _seed(tree: Tree, given: str) -> bytes:
+    """What a mail without an id is known by: its author, date, subject, recipients and body, but no trace headers.
+
+    And by its envelope where that is `given`: a script that says the same each night says it each night.
+    """
     headers = tree.root.headers
     named = b"\n".join(headers.raw(name) for name in ("from", "date", "subject", "to"))
-    return named + b"\n" + tree.root.data[tree.root.start : tree.root.end]
+    return given.encode() + b"\0" + named + b"\n" + tree.root.data[tree.root.start : tree.root.end]

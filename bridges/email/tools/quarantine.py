@@ -15,7 +15,8 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import NetworkId
 from bridge_core.api.tools import Opened, Place
 from bridges.email.config.network import EmailConfig
-from bridges.email.spool import Quarantined, Spool
+from bridges.email.spool import Spool
+from bridges.email.spooled import Quarantined
 
 _PAGE: Final = 100
 
@@ -72,7 +73,7 @@ async def _done(arguments: Namespace, place: Place, network: NetworkId, settings
             print("it is tried again when the bridge starts")
             return True
         if arguments.action == "drop":
-            await _spool(there, settings).discard(found[0].key)
+            await _spool(there, settings).aside.discard(found[0].key)
             print("it is gone")
             return True
         if arguments.output is None:
@@ -100,7 +101,7 @@ def _spool(there: Opened, settings: EmailConfig) -> Spool:
 async def _all(there: Opened, settings: EmailConfig) -> AsyncIterator[Quarantined]:
     spool = _spool(there, settings)
     after = ""
-    while page := await spool.quarantined(after, _PAGE):
+    while page := await spool.aside.page(after, _PAGE):
         after = page[-1].key
         for one in page:
             yield one

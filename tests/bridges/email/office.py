@@ -11,13 +11,14 @@ from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, Ma
 from bridge_core.api.network import Accepted, Login, Sent
 from bridge_core.content import to_plain
 from bridge_core.testing.memory import MemoryBlobs, MemoryKV
-from bridges.email.arrivals import Arrivals
+from bridges.email.arrivals import Arrivals, Shown
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
 from bridges.email.lists import Lists
 from bridges.email.mail import Door, Envelope, Mail, Result, Signature, Verdict
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.people import Author
 from bridges.email.ports import About, Draft, OutgoingMail
 from bridges.email.recipients import Recipients
 from bridges.email.sent import SentMails
@@ -163,6 +164,10 @@ class Office:
         self.signatures: tuple[Signature, ...] = ()
         self.attempts: dict[str, KeptAttempt] = {}
         self.waiting: list[tuple[str, str]] = []
+        self.held: str | None = "e1"
+        """What names a request; None: as many wait as may."""
+        self.shown = Shown()
+        """What the last mail became."""
         self._numbers = 0
 
     async def _keep(self, rows: Mapping[str, bytes]) -> None:
@@ -190,16 +195,18 @@ class Office:
         login: str | None = None,
         files: Sequence[bytes] = (),
         door: Door = Door.SMTP,
+        sender: str | None = None,
     ) -> list[RemoteEvent]:
         """A mail is taken over and shown; the events that it became."""
         self._numbers += 1
         recipients = tuple(parse_address(one) for one in to or (BOX,))
         door = Door.SUBMISSION if login else door
-        sender = mail.authors[0] if mail.authors else None
-        envelope = Envelope(f"e{self._numbers}", door, sender, recipients, "192.0.2.1", "x", NOW, 100, login=login)
+        author = mail.authors[0] if mail.authors else None
+        reverse = author if sender is None else parse_address(sender) if sender else None
+        envelope = Envelope(f"e{self._numbers}", door, reverse, recipients, "192.0.2.1", "x", NOW, 100, login=login)
         result = Result.PASS if verified else Result.FAIL
         verdict = Verdict(
-            sender, signatures=self.signatures, dmarc=result, verified=verified, reason="" if verified else "it failed"
+            author, signatures=self.signatures, dmarc=result, verified=verified, reason="" if verified else "it failed"
         )
         before = len(self.inbox.events)
 
@@ -209,10 +216,11 @@ class Office:
 
             return await self.host.blobs.put(chunks(), 1 << 20)
 
-        async def hold(mailbox: str, person: Address) -> None:
-            self.waiting.append((mailbox, person.key))
+        async def hold(mailbox: str, author: Author) -> str | None:
+            self.waiting.append((mailbox, author.id))
+            return self.held
 
-        await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored, hold)
+        self.shown = await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored, hold)
         return self.inbox.events[before:]
 
     async def says(

@@ -20,6 +20,7 @@ from bridge_core.api.ids import ChatId, MessageId
 from bridges.email.codec.addresses import parse_address
 from bridges.email.contacts import Standing
 from bridges.email.mail import Door, MailFile, MailReaction, Report, ReportKind
+from bridges.email.tally import Became
 from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
 
 
@@ -104,13 +105,13 @@ async def test_an_unverified_author_is_another_person() -> None:
     office = Office()
     (message,) = await office.comes(mail(), verified=False)
     assert isinstance(message, RemoteMessage)
-    assert (message.sender.id, message.sender.name) == ("?bob@x.net", "Bob (unverified)")
+    assert (message.sender.id, message.sender.name) == ("unverified:bob@x.net", "Bob (unverified)")
     assert "nobody answers for bob@x.net: it failed" in text_of(message)
     office = Office()
     two = replace(mail(), authors=(parse_address("bob@x.net"), parse_address("carol@x.net")))
     (message,) = await office.comes(two)
     assert isinstance(message, RemoteMessage)
-    assert message.sender.id == "?bob@x.net"
+    assert message.sender.id == "unverified:bob@x.net"
 
 
 async def test_a_mailbox_can_have_a_room_for_each_conversation() -> None:
@@ -134,7 +135,7 @@ async def test_a_mailbox_can_have_a_room_for_each_person() -> None:
     (spoofed,) = await office.comes(mail("two@x.net"), login, verified=False)
     assert isinstance(message, RemoteMessage) and isinstance(spoofed, RemoteMessage)
     assert (message.chat, message.receiver) == ("~/c/bob@x.net", login)
-    assert spoofed.chat == "~/c/?bob@x.net"
+    assert spoofed.chat == "~/c/unverified:bob@x.net"
     assert office.host.rooms.opened == {}
 
 
@@ -323,3 +324,82 @@ async def test_no_mail_takes_the_place_of_another(evil: dict[str, Any], verified
     assert [str(one) for one in list(office.outbox.mails.values())[-1][1]] == ["bob@x.net"]
     (message,) = await office.comes(mail("d@evil.test", author="eve@evil.test", deletes=("one@x.net",)))
     assert isinstance(message, RemoteMessage)
+
+
+@pytest.mark.parametrize(
+    ("author", "verified", "sender"),
+    [("eve@evil.test", True, ""), ("eve@evil.test", True, None), ("bob@x.net", False, "")],
+)
+async def test_who_takes_answers_only_is_shown_no_stranger(author: str, verified: bool, sender: str | None) -> None:
+    """The null reverse-path, a forged one, and a contact's forged From open nothing; the admin has the mail."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "refuse"}})
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    assert await office.comes(mail(author=author), verified=verified, sender=sender) == []
+    assert office.shown.became == {Became.QUARANTINED}
+    assert office.shown.aside[0][0] == (parse_address(BOX),)
+    (message,) = await office.comes(mail("two@x.net"))
+    assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+    (answer,) = await office.comes(mail("three@x.net", in_reply_to=("two@x.net",)), sender="")
+    assert isinstance(answer, RemoteMessage)
+
+
+async def test_a_forged_contact_is_asked_about() -> None:
+    """Who is accepted is who proves it; who cannot is accepted by that name only, and blocked by either."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    bob = parse_address("bob@x.net")
+    await office.contacts.set(BOX, bob, Standing.KNOWN)
+    (asked,) = await office.comes(mail(), verified=False)
+    assert isinstance(asked, RemoteMessage)
+    assert "accept unverified:bob@x.net" in text_of(asked) and "Hello" not in text_of(asked)
+    assert (office.waiting, office.shown.became) == ([(BOX, "unverified:bob@x.net")], {Became.HELD})
+    await office.contacts.set(BOX, bob, Standing.KNOWN, verified=False)
+    (message,) = await office.comes(mail(), verified=False)
+    assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+    await office.contacts.set(BOX, bob, Standing.BLOCKED)
+    assert await office.comes(mail("two@x.net"), verified=False) == []
+    assert office.shown.became == {Became.BLOCKED}
+    await office.contacts.set(BOX, bob, Standing.KNOWN)
+    assert await office.contacts.standing(BOX, bob, verified=False) is None
+
+
+async def test_a_request_is_asked_again_when_the_one_before_has_ended() -> None:
+    """Its id is the request's, which the core knows: one that is new is seen."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    (first,) = await office.comes(mail())
+    office.held = "e7"
+    (second,) = await office.comes(mail("two@x.net"))
+    assert isinstance(first, RemoteMessage) and isinstance(second, RemoteMessage)
+    assert first.id != second.id
+
+
+async def test_what_has_no_room_to_wait_is_the_admins() -> None:
+    """A mail that cannot be held is not lost: it is given back to be set aside."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    office.held = None
+    assert await office.comes(mail()) == []
+    assert office.shown.became == {Became.QUARANTINED}
+    assert "as many mails of bob@x.net" in office.shown.aside[0][1]
+
+
+async def test_recipients_that_are_nobodys_are_the_admins() -> None:
+    """Postmaster where no mailbox is, and one that was taken out since: what others have of the mail they keep."""
+    office = Office(mailboxes={}, provide={})
+    assert await office.comes(mail(), "postmaster@example.org") == []
+    assert office.shown.became == {Became.QUARANTINED}
+    office = Office()
+    (message,) = await office.comes(mail(), BOX, "gone@example.org")
+    assert isinstance(message, RemoteMessage)
+    assert office.shown.became == {Became.SHOWN, Became.QUARANTINED}
+    assert [[str(one) for one in people] for people, _ in office.shown.aside] == [["gone@example.org"]]
+
+
+async def test_a_fate_is_told_after_what_can_fail() -> None:
+    """A report that also goes to a mailbox is tried again with it: its fate is told once, in one commit."""
+    office = Office()
+    office.returned.told = [RemoteStatus(ChatId(BOX), MessageId("m"), Fate.FAILED)]
+    office.inbox.fails = 1
+    with pytest.raises(RejectedError):
+        await office.comes(mail(), "b+token@example.org", BOX)
+    await office.comes(mail(), "b+token@example.org", BOX)
+    assert sum(isinstance(event, RemoteStatus) for event in office.inbox.events) == 1
+    assert office.shown.became == {Became.SHOWN, Became.REPORT}

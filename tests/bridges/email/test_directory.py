@@ -207,7 +207,7 @@ async def test_an_address_that_changed_hands_knows_no_old_password() -> None:
     [
         Chat(BOX),
         Chat(BOX, ChatKind.THREAD, "abc"),
-        Chat(BOX, ChatKind.CORRESPONDENT, "?bob@x.net"),
+        Chat(BOX, ChatKind.CORRESPONDENT, "unverified:bob@x.net"),
         Chat(BOX, ChatKind.CORRESPONDENT, "a/t/b@x.net"),
         Chat("a/c/b@example.org", ChatKind.LIST, "x/l/y"),
     ],

@@ -19,6 +19,7 @@ from bridges.email.config.network import EmailConfig
 from bridges.email.envelopes import decode
 from bridges.email.mail import Door
 from bridges.email.spool import Spool
+from bridges.email.spooled import Arrival, Waiting
 from bridges.email.tools.archives import mails_in
 from bridges.email.tools.command import EmailTool
 from tests.bridges.email.mailing import MailHost
@@ -49,13 +50,18 @@ class Stopped:
         host: Any = self.host
         return Spool(host, most_mails=1000, most_bytes=1 << 30)
 
+    async def waiting(self, spool: Spool) -> list[Arrival]:
+        """What waits in a spool that was not started yet, oldest first."""
+        seen: list[Waiting] = []
+        spool.watch = seen.append
+        await spool.start()
+        turns = sorted(seen, key=lambda one: (one.received_at, one.key))
+        return [found for one in turns if (found := await spool.open(one.key)) is not None]
+
     def arrivals(self) -> list[tuple[Any, Any, bytes]]:
         """What waits to be shown: envelope, verdict, raw mail; in the order in which it will be."""
 
-        async def waiting() -> list[Any]:
-            return await self.spool().due(1 << 60, 100)
-
-        found = asyncio.run(waiting())
+        found = asyncio.run(self.waiting(self.spool()))
         return [(one.envelope, one.verdict, self.host.blobs.files[one.blob]) for one in found]
 
 
@@ -153,7 +159,7 @@ def test_the_quarantine_is_listed_and_written_out(tmp_path: Path, capfdbinary: p
 
     async def set_aside() -> str:
         spool = place.spool()
-        first, second = await spool.due(1 << 60, 100)
+        first, second = await place.waiting(spool)
         await spool.quarantine(first, "it is odd")
         await spool.quarantine(second, "it is odd, too")
         return first.item.key
@@ -184,7 +190,7 @@ def test_the_quarantine_is_tried_again_and_thrown_away(
 
     async def set_aside() -> list[str]:
         spool = place.spool()
-        waiting = await spool.due(1 << 60, 100)
+        waiting = await place.waiting(spool)
         for one in waiting:
             await spool.quarantine(one, "it is odd")
         return [one.item.key for one in waiting]

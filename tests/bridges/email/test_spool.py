@@ -19,6 +19,8 @@ from bridges.email.codec.addresses import Address
 from bridges.email.envelopes import decode, encode
 from bridges.email.mail import Door, Envelope, Policy, Result, Signature, Verdict
 from bridges.email.spool import Spool
+from bridges.email.spooled import Arrival, Waiting
+from bridges.email.tally import Became
 from tests.unit.store.opening import Opened
 
 HOUR = 3_600_000
@@ -44,6 +46,8 @@ class Place:
         self.blobs = blobs
         self.clock = clock
         self.wrap: Any = None
+        self.seen: list[Waiting] = []
+        """What the last spool told of."""
 
     def queue(self, name: str) -> Queue:
         queue = self.database.queue(f"email {name}")
@@ -52,8 +56,15 @@ class Place:
     async def spool(self, **bounds: int) -> Spool:
         """As at a start of the bridge."""
         spool = Spool(cast(Host, self), **({"most_mails": 100, "most_bytes": 1_000_000} | bounds))
+        self.seen = []
+        spool.watch = self.seen.append
         await spool.start()
         return spool
+
+    async def waiting(self, spool: Spool) -> list[Arrival]:
+        """What waits, oldest first."""
+        keys = dict.fromkeys(one.key for one in sorted(self.seen, key=lambda one: (one.received_at, one.key)))
+        return [arrival for key in keys if (arrival := await spool.open(key)) is not None]
 
     async def blob(self, content: bytes = b"raw mail") -> str:
         async def chunks() -> AsyncIterator[bytes]:
@@ -102,14 +113,12 @@ async def test_what_was_accepted_waits_over_restarts(place: Place) -> None:
     await spool.accept(envelope(1), VERDICT, blobs[0])
     spool = await place.spool()
     assert spool.waiting == 2
-    assert spool.arrived.is_set()
-    first, second = await spool.due(NOW + HOUR, 10)
+    assert len(place.seen) == 2
+    first, second = await place.waiting(spool)
     assert (first.envelope, first.verdict, first.blob) == (envelope(1), VERDICT, blobs[0])
-    assert await spool.due(NOW + HOUR, 10, after=first) == [second]
-    assert await spool.due(NOW + 1, 10) == [first]
-    await spool.done(first)
+    await spool.done(first, Became.SHOWN)
     assert not await place.has(blobs[0])
-    assert await (await place.spool()).due(NOW + HOUR, 10) == [second]
+    assert await place.waiting(await place.spool()) == [second]
 
 
 async def test_a_mail_given_twice_is_here_once(place: Place) -> None:
@@ -118,18 +127,18 @@ async def test_a_mail_given_twice_is_here_once(place: Place) -> None:
     await spool.accept(envelope(), VERDICT, await place.blob())
     await spool.accept(envelope(id="again"), VERDICT, await place.blob())
     assert (spool.given_twice, spool.waiting, place.files()) == (1, 1, 1)
-    [arrival] = await spool.due(NOW + HOUR, 10)
+    [arrival] = await place.waiting(spool)
     assert arrival.envelope.id == "id1"
-    await spool.done(arrival)
+    await spool.done(arrival, Became.SHOWN)
     spool = await place.spool()
     place.clock.now += 7 * 24 * HOUR - HOUR
     await spool.accept(envelope(id="later"), VERDICT, await place.blob())
-    assert await spool.due(place.clock.now, 10) == []
+    assert await place.waiting(spool) == []
     assert place.files() == 0
     place.clock.now += 2 * HOUR
-    assert await spool.due(place.clock.now, 10) == []
+    await spool.forget()
     await spool.accept(envelope(id="much later"), VERDICT, await place.blob())
-    assert len(await spool.due(place.clock.now, 10)) == 1
+    assert len(await place.waiting(spool)) == 1
 
 
 @pytest.mark.parametrize(
@@ -146,7 +155,7 @@ async def test_what_is_not_the_same_is_not_suppressed(place: Place, other: dict[
     spool = await place.spool()
     await spool.accept(envelope(), VERDICT, await place.blob())
     await spool.accept(envelope(id="other", **other), VERDICT, await place.blob())
-    assert len(await spool.due(NOW + HOUR, 10)) == 2
+    assert len(await place.waiting(spool)) == 2
 
 
 @pytest.mark.parametrize("bridged", [False, True])
@@ -159,11 +168,11 @@ async def test_a_script_may_say_the_same_again(place: Place, bridged: bool) -> N
     assert spool.given_twice == 1
     spool.confirmed(first)
     if bridged:
-        [arrival] = await spool.due(NOW + HOUR, 10)
-        await spool.done(arrival)
+        [arrival] = await place.waiting(spool)
+        await spool.done(arrival, Became.SHOWN)
     await spool.accept(replace(first, id="meant"), VERDICT, await place.blob())
     await spool.accept(replace(first, id="meant, retried"), VERDICT, await place.blob())
-    found = await spool.due(NOW + HOUR, 10)
+    found = await place.waiting(spool)
     assert [one.envelope.id for one in found] == (["meant"] if bridged else ["id1", "meant"])
     assert spool.given_twice == 2
 
@@ -204,7 +213,7 @@ async def test_a_retry_while_the_first_is_being_committed(place: Place) -> None:
     slow[0].go.set()
     await asyncio.gather(*tries)
     assert spool.given_twice == 1
-    assert [one.envelope.id for one in await spool.due(NOW + HOUR, 10)] == ["one"]
+    assert [one.envelope.id for one in await place.waiting(spool)] == ["one"]
 
 
 async def test_a_commit_of_unknown_fate_keeps_the_bytes(place: Place) -> None:
@@ -224,7 +233,7 @@ async def test_a_commit_of_unknown_fate_keeps_the_bytes(place: Place) -> None:
         await spool.accept(envelope(), VERDICT, blob)
     queues[0].fails = False
     await spool.accept(envelope(id="again"), VERDICT, await place.blob())
-    [arrival] = await spool.due(NOW + HOUR, 10)
+    [arrival] = await place.waiting(spool)
     assert arrival.envelope.id == "id1"
     assert await place.has(arrival.blob)
 
@@ -238,10 +247,10 @@ async def test_a_full_spool_refuses_and_has_room_again(place: Place) -> None:
     with pytest.raises(BackpressureError):
         await spool.accept(envelope(11), VERDICT, await place.blob())
     assert place.files() == 10
-    arrivals = await spool.due(NOW + HOUR, 10)
-    await spool.done(arrivals[0])
+    arrivals = await place.waiting(spool)
+    await spool.done(arrivals[0], Became.SHOWN)
     assert not await spool.room(1)
-    await spool.done(arrivals[1])
+    await spool.done(arrivals[1], Became.SHOWN)
     assert await spool.room(1)
     small = await place.spool(most_bytes=1024)
     assert not await small.room(1024)
@@ -254,15 +263,17 @@ async def test_attempts_are_recorded_before_they_are_made(place: Place) -> None:
     """Who dies of a mail finds it later, with one attempt more."""
     spool = await place.spool()
     await spool.accept(envelope(), VERDICT, await place.blob())
-    [arrival] = await spool.due(NOW + HOUR, 10)
-    tried = await spool.attempt(arrival, NOW + 2 * HOUR)
+    [arrival] = await place.waiting(spool)
+    [tried] = await spool.begin([arrival], NOW + 2 * HOUR)
     assert tried.item.attempts == 1
     spool = await place.spool()
-    assert await spool.due(NOW + HOUR, 10) == []
-    assert await spool.next_due() == NOW + 2 * HOUR
-    [again] = await spool.due(NOW + 2 * HOUR, 10)
+    assert [one.due for one in place.seen] == [NOW + 2 * HOUR]
+    [again] = await place.waiting(spool)
     assert again == tried
-    await spool.done(again)
+    await spool.put_off([again], NOW + HOUR)
+    [again] = await place.waiting(spool)
+    assert (again.item.attempts, again.item.due) == (0, NOW + HOUR)
+    await spool.done(again, Became.SHOWN)
     assert spool.waiting == 0
 
 
@@ -271,21 +282,21 @@ async def test_the_quarantine(place: Place) -> None:
     spool = await place.spool()
     for number in (1, 2):
         await spool.accept(envelope(number), VERDICT, await place.blob())
-    for arrival in await spool.due(NOW + HOUR, 10):
+    for arrival in await place.waiting(spool):
         await spool.quarantine(arrival, f"cannot be read: {arrival.envelope.id}")
-    assert (spool.waiting, await spool.due(NOW + HOUR, 10)) == (0, [])
-    found = {one.arrival.envelope.id: one for one in await spool.quarantined()}
+    assert (spool.waiting, await place.waiting(spool)) == (0, [])
+    found = {one.arrival.envelope.id: one for one in await spool.aside.page("", 100)}
     assert found["id1"].reason == "cannot be read: id1"
     assert await place.has(found["id1"].arrival.blob)
     assert await spool.release(found["id1"].key)
     assert not await spool.release(found["id1"].key)
     place.clock.now += HOUR
-    [again] = await spool.due(place.clock.now, 10)
+    [again] = await place.waiting(spool)
     assert (again.envelope.id, spool.waiting) == ("id1", 1)
-    assert await spool.discard(found["id2"].key)
-    assert not await spool.discard(found["id2"].key)
+    assert await spool.aside.discard(found["id2"].key)
+    assert not await spool.aside.discard(found["id2"].key)
     assert not await place.has(found["id2"].arrival.blob)
-    assert await spool.quarantined() == []
+    assert await spool.aside.page("", 100) == []
 
 
 async def test_bytes_of_what_waits_for_long_are_kept(place: Place) -> None:
@@ -294,7 +305,7 @@ async def test_bytes_of_what_waits_for_long_are_kept(place: Place) -> None:
     blobs = [await place.blob() for _ in range(2)]
     for number, blob in enumerate(blobs):
         await spool.accept(envelope(number), VERDICT, blob)
-    await spool.quarantine((await spool.due(NOW + HOUR, 10))[0], "bad")
+    await spool.quarantine((await place.waiting(spool))[0], "bad")
     left = await place.blob()
     path = place.blobs._folder
     for one in path.iterdir():
@@ -309,7 +320,8 @@ async def test_a_damaged_row_hinders_nobody(place: Place) -> None:
     spool = await place.spool()
     await place.queue("incoming").put([QueueItem("bad", b"{}", NOW)])
     await spool.accept(envelope(), VERDICT, await place.blob())
-    assert [one.envelope.id for one in await spool.due(NOW + HOUR, 10)] == ["id1"]
+    spool = await place.spool()
+    assert [one.envelope.id for one in await place.waiting(spool)] == ["id1"]
     assert await place.queue("quarantine").count() == 1
 
 

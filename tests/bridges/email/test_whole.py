@@ -108,3 +108,15 @@ async def test_nobody_else_bridges_a_room_to_a_mailbox(tmp_path: Path) -> None:
         await post.seen(await post.room(), "Secret")
         await post.bridge.settled()
         assert not any("Secret" in str(event) for event in post.bridge.homeserver.room(room).timeline)
+
+
+async def test_what_a_script_says_each_night_is_said_each_night(tmp_path: Path) -> None:
+    """The same words without a Message-ID, given twice by who heard of the first 250, are two mails in the room."""
+    async with Post(tmp_path) as post:
+        for _ in range(2):
+            await post.sends("All is well\n", Subject="Nightly")
+        await post.sends("The last\n", Subject="Nightly")
+        room = await post.room()
+        await post.seen(room, "The last")
+        said = [one for one in post.bridge.homeserver.room(room).timeline if "All is well" in str(one)]
+        assert len(said) == 2
