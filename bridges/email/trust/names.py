@@ -6,6 +6,7 @@ trouble, never an empty answer: what cannot be looked up proves nothing.
 
 import asyncio
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -61,6 +62,9 @@ class Resolver:
         self._resolver.lifetime = settings.timeout
         self._resolver.cache = dns.resolver.LRUCache(settings.cached)
         self._resolver.use_edns(0, 0, 1232)
+        # In front of the library's own cache, which is asked with names that are taken to pieces first.
+        self._answers: dict[tuple[str, str], tuple[float, list[Any]]] = {}
+        self._most = settings.cached
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._timeout = settings.timeout
 
@@ -83,6 +87,11 @@ class Resolver:
         return [one.target.to_text(omit_final_dot=True).lower() for one in await self._ask(name, "PTR")]
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
+        known = self._answers.get((name, kind))
+        if known is not None:
+            if known[0] > time.time():
+                return known[1]
+            del self._answers[name, kind]
         try:
             asked = dns.name.from_text(name if name.isascii() else name.encode("idna").decode())
         except (dns.exception.DNSException, UnicodeError, ValueError):
@@ -95,7 +104,12 @@ class Resolver:
         except (dns.exception.DNSException, OSError, TimeoutError, ValueError) as error:
             raise DnsTroubleError(f"DNS does not answer for {name}") from error
         wanted = dns.rdatatype.from_text(kind)
-        return [one for one in answer.rrset or () if one.rdtype == wanted][:_MOST]
+        found = [one for one in answer.rrset or () if one.rdtype == wanted][:_MOST]
+        if answer.expiration > time.time():
+            if len(self._answers) >= self._most:
+                del self._answers[next(iter(self._answers))]
+            self._answers[name, kind] = (answer.expiration, found)
+        return found
 
 
 def _server(text: str) -> tuple[str, int]:
