@@ -27,7 +27,7 @@ class EmailConnector:
 
     def __init__(self, network: NetworkId, config: EmailConfig) -> None:
         # A second try hands the same mail to the outbox, which has it already.
-        self.meta = NetworkMeta(network, "Email", "email", idempotent=True, invited=True)
+        self.meta = NetworkMeta(network, "Email", "email", idempotent=True, invited=True, signed=True)
         self._config = config
         self._mailboxes = Mailboxes(config)
         self._queue = QueueCommands()
