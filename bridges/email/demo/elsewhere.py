@@ -10,7 +10,8 @@ from email.message import EmailMessage
 from typing import Final
 
 _PATIENCE: Final = 20.0
-_LINE: Final = 65_536
+_LARGEST: Final = 1 << 26
+"""Bytes of a mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +47,7 @@ class Elsewhere:
 
     async def start(self) -> None:
         """Take mail."""
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", self.port, limit=_LINE)
+        self._server = await asyncio.start_server(self._talk, "127.0.0.1", self.port, limit=_LARGEST)
 
     async def stop(self) -> None:
         """Take no more. Idempotent."""
