@@ -3,12 +3,14 @@
 import asyncio
 import smtplib
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from bridges.email.demo.elsewhere import hand_over
 from tests.bridges.email.post import BOX, PNG, Post
 
 
@@ -120,3 +122,24 @@ async def test_what_a_script_says_each_night_is_said_each_night(tmp_path: Path) 
         await post.seen(room, "The last")
         said = [one for one in post.bridge.homeserver.room(room).timeline if "All is well" in str(one)]
         assert len(said) == 2
+
+
+async def test_reactions_of_members_without_a_login(tmp_path: Path) -> None:
+    """Who has a shared mailbox and no address of their own reacts by mail too, once the other side has done so."""
+    async with Post(tmp_path, provide={}) as post:
+        await post.sends("Hello\n", Subject="Cake", Message_ID="<one@x.net>")
+        room = await post.room()
+        root = await post.seen(room, "Hello")
+        thread: dict[str, Any] = {"m.relates_to": {"rel_type": "m.thread", "event_id": root["event_id"]}}
+        post.bridge.alice.send(room, "There is cake", **thread)
+        sent = await post.elsewhere.wait_for(lambda one: "There is cake" in one.text, "the answer", 60)
+        reaction = EmailMessage()
+        reaction["From"], reaction["To"], reaction["Subject"] = "Bob <bob@x.net>", BOX, "Re: Cake"
+        reaction["In-Reply-To"], reaction["Message-ID"] = str(sent.mail["Message-ID"]), "<two@x.net>"
+        reaction.set_content("\N{THUMBS UP SIGN}")
+        reaction["Content-Disposition"] = "reaction"
+        await hand_over(post.port, reaction, "bob@x.net", BOX)
+        await post.bridge.homeserver.wait_event(room, lambda e: e["type"] == "m.reaction")
+        post.bridge.alice.react(room, root["event_id"], "\N{PARTY POPPER}")
+        mail = await post.elsewhere.wait_for(lambda one: b"disposition: reaction" in one.data.lower(), "the mail", 60)
+        assert mail.recipients == ("bob@x.net",)
