@@ -1,7 +1,7 @@
 """A mail that was taken over becomes what happened in the rooms of its mailboxes: once, whatever comes between."""
 
 from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
@@ -208,7 +208,7 @@ class Arrivals:
         thread = await self._threads.of(mailbox.key, target)
         if thread is None or not author.verified or not thread.knows(author.address):
             return None
-        reads = thread if thread.reads_reactions else _reading(thread)
+        reads = thread.with_program(author.address, messenger=mail.messenger)
         own = await self._sorting.id_of(mailbox, mail, taken.digest)
         rows = self._threads.rows(reads, (own,), taken.digest, author.id)
         happened = Happened([], rows)
@@ -280,7 +280,7 @@ class Arrivals:
         if author.verified:
             thread = thread.wanting(author.address, self._others(mailbox, mail.reply_to))
         if mail.reads_reactions:
-            thread = _reading(thread)
+            thread = thread.with_program(author.address, messenger=mail.messenger)
         bulk, words = await self._lists.learnt(mailbox.key, mail, author, taken.verdict)
         reasons = [*place.reasons, *([words] if words else [])]
         reasons += presenting.changes(
@@ -337,10 +337,6 @@ class Arrivals:
             if found is not None and found.token == place.thread.token and one != place.thread.root:
                 return MessageId(one)
         return None
-
-
-def _reading(thread: Thread) -> Thread:
-    return replace(thread, reads_reactions=True)
 
 
 def _date(mail: Mail, received_at: int) -> int:

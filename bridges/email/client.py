@@ -5,7 +5,14 @@ from typing import Final
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixMember,
+    MatrixMessage,
+    MatrixPower,
+    MatrixReaction,
+    MatrixRedaction,
+)
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
@@ -40,7 +47,7 @@ _FEATURES: Final = {
     "name": Level.DROPPED,
     "topic": Level.DROPPED,
     "avatar": Level.DROPPED,
-    "member": Level.DROPPED,
+    "member": Level.PARTIAL,
     "power": Level.DROPPED,
 }
 
@@ -85,16 +92,20 @@ class EmailClient:
         return await self._running().writing.send(message, attempt, self._own)
 
     async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
-        """While it is held back."""
-        return await self._running().writing.edit(edit, self._own)
+        """While it is held back; a correction afterwards, where the settings let it."""
+        return await self._running().amending.edit(edit, attempt, self._own)
 
     async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
-        """While it is held back."""
-        return await self._running().writing.redact(redaction, self._own)
+        """While it is held back; of those who can, afterwards, where the settings let it."""
+        return await self._running().amending.redact(redaction, attempt, self._own)
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
         """To those whose programs show it."""
         return await self._running().writing.react(reaction, attempt.key, self._own)
+
+    async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
+        """Who is removed from a room is not written to from there any more."""
+        return await self._running().people.moderate(act, self._own)
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
         """Nobody comes into a mailbox's rooms uninvited, and they stand in no list."""
@@ -122,7 +133,8 @@ class EmailClient:
         return UserInfo(name_of(person) if person is not None else user, identifiers=identifiers(user))
 
     def capabilities(self, chat: ChatId) -> Capabilities:
-        """What mail carries: all texts and files; changes only while it is held back."""
-        hold = int(self._config.delivery.hold)
-        largest = self._config.composing.max_size
-        return Capabilities(_FEATURES, Level.FULL, max_file=largest, edit_age=hold, redact_age=hold)
+        """What mail carries: all texts and files. Changes while it is held back, or later, as the settings say.
+
+        There is no limit of age: a mail that waits for its server is held longer than that.
+        """
+        return Capabilities(_FEATURES, Level.FULL, max_file=self._config.composing.max_size)

@@ -15,6 +15,7 @@ from bridges.email.commands import MailCommands
 from bridges.email.config.network import EmailConfig
 from bridges.email.delivery.commands import QueueCommands
 from bridges.email.delivery.counts import Counts
+from bridges.email.headcommands import HeadCommands
 from bridges.email.mailboxes import Mailboxes
 from bridges.email.station import Station
 from bridges.email.tally import Tally
@@ -80,7 +81,11 @@ class EmailConnector:
 
     def commands(self) -> Sequence[AdapterCommand]:
         """What users tell their mailboxes."""
-        return (*MailCommands(self._running).commands(), *self._queue.commands())
+        return (
+            *MailCommands(self._running).commands(),
+            *HeadCommands(self._running).commands(),
+            *self._queue.commands(),
+        )
 
     def figures(self) -> Iterable[Figure]:
         """What came and what became of it, in and out."""

@@ -36,12 +36,20 @@ class Thread:
     references: tuple[str, ...] = ()
     list_post: str = ""
     """Where answers go instead of to its people, where its first mail came by a list that says so."""
-    reads_reactions: bool = False
+    reading: tuple[str, ...] = ()
+    """The keys of those whose mail programs show mails that are reactions."""
+    messengers: tuple[str, ...] = ()
+    """The keys of those whose mail programs are messengers (Chat-Version): they know corrections and withdrawals."""
     hidden: tuple[str, ...] = ()
     reply_to: Mapping[str, tuple[Address, ...]] = field(default_factory=dict)
     """By the key of a person: where they want answers instead."""
     bulk: str = ""
     """The name under which `Lists` knows how to unsubscribe from its first mail's sender."""
+
+    @property
+    def reads_reactions(self) -> bool:
+        """Whether anybody sees reactions."""
+        return bool(self.reading)
 
     @property
     def key(self) -> str:
@@ -87,6 +95,14 @@ class Thread:
         """Where somebody wants answers."""
         return self.reply_to.get(person.key, (person,))
 
+    def with_program(self, person: Address, *, messenger: bool) -> "Thread":
+        """Somebody's mail program shows reactions; with `messenger` it knows more."""
+        reading = (*(one for one in self.reading if one != person.key), person.key)[-_PEOPLE:]
+        messengers = tuple(one for one in self.messengers if one != person.key)
+        return replace(
+            self, reading=reading, messengers=(*messengers, *((person.key,) if messenger else ()))[-_PEOPLE:]
+        )
+
     def after(self, message_id: str) -> "Thread":
         """A mail was added. The middle of what is remembered goes first."""
         ids = (*(one for one in self.references if one != message_id), message_id)
@@ -106,7 +122,8 @@ def packed(thread: Thread) -> bytes:
             "people": _plain(thread.people),
             "references": thread.references,
             "list_post": thread.list_post,
-            "reactions": thread.reads_reactions,
+            "reading": thread.reading,
+            "messengers": thread.messengers,
             "hidden": thread.hidden,
             "reply_to": {key: _plain(there) for key, there in thread.reply_to.items()},
             "bulk": thread.bulk,
@@ -127,7 +144,8 @@ def opened(token: str, row: bytes) -> Thread | None:
             _people(data["people"]),
             tuple(data["references"]),
             data["list_post"],
-            data["reactions"],
+            tuple(data["reading"]),
+            tuple(data["messengers"]),
             tuple(data.get("hidden", ())),
             {key: _people(there) for key, there in data.get("reply_to", {}).items()},
             data.get("bulk", ""),

@@ -188,6 +188,8 @@ class Mail:
     """How many Received headers it has."""
     bridges: tuple[str, ...] = ()
     """Ids of bridges that it has crossed (X-Matrix-Bridge)."""
+    messenger: bool = False
+    """Its author's program is one that knows corrections and withdrawals of mails (Chat-Version)."""
     reads_reactions: bool = False
     """Its author's program is known to understand mails that are reactions."""
     remarks: tuple[str, ...] = field(default=())

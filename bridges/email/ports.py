@@ -137,6 +137,8 @@ class OutgoingMail:
     utf8: bool = False
     eight_bit: bool = False
     head: bytes = b""
+    revision: str = ""
+    """Which edit it says the mail anew for; empty for the mail as it was written first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +183,10 @@ class Outbox(Protocol):
         """
 
     async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
-        """Send this instead, to the same recipients, held anew. False when a part of it is on its way already."""
+        """Send this instead, to the same recipients, held anew. False when a part of it is on its way already.
+
+        True also where the mail says this revision already, on its way or not: the same edit, tried again.
+        """
 
     async def cancel(self, message: MessageId) -> bool:
         """Send nothing. False when a part of it is on its way already; what is not yet, stays."""

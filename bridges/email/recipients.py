@@ -1,13 +1,15 @@
 """Whom a message of a room goes to as a mail, and as an answer to what."""
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, replace
 from typing import Final
 
 from bridge_core.api.content import Content
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import RemoteUserId
+from bridge_core.api.ids import LoginId, RemoteUserId, UserId
 from bridge_core.api.matrix import MatrixMessage
 from bridge_core.content import to_plain
+from bridges.email.absent import Absent
 from bridges.email.chats import Chat, ChatKind, parse_chat
 from bridges.email.codec.addresses import Address
 from bridges.email.letterhead import Letterhead, LetterheadError, addresses
@@ -20,6 +22,7 @@ NO_ADDRESS: Final = (
     "say whom it is for: answer in a conversation's thread, or begin with a line `To: somebody@example.org` and one "
     "`Subject: ...`"
 )
+NOT_YOURS: Final = "you may not write as this mailbox"
 NOBODY: Final = "nobody else takes part in this conversation"
 NEW_SUBJECT: Final = (
     "a conversation keeps its subject: for a new one write `To:` and `Subject:` in the mailbox's room, in no thread"
@@ -42,10 +45,21 @@ class Letter:
 class Recipients:
     """Finds them by what is known of the room's conversations."""
 
-    def __init__(self, mailboxes: Mailboxes, threads: Threads, lists: Lists) -> None:
+    def __init__(self, mailboxes: Mailboxes, threads: Threads, lists: Lists, absent: Absent) -> None:
         self._mailboxes = mailboxes
         self._threads = threads
         self._lists = lists
+        self._absent = absent
+
+    def place(self, text: str, user: UserId, own: LoginId | None) -> tuple[Chat, Mailbox]:
+        """The room, and its mailbox, which the user may write as. Raises RejectedError in words."""
+        chat = parse_chat(text)
+        mailbox = self._mailboxes.at(chat, own)
+        if mailbox is None:
+            raise RejectedError("there is no such mailbox here any more")
+        if user not in mailbox.members:
+            raise RejectedError(NOT_YOURS)
+        return chat, mailbox
 
     async def of(self, mailbox: Mailbox, chat: Chat, message: MatrixMessage, head: Letterhead) -> Letter:
         """Raises RejectedError in words for the sender where it goes to nobody."""
@@ -67,7 +81,20 @@ class Recipients:
         post = await self._post(mailbox, thread)
         if post:
             return post
-        return _once(*(there for one in thread.people for there in self._where(mailbox, thread, one)))
+        there = await self.there(mailbox, thread.chat)
+        return there(_once(*(at for one in there(thread.people) for at in self._where(mailbox, thread, one))))
+
+    async def there(self, mailbox: Mailbox, chat: str) -> Callable[[Iterable[Address]], tuple[Address, ...]]:
+        """Leaves those of some people who are still written to from a room."""
+        gone = await self._absent.of(mailbox.key, chat)
+        return lambda people: tuple(one for one in people if one.key not in gone)
+
+    async def reading(self, mailbox: Mailbox, thread: Thread) -> tuple[Address, ...]:
+        """Those of them whose mail programs show reactions; never a list."""
+        if await self._post(mailbox, thread):
+            return ()
+        can = replace(thread, people=tuple(one for one in thread.people if one.key in thread.reading))
+        return await self.everybody(mailbox, can)
 
     async def _answered(
         self, mailbox: Mailbox, chat: Chat, message: MatrixMessage, head: Letterhead
@@ -95,8 +122,10 @@ class Recipients:
         if chat.kind is ChatKind.CORRESPONDENT and not head.subject:
             thread = await self._threads.latest(mailbox.key, chat.id)
             person = person_of(RemoteUserId(chat.name))
+            if thread is None or person is None or person.key in await self._absent.of(mailbox.key, chat.id):
+                return thread, ()
             # What is said in somebody's room, and to no mail in particular, is for them alone.
-            return thread, self._where(mailbox, thread, person) if thread is not None and person is not None else ()
+            return thread, self._where(mailbox, thread, person)
         return None, ()
 
     async def _at_home(self, mailbox: Mailbox, chat: Chat) -> tuple[Address, ...]:

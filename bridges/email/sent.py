@@ -29,6 +29,13 @@ class SentMail:
     token: str = ""
     bcc: tuple[Address, ...] = ()
     said: tuple[tuple[str, ...], ...] = ((), (), ())
+    openly: tuple[str, ...] = ()
+    """The keys of those whom lines or commands named in To or Cc: they take part from now on."""
+    correction: str = ""
+    correction_key: str = ""
+    """The id of the last correction that was sent after it, and the key that this one was made from."""
+    withdrawn: bool = False
+    """It was taken back before anybody got it."""
 
     def to_others(self, head: Letterhead) -> bool:
         """Whether these lines name other people than those that the mail had."""
@@ -67,6 +74,8 @@ def packed(mail: SentMail) -> bytes:
             "token": mail.token,
             "people": [_plain(group) for group in ((draft.author,), draft.to, draft.cc, reply_to, mail.bcc)],
             "said": mail.said,
+            "openly": mail.openly,
+            "correction": [mail.correction, mail.correction_key, mail.withdrawn],
             "subject": draft.subject,
             "in_reply_to": draft.in_reply_to,
             "references": draft.references,
@@ -92,7 +101,10 @@ def opened(row: bytes) -> SentMail | None:
             references=tuple(data["references"]),
             written_at=data["written_at"],
         )
-        return SentMail(draft, data["user"], data["token"], bcc, tuple(tuple(one) for one in data["said"]))
+        said = tuple(tuple(one) for one in data["said"])
+        correction, correction_key, withdrawn = data["correction"]
+        openly = tuple(data["openly"])
+        return SentMail(draft, data["user"], data["token"], bcc, said, openly, correction, correction_key, withdrawn)
     return None
 
 

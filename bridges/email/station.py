@@ -7,7 +7,9 @@ from typing import Final
 
 from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
+from bridges.email.absent import Absent
 from bridges.email.ahead import Ahead, Owners
+from bridges.email.amending import Amending
 from bridges.email.arrivals import Arrivals
 from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
@@ -21,10 +23,13 @@ from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
 from bridges.email.directory import PeopleDirectory
 from bridges.email.gate import Gate
+from bridges.email.heads import Heads
 from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.membership import Memberships
+from bridges.email.notices import Notices
 from bridges.email.parsing.pool import Parser
+from bridges.email.participants import Participants
 from bridges.email.passwords import StoredPasswords
 from bridges.email.ports import Reply
 from bridges.email.recipients import Recipients
@@ -81,9 +86,14 @@ class Station:
         self.requests = Requests(host, self.spool, receiving.held)
         keys = signing_keys(config.delivery)
         composer = MailComposer(host, tokens, config.composing, bridge=config.hostname, keys=keys)
-        recipients = Recipients(mailboxes, self.threads, self.lists)
-        sent = SentMails(host.kv)
-        self.writing = Writing(mailboxes, self.threads, sent, self.contacts, recipients, composer, self.post.outbox)
+        absent, sent, notices, outbox = Absent(host.kv), SentMails(host.kv), Notices(inbox), self.post.outbox
+        self.heads = Heads(host.kv, host.clock)
+        self.recipients = Recipients(mailboxes, self.threads, self.lists, absent)
+        self.people = Participants(self.recipients, self.threads, absent, notices, inbox)
+        self.writing = Writing(
+            mailboxes, self.threads, sent, self.contacts, self.recipients, absent, self.heads, composer, outbox
+        )
+        self.amending = Amending(config.composing, self.recipients, self.threads, sent, composer, outbox, notices)
         self._parser = Parser(config.parsing)
         sorting = Sorting(mailboxes, self.threads)
         arrivals = Arrivals(host, inbox, mailboxes, self.threads, sorting, self.contacts, returned)

@@ -1,25 +1,24 @@
-"""What is written on Matrix becomes a mail: made once, handed over, changed and taken back."""
+"""What is written on Matrix becomes a mail: to whom is decided once, and then it is made and handed over."""
 
 from dataclasses import replace
 from typing import Final
 
 from bridge_core.api.content import Content
-from bridge_core.api.errors import RejectedError, UnsupportedError
-from bridge_core.api.ids import LoginId, MessageId, UserId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MatrixSender
+from bridge_core.api.errors import UnsupportedError
+from bridge_core.api.ids import LoginId, MessageId
+from bridge_core.api.matrix import MatrixMessage, MatrixReaction, MatrixSender
 from bridge_core.api.network import Attempt, Sent
-from bridges.email.chats import Chat, parse_chat
+from bridges.email.absent import Absent
+from bridges.email.chats import Chat
 from bridges.email.contacts import Contacts, Standing
-from bridges.email.letterhead import Letterhead, LetterheadError, letterhead
+from bridges.email.heads import Heads, joined
+from bridges.email.letterhead import Letterhead, read_letterhead
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.ports import About, Composer, Draft, Outbox
 from bridges.email.recipients import Letter, Recipients, answering
 from bridges.email.sent import SentMail, SentMails, named, opened, packed
 from bridges.email.threads import Thread, Threads
 
-NOT_YOURS: Final = "you may not write as this mailbox"
-GONE: Final = "the mail is on its way: it cannot be changed or taken back any more"
-OTHERS: Final = "whom a mail goes to cannot be changed: take it back, and write it anew"
 NO_REACTIONS: Final = "nobody in this conversation has a mail program that is known to show reactions"
 
 
@@ -33,6 +32,8 @@ class Writing:
         sent: SentMails,
         contacts: Contacts,
         recipients: Recipients,
+        absent: Absent,
+        heads: Heads,
         composer: Composer,
         outbox: Outbox,
     ) -> None:
@@ -41,6 +42,8 @@ class Writing:
         self._sent = sent
         self._contacts = contacts
         self._recipients = recipients
+        self._absent = absent
+        self._heads = heads
         self._composer = composer
         self._outbox = outbox
 
@@ -50,12 +53,13 @@ class Writing:
         Whom it goes to is decided once, and stored, at the first try: who comes into the conversation later does not
         get what was written before. Files are read while the mailbox goes on with other mails.
         """
-        chat, mailbox = self._place(message.chat, message.sender.id, own)
-        head = _letterhead(message.content)
+        chat, mailbox = self._recipients.place(message.chat, message.sender.id, own)
+        head = read_letterhead(message.content)
         plan = opened(attempt.state) if attempt.state is not None else None
         if plan is None:
             async with self._threads.turn(mailbox.key):
-                plan = await self._planned(mailbox, chat, message, head, attempt.key)
+                said = joined(await self._heads.get(mailbox.key, chat.id, message.sender.id), head)
+                plan = await self._planned(mailbox, chat, message, head, said, attempt.key)
             await attempt.save(packed(plan))
         mail = await self._composer.compose(replace(plan.draft, content=replace(message.content, text=head.text)))
         sent = MessageId(mail.message_id)
@@ -63,43 +67,18 @@ class Writing:
         async with self._threads.turn(mailbox.key):
             await self._outbox.submit(mail, (*plan.draft.to, *plan.draft.cc, *plan.bcc), about)
             if await self._sent.get(sent) is None:
-                await self._threads.keep(await self._rows(mailbox, chat, plan, head, sent))
+                await self._threads.keep(await self._rows(mailbox, chat, plan, sent))
         return Sent((sent,))
-
-    async def edit(self, edit: MatrixEdit, own: LoginId | None = None) -> Sent:
-        """Write it anew while it is held. Raises RejectedError in words once it is on its way."""
-        self._place(edit.chat, edit.sender.id, own)
-        before = await self._sent.get(edit.target.id) if edit.target.id is not None else None
-        if before is None or edit.target.id is None:
-            raise UnsupportedError("only mails that were written here can be changed")
-        head = _letterhead(edit.content)
-        if before.user != edit.sender.id:
-            raise RejectedError("only who wrote a mail can change it")
-        if before.to_others(head):
-            raise RejectedError(OTHERS)
-        subject = head.subject if head.subject and not before.draft.in_reply_to else before.draft.subject
-        draft = replace(before.draft, content=replace(edit.content, text=head.text), subject=subject)
-        mail = await self._composer.compose(draft)
-        if not await self._outbox.replace(edit.target.id, mail):
-            raise RejectedError(GONE)
-        return Sent()
-
-    async def redact(self, redaction: MatrixRedaction, own: LoginId | None = None) -> Sent:
-        """Send it not at all while it is held. Raises RejectedError in words once it is on its way."""
-        self._place(redaction.chat, redaction.sender.id, own)
-        if redaction.target.id is None or not await self._outbox.cancel(redaction.target.id):
-            raise RejectedError(GONE)
-        return Sent()
 
     async def react(self, reaction: MatrixReaction, key: str, own: LoginId | None = None) -> Sent:
         """Send it as a mail where it will be understood. Raises UnsupportedError in words."""
-        _, mailbox = self._place(reaction.chat, reaction.sender.id, own)
+        _, mailbox = self._recipients.place(reaction.chat, reaction.sender.id, own)
         target = reaction.target.id
         thread = await self._threads.of(mailbox.key, target) if target is not None else None
-        if thread is None or target is None or not thread.reads_reactions:
+        people = await self._recipients.reading(mailbox, thread) if thread is not None else ()
+        if thread is None or target is None or not people:
             raise UnsupportedError(NO_REACTIONS)
-        everybody = await self._recipients.everybody(mailbox, thread)
-        letter = Letter(thread, everybody, (), (), answering(thread.subject), target)
+        letter = Letter(thread, people, (), (), answering(thread.subject), target)
         draft = self._draft(mailbox, letter, reaction.sender, key)
         draft = replace(draft, reacts=reaction.key, written_at=reaction.timestamp)
         mail = await self._composer.compose(draft)
@@ -108,42 +87,34 @@ class Writing:
         await self._outbox.submit(mail, letter.to, about)
         return Sent((sent,))
 
-    # To whom
-
-    def _place(self, text: str, user: UserId, own: LoginId | None) -> tuple[Chat, Mailbox]:
-        """The room, and its mailbox, which the user may write as."""
-        chat = parse_chat(text)
-        mailbox = self._mailboxes.at(chat, own)
-        if mailbox is None:
-            raise RejectedError("there is no such mailbox here any more")
-        if user not in mailbox.members:
-            raise RejectedError(NOT_YOURS)
-        return chat, mailbox
-
     # The mail
 
     async def _planned(
-        self, mailbox: Mailbox, chat: Chat, message: MatrixMessage, head: Letterhead, key: str
+        self, mailbox: Mailbox, chat: Chat, message: MatrixMessage, head: Letterhead, said: Letterhead, key: str
     ) -> SentMail:
-        letter = await self._recipients.of(mailbox, chat, message, head)
+        """`head` are the message's own lines, `said` with what commands said before."""
+        letter = await self._recipients.of(mailbox, chat, message, said)
         token = letter.thread.token if letter.thread is not None else self._threads.token(mailbox.key, key)
         draft = replace(
             self._draft(mailbox, letter, message.sender, key),
             reply_to=self._mailboxes.tagged(mailbox.address, token),
             written_at=message.timestamp,
         )
-        return SentMail(draft, message.sender.id, token, letter.bcc, named(head))
+        return SentMail(
+            draft, message.sender.id, token, letter.bcc, named(head), tuple({one.key for one in (*said.to, *said.cc)})
+        )
 
-    async def _rows(
-        self, mailbox: Mailbox, chat: Chat, plan: SentMail, head: Letterhead, sent: MessageId
-    ) -> dict[str, bytes]:
+    async def _rows(self, mailbox: Mailbox, chat: Chat, plan: SentMail, sent: MessageId) -> dict[str, bytes]:
         """What is known once the mail is handed over. The conversation may have gone on meanwhile."""
         draft = plan.draft
         thread = await self._threads.get(mailbox.key, plan.token)
         if thread is None:
             thread = Thread(plan.token, mailbox.key, chat.id, sent, draft.subject).with_people((*draft.to, *draft.cc))
-        thread = thread.after(sent).revealed((*head.to, *head.cc)).with_hidden(plan.bcc)
+        openly = [one for one in (*draft.to, *draft.cc) if one.key in plan.openly]
+        thread = thread.after(sent).revealed(openly).with_hidden(plan.bcc)
         rows = self._threads.rows(thread, (sent,), author=mailbox.key)
+        rows |= await self._absent.back(mailbox.key, thread.chat, openly)
+        rows |= await self._heads.used(mailbox.key, chat.id, plan.user)
         for person in (*draft.to, *draft.cc, *plan.bcc):
             rows |= self._contacts.row(mailbox.key, person, Standing.KNOWN)
         return {**rows, **self._sent.rows(sent, plan)}
@@ -160,10 +131,3 @@ class Writing:
             in_reply_to=letter.answers,
             references=letter.thread.references if letter.thread is not None else (),
         )
-
-
-def _letterhead(content: Content) -> Letterhead:
-    try:
-        return letterhead(content.text)
-    except LetterheadError as error:
-        raise RejectedError(str(error)) from error

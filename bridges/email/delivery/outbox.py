@@ -80,10 +80,11 @@ class MailOutbox:
         async with self._shelf.turn:
             there = [row for row, _ in await self._shelf.rows(message)]
             waiting = _unsent(there)
-            if not waiting:
+            again = bool(there) and mail.revision != "" and all(row.mail.revision == mail.revision for row in there)
+            if not waiting or again:
                 if mail.blob not in {row.mail.blob for row in there if not row.done}:
                     await self._blobs.drop(mail.blob)
-                return False
+                return again
             due = self._clock.now_ms() + int(self._settings.hold * 1000)
             # The name of the row stays, and with it where its reports come back to.
             await self._shelf.put([(replace(row, mail=mail), due) for row in waiting])

@@ -106,6 +106,7 @@ def read_mail(data: bytes, context: Context) -> ReadMail:
         automatic=report is not None or is_automatic(headers, people.authors, subject, null_sender=context.null_sender),
         hops=headers.count("received"),
         bridges=bridges(headers),
+        messenger=delta,
         reads_reactions=body.reaction is not None or delta,
         remarks=tuple(remarks),
     )

@@ -5,19 +5,32 @@ from typing import Any
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import RemoteEvent, RemoteMessage
-from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RoomId, UserId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
+from bridge_core.api.events import Membership, RemoteEvent, RemoteMessage
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixMember,
+    MatrixMessage,
+    MatrixReaction,
+    MatrixRedaction,
+    MatrixSender,
+    MessageRef,
+)
 from bridge_core.api.network import Accepted, Login, Sent
 from bridge_core.content import to_plain
 from bridge_core.testing.memory import MemoryBlobs, MemoryKV
+from bridges.email.absent import Absent
+from bridges.email.amending import Amending
 from bridges.email.arrivals import Arrivals, Shown
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
+from bridges.email.heads import Heads
 from bridges.email.lists import Lists
 from bridges.email.mail import Door, Envelope, Mail, Result, Signature, Verdict
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.notices import Notices
+from bridges.email.participants import Participants
 from bridges.email.people import Author
 from bridges.email.ports import About, Draft, OutgoingMail
 from bridges.email.recipients import Recipients
@@ -25,6 +38,7 @@ from bridges.email.sent import SentMails
 from bridges.email.sorting import Sorting
 from bridges.email.threads import Threads
 from bridges.email.writing import Writing
+from tests.bridges.email.mailing import HandClock
 
 NOW = 1_764_000_000_000
 ALICE, BEN, EVE = UserId("@alice:hs.test"), UserId("@ben:hs.test"), UserId("@eve:hs.test")
@@ -54,6 +68,7 @@ class OfficeHost:
         self.kv = MemoryKV()
         self.blobs = MemoryBlobs()
         self.rooms = Rooms()
+        self.clock = HandClock()
 
 
 class KeptInbox:
@@ -96,6 +111,8 @@ class KeptOutbox:
     def __init__(self) -> None:
         self.mails: dict[str, tuple[OutgoingMail, tuple[Address, ...], About]] = {}
         self.held = True
+        self.replaced: list[tuple[MessageId, OutgoingMail]] = []
+        self.cancelled: list[MessageId] = []
 
     async def submit(
         self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
@@ -103,9 +120,13 @@ class KeptOutbox:
         self.mails.setdefault(mail.id, (mail, tuple(recipients), about))
 
     async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+        if self.held:
+            self.replaced.append((message, mail))
         return self.held
 
     async def cancel(self, message: MessageId) -> bool:
+        if self.held:
+            self.cancelled.append(message)
         return self.held
 
 
@@ -156,10 +177,23 @@ class Office:
         )
         sent = SentMails(self.host.kv)
         self.lists = Lists(self.host.kv)
-        recipients = Recipients(self.mailboxes, self.threads, self.lists)
+        absent, notices, inbox = Absent(self.host.kv), Notices(self.inbox), self.inbox  # type: ignore[arg-type]
+        self.heads = Heads(self.host.kv, self.host.clock)
+        self.recipients = Recipients(self.mailboxes, self.threads, self.lists, absent)
+        self.people = Participants(self.recipients, self.threads, absent, notices, inbox)  # type: ignore[arg-type]
         self.writing = Writing(
-            self.mailboxes, self.threads, sent, self.contacts, recipients, self.composer, self.outbox
+            self.mailboxes,
+            self.threads,
+            sent,
+            self.contacts,
+            self.recipients,
+            absent,
+            self.heads,
+            self.composer,
+            self.outbox,
         )
+        settings = self.config.composing
+        self.amending = Amending(settings, self.recipients, self.threads, sent, self.composer, self.outbox, notices)
         self.commits: list[Mapping[str, bytes]] = []
         self.signatures: tuple[Signature, ...] = ()
         self.attempts: dict[str, KeptAttempt] = {}
@@ -249,19 +283,26 @@ class Office:
         )
         return await self.writing.send(message, self.attempt(key), own)
 
-    async def edits(self, target: str, text: str, user: UserId = ALICE) -> Sent:
+    async def edits(self, target: str, text: str, user: UserId = ALICE, *, key: str | None = None) -> Sent:
         """Somebody changes what they wrote."""
-        where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(user, "Alice"))
+        where = (RoomId("!r"), EventId(f"$edit {key}"), ChatId(BOX), MatrixSender(user, "Alice"))
         found = _ref(target)
         assert found is not None
-        return await self.writing.edit(MatrixEdit(*where, found, Content((Plain(text),)), NOW))
+        return await self.amending.edit(MatrixEdit(*where, found, Content((Plain(text),)), NOW), self.attempt(key))
 
-    async def takes_back(self, target: str) -> Sent:
+    async def takes_back(self, target: str, reaction: str | None = None) -> Sent:
         """Somebody takes back what they wrote."""
         where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(ALICE, "Alice"))
         found = _ref(target)
         assert found is not None
-        return await self.writing.redact(MatrixRedaction(*where, found, NOW))
+        return await self.amending.redact(MatrixRedaction(*where, found, NOW, reaction=reaction), self.attempt())
+
+    async def removes(
+        self, person: str, chat: str = BOX, user: UserId = ALICE, change: Membership = Membership.KICK
+    ) -> Sent:
+        """Somebody changes whether a ghost is in a room."""
+        where = (RoomId("!r"), EventId(f"${change} {person}"), ChatId(chat), MatrixSender(user, "Alice"))
+        return await self.people.moderate(MatrixMember(*where, change, NOW, RemoteUserId(person)), None)
 
     async def reacts(self, target: str, key: str) -> Sent:
         """Somebody reacts."""

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -276,6 +277,22 @@ async def test_what_somebody_has_cannot_be_taken_back() -> None:
         assert not await depot.office.outbox.cancel(MessageId("m@example.org"))
         assert State.WAITING in depot.states()
     assert not await depot.office.outbox.cancel(MessageId("unknown"))
+
+
+async def test_an_edit_that_was_applied_is_known_later() -> None:
+    """Tried again after a crash, when its mail is on its way or there: it says so, and sends nothing anew."""
+    depot = Depot(hold=0)
+    await depot.submit("m")
+    edited = replace(await depot.mail("m", b"new\r\n"), revision="$edit")
+    assert await depot.office.outbox.replace(MessageId("m@example.org"), edited)
+    await depot.work()
+    assert depot.states() == [State.SENT]
+    again = replace(await depot.mail("m", b"new\r\n"), revision="$edit")
+    assert await depot.office.outbox.replace(MessageId("m@example.org"), again)
+    other = replace(await depot.mail("m", b"newer\r\n"), revision="$other")
+    assert not await depot.office.outbox.replace(MessageId("m@example.org"), other)
+    assert depot.host.blobs.files == {}
+    assert depot.states() == [State.SENT]
 
 
 async def test_nothing_is_changed_while_it_is_sent() -> None:
