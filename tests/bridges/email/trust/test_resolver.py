@@ -1,11 +1,11 @@
 """Answers of DNS are kept for their time, and for no longer."""
 
+import time
 from typing import Any
 
 import pytest
 
 from bridges.email.config.trust import Dns
-from bridges.email.trust import names
 from bridges.email.trust.names import Resolver
 from tests.bridges.email.trust.zone import served
 
@@ -13,8 +13,8 @@ from tests.bridges.email.trust.zone import served
 async def test_what_was_answered_is_asked_once_in_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """By name and type. When its time is over it is asked again, and what changed is seen."""
     clock: Any = type("Clock", (), {"now": 0.0})()
-    real = names.time.time
-    monkeypatch.setattr(names.time, "time", lambda: real() + clock.now)
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + clock.now)
     async with served({"a.test": {"TXT": ["one"], "A": ["192.0.2.1"]}}) as server:
         resolver = Resolver(Dns(servers=(f"127.0.0.1:{server.port}",)))
         assert await resolver.txt("a.test") == await resolver.txt("a.test") == ["one"]
@@ -25,6 +25,21 @@ async def test_what_was_answered_is_asked_once_in_its_time(monkeypatch: pytest.M
         assert await resolver.txt("a.test") == ["one"]
         clock.now = 61.0
         assert await resolver.txt("a.test") == ["two"]
+
+
+async def test_what_is_not_there_is_asked_again_after_a_minute(monkeypatch: pytest.MonkeyPatch) -> None:
+    """No name, and no such record, are kept for a minute: an answer that does not say how long is not for ever."""
+    clock: Any = type("Clock", (), {"now": 0.0})()
+    real = time.time
+    monkeypatch.setattr(time, "time", lambda: real() + clock.now)
+    async with served({"b.test": {"A": ["192.0.2.1"]}}) as server:
+        resolver = Resolver(Dns(servers=(f"127.0.0.1:{server.port}",)))
+        for _ in range(2):
+            assert await resolver.txt("a.test") == await resolver.txt("b.test") == []
+        assert server.asked == ["udp TXT a.test", "udp TXT b.test"]
+        server.records |= {"a.test": {"TXT": ["new"]}, "b.test": {"TXT": ["newer"]}}
+        clock.now = 61.0
+        assert (await resolver.txt("a.test"), await resolver.txt("b.test")) == (["new"], ["newer"])
 
 
 async def test_only_so_many_answers_are_kept() -> None:
