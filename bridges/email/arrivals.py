@@ -1,78 +1,43 @@
 """A mail that was taken over becomes what happened in the rooms of its mailboxes: once, whatever comes between."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
 from bridge_core.api.events import (
-    RemoteEdit,
-    RemoteEvent,
     RemoteMessage,
-    RemoteReaction,
-    RemoteReceipt,
-    RemoteRedaction,
 )
 from bridge_core.api.host import Host
 from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
 from bridges.email import presenting
-from bridges.email.chats import Chat, parse_chat
+from bridges.email.changes import Changes
+from bridges.email.chats import Chat
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
 from bridges.email.contents import Contents, Files, Stored
 from bridges.email.lists import Lists
-from bridges.email.mail import Door, Envelope, Mail, ReportKind, Verdict
+from bridges.email.mail import Door, Envelope, Mail, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
-from bridges.email.people import Author, author_of
+from bridges.email.names import Names
+from bridges.email.people import author_of
 from bridges.email.ports import Returned
+from bridges.email.proofs import proof, told
 from bridges.email.reactions import Reactions
 from bridges.email.sorting import Sorted, Sorting
+from bridges.email.taken import Happened, Hold, Shown, Taken
 from bridges.email.tally import Became
-from bridges.email.threads import Rows, Thread, Threads
+from bridges.email.threads import Threads
 
 _log = structlog.get_logger(__name__)
 _SKEW: Final = 600_000
 """Milliseconds that a mail's own date may be off for it to be believed."""
 
-Hold = Callable[[str, Author], Awaitable[str | None]]
-"""Keeps the mail until a mailbox (its key) wants something of the person; names their request. None: no room."""
 NO_MAILBOX: Final = "there is no mailbox for {}"
 NO_ROOM: Final = "as many mails of {} as may wait for somebody's word"
 NOT_WANTED: Final = "the mailbox takes answers to its own mail only, and {} is nobody it knows"
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A mail that was taken over. `digest` is of what its author wrote; `stored` and `hold` are done when wanted."""
-
-    envelope: Envelope
-    verdict: Verdict
-    digest: str
-    mail: Mail
-    author: Author
-    stored: Stored
-    hold: Hold
-
-
-@dataclass(slots=True)
-class Happened:
-    """What one mail becomes in a mailbox: events, and rows that are committed with them. `why` it is quarantined."""
-
-    events: list[RemoteEvent] = field(default_factory=list)
-    rows: Rows = field(default_factory=dict)
-    became: Became = Became.SHOWN
-    why: str = ""
-
-
-@dataclass(slots=True)
-class Shown:
-    """What a mail became. `aside`: for these recipients it became nothing, for that reason; the admin is to get it."""
-
-    became: set[Became] = field(default_factory=set)
-    aside: list[tuple[tuple[Address, ...], str]] = field(default_factory=list)
 
 
 class Arrivals:
@@ -95,15 +60,16 @@ class Arrivals:
         self._sorting = sorting
         self._contacts = contacts
         self._returned = returned
-        self._reactions = Reactions(host.kv)
+        self._changes = Changes(threads, sorting, Reactions(host.kv))
         self._lists = Lists(host.kv)
         self._contents = Contents(host.blobs)
+        self._names = Names(host.kv)
 
     async def show(
         self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored, hold: Hold
     ) -> Shown:
         """Return when everything it becomes is committed. Raises as the inbox and the spool do; then call it again."""
-        author = author_of(mail, verdict, self._own(envelope))
+        author = await self._names.marked(author_of(mail, verdict, self._own(envelope)))
         taken = Taken(envelope, verdict, digest, mail, author, stored, hold)
         shown = Shown()
         for mailbox, recipients in self._by_mailbox(envelope):
@@ -171,10 +137,9 @@ class Arrivals:
         if standing is Standing.BLOCKED and author.login is None:
             _log.info("mail_of_somebody_blocked", mailbox=mailbox.key, mail=taken.envelope.id)
             return Happened(became=Became.BLOCKED)
-        for way in (self._read, self._reaction, self._taken_back, self._corrected):
-            happened = await way(mailbox, taken)
-            if happened is not None:
-                return happened
+        happened = await self._changes.of(mailbox, taken)
+        if happened is not None:
+            return happened
         place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
         own = author.login is not None or taken.envelope.login == mailbox.key
         if place.first and standing is None and not own and taken.envelope.door is not Door.IMPORT:
@@ -184,89 +149,6 @@ class Arrivals:
             if mailbox.rooms.strangers is Strangers.ASK:
                 return await self._asked(mailbox, taken)
         return await self._message(mailbox, taken, place, files) if files is not None else None
-
-    # What is no message of its own. None: it is one.
-
-    async def _read(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        """A report that one of our mails was read (RFC 8098)."""
-        mail, author = taken.mail, taken.author
-        if mail.report is None or mail.report.kind is not ReportKind.READ or not author.verified:
-            return None
-        happened = Happened()
-        for about in mail.report.about:
-            thread = await self._threads.of(mailbox.key, about)
-            if thread is not None and thread.knows(author.address):
-                chat = parse_chat(thread.chat).id
-                happened.events.append(RemoteReceipt(chat, author.sender(), MessageId(about), receiver=mailbox.login))
-        return happened if happened.events else None
-
-    async def _reaction(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        mail, author = taken.mail, taken.author
-        if mail.reaction is None or not mail.in_reply_to:
-            return None
-        target = mail.in_reply_to[0]
-        thread = await self._threads.of(mailbox.key, target)
-        if thread is None or not author.verified or not thread.knows(author.address):
-            return None
-        reads = thread.with_program(author.address, messenger=mail.messenger)
-        own = await self._sorting.id_of(mailbox, mail, taken.digest)
-        rows = self._threads.rows(reads, (own,), taken.digest, author.id)
-        happened = Happened([], rows)
-        now, before = mail.reaction, await self._reactions.of(mailbox.key, target, author.id)
-        keep = (now.key,) if now.key else ()
-        for key in before if now.replaces or not now.key else ():
-            if key not in keep:
-                happened.events.append(self._react(mailbox, thread, author, target, key, f"-{key}#{mail.id}", True))
-        if now.key:
-            happened.events.append(self._react(mailbox, thread, author, target, now.key, mail.id, False))
-        kept = keep if now.replaces or not now.key else tuple(dict.fromkeys((*before, now.key)))
-        happened.rows.update(self._reactions.row(mailbox.key, target, author.id, kept))
-        return happened
-
-    def _react(
-        self, mailbox: Mailbox, thread: Thread, author: Author, target: str, key: str, own: str, removed: bool
-    ) -> RemoteReaction:
-        chat = parse_chat(thread.chat).id
-        return RemoteReaction(
-            chat, author.sender(), MessageId(target), key, removed, MessageId(own), receiver=mailbox.login
-        )
-
-    async def _taken_back(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        """Who wrote a mail may take it back (Chat-Delete)."""
-        mail, author = taken.mail, taken.author
-        happened = Happened()
-        for target in mail.deletes:
-            place = await self._threads.place(mailbox.key, target)
-            thread = await self._threads.get(mailbox.key, place.token) if place is not None else None
-            if place is None or thread is None or not author.verified or place.author != author.id:
-                continue
-            chat = parse_chat(thread.chat).id
-            happened.events.append(
-                RemoteRedaction(
-                    chat, author.sender(), MessageId(target), None, MessageId(mail.id), receiver=mailbox.login
-                )
-            )
-            own = await self._sorting.id_of(mailbox, mail, taken.digest)
-            happened.rows.update(self._threads.rows(thread, (own,), taken.digest, author.id))
-        return happened if happened.events else None
-
-    async def _corrected(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        """Who wrote a mail may correct it (Chat-Edit)."""
-        mail, author = taken.mail, taken.author
-        place = await self._threads.place(mailbox.key, mail.edits) if mail.edits else None
-        thread = await self._threads.get(mailbox.key, place.token) if place is not None else None
-        if place is None or thread is None or not author.verified or place.author != author.id or mail.files:
-            return None
-        edit = RemoteEdit(
-            parse_chat(thread.chat).id,
-            author.sender(),
-            MessageId(mail.edits),
-            presenting.content(mail, (), ()),
-            MessageId(mail.id),
-            receiver=mailbox.login,
-        )
-        own = await self._sorting.id_of(mailbox, mail, taken.digest)
-        return Happened([edit], self._threads.rows(thread, (own,), taken.digest, author.id))
 
     # Messages
 
@@ -286,10 +168,10 @@ class Arrivals:
         reasons += presenting.changes(
             place.thread, thread, author, first=place.first, headed=place.first and mailbox.rooms.headers
         )
-        if not author.verified:
-            reasons.insert(
-                0, f"nobody answers for {author.address}: {taken.verdict.reason or 'nothing proves who wrote it'}"
-            )
+        words = proof(taken.verdict, author)
+        thread, news = told(thread, author, words)
+        if words and news and (mailbox.rooms.headers or not (author.verified and place.first)):
+            reasons.insert(0, words)
         above = presenting.head(mail, mailbox.address) if place.first and mailbox.rooms.headers else ()
         above = (*above, *presenting.remarks(mail, author, reasons))
         message = RemoteMessage(
@@ -310,6 +192,7 @@ class Arrivals:
         rows = self._threads.rows(thread, ids, taken.digest, author.id) | bulk
         if author.verified:
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
+            rows |= await self._names.rows(author)
         return Happened([message], rows)
 
     def _others(self, mailbox: Mailbox, people: Sequence[Address]) -> list[Address]:

@@ -45,6 +45,8 @@ class Thread:
     """By the key of a person: where they want answers instead."""
     bulk: str = ""
     """The name under which `Lists` knows how to unsubscribe from its first mail's sender."""
+    proofs: tuple[str, ...] = ()
+    """What the room was told of who wrote its mails, in short (`proofs.told`)."""
 
     @property
     def reads_reactions(self) -> bool:
@@ -91,6 +93,10 @@ class Thread:
             wanted[person.key] = there
         return replace(self, reply_to=wanted)
 
+    def proved(self, proofs: tuple[str, ...]) -> "Thread":
+        """The room was told so much of who wrote. Of too many the oldest are forgotten, and said again."""
+        return replace(self, proofs=proofs[-_PEOPLE:])
+
     def where(self, person: Address) -> tuple[Address, ...]:
         """Where somebody wants answers."""
         return self.reply_to.get(person.key, (person,))
@@ -127,6 +133,7 @@ def packed(thread: Thread) -> bytes:
             "hidden": thread.hidden,
             "reply_to": {key: _plain(there) for key, there in thread.reply_to.items()},
             "bulk": thread.bulk,
+            "proofs": thread.proofs,
         }
     )
 
@@ -149,6 +156,7 @@ def opened(token: str, row: bytes) -> Thread | None:
             tuple(data.get("hidden", ())),
             {key: _people(there) for key, there in data.get("reply_to", {}).items()},
             data.get("bulk", ""),
+            tuple(data.get("proofs", ())),
         )
     return None
 

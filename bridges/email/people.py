@@ -23,6 +23,8 @@ class Author:
     verified: bool
     login: LoginId | None = None
     """Set where it is one of our own users, who gave a password."""
+    namesake: bool = False
+    """Somebody else has the name that they give themselves."""
 
     @property
     def id(self) -> RemoteUserId:
@@ -31,7 +33,7 @@ class Author:
 
     def sender(self) -> RemoteSender:
         """As the core is told."""
-        return RemoteSender(self.id, name_of(self.address, verified=self.verified), self.login)
+        return RemoteSender(self.id, name_of(self.address, verified=self.verified, namesake=self.namesake), self.login)
 
 
 def author_of(mail: Mail, verdict: Verdict, own: Mailbox | None) -> Author:
@@ -48,11 +50,16 @@ def author_of(mail: Mail, verdict: Verdict, own: Mailbox | None) -> Author:
     return Author(address, proved and verdict.author is not None and verdict.author.key == address.key)
 
 
-def name_of(address: Address, *, verified: bool = True) -> str:
-    """What a person is called. One who calls themselves by an address is called by their own."""
+def name_of(address: Address, *, verified: bool = True, namesake: bool = False) -> str:
+    """What a person is called. One who calls themselves by an address is called by their own.
+
+    A `namesake` of somebody else is called by both.
+    """
     name = " ".join(address.name.split())[:100]
     if not name or "@" in name:
         name = str(address)
+    elif namesake:
+        name = f"{name} ({address})"
     return name if verified else f"{name} (unverified)"
 
 

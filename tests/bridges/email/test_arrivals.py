@@ -19,7 +19,7 @@ from bridge_core.api.events import (
 from bridge_core.api.ids import ChatId, MessageId
 from bridges.email.codec.addresses import parse_address
 from bridges.email.contacts import Standing
-from bridges.email.mail import Door, MailFile, MailReaction, Report, ReportKind
+from bridges.email.mail import Door, MailFile, MailReaction, Report, ReportKind, Result, Signature
 from bridges.email.tally import Became
 from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
 
@@ -31,7 +31,7 @@ async def test_a_mail_becomes_a_message_of_its_author() -> None:
     assert isinstance(message, RemoteMessage)
     assert (message.chat, message.sender.id, message.sender.name) == (BOX, "bob@x.net", "Bob")
     assert (message.id, message.thread, message.receiver, message.timestamp) == ("one@x.net", None, None, NOW)
-    assert text_of(message) == "The invoice\nHello"
+    assert text_of(message) == "The invoice\n\n(bob@x.net is verified: DMARC)\nHello"
     assert office.host.rooms.opened == {BOX: (ALICE, "@ben:hs.test")}
 
 
@@ -403,3 +403,42 @@ async def test_a_fate_is_told_after_what_can_fail() -> None:
     await office.comes(mail(), "b+token@example.org", BOX)
     assert sum(isinstance(event, RemoteStatus) for event in office.inbox.events) == 1
     assert office.shown.became == {Became.SHOWN, Became.REPORT}
+
+
+async def test_who_is_proved_is_said_once_and_when_it_changes() -> None:
+    """In each conversation: of verified mail in short, not with each message; again when it is otherwise."""
+    office = Office()
+
+    async def said(number: int, **more: Any) -> str:
+        thread = await office.threads.of(BOX, "m0@x.net")
+        to = f"support+{thread.token}@example.org" if thread is not None else BOX
+        (message,) = await office.comes(mail(f"m{number}@x.net", "Hello"), to, **more)
+        assert isinstance(message, RemoteMessage)
+        return text_of(message)
+
+    assert "bob@x.net is verified: DMARC" in await said(0)
+    assert await said(1) == "Hello"
+    office.signatures = (Signature("x.net", "s1", Result.PASS), Signature("y.net", "s1", Result.FAIL))
+    assert "bob@x.net is verified: DMARC, DKIM x.net" in await said(2)
+    assert await said(3) == "Hello"
+    assert "nobody answers for bob@x.net: it failed" in await said(4, verified=False)
+    assert await said(5, verified=False) == "Hello"
+    assert "is verified" in await said(6)
+
+
+async def test_a_name_that_is_somebody_elses_comes_with_its_address() -> None:
+    """However it is spelled; the one who proved it first keeps it plain, and nobody takes it who proves nothing."""
+    office = Office()
+
+    async def name(number: int, author: str, called: str, verified: bool = True) -> str:
+        one = replace(mail(f"m{number}@x.net"), authors=(parse_address(author).named(called),))
+        (message,) = await office.comes(one, verified=verified)
+        assert isinstance(message, RemoteMessage)
+        return message.sender.name or ""
+
+    assert await name(0, "eve@evil.test", "Bob Miller", verified=False) == "Bob Miller (unverified)"
+    assert await name(1, "bob@x.net", "Bob Miller") == "Bob Miller"
+    assert await name(2, "eve@evil.test", "Bob Miller") == "Bob Miller (eve@evil.test)"
+    assert await name(3, "eve@evil.test", "B\u043eb  Miller") == "B\u043eb Miller (eve@evil.test)"
+    assert await name(4, "eve@evil.test", "Bob Miller", verified=False) == "Bob Miller (eve@evil.test) (unverified)"
+    assert await name(5, "bob@x.net", "Bob Miller") == "Bob Miller"

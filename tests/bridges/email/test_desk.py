@@ -227,6 +227,30 @@ async def test_a_stop_in_order_is_no_mails_fault() -> None:
     assert (await place.spool.aside.page("", 100), len(place.showing.seen)) == ([], 6)
 
 
+async def test_what_waits_comes_when_the_network_is_opened_again() -> None:
+    """Shut and opened within one process: nothing is forgotten, and the numbers still add up."""
+    place = Place()
+    place.showing.does["m1"] = [asyncio.Event()]
+    place.showing.does["s1"] = [TransientError("the journal is full")]
+    await place.comes("m1")
+    await place.comes("m2", number=1)
+    await place.comes("s1", SALES, number=2)
+    place.run()
+    await place.showing.until(lambda: len(place.showing.seen) == 2 and "s1" not in place.desk._begun)
+    await place.stop()
+    place.spool.close()
+    assert (place.spool.waiting, place.spool.kept.mails) == (0, 0)
+    place.host.clock.turn(3)
+    await place.spool.start()
+    place.run()
+    await place.showing.until(lambda: place.spool.waiting == 0)
+    await place.stop()
+    assert sorted(place.showing.seen[2:]) == ["m1", "m2", "s1"]
+    ended = {name: count for (name,), count in place.figures()["email_ended"].values.items()}
+    assert (ended["left"], ended["shown"]) == (3, 3)
+    assert sum(place.figures()["email_came"].values.values()) == 6
+
+
 async def test_the_desk_outlives_trouble_of_the_database() -> None:
     """What could not be begun is begun later, in its order."""
     place = Place()

@@ -141,6 +141,25 @@ async def test_a_mail_given_twice_is_here_once(place: Place) -> None:
     assert len(await place.waiting(spool)) == 1
 
 
+async def test_what_is_remembered_is_known_before_it_is_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doors open before all of the last days is read; a mail given twice meanwhile is known all the same."""
+    monkeypatch.setattr("bridges.email.spool._PAGE", 2)
+    spool = await place.spool()
+    for number in range(5):
+        await spool.accept(envelope(number), VERDICT, await place.blob())
+    for arrival in await place.waiting(spool):
+        await spool.done(arrival, Became.SHOWN)
+    await spool.accept(envelope(7), VERDICT, await place.blob())
+    spool = await place.spool()
+    assert spool.waiting == 1
+    for number in range(5):
+        await spool.accept(envelope(number, id="again"), VERDICT, await place.blob())
+    assert (spool.given_twice, spool.waiting) == (5, 1)
+    await spool.read_all()
+    await spool.accept(envelope(3, id="again"), VERDICT, await place.blob())
+    assert (spool.given_twice, spool.waiting) == (6, 1)
+
+
 @pytest.mark.parametrize(
     "other",
     [
