@@ -130,7 +130,9 @@ class Arrivals:
     ) -> Happened | None:
         """None: it is a message whose files have to be stored first."""
         mail, author = taken.mail, taken.author
-        if await self._sorting.known(mailbox, mail, taken.digest) is not None:
+        known = await self._sorting.known(mailbox, mail, taken.digest) is not None
+        back = taken.envelope.login != mailbox.key and await self._sorting.came_back(mailbox, mail, author)
+        if known or back:
             _log.info("mail_came_again", mailbox=mailbox.key, mail=taken.envelope.id)
             return Happened(became=Became.TWICE)
         standing = await self._contacts.standing(mailbox.key, author.address, verified=author.verified)

@@ -25,6 +25,8 @@ class Door(StrEnum):
     """From the admin's own mail server, which has verified it."""
     IMPORT = "import"
     """From a file of old mails."""
+    LOCAL = "local"
+    """From another mailbox of the bridge, by its own outbox."""
 
 
 @dataclass(frozen=True, slots=True)

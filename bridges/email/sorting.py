@@ -45,6 +45,13 @@ class Sorting:
         found = await self.shown(mailbox, mail, digest)
         return found[1] if found is not None else None
 
+    async def came_back(self, mailbox: Mailbox, mail: Mail, author: Author) -> bool:
+        """Whether it is a mail of the mailbox's own that comes back: as it was sent, or as a list passes it on."""
+        place = await self._threads.place(mailbox.key, mail.id)
+        if place is None or place.author != mailbox.key:
+            return False
+        return bool(mail.list_id) or (author.verified and author.address.key == mailbox.key)
+
     async def shown(self, mailbox: Mailbox, mail: Mail, digest: str) -> tuple[MessageId, Place] | None:
         """Under which id the very same mail is known, and where."""
         for message_id in (mail.id, _other(mail.id, digest)):

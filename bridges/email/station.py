@@ -103,6 +103,7 @@ class Station:
         self.owners = Owners(host.kv)
         ahead = Ahead(host, mailboxes, on=config.provide.ahead)
         directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned, ahead, self._outgoing)
+        self.post.keep_near(directory, self.spool, config.domains)
         self.inspector = MailInspector(config.trust, config.domains, directory, host)
         self._parts = Parts(
             config.hostname,

@@ -50,7 +50,7 @@ class DoorConfig(Section):
 
     @model_validator(mode="after")
     def _sensible(self) -> DoorConfig:
-        if self.kind is Door.IMPORT:
+        if self.kind in {Door.IMPORT, Door.LOCAL}:
             raise ValueError("a door is smtp, submission or lmtp")
         if self.listen.startswith("unix:") and self.kind is not Door.LMTP:
             raise ValueError("only lmtp listens on a unix: socket")

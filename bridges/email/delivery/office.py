@@ -1,6 +1,6 @@
 """All of delivery put together: what the connector makes, starts and stops."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Collection
 
 from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
@@ -15,6 +15,7 @@ from bridges.email.delivery.ledger import Ledger
 from bridges.email.delivery.limits import Limits
 from bridges.email.delivery.mtasts import Policies
 from bridges.email.delivery.names import DnsNames
+from bridges.email.delivery.near import NearCarrier
 from bridges.email.delivery.outbox import MailOutbox
 from bridges.email.delivery.returned import ReturnPaths
 from bridges.email.delivery.rows import QUEUE, Row
@@ -22,6 +23,7 @@ from bridges.email.delivery.runner import Runner
 from bridges.email.delivery.shelf import Shelf
 from bridges.email.delivery.suppression import Suppressions
 from bridges.email.delivery.transport import SmtpTransport
+from bridges.email.ports import Directory, Intake
 
 
 class PostOffice:
@@ -43,6 +45,7 @@ class PostOffice:
         counts: Counts | None = None,
     ) -> None:
         names = names or DnsNames()
+        self._host, self._settings, self._hostname = host, settings, hostname
         self.shelf = Shelf(host.queue(QUEUE), host.blobs, host.clock, settings.remember)
         self.suppressions = Suppressions(host.secrets, host.clock, settings.suppress_for)
         limits = Limits(host.kv, host.clock, settings)
@@ -70,6 +73,19 @@ class PostOffice:
             learnt=learnt,
         )
         self.runner = Runner(self.shelf, self.courier, settings, host.tasks, host.clock, self.counts)
+
+    def keep_near(self, directory: Directory, intake: Intake, domains: Collection[str]) -> None:
+        """Mail to mailboxes of our own domains stays here from now on. To be called before `start`."""
+        self.courier.carrier = NearCarrier(
+            self.transport,
+            domains,
+            directory,
+            intake,
+            self._host.blobs,
+            self._host.clock,
+            self._hostname,
+            smarthost=bool(self._settings.smarthosts),
+        )
 
     def start(self) -> None:
         """Begin to send."""

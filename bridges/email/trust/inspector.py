@@ -141,7 +141,8 @@ class MailInspector:
         results = self._results(head) if self._believed(envelope.door, envelope.peer) else None
         refused = self._settings.own_domains is OwnDomain.REFUSE
         if refused and any(self._own(one) for one in head.authors()) and not (results and logged_in(results)):
-            return OWN
+            # As from us, without a password: only what we signed ourselves, and that a list, say, sends back.
+            return await self._signed_here(author, dkim, results) or OWN
         if author is None:
             return Verdict(reason=reason)
         if results is not None:
@@ -151,6 +152,19 @@ class MailInspector:
         if dkim is None or arc is None:
             return Verdict(author, reason="the mail server in front did not say who wrote it")
         return await self._checked(envelope, author, dkim, arc)
+
+    async def _signed_here(
+        self, author: Address | None, dkim: DkimCheck | None, results: AuthResults | None
+    ) -> Verdict | None:
+        if author is None:
+            return None
+        if results is not None:
+            signatures = believe(author, results).signatures
+        else:
+            signatures = await dkim.results(self._names) if dkim is not None else ()
+        # The very domain: a key of a subdomain, or of a service that SPF names, is not the whole domain's.
+        good = any(one.result is Result.PASS and one.domain == author.wire_domain for one in signatures)
+        return Verdict(author, signatures=tuple(signatures), verified=True) if good else None
 
     async def _checked(self, envelope: Envelope, author: Address, dkim: DkimCheck, arc: ArcCheck) -> Verdict | Reply:
         try:
