@@ -12,6 +12,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
 from bridges.email import presenting
+from bridges.email.admitting import REQUEST
 from bridges.email.changes import Changes
 from bridges.email.chats import Chat
 from bridges.email.codec.addresses import Address
@@ -209,7 +210,7 @@ class Arrivals:
         chat = Chat(mailbox.home).id
         words = presenting.asking(taken.mail, author)
         # The id is the request's, not the mail's: further mails of theirs ask no second time while it waits.
-        asked = MessageId(f"request {request}")
+        asked = MessageId(REQUEST + request)
         if mailbox.login is None:
             await self._host.rooms.open(chat, mailbox.members)
         message = RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)

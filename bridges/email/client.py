@@ -100,7 +100,9 @@ class EmailClient:
         return await self._running().amending.redact(redaction, attempt, self._own)
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
-        """To those whose programs show it."""
+        """To those whose programs show it; to a stranger's request it is the mailbox's word."""
+        if await self._running().admitting.reacted(reaction, self._own):
+            return Sent()
         return await self._running().writing.react(reaction, attempt.key, self._own)
 
     async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:

@@ -7,9 +7,10 @@ from urllib.parse import urlsplit
 from bridge_core.api.commands import AdapterCommand, CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Host
+from bridges.email.admitting import Admitting
 from bridges.email.chats import ChatKind, parse_chat
 from bridges.email.codec.addresses import Address, parse_address
-from bridges.email.contacts import Contacts, Standing
+from bridges.email.contacts import Contacts
 from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.passwords import StoredPasswords
@@ -30,6 +31,7 @@ class MailParts(Protocol):
     contacts: Contacts
     requests: Requests
     passwords: StoredPasswords
+    admitting: Admitting
     threads: Threads
     lists: Lists
     spool: Spool
@@ -92,21 +94,14 @@ class MailCommands:
     async def _accept(self, call: CommandCall) -> str:
         mailbox, text = await self._mailbox(call, call.get("mailbox")), call["address"]
         person, verified = _person(text), not text.startswith(UNVERIFIED)
-        await self._running().contacts.set(mailbox.key, person, Standing.KNOWN, verified=verified)
-        count = sum(
-            [
-                await self._running().requests.release(mailbox.key, ghost)
-                for ghost in ghosts_of(person)[: 1 if verified else 2]
-            ]
-        )
+        count = await self._running().admitting.accept(mailbox, ghosts_of(person)[0 if verified else 1])
         waited = f" {count} of their mails come now." if count else ""
         though = "" if verified else ", also where nobody answers for it"
         return f"Mail from {person} is shown in {mailbox.address}{though}.{waited}"
 
     async def _block(self, call: CommandCall) -> str:
         mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
-        await self._running().contacts.set(mailbox.key, person, Standing.BLOCKED)
-        count = sum([await self._running().requests.drop(mailbox.key, ghost) for ghost in ghosts_of(person)])
+        count = await self._running().admitting.block(mailbox, ghosts_of(person)[0])
         return f"Mail from {person} to {mailbox.address} is not shown any more." + (
             f" {count} that waited are gone." if count else ""
         )

@@ -93,7 +93,8 @@ def asking(mail: Mail, author: Author) -> Content:
     subject = f": {mail.subject}" if mail.subject else ""
     text = (
         f"{author.address} wants to write to you{known}{subject}. "
-        f"`!bridge accept {author.id}` shows their mail, `!bridge block {author.address}` none of it."
+        f"`!bridge accept {author.id}` shows their mail, `!bridge block {author.address}` none of it; "
+        "so does a reaction to this, 👍 or 👎."
     )
     return Content((Plain(text),), Kind.NOTICE)
 

@@ -101,6 +101,15 @@ class Requests:
         found = {part.removeprefix(begin): count for part, count in self._people.items() if part.startswith(begin)}
         return dict(sorted(found.items()))
 
+    def behind(self, mailbox: str, request: str) -> RemoteUserId | None:
+        """Who waits with a request, by what `hold` named it; None when they wait no more. From memory."""
+        begin = _who(mailbox, RemoteUserId(""))
+        for key in self._sizes:
+            part, _, name = key.rpartition(" ")
+            if name == request and part.startswith(begin):
+                return RemoteUserId(part.removeprefix(begin))
+        return None
+
     async def drop(self, mailbox: str, person: RemoteUserId) -> int:
         """What was held of the person is gone; how many mails that were."""
         held = await self._queue.parts(_who(mailbox, person))

@@ -8,6 +8,7 @@ from typing import Final
 from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
 from bridges.email.absent import Absent
+from bridges.email.admitting import Admitting
 from bridges.email.ahead import Ahead, Owners
 from bridges.email.amending import Amending
 from bridges.email.arrivals import Arrivals
@@ -84,6 +85,7 @@ class Station:
         self.contacts = Contacts(host.kv)
         self.lists = Lists(host.kv)
         self.requests = Requests(host, self.spool, receiving.held)
+        self.admitting = Admitting(mailboxes, self.contacts, self.requests)
         keys = signing_keys(config.delivery)
         composer = MailComposer(host, tokens, config.composing, bridge=config.hostname, keys=keys)
         absent, sent, notices, outbox = Absent(host.kv), SentMails(host.kv), Notices(inbox), self.post.outbox

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from bridge_core.api.ids import NetworkId
 from tests.bridges.email.post import BOX, Post
 
 ASKING = {BOX: {"members": ["@alice:hs.test"], "strangers": "ask"}}
@@ -32,3 +33,25 @@ async def test_who_is_blocked_stays_out(tmp_path: Path) -> None:
         await post.sends("Hello\n", Subject="Something else", author="zoe@y.net")
         await post.seen(room, "zoe@y.net wants to write to you")
         assert not any("party" in body for _, body in post.bridge.homeserver.messages(room))
+
+
+async def test_a_reaction_to_the_request_is_the_mailboxs_word(tmp_path: Path) -> None:
+    """Thumbs up shows what waits, thumbs down none of it; of people who are no members it says nothing."""
+    async with Post(tmp_path, mailboxes=ASKING) as post:
+        alice, eve = post.bridge.alice, post.bridge.homeserver.user("eve")
+        await post.sends("Come to my party\n", Subject="A surprise")
+        await post.sends("Buy this\n", Subject="An offer", author="zoe@y.net")
+        room = await post.room()
+        bob = await post.seen(room, "bob@x.net wants to write to you")
+        zoe = await post.seen(room, "zoe@y.net wants to write to you")
+        alice.invite(room, eve.id)
+        eve.join(room)
+        eve.react(room, zoe["event_id"], "👍")
+        alice.react(room, zoe["event_id"], "👎\ufe0f")
+        alice.react(room, bob["event_id"], "👍🏽")
+        await post.seen(room, "Come to my party")
+        await post.bridge.settled()
+        assert not any("Buy this" in body for _, body in post.bridge.homeserver.messages(room))
+        requests = post.bridge.running.networks.get(NetworkId("mail"))
+        assert requests is not None
+        assert requests.connector._running().requests.mails == 0  # type: ignore[attr-defined]

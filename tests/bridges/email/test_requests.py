@@ -8,6 +8,7 @@ import pytest
 from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import BackpressureError, RejectedError
 from bridge_core.api.events import RemoteMessage
+from bridges.email.admitting import Admitting
 from bridges.email.codec.addresses import parse_address
 from bridges.email.commands import MailCommands
 from bridges.email.config.receiving import Held
@@ -61,9 +62,9 @@ class Place:
 
     def command(self, name: str) -> Any:
         """What a user may say."""
-        running: Any = SimpleNamespace(
-            mailboxes=self.office.mailboxes, requests=self.requests, contacts=self.office.contacts
-        )
+        office = self.office
+        admitting = Admitting(office.mailboxes, office.contacts, self.requests)
+        running: Any = SimpleNamespace(mailboxes=office.mailboxes, requests=self.requests, admitting=admitting)
         return next(one for one in MailCommands(lambda: running).commands() if one.name == name)
 
 
