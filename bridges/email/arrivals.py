@@ -164,6 +164,7 @@ class Arrivals:
             thread = thread.revealed(self._others(mailbox, (*mail.to, *mail.cc)))
         if author.verified:
             thread = thread.wanting(author.address, self._others(mailbox, mail.reply_to))
+        thread = thread.over_bridges(mail.crossed, taken.envelope.received_at)
         if mail.reads_reactions:
             thread = thread.with_program(author.address, messenger=mail.messenger)
         bulk, words = await self._lists.learnt(mailbox.key, mail, author, taken.verdict)

@@ -14,6 +14,8 @@ _REFERENCES: Final = 20
 """Ids that an answer names at most: the root, and the newest."""
 _PEOPLE: Final = 200
 """People of one conversation that are remembered; who comes later is not answered by itself."""
+_AT_ONCE: Final = 10_000
+"""Milliseconds in which no person has read a mail and written an answer."""
 _REPLY_TO: Final = 5
 """Addresses that one person may want answers at."""
 
@@ -47,6 +49,17 @@ class Thread:
     """The name under which `Lists` knows how to unsubscribe from its first mail's sender."""
     proofs: tuple[str, ...] = ()
     """What the room was told of who wrote its mails, in short (`proofs.told`)."""
+    crossed: int = 0
+    """Over how many bridges the newest mail of others came, at `came_at` (milliseconds since 1970)."""
+    came_at: int = 0
+
+    def over_bridges(self, crossed: int, at: int) -> "Thread":
+        """Its newest mail came over so many bridges, at that time."""
+        return replace(self, crossed=crossed, came_at=at)
+
+    def hops(self, at: int) -> int:
+        """Over how many bridges an answer comes that is written at a time: what is as quick as a program may be one."""
+        return self.crossed if at - self.came_at < _AT_ONCE else 0
 
     @property
     def reads_reactions(self) -> bool:
@@ -134,6 +147,7 @@ def packed(thread: Thread) -> bytes:
             "reply_to": {key: _plain(there) for key, there in thread.reply_to.items()},
             "bulk": thread.bulk,
             "proofs": thread.proofs,
+            "crossed": [thread.crossed, thread.came_at],
         }
     )
 
@@ -157,6 +171,7 @@ def opened(token: str, row: bytes) -> Thread | None:
             {key: _people(there) for key, there in data.get("reply_to", {}).items()},
             data.get("bulk", ""),
             tuple(data.get("proofs", ())),
+            *data.get("crossed", ()),
         )
     return None
 

@@ -190,6 +190,8 @@ class Mail:
     """How many Received headers it has."""
     bridges: tuple[str, ...] = ()
     """Ids of bridges that it has crossed (X-Matrix-Bridge)."""
+    crossed: int = 0
+    """Over how many bridges it says that it came."""
     messenger: bool = False
     """Its author's program is one that knows corrections and withdrawals of mails (Chat-Version)."""
     reads_reactions: bool = False

@@ -236,6 +236,8 @@ class Draft:
     automatic: bool = False
     list_id: str = ""
     written_at: int = 0
+    signature: str = ""
+    """Plain text below the mail's own; mail programs know it for what it is."""
     hops: int = 0
     """Over how many bridges it came."""
 

@@ -80,6 +80,8 @@ def packed(mail: SentMail) -> bytes:
             "in_reply_to": draft.in_reply_to,
             "references": draft.references,
             "written_at": draft.written_at,
+            "signature": draft.signature,
+            "hops": draft.hops,
         }
     )
 
@@ -100,6 +102,8 @@ def opened(row: bytes) -> SentMail | None:
             in_reply_to=data["in_reply_to"],
             references=tuple(data["references"]),
             written_at=data["written_at"],
+            signature=data["signature"],
+            hops=data["hops"],
         )
         said = tuple(tuple(one) for one in data["said"])
         correction, correction_key, withdrawn = data["correction"]

@@ -99,6 +99,8 @@ class Writing:
             self._draft(mailbox, letter, message.sender, key),
             reply_to=self._mailboxes.tagged(mailbox.address, token),
             written_at=message.timestamp,
+            signature=mailbox.rooms.signature,
+            hops=letter.thread.hops(message.timestamp) if letter.thread is not None else 0,
         )
         return SentMail(
             draft, message.sender.id, token, letter.bcc, named(head), tuple({one.key for one in (*said.to, *said.cc)})

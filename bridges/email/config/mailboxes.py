@@ -54,6 +54,9 @@ class Rooms(Section):
         default=True,
         description="Whether the whole text is added as a file where quotes or a signature were left out.",
     )
+    signature: str = Field(
+        default="", max_length=2000, description="What stands below each mail that is written there, as plain text."
+    )
 
 
 class Mailbox(Rooms):

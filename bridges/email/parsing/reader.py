@@ -20,7 +20,7 @@ from bridges.email.parsing.context import Context
 from bridges.email.parsing.headers import Headers
 from bridges.email.parsing.html import html_tree
 from bridges.email.parsing.ids import date_ms, ids, made_id, one_id
-from bridges.email.parsing.lists import bridges, former_ids, is_automatic, list_headers
+from bridges.email.parsing.lists import bridges, crossed, former_ids, is_automatic, list_headers
 from bridges.email.parsing.names import shown
 from bridges.email.parsing.phrases import is_forward_subject, is_line
 from bridges.email.parsing.plaintext import plain_tree
@@ -106,6 +106,7 @@ def read_mail(data: bytes, context: Context) -> ReadMail:
         automatic=report is not None or is_automatic(headers, people.authors, subject, null_sender=context.null_sender),
         hops=headers.count("received"),
         bridges=bridges(headers),
+        crossed=crossed(headers),
         messenger=delta,
         reads_reactions=body.reaction is not None or delta,
         remarks=tuple(remarks),

@@ -11,7 +11,7 @@ from bridge_core.api.ids import UserId
 from bridges.email.codec.addresses import parse_address
 from bridges.email.mail import Result, Signature
 from bridges.email.ports import Draft, OutgoingMail
-from tests.bridges.email.office import ALICE, BOX, Office, mail, text_of
+from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
 
 BEN = UserId("@ben:hs.test")
 EVE = "eve@evil.test"
@@ -291,3 +291,28 @@ async def test_only_the_sender_says_how_to_leave() -> None:
     await office.comes(_newsletter(6, "https://shop.net/5", **listed))
     (bulk,) = await office.lists.leavable(BOX)
     assert bulk.leave == "https://shop.net/5"
+
+
+# Signatures and circles
+
+
+async def test_a_mailbox_signs_its_mails() -> None:
+    """As its settings say; edits, too."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "signature": "Example Ltd"}})
+    (sent,) = (await office.says("To: bob@x.net\nSubject: Hi\n\nHello")).ids
+    await office.edits(sent, "Better")
+    assert [one.signature for one in office.composer.drafts] == ["Example Ltd"] * 2
+
+
+async def test_quick_answers_count_the_bridges_between() -> None:
+    """What answers a mail over bridges as quickly as a program may be one: it goes over no more bridges than it may.
+
+    What a person writes, later, begins anew.
+    """
+    office = Office()
+    await office.comes(mail(crossed=3))
+    await office.says("At once", thread="one@x.net")
+    assert office.composer.drafts[-1].hops == 3
+    thread = await office.threads.of(BOX, "one@x.net")
+    assert thread is not None
+    assert (thread.hops(NOW + 9_999), thread.hops(NOW + 10_000)) == (3, 0)
