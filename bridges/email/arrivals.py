@@ -196,7 +196,7 @@ class Arrivals:
         rows = self._threads.rows(thread, ids, taken.digest, author.id) | bulk
         if author.verified:
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
-            rows |= await self._names.rows(author)
+        rows |= await self._names.rows(author)
         return Happened([message], rows)
 
     def _others(self, mailbox: Mailbox, people: Sequence[Address]) -> list[Address]:

@@ -122,6 +122,11 @@ async def test_what_a_script_says_each_night_is_said_each_night(tmp_path: Path) 
         await post.seen(room, "The last")
         said = [one for one in post.bridge.homeserver.room(room).timeline if "All is well" in str(one)]
         assert len(said) == 2
+        shown = b'matrix_bridge_email_ended_total{network="mail",outcome="shown"} 3.0'
+        await post.bridge.until(lambda: shown in post.bridge.running.metrics.render())
+        assert (
+            b'matrix_bridge_email_came_total{network="mail",source="smtp"} 3.0' in post.bridge.running.metrics.render()
+        )
 
 
 async def test_reactions_of_members_without_a_login(tmp_path: Path) -> None:
