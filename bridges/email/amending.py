@@ -81,7 +81,10 @@ class Amending:
             return Sent()
         before = await self._sent.get(target) if target is not None else None
         if before is None or target is None:
-            raise RejectedError(NOT_WRITTEN_HERE)
+            # What a mail program submitted is known to the outbox alone.
+            if target is None or not await self._outbox.cancel(target):
+                raise RejectedError(NOT_WRITTEN_HERE)
+            return Sent()
         if before.correction:
             await self._outbox.cancel(MessageId(before.correction))
         if await self._outbox.cancel(target):

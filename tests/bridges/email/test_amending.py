@@ -86,8 +86,13 @@ async def test_only_own_mails_are_changed() -> None:
     await office.comes(mail())
     with pytest.raises(UnsupportedError, match="written here"):
         await office.edits("one@x.net", "x")
+    office.outbox.held = False
     with pytest.raises(RejectedError, match="written here"):
         await office.takes_back("one@x.net")
+    # What a mail program submitted is taken back while it is held.
+    office.outbox.held = True
+    await office.takes_back("submitted@example.org")
+    assert office.outbox.cancelled == ["submitted@example.org"]
 
 
 @pytest.mark.parametrize("wanted", [True, False])
