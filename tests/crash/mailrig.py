@@ -5,6 +5,7 @@ import collections
 import itertools
 import json
 import os
+import re
 import signal
 import smtplib
 import sqlite3
@@ -16,6 +17,8 @@ from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+import aiohttp
 
 from bridge_core.demo.ports import free_port
 from bridge_core.demo.process import http_answers
@@ -245,6 +248,17 @@ class MailRig:
     def doubts(self) -> "collections.Counter[str]":
         """How often the bridge counted a try of each mail as one of unknown end."""
         return collections.Counter(line["mail"] for line in self.logged("mail_try_was_cut_off", "mail_fate_unknown"))
+
+    async def metric(self, name: str) -> int:
+        """The sum of a metric's values, as the running bridge tells it."""
+        async with (
+            aiohttp.ClientSession() as session,
+            session.get(f"http://127.0.0.1:{self.health}/metrics") as response,
+        ):
+            lines = (await response.text()).splitlines()
+        found = [line for line in lines if re.match(rf"\w*{name}(_total)?[ {{]", line)]
+        assert found, f"there is no metric {name}"
+        return sum(int(float(line.rpartition(" ")[2])) for line in found)
 
     async def settle(self) -> None:
         """Wait until everything is where it belongs, and nothing is left that could come again."""

@@ -83,11 +83,15 @@ async def test_killed_before_it_hears_the_answer_to_the_final_dot(tmp_path: Path
         rig.elsewhere.ears.at_dot = second
 
     async with MailRig(tmp_path) as rig:
-        await episode(rig, arm=arm)
+        await rig.open()
+        await strike(rig, [""], arm)
+        counted = await rig.metric("email_doubtful_ends")
+        await rig.check()
         (one,) = unheard
         first, again = [other for other in rig.elsewhere.received if name_of(other) == name_of(one)]
         assert first.text == again.text
         assert rig.doubts()[name_of(one)] == 1
+        assert counted == sum(rig.doubts().values())
         assert first.recipients == again.recipients
 
 
