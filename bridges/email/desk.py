@@ -16,7 +16,7 @@ from bridges.email.mailboxes import Mailboxes
 from bridges.email.parsing.pool import Parsed, Parser, UnreadableMailError
 from bridges.email.people import Author
 from bridges.email.requests import Requests
-from bridges.email.spool import Spool
+from bridges.email.spool import AGAIN, Spool
 from bridges.email.spooled import Arrival, Waiting
 from bridges.email.submissions import Submissions
 from bridges.email.tally import Became, best
@@ -239,7 +239,8 @@ class Desk:
                 return await self._requests.hold(mailbox, author, envelope, arrival.verdict, arrival.blob)
 
             shown = await self._arrivals.show(envelope, arrival.verdict, envelope.digest, parsed.mail, stored, hold)
-            await self._submissions.send_on(envelope, parsed.mail, lambda: self._host.blobs.open(arrival.blob))
+            if not arrival.item.key.startswith(AGAIN):  # what was held for one mailbox went on when it came
+                await self._submissions.send_on(envelope, parsed.mail, lambda: self._host.blobs.open(arrival.blob))
         if shown.became == {Became.QUARANTINED}:
             await self._spool.quarantine(arrival, "; ".join(reason for _, reason in shown.aside))
             return

@@ -31,7 +31,7 @@ _PAGE: Final = 1000
 _PUT_OFF: Final = 3_600_000
 """Milliseconds that no mail is put off for."""
 _TEND_EVERY: Final = 6 * 3600.0
-_AGAIN: Final = "again."
+AGAIN: Final = "again."
 
 
 class Spool:
@@ -188,7 +188,7 @@ class Spool:
         plain = key == fingerprint(arrival.envelope)
         keep = _REMEMBER if arrival.envelope.has_id else _REMEMBER_NAMELESS
         told = plain and (arrival.envelope.has_id or not self._known.confirmed(key))
-        if told or key.startswith(_AGAIN):
+        if told or key.startswith(AGAIN):
             await self._queue.put([QueueItem(key, b"", self._host.clock.now_ms() + keep)])
         else:
             await self._queue.put(removed=[key])
@@ -229,16 +229,16 @@ class Spool:
 
     async def again(self, body: bytes) -> None:
         """Bridge a mail that was kept elsewhere meanwhile: `body` is its row, with a file of its own. Idempotent."""
-        key = _AGAIN + decode(body)[0].id
+        key = AGAIN + decode(body)[0].id
         # Under a key of its own: it is no second handing over by its sender.
-        if not await self.came_again(key.removeprefix(_AGAIN)):
+        if not await self.came_again(key.removeprefix(AGAIN)):
             item = QueueItem(key, body, self._host.clock.now_ms())
             await self._queue.put([item])
             self._found(item, Source.ACCEPTED)
 
     async def came_again(self, envelope: str) -> bool:
         """Whether `again` was done with the mail of that envelope: its file is ours."""
-        key = _AGAIN + envelope
+        key = AGAIN + envelope
         return await self._queue.get(key) is not None or await self.aside.body(key) is not None
 
     # Care

@@ -19,6 +19,7 @@ from bridges.email.composing.submitted import SubmittedMails
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
 from bridges.email.delivery.counts import Counts
+from bridges.email.delivery.names import DnsNames
 from bridges.email.delivery.office import PostOffice, signing_keys
 from bridges.email.delivery.rows import Row
 from bridges.email.desk import Desk
@@ -44,6 +45,7 @@ from bridges.email.submissions import Submissions, writer
 from bridges.email.tally import Tally
 from bridges.email.threads import Threads
 from bridges.email.trust.inspector import MailInspector
+from bridges.email.trust.names import Resolver
 from bridges.email.writing import Writing
 
 _SECRET: Final = "secret"  # noqa: S105 - a key's name
@@ -78,8 +80,16 @@ class Station:
         self.passwords = StoredPasswords(host.secrets, mailboxes)
         self._memberships = Memberships(host, mailboxes, self.passwords)
         tokens = Tokens(secret)
+        resolver = Resolver(config.trust.dns)
         self.post = PostOffice(
-            host, inbox, tokens, config.delivery, config.hostname, learnt=self._learnt, counts=counts
+            host,
+            inbox,
+            tokens,
+            config.delivery,
+            config.hostname,
+            names=DnsNames(resolver),
+            learnt=self._learnt,
+            counts=counts,
         )
         returned = self.post.returned
         self.contacts = Contacts(host.kv)
@@ -106,7 +116,7 @@ class Station:
         ahead = Ahead(host, mailboxes, on=config.provide.ahead)
         directory = PeopleDirectory(mailboxes, self.threads, self.contacts, returned, ahead, self._outgoing)
         self.post.keep_near(directory, self.spool, config.domains)
-        self.inspector = MailInspector(config.trust, config.domains, directory, host)
+        self.inspector = MailInspector(config.trust, config.domains, directory, host, resolver)
         self._parts = Parts(
             config.hostname,
             directory,

@@ -15,6 +15,7 @@ from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.config.delivery import Delivery
 from bridges.email.delivery.counts import Counts
+from bridges.email.delivery.doubts import Doubts
 from bridges.email.delivery.fates import Fates, delayed, failed, recovered
 from bridges.email.delivery.rows import Row, State
 from bridges.email.delivery.schedule import next_delay, notices_due
@@ -52,6 +53,7 @@ class Courier:
         tokens: Tokens,
         clock: Clock,
         counts: Counts,
+        doubts: Doubts,
         *,
         learnt: Callable[[Row, str], Awaitable[None]] | None = None,
         chance: Callable[[], float] = random.random,
@@ -64,6 +66,7 @@ class Courier:
         self._tokens = tokens
         self._clock = clock
         self._counts = counts
+        self._doubts = doubts
         self._learnt = learnt
         self._chance = chance
         self._ending: set[str] = set()
@@ -138,7 +141,7 @@ class Courier:
     async def _deferred(self, row: Row, outcome: Outcome) -> None:
         now = self._clock.now_ms()
         if outcome.unknown:
-            self._counts.unknown += 1
+            await self._doubts.note()
             log.warning("mail_fate_unknown", mail=row.mail.id, row=row.id, server=row.server)
         until = row.queued_at + int(self._settings.give_up_after * 1000)
         due = now + int(next_delay(row.attempts, outcome.reply.code, self._chance()) * 1000)

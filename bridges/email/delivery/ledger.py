@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.host import Clock
+from bridge_core.api.host import KV, Clock
 from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.delivery.counts import Counts
+from bridges.email.delivery.doubts import Doubts
 from bridges.email.delivery.fates import why
 from bridges.email.delivery.rows import Row, State
 from bridges.email.delivery.shelf import Shelf
@@ -24,21 +26,28 @@ _BUSY: Final = "it is being tried just now, or is done with"
 class Ledger:
     """Answers in words."""
 
-    def __init__(self, shelf: Shelf, suppressions: Suppressions, clock: Clock) -> None:
+    def __init__(self, shelf: Shelf, suppressions: Suppressions, clock: Clock, kv: KV) -> None:
         self._shelf = shelf
         self._suppressions = suppressions
         self._clock = clock
+        self._doubts = Doubts(kv, Counts())
         self.on_retry: Callable[[], None] = lambda: None
 
     async def listed(self, after: str = "", limit: int = SHOWN) -> str:
         """What waits, by id, behind the one named."""
         rows = await self._shelf.waiting(after, limit + 1)
+        doubts = "" if after else await self._doubtful()
         if not rows:
-            return "Nothing waits to be sent." if not after else "Nothing more waits to be sent."
+            return doubts + "Nothing waits to be sent." if not after else "Nothing more waits to be sent."
         lines = [self._line(row, due) for row, due in rows[:limit]]
         if len(rows) > limit:
             lines.append(f"... more behind {rows[limit - 1][0].id[:12]}")
-        return "\n".join(lines)
+        return doubts + "\n".join(lines)
+
+    async def _doubtful(self) -> str:
+        count = await self._doubts.count()
+        words = "tries ended in doubt since the network began: the answer was lost, and such a mail may arrive twice."
+        return f"{count} {words}\n" if count else ""
 
     async def shown(self, name: str) -> str:
         """All about one row; never what the mail says."""

@@ -7,8 +7,10 @@ from bridge_core.api.network import Inbox
 from bridges.email.codec.tokens import Tokens
 from bridges.email.composing.signing import Key, read_key
 from bridges.email.config.delivery import Delivery
+from bridges.email.config.trust import Dns
 from bridges.email.delivery.counts import Counts
 from bridges.email.delivery.courier import Courier
+from bridges.email.delivery.doubts import Doubts
 from bridges.email.delivery.fates import Fates
 from bridges.email.delivery.hops import Hops, Names
 from bridges.email.delivery.ledger import Ledger
@@ -24,6 +26,7 @@ from bridges.email.delivery.shelf import Shelf
 from bridges.email.delivery.suppression import Suppressions
 from bridges.email.delivery.transport import SmtpTransport
 from bridges.email.ports import Directory, Intake
+from bridges.email.trust.names import Resolver
 
 
 class PostOffice:
@@ -44,7 +47,7 @@ class PostOffice:
         learnt: Callable[[Row, str], Awaitable[None]] | None = None,
         counts: Counts | None = None,
     ) -> None:
-        names = names or DnsNames()
+        names = names or DnsNames(Resolver(Dns()))
         self._host, self._settings, self._hostname = host, settings, hostname
         self.shelf = Shelf(host.queue(QUEUE), host.blobs, host.clock, settings.remember)
         self.suppressions = Suppressions(host.secrets, host.clock, settings.suppress_for)
@@ -59,8 +62,9 @@ class PostOffice:
             self.shelf, host.blobs, host.clock, tokens, settings, limits, self.suppressions, self.counts
         )
         self.returned = ReturnPaths(self.shelf, tokens, self.suppressions, settings.bounce_name)
-        self.ledger = Ledger(self.shelf, self.suppressions, host.clock)
+        self.ledger = Ledger(self.shelf, self.suppressions, host.clock, host.kv)
         self.ledger.on_retry = self.transport.forget_away
+        doubts = Doubts(host.kv, self.counts)
         self.courier = Courier(
             self.shelf,
             self.transport,
@@ -70,9 +74,10 @@ class PostOffice:
             tokens,
             host.clock,
             self.counts,
+            doubts,
             learnt=learnt,
         )
-        self.runner = Runner(self.shelf, self.courier, settings, host.tasks, host.clock, self.counts)
+        self.runner = Runner(self.shelf, self.courier, settings, host.tasks, host.clock, doubts)
 
     def keep_near(self, directory: Directory, intake: Intake, domains: Collection[str]) -> None:
         """Mail to mailboxes of our own domains stays here from now on. To be called before `start`."""

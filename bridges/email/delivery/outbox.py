@@ -95,8 +95,9 @@ class MailOutbox:
         """As `Outbox.cancel`. A mail that nobody has taken yet, though it was tried, is still taken back."""
         async with self._shelf.turn:
             there = [row for row, _ in await self._shelf.rows(message)]
-            if there and all(row.state is State.CANCELLED for row in there):
-                return True
+            states = {row.state for row in there}
+            if State.CANCELLED in states and states <= {State.CANCELLED, State.FAILED}:
+                return True  # It was done by a try before this one.
             waiting = _unsent(there)
             await self._shelf.cancel(waiting)
             self._counts.cancelled += len(waiting)

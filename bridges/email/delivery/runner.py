@@ -12,8 +12,8 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock, Tasks
 from bridge_core.api.queues import QueueItem
 from bridges.email.config.delivery import Delivery
-from bridges.email.delivery.counts import Counts
 from bridges.email.delivery.courier import Courier
+from bridges.email.delivery.doubts import Doubts
 from bridges.email.delivery.rows import Row, State, row_of
 from bridges.email.delivery.shelf import Shelf
 
@@ -40,14 +40,14 @@ class Runner:
     """The one who takes rows out of the queue, and gives them to the courier."""
 
     def __init__(
-        self, shelf: Shelf, courier: Courier, settings: Delivery, tasks: Tasks, clock: Clock, counts: Counts
+        self, shelf: Shelf, courier: Courier, settings: Delivery, tasks: Tasks, clock: Clock, doubts: Doubts
     ) -> None:
         self._shelf = shelf
         self._courier = courier
         self._settings = settings
         self._tasks = tasks
         self._clock = clock
-        self.counts = counts
+        self._doubts = doubts
         self._lanes: dict[str, _Lane] = {}
         self._under_way: set[str] = set()
         self._stopping = False
@@ -144,6 +144,7 @@ class Runner:
         changed: list[tuple[Row, int]] = []
         claimed: list[tuple[Row, str]] = []
         over: list[str] = []
+        doubts = 0
         unreadable: list[QueueItem] = []
         room: dict[str, int] = {}
         for item in items:
@@ -168,7 +169,7 @@ class Runner:
             room[destination] = left - 1
             interrupted = row.state is State.TRYING
             if interrupted:
-                self.counts.unknown += 1
+                doubts += 1
                 log.warning("mail_try_was_cut_off", mail=row.mail.id, row=row.id, attempts=row.attempts)
             if row.state is not State.DROPPING:
                 row = replace(
@@ -182,6 +183,8 @@ class Runner:
             claimed.append((row, destination))
         if changed or over:
             await self._shelf.put(changed, over)
+        if doubts:
+            await self._doubts.note(doubts)
         for item in unreadable:
             await self._shelf.set_aside(item)
         return claimed

@@ -80,6 +80,10 @@ class Resolver:
         """As `Names.addresses`."""
         return [one.address for one in await self._ask(name, "AAAA" if v6 else "A")]
 
+    async def exchangers(self, name: str) -> Sequence[tuple[int, str]]:
+        """The mail servers of a domain with their preference, as they came; a null MX (RFC 7505) is `.`."""
+        return [(one.preference, one.exchange.to_text().lower()) for one in await self._ask(name, "MX")]
+
     async def mx(self, name: str) -> Sequence[str]:
         """As `Names.mx`."""
         found = sorted(await self._ask(name, "MX"), key=lambda one: one.preference)

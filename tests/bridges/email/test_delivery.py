@@ -336,7 +336,7 @@ async def test_a_crash_in_a_try_is_a_doubt() -> None:
     assert await again.work() == 1
     (row,) = again.rows()
     assert (row.state, row.doubts, row.attempts) == (State.SENT, 1, 2)
-    assert again.runner.counts.unknown == 1
+    assert again.office.counts.unknown == 1
     assert [one.message_id for one, _ in again.postman.carried] == ["m@example.org"]
 
 
@@ -440,7 +440,7 @@ async def test_a_try_that_ends_while_its_lease_is_renewed_stays_ended(ended: boo
     (row,) = depot.rows()
     assert row.state is (State.SENT if answer is YES else State.WAITING)
     assert await depot.work() == 0
-    assert (len(depot.postman.carried), depot.runner.counts.unknown) == (1, 0)
+    assert (len(depot.postman.carried), depot.office.counts.unknown) == (1, 0)
 
 
 async def test_what_never_gets_an_answer_is_not_sent_for_ever() -> None:
@@ -519,7 +519,7 @@ async def test_a_mail_that_nobody_takes_comes_back() -> None:
     assert depot.states() == [State.FAILED]
     assert [fate for fate, _, _ in depot.inbox.fates] == [Fate.DELAYED, Fate.FAILED]
     assert mail.blob not in depot.host.blobs.files
-    assert depot.runner.counts.failed == 1
+    assert depot.office.counts.failed == 1
 
 
 def test_the_schedule_spreads_and_greylisting_is_short() -> None:
@@ -615,7 +615,7 @@ async def test_destinations_do_not_wait_for_each_other() -> None:
     assert depot.postman.busy == 5
     assert depot.postman.now["a.test"] == 2
     depot.postman.gate.set()
-    while depot.runner.counts.sent < 36:
+    while depot.office.counts.sent < 36:
         await depot.work()
     assert depot.postman.most["a.test"] == 2
     assert depot.postman.most["all"] <= 5
@@ -631,7 +631,7 @@ async def test_a_long_queue_is_taken_in_pieces() -> None:
     await depot.runner.look()
     assert sum(row.state is State.TRYING for row in depot.rows()) <= 101
     depot.postman.gate.set()
-    while depot.runner.counts.sent < 250:
+    while depot.office.counts.sent < 250:
         await depot.work()
     assert len(depot.postman.carried) == 250
     assert {row.attempts for row in depot.rows()} == {1}
@@ -654,9 +654,9 @@ async def test_stopping_puts_back_what_was_not_begun() -> None:
     assert sorted(row.attempts for row in depot.rows()) == [0, 0, 0, 0, 1]
     depot.office.start()
     async with asyncio.timeout(30):
-        while depot.runner.counts.sent < 5:
+        while depot.office.counts.sent < 5:
             await asyncio.sleep(0.01)
-    assert depot.runner.counts.unknown == 0
+    assert depot.office.counts.unknown == 0
     await depot.office.stop(30)
 
 
@@ -914,3 +914,31 @@ async def test_what_delivery_did_is_counted() -> None:
     assert figures["email_doubtful_ends"] == {(): 1}
     assert figures["email_delay_notices"] == {(): 1}
     assert (figures["email_tries"], figures["email_deferred"]) == ({(): 5}, {(): 2})
+
+
+async def test_taking_back_is_the_same_when_tried_again() -> None:
+    """A mail that was taken back is so also where one of its recipients had been refused before."""
+    depot = Depot()
+    depot.postman.answers = {"eve@there.test": [NEVER], "bob@there.test": [LATER]}
+    await depot.submit("m", BOB, EVE)
+    await depot.work()
+    for _ in range(2):
+        assert await depot.office.outbox.cancel(MessageId("m@example.org"))
+    assert depot.states() == [State.CANCELLED, State.FAILED]
+
+
+async def test_an_admin_is_told_of_doubtful_ends() -> None:
+    """How many there were is said at the top of the list, also by a bridge that was started anew."""
+    depot = Depot(lease=60)
+    assert "doubt" not in await depot.office.ledger.listed()
+    depot.postman.answers["bob@there.test"] = [DOUBT]
+    await depot.submit("m")
+    await depot.work()
+    depot.postman.gate.clear()
+    depot.host.clock.turn(40_000)
+    await depot.runner.look()
+    await asyncio.sleep(0)
+    again = depot.restarted()
+    depot.host.clock.turn(60)
+    await again.work()
+    assert (await again.office.ledger.listed()).startswith("2 tries ended in doubt")
