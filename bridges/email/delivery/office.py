@@ -1,7 +1,12 @@
 """All of delivery put together: what the connector makes, starts and stops."""
 
+import asyncio
 from collections.abc import Awaitable, Callable, Collection
+from typing import Final
 
+import structlog
+
+from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
 from bridges.email.codec.tokens import Tokens
@@ -28,6 +33,9 @@ from bridges.email.delivery.transport import SmtpTransport
 from bridges.email.ports import Directory, Intake
 from bridges.email.trust.names import Resolver
 
+log = structlog.get_logger(__name__)
+_TIDY_EVERY: Final = 86_400.0
+
 
 class PostOffice:
     """The parts of delivery of one network, in the order in which they need one another.
@@ -48,10 +56,11 @@ class PostOffice:
         counts: Counts | None = None,
     ) -> None:
         names = names or DnsNames(Resolver(Dns()))
+        self._tending: asyncio.Task[None] | None = None
         self._host, self._settings, self._hostname = host, settings, hostname
         self.shelf = Shelf(host.queue(QUEUE), host.blobs, host.clock, settings.remember)
         self.suppressions = Suppressions(host.secrets, host.clock, settings.suppress_for)
-        limits = Limits(host.kv, host.clock, settings)
+        self._limits = limits = Limits(host.kv, host.clock, settings)
         fates = Fates(inbox)
         policies = Policies(names, host.http, host.kv, host.clock) if settings.direct and settings.mta_sts else None
         self.transport = SmtpTransport(
@@ -95,9 +104,24 @@ class PostOffice:
     def start(self) -> None:
         """Begin to send."""
         self.runner.start()
+        self._tending = self._host.tasks.spawn(self._tend(), "email delivery tidying")
+
+    async def _tend(self) -> None:
+        """Once a day, what is remembered longer than it is needed goes."""
+        while True:
+            try:
+                await self._limits.tidy()
+                await self.suppressions.all()
+            except BridgeError as error:
+                log.info("delivery_not_tidied", error=str(error))
+            await self._host.clock.sleep(_TIDY_EVERY)
 
     async def stop(self, seconds: float) -> None:
         """End within about so many seconds; what is not sent stays in the queue."""
+        if self._tending is not None:
+            self._tending.cancel()
+            await asyncio.gather(self._tending, return_exceptions=True)
+            self._tending = None
         await self.runner.stop(seconds)
         await self.transport.close()
 

@@ -942,3 +942,17 @@ async def test_an_admin_is_told_of_doubtful_ends() -> None:
     depot.host.clock.turn(60)
     await again.work()
     assert (await again.office.ledger.listed()).startswith("2 tries ended in doubt")
+
+
+async def test_whom_nobody_writes_to_any_more_is_forgotten() -> None:
+    """A year after the last mail somebody is new again; the counts of past days go with the day."""
+    depot = Depot()
+    await depot.submit("m", BOB, EVE)
+    depot.host.clock.turn(200 * 86_400)
+    await depot.submit("n", EVE)
+    assert await depot.office._limits.tidy() == 0
+    depot.host.clock.turn(200 * 86_400)
+    assert len(await depot.host.kv.items("written-to/")) == 2
+    assert await depot.office._limits.tidy() == 2
+    assert len(await depot.host.kv.items("written-to/")) == 1
+    assert await depot.host.kv.items("sent-by/") == {}
