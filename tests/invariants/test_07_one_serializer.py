@@ -25,6 +25,7 @@ MAILS = {
     "bridges/email/composing/composer.py",
     "bridges/email/composing/parts.py",
     "bridges/email/composing/signing.py",
+    "bridges/email/composing/submitted.py",
     "bridges/email/delivery/wire.py",
     "bridges/email/smtp/trace.py",
 }
