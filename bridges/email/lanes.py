@@ -101,6 +101,9 @@ class Lanes:
             self._lanes[name].busy = ""
             heapq.heappush(self._lanes[name].waiting, mail.turn)
         heapq.heappush(self._later, (due, key))
+        for name in mail.lanes:
+            # One that came before it was not the first of a lane that was busy when it was added.
+            self._look(self._lanes[name].waiting[0][1])
 
     def _look(self, key: str) -> None:
         mail = self._mails[key]

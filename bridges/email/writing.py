@@ -118,7 +118,8 @@ class Writing:
         rows |= await self._absent.back(mailbox.key, thread.chat, openly)
         rows |= await self._heads.used(mailbox.key, chat.id, plan.user)
         for person in (*draft.to, *draft.cc, *plan.bcc):
-            rows |= self._contacts.row(mailbox.key, person, Standing.KNOWN)
+            if person.key in plan.openly or await self._contacts.standing(mailbox.key, person) is None:
+                rows |= self._contacts.row(mailbox.key, person, Standing.KNOWN)
         return {**rows, **self._sent.rows(sent, plan)}
 
     def _draft(self, mailbox: Mailbox, letter: Letter, sender: MatrixSender, key: str) -> Draft:

@@ -9,6 +9,7 @@ from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import UserId
 from bridges.email.codec.addresses import parse_address
+from bridges.email.contacts import Standing
 from bridges.email.mail import Result, Signature
 from bridges.email.ports import Draft, OutgoingMail
 from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
@@ -316,3 +317,15 @@ async def test_quick_answers_count_the_bridges_between() -> None:
     thread = await office.threads.of(BOX, "one@x.net")
     assert thread is not None
     assert (thread.hops(NOW + 9_999), thread.hops(NOW + 10_000)) == (3, 0)
+
+
+async def test_an_answer_to_all_ends_no_block() -> None:
+    """Who is blocked stays so when their conversation is answered; a mail to them by name ends it."""
+    office = Office()
+    eve = parse_address("eve@evil.net")
+    await office.comes(mail("one@x.net", cc=(eve,)))
+    await office.contacts.set(BOX, eve, Standing.BLOCKED)
+    await office.says("Hello Bob", reply_to="one@x.net")
+    assert await office.contacts.standing(BOX, eve) is Standing.BLOCKED
+    await office.says("To: eve@evil.net\nSubject: Peace\n\nHello Eve")
+    assert await office.contacts.standing(BOX, eve) is Standing.KNOWN
