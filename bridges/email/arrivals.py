@@ -150,7 +150,7 @@ class Arrivals:
                 # The door believes the reverse-path, which proves nothing, and lets the null one in.
                 return Happened(became=Became.QUARANTINED, why=NOT_WANTED.format(author.id))
             if mailbox.rooms.strangers is Strangers.ASK:
-                return await self._asked(mailbox, taken)
+                return await self._asked(mailbox, recipients, taken)
         return await self._message(mailbox, taken, place, files) if files is not None else None
 
     # Messages
@@ -202,10 +202,10 @@ class Arrivals:
     def _others(self, mailbox: Mailbox, people: Sequence[Address]) -> list[Address]:
         return [one for one in people if self._mailboxes.find(one) != mailbox]
 
-    async def _asked(self, mailbox: Mailbox, taken: Taken) -> Happened:
+    async def _asked(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
         """Somebody unknown wants to write: once for all that waits, with nothing of theirs but name and subject."""
         author = taken.author
-        request = await taken.hold(mailbox.key, author)
+        request = await taken.hold(mailbox.key, author, recipients)
         if request is None:
             return Happened(became=Became.QUARANTINED, why=NO_ROOM.format(author.id))
         chat = Chat(mailbox.home).id

@@ -2,7 +2,8 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
+from dataclasses import replace
 from typing import Final
 
 import structlog
@@ -10,6 +11,7 @@ import structlog
 from bridge_core.api.errors import BackpressureError, BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import Host
 from bridges.email.arrivals import Arrivals
+from bridges.email.codec.addresses import Address
 from bridges.email.lanes import Lanes
 from bridges.email.mail import Door
 from bridges.email.mailboxes import Mailboxes
@@ -235,8 +237,10 @@ class Desk:
             async def stored(number: int) -> str:
                 return await self._host.blobs.put(_file(parsed, number), _LARGEST_FILE)
 
-            async def hold(mailbox: str, author: Author) -> str | None:
-                return await self._requests.hold(mailbox, author, envelope, arrival.verdict, arrival.blob)
+            async def hold(mailbox: str, author: Author, recipients: Sequence[Address]) -> str | None:
+                # What the others of its mailboxes have of it is none of this one's business.
+                own = replace(envelope, recipients=tuple(recipients))
+                return await self._requests.hold(mailbox, author, own, arrival.verdict, arrival.blob)
 
             shown = await self._arrivals.show(envelope, arrival.verdict, envelope.digest, parsed.mail, stored, hold)
             if not arrival.item.key.startswith(AGAIN):  # what was held for one mailbox went on when it came

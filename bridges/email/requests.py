@@ -91,7 +91,7 @@ class Requests:
         held = sorted(await self._queue.parts(_who(mailbox, person)), key=lambda item: item.due)
         for item in held:
             # Into the spool first: what is there twice after a crash is known to be.
-            await self._spool.again(item.body)
+            await self._spool.again(item.key, item.body)
             await self._remove(item)
         return len(held)
 
@@ -158,7 +158,7 @@ class Requests:
 
     async def _went(self, item: QueueItem) -> bool:
         """Whether a crash came between the two steps of a release; the second is made then."""
-        if not await self._spool.came_again(item.key.rpartition(" ")[2]):
+        if not await self._spool.came_again(item.key):
             return False
         await self._remove(item)
         return True

@@ -4,6 +4,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from hashlib import sha256
 from typing import Final
 
 import structlog
@@ -227,18 +228,20 @@ class Spool:
 
     # What was kept elsewhere
 
-    async def again(self, body: bytes) -> None:
-        """Bridge a mail that was kept elsewhere meanwhile: `body` is its row, with a file of its own. Idempotent."""
-        key = AGAIN + decode(body)[0].id
+    async def again(self, kept: str, body: bytes) -> None:
+        """Bridge a mail that was kept elsewhere meanwhile: `body` is its row, with a file of its own. Idempotent.
+
+        `kept` is the name of the row there: one mail may be kept for several mailboxes.
+        """
         # Under a key of its own: it is no second handing over by its sender.
-        if not await self.came_again(key.removeprefix(AGAIN)):
-            item = QueueItem(key, body, self._host.clock.now_ms())
+        if not await self.came_again(kept):
+            item = QueueItem(_again(kept), body, self._host.clock.now_ms())
             await self._queue.put([item])
             self._found(item, Source.ACCEPTED)
 
-    async def came_again(self, envelope: str) -> bool:
-        """Whether `again` was done with the mail of that envelope: its file is ours."""
-        key = AGAIN + envelope
+    async def came_again(self, kept: str) -> bool:
+        """Whether `again` was done with the row of that name: its file is ours."""
+        key = _again(kept)
         return await self._queue.get(key) is not None or await self.aside.body(key) is not None
 
     # Care
@@ -347,3 +350,7 @@ class Spool:
         except (BridgeError, OSError) as error:
             # It goes by its age.
             _log.debug("mail_not_dropped", error=str(error))
+
+
+def _again(kept: str) -> str:
+    return AGAIN + sha256(kept.encode(errors="replace")).hexdigest()

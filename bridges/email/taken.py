@@ -1,6 +1,6 @@
 """A mail that was taken over, on its way into the rooms, and what it becomes there."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass, field
 
 from bridge_core.api.events import RemoteEvent
@@ -11,8 +11,11 @@ from bridges.email.people import Author
 from bridges.email.tally import Became
 from bridges.email.threads import Rows
 
-Hold = Callable[[str, Author], Awaitable[str | None]]
-"""Keeps the mail until a mailbox (its key) wants something of the person; names their request. None: no room."""
+Hold = Callable[[str, Author, Sequence[Address]], Awaitable[str | None]]
+"""Keeps the mail until a mailbox (its key) wants something of the person, for these recipients, which are all its own.
+
+Names the person's request. None: no room.
+"""
 
 
 @dataclass(frozen=True, slots=True)

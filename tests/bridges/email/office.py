@@ -198,6 +198,7 @@ class Office:
         self.signatures: tuple[Signature, ...] = ()
         self.attempts: dict[str, KeptAttempt] = {}
         self.waiting: list[tuple[str, str]] = []
+        self.held_for: list[list[str]] = []
         self.held: str | None = "e1"
         """What names a request; None: as many wait as may."""
         self.shown = Shown()
@@ -250,8 +251,9 @@ class Office:
 
             return await self.host.blobs.put(chunks(), 1 << 20)
 
-        async def hold(mailbox: str, author: Author) -> str | None:
+        async def hold(mailbox: str, author: Author, recipients: Sequence[Address]) -> str | None:
             self.waiting.append((mailbox, author.id))
+            self.held_for.append([str(one) for one in recipients])
             return self.held
 
         self.shown = await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored, hold)

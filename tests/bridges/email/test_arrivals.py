@@ -274,6 +274,13 @@ async def test_a_stranger_can_be_asked_about_first() -> None:
     assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
 
 
+async def test_each_mailbox_that_asks_holds_its_own_part_of_a_mail() -> None:
+    """What is given back to one of them is for that one alone: it waits for no other, and is shown at no other."""
+    office = Office(mailboxes={one: {"members": [ALICE], "strangers": "ask"} for one in (BOX, "sales@example.org")})
+    await office.comes(mail(), BOX, "sales@example.org", "support+news@example.org")
+    assert office.held_for == [[BOX, "support+news@example.org"], ["sales@example.org"]]
+
+
 async def test_nobody_is_asked_about_old_mails() -> None:
     """What an admin imports is shown, also of strangers: what waits for a word is bounded, and would be lost."""
     office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})

@@ -148,7 +148,7 @@ async def test_a_crash_within_a_release_gives_no_mail_twice() -> None:
     place = Place()
     await place.holds(1)
     (item,) = place.host.queue("requests").items.values()
-    await place.spool.again(item.body)
+    await place.spool.again(item.key, item.body)
     place.seen.clear()
     place.begin()
     await place.spool.start()
@@ -160,6 +160,37 @@ async def test_a_crash_within_a_release_gives_no_mail_twice() -> None:
     assert (place.requests.mails, place.host.queue("requests").items) == (0, {})
     assert await place.requests.release(BOX, ghosts_of(BOB)[0]) == 0
     assert place.spool.waiting == 0
+
+
+async def test_a_mail_that_waits_at_two_mailboxes_comes_at_each() -> None:
+    """Accepted at one, shown there, and the bridge starts anew: at the other it waits still, and comes when wanted."""
+    place = Place()
+    bob, other = ghosts_of(BOB)[0], "sales@example.org"
+    assert await place.holds(1) == await place.holds(1, box=other) == "e1"
+    came = []
+    for number, box in enumerate((BOX, other)):
+        assert await place.requests.release(box, bob) == 1
+        arrival = await place.spool.open(place.seen[-1].key)
+        assert arrival is not None and arrival.blob in place.host.blobs.files
+        came.append([str(one) for one in arrival.envelope.recipients])
+        await place.spool.done(arrival, Became.SHOWN)
+        place.begin()
+        await place.spool.start()
+        await place.requests.start()
+        assert place.requests.mails == 1 - number
+    assert came == [[BOX], [other]]
+    assert len(place.host.blobs.files) == 2  # those that the spool's first rows had
+
+
+async def test_what_waits_at_one_mailbox_is_not_gone_with_the_other_ones() -> None:
+    """Blocked at one of two mailboxes that accepted it: only that row and its bytes go."""
+    place = Place()
+    bob, other = ghosts_of(BOB)[0], "sales@example.org"
+    await place.holds(1)
+    await place.holds(1, box=other)
+    await place.requests.release(BOX, bob)
+    assert await place.requests.drop(other, bob) == 1
+    assert (place.requests.mails, len(place.host.blobs.files), place.spool.waiting) == (0, 3, 1)
 
 
 async def test_accepting_who_cannot_prove_it() -> None:
