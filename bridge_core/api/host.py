@@ -147,6 +147,10 @@ class Host(Protocol):
         """The network's name in the configuration."""
 
     @property
+    def server(self) -> str:
+        """The name of the bridge's own homeserver: what its users' ids end with."""
+
+    @property
     def kv(self) -> KV: ...
 
     @property

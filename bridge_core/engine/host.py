@@ -177,6 +177,11 @@ class NetworkHost:
         login = await self._provide(MatrixSender(user, user[1:].partition(":")[0]))
         return login.id if login is not None else None
 
+    @property
+    def server(self) -> str:
+        """As `Host.server`."""
+        return self._local_users.server if self._local_users is not None else ""
+
     async def local_user(self, localpart: str) -> UserId | None:
         """As `Host.local_user`."""
         return await self._local_users.find(localpart) if self._local_users is not None else None

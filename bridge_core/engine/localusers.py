@@ -33,6 +33,11 @@ class LocalUsers:
         self._left = _RATE[1]
         self._at = clock.monotonic()
 
+    @property
+    def server(self) -> str:
+        """The homeserver's name."""
+        return self._names.server
+
     async def find(self, localpart: str) -> UserId | None:
         """As `Host.local_user`."""
         user = UserId(f"@{localpart}:{self._names.server}")

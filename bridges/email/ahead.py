@@ -1,5 +1,6 @@
 """Addresses of Matrix users: whose each is, for ever, and mailboxes that are made when the first mail comes."""
 
+import asyncio
 from typing import Final
 
 from bridge_core.api.host import KV, Host
@@ -15,12 +16,14 @@ class Owners:
 
     def __init__(self, kv: KV) -> None:
         self._kv = kv
+        self._taking = asyncio.Lock()
 
     async def take(self, address: Address, user: UserId) -> bool:
-        """Whether the address is the user's from now on. Committed when it returns."""
-        owner = await self.of(address)
-        if owner is None:
-            await self._kv.put(_PREFIX + address.key, user.encode())
+        """Whether the address is the user's from now on. Committed when it returns; of several at once one gets it."""
+        async with self._taking:
+            owner = await self.of(address)
+            if owner is None:
+                await self._kv.put(_PREFIX + address.key, user.encode())
         return owner in {None, user}
 
     async def of(self, address: Address) -> UserId | None:
@@ -46,7 +49,7 @@ class Ahead:
         user = await self._host.local_user(localpart) if localpart is not None else None
         if user is None:
             return None
-        meant = self._mailboxes.address_for(user)
+        meant = self._mailboxes.address_for(user, self._host.server)
         if meant is None or meant.key != self._mailboxes.untagged(address).key:
             return None  # the settings make another address of that name, or it is taken or reserved
         await self._host.login(user)

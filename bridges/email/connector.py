@@ -74,8 +74,9 @@ class EmailConnector:
 
     async def provide(self, user: UserId, name: str) -> Login | None:
         """An address by the user's name, where the settings say so and it is free, and never was anybody else's."""
-        address = self._mailboxes.address_for(user)
-        if address is None or not await self._running().owners.take(address, user):
+        there = self._running()
+        address = self._mailboxes.address_for(user, there.host.server)
+        if address is None or not await there.owners.take(address, user):
             return None
         return Login(LoginId(address.key), user, name, provided=True)
 

@@ -82,7 +82,8 @@ class Provide(Rooms):
         default=None,
         max_length=200,
         description="What the address is made of: `{localpart}` of the Matrix id, `{server}`; null for no addresses. "
-        "Characters that no address has become `-`. Who would get one that is taken gets none.",
+        "Only users of the own homeserver whose name is just an address have it so; in the address of others, and of "
+        "users of other servers, is a mark (`dan_x~4f7kq...`), so that nobody gets mail that is meant for another.",
         examples=["{localpart}@example.org"],
     )
 

@@ -216,7 +216,7 @@ class Office:
 
     def login(self, user: UserId = ALICE) -> LoginId:
         """A Matrix user's own mailbox."""
-        address = self.mailboxes.address_for(user)
+        address = self.mailboxes.address_for(user, "hs.test")
         assert address is not None
         self.mailboxes.add(Login(LoginId(address.key), user, "Alice", provided=True))
         return LoginId(address.key)
