@@ -60,7 +60,8 @@ class BlobSpool:
     async def start(self) -> None:
         """Make the folder, and count what is in it.
 
-        Removes files that were being written when a crash came, and those that are too old.
+        Removes files that were being written when a crash came, and those that are too old. The time in which the spool
+        was not in use is no part of a file's age: who keeps it could not renew it.
         """
         await self._off(self._scan)
         await self.sweep(time.time())
@@ -68,6 +69,7 @@ class BlobSpool:
     async def sweep(self, now: float) -> int:
         """Remove files older than `keep`; `now` is in seconds since 1970. Returns how many those were."""
         sizes = await self._off(lambda: _remove_older(self._folder, now - self._keep))
+        await self._off(lambda: os.utime(self._folder, (now, now)))
         self._used -= sum(sizes)
         if sizes:
             _log.info("blobs_expired", files=len(sizes), bytes=sum(sizes))
@@ -85,11 +87,16 @@ class BlobSpool:
     def _scan(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._used = 0
+        seen = self._folder.stat().st_mtime  # by the last sweep, or the last file that came or went
+        times: dict[Path, float] = {}
         for path in self._folder.iterdir():
             if path.suffix == ".part":
                 path.unlink()
             else:
-                self._used += path.stat().st_size
+                found = path.stat()
+                times[path] = found.st_mtime
+                self._used += found.st_size
+        _shift(times, seen, time.time())
 
     async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
         """As `Blobs.put`; durable when it returns.
@@ -293,6 +300,14 @@ def _remove_older(folder: Path, before: float) -> list[int]:
                 path.unlink()
                 sizes.append(found.st_size)
     return sizes
+
+
+def _shift(times: dict[Path, float], seen: float, now: float) -> None:
+    """Take the time since the spool was last in use off the age of its files."""
+    if now - seen > 2 * _SWEEP_EVERY:
+        for path, written in times.items():
+            later = min(written + now - seen, now)
+            os.utime(path, (later, later))
 
 
 def _nonce(index: int, last: bool) -> bytes:

@@ -78,6 +78,11 @@ class Desk:
                     _log.warning("mail_desk_waits", error=str(error))
                     await self._host.clock.sleep(_BACKOFF[0] / 1000)
                     continue
+                except Exception:
+                    # Whatever it is: a desk that ended would leave all mail lying that was said to be taken.
+                    _log.exception("mail_desk_failed")
+                    await self._host.clock.sleep(_BACKOFF[0] / 1000)
+                    continue
                 await self._wait()
         finally:
             tasks = list(self._busy.values())
@@ -123,10 +128,15 @@ class Desk:
         key = arrival.item.key
         try:
             await self._spool.quarantine(arrival, f"the bridge ended {_TRIES} times while it was shown")
-        except BaseException:
+        except (TransientError, asyncio.CancelledError):
             self._again(key, _BACKOFF[0])
             raise
-        self._lanes.over(key)
+        except Exception:
+            # It hinders none but its own mailboxes.
+            _log.exception("mail_not_set_aside", id=arrival.envelope.id)
+            self._again(key, _BACKOFF[1])
+        else:
+            self._lanes.over(key)
 
     async def _opened(self, key: str) -> Arrival | None:
         try:
@@ -170,6 +180,17 @@ class Desk:
                 await self._work.wait()
 
     async def _one(self, arrival: Arrival) -> None:
+        key = arrival.item.key
+        try:
+            await self._tried(arrival)
+        except Exception:
+            # Its mailboxes go on: with this mail again, later.
+            _log.exception("mail_not_set_aside", id=arrival.envelope.id)
+            if self._begun.pop(key, None) is not None:
+                self._again(key, _BACKOFF[1])
+
+    async def _tried(self, arrival: Arrival) -> None:
+        """Show it, or set it aside, or put it off."""
         key = arrival.item.key
         try:
             await self._show(arrival)

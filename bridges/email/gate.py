@@ -1,11 +1,13 @@
 """The last look at a mail before its 250: whether what it will become has room. The `Intake` of the doors."""
 
 from bridge_core.api.errors import BackpressureError
+from bridge_core.api.ids import RemoteUserId
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts
 from bridges.email.mail import Envelope, Verdict
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.people import UNVERIFIED
 from bridges.email.requests import Requests, claimed_by
 from bridges.email.spool import Spool
 from bridges.email.threads import Threads
@@ -44,9 +46,8 @@ class Gate:
         return await self._spool.room(size)
 
     async def _is_full(self, envelope: Envelope, verdict: Verdict) -> bool:
-        claimed = claimed_by(verdict)
-        if claimed is None or verdict.author is None:
-            return False
+        # Of whom nobody knows who they will be said to be, the mailbox's bounds count.
+        claimed = claimed_by(verdict) or RemoteUserId(UNVERIFIED)
         for recipient in envelope.recipients:
             mailbox = self._mailboxes.find(recipient)
             if mailbox is None or mailbox.rooms.strangers is not Strangers.ASK:
@@ -54,7 +55,8 @@ class Gate:
             if self._requests.room(mailbox.key, claimed, envelope.size) or await self._answers(mailbox.key, recipient):
                 continue
             verified = verdict.verified and not verdict.spam
-            if await self._contacts.standing(mailbox.key, verdict.author, verified=verified) is None:
+            author = verdict.author
+            if author is None or await self._contacts.standing(mailbox.key, author, verified=verified) is None:
                 return True
         return False
 

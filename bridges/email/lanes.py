@@ -1,6 +1,7 @@
 """Whose turn it is: mails of one mailbox go one after the other in the order they came, those of others at once."""
 
 import heapq
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
@@ -37,6 +38,8 @@ class Lanes:
         self._mails: dict[str, _Mail] = {}
         self._lanes: dict[str, _Lane] = {}
         self._names: dict[frozenset[str], frozenset[str]] = {}
+        self._of: Counter[frozenset[str]] = Counter()
+        """How many mails are of each of them: strangers choose which, and those of no mail go."""
         self._ready: list[_Turn] = []
         self._later: list[tuple[int, str]] = []
         self._under_way: set[str] = set()
@@ -47,6 +50,7 @@ class Lanes:
             return
         found = self._lanes_of(waiting)
         names = self._names.setdefault(found, found)  # one set for all mails of the same mailboxes
+        self._of[names] += 1
         turn = (waiting.received_at, waiting.key)
         self._mails[waiting.key] = _Mail(turn, waiting.due, names)
         for name in names:
@@ -91,6 +95,10 @@ class Lanes:
                 self._look(lane.waiting[0][1])
             else:
                 del self._lanes[name]
+        if mail is not None:
+            self._of[mail.lanes] -= 1
+            if not self._of[mail.lanes]:
+                del self._of[mail.lanes], self._names[mail.lanes]
 
     def put_off(self, key: str, due: int) -> None:
         """It is tried again at `due`; what is behind it waits."""

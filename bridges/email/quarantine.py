@@ -1,4 +1,4 @@
-"""Mails that could not be shown: set aside for the admin, counted in the same room as what waits."""
+"""Mails that could not be shown: set aside for the admin, with bounds that take no room from mail that can be shown."""
 
 from typing import Final
 
@@ -7,45 +7,64 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Host
 from bridge_core.api.queues import QueueItem
+from bridges.email.config.receiving import Aside
 from bridges.email.envelopes import decode
-from bridges.email.room import Room
-from bridges.email.spooled import Arrival, Quarantined, size_of, with_reason, without_reason
+from bridges.email.spooled import Arrival, Quarantined, with_reason, without_reason
+from bridges.email.tally import LetGo, Tally
 
 _log = structlog.get_logger(__name__)
 _PAGE: Final = 1000
+_LOGIN: Final = "@"
+"""Whose mails those of mail programs of our own users are."""
 
 
 class Quarantine:
-    """Keeps rows of the spool with a reason in front. Nothing goes by itself: the admin retries or drops."""
+    """Keeps rows of the spool with a reason in front, until the admin retries or drops them.
 
-    def __init__(self, host: Host, kept: Room) -> None:
+    Strangers can have mail set aside. At the bounds the oldest of whoever has the most there goes, counted and logged,
+    so that who floods it loses their own.
+    """
+
+    def __init__(self, host: Host, bounds: Aside, tally: Tally) -> None:
         self._host = host
         self._queue = host.queue("quarantine")
-        self._kept = kept
-        self._sizes: dict[str, int] = {}
+        self._bounds = bounds
+        self._tally = tally
+        self._whose: dict[str, str] = {}
+        self._mails: dict[str, dict[str, int]] = {}
+        """The sizes of each one's mails, by key, the oldest first."""
+        self._bytes = 0
 
     @property
     def mails(self) -> int:
         """How many there are."""
-        return len(self._sizes)
+        return len(self._whose)
 
     @property
     def size(self) -> int:
         """Bytes of all of them."""
-        return sum(self._sizes.values())
+        return self._bytes
 
     async def start(self) -> None:
         """Count what there is."""
-        after = ""
+        after, found = "", []
         while page := await self._queue.page(after, _PAGE):
             after = page[-1].key
-            for item in page:
-                self._add(item.key, size_of(item.body))
+            found += [(item.due, item.key, *_whose(without_reason(item.body)[1])) for item in page]
+        for _, key, whose, size in sorted(found):
+            self._add(key, whose, size)
 
     async def put(self, key: str, body: bytes, reason: str) -> None:
         """Return when it is committed. `body` is the mail's row. Idempotent."""
         await self._queue.put([QueueItem(key, with_reason(reason, body), self._host.clock.now_ms())])
-        self._add(key, size_of(body))
+        self._add(key, *_whose(body))
+        while self.mails > self._bounds.mails or self._bytes > self._bounds.bytes:
+            most = max(self._mails.values(), key=len)
+            oldest = next(iter(most))
+            if oldest == key:
+                break  # what came last is not thrown away for being large
+            _log.warning("mail_quarantine_full", mails=self.mails, bytes=self._bytes, key=oldest)
+            await self.discard(oldest, LetGo.FULL)
 
     async def body(self, key: str) -> bytes | None:
         """The mail's row as it was; None when there is none of that key."""
@@ -55,16 +74,16 @@ class Quarantine:
     async def remove(self, key: str) -> None:
         """It is not set aside any more."""
         await self._queue.put(removed=[key])
-        size = self._sizes.pop(key, None)
-        if size is not None:
-            self._kept.leave(size)
+        self._leave(key)
 
-    async def discard(self, key: str) -> bool:
+    async def discard(self, key: str, why: LetGo = LetGo.DROPPED) -> bool:
         """Throw a mail away with its bytes; False when there is none of that key."""
         body = await self.body(key)
         if body is None:
+            self._leave(key)
             return False
         await self.remove(key)
+        self._tally.let_go[why] += 1
         try:
             await self._host.blobs.drop(decode(body)[2])
         except (ValueError, BridgeError, OSError) as error:
@@ -82,7 +101,26 @@ class Quarantine:
                 _log.debug("mail_row_unreadable_still", key=item.key)
         return found
 
-    def _add(self, key: str, size: int) -> None:
-        if key not in self._sizes:
-            self._sizes[key] = size
-            self._kept.take(size)
+    def _add(self, key: str, whose: str, size: int) -> None:
+        if key not in self._whose:
+            self._whose[key] = whose
+            self._mails.setdefault(whose, {})[key] = size
+            self._bytes += size
+
+    def _leave(self, key: str) -> None:
+        whose = self._whose.pop(key, None)
+        if whose is not None:
+            self._bytes -= self._mails[whose].pop(key)
+            if not self._mails[whose]:
+                del self._mails[whose]
+
+
+def _whose(body: bytes) -> tuple[str, int]:
+    """Whose a mail is, as far as somebody answers for that, and its bytes."""
+    try:
+        envelope, verdict, _ = decode(body)
+    except ValueError:
+        return "", 0
+    if envelope.login is not None:
+        return _LOGIN, envelope.size
+    return verdict.author.domain.lower() if verdict.author and verdict.verified else "", envelope.size

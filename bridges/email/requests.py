@@ -5,7 +5,7 @@ from typing import Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RejectedError
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import RemoteUserId
 from bridge_core.api.network import Inbox
@@ -18,6 +18,7 @@ from bridges.email.mailboxes import Mailboxes
 from bridges.email.people import UNVERIFIED, Author
 from bridges.email.spool import Spool
 from bridges.email.spooled import size_of
+from bridges.email.tally import LetGo
 
 _log = structlog.get_logger(__name__)
 _DAY: Final = 86_400_000
@@ -65,7 +66,8 @@ class Requests:
         """Whether one more mail of a person would be held. From memory."""
         limits = self._limits
         return (
-            self._people[_who(mailbox, person)] < limits.person
+            self.mails < limits.mails
+            and self._people[_who(mailbox, person)] < limits.person
             and self._mailboxes[mailbox] < limits.mailbox
             and self._bytes + size <= limits.bytes
         )
@@ -114,7 +116,7 @@ class Requests:
         """What was held of the person is gone; how many mails that were."""
         held = await self._queue.parts(_who(mailbox, person))
         for item in held:
-            await self._let_go(item)
+            await self._let_go(item, LetGo.BLOCKED)
         return len(held)
 
     async def tidy(self, mailboxes: Mailboxes, inbox: Inbox) -> int:
@@ -134,16 +136,17 @@ class Requests:
                 except (RejectedError, ValueError) as error:
                     _log.warning("mail_request_lost", key=item.key, error=str(error))
                     await self._remove(item)
+                    self._spool.tally.let_go[LetGo.LOST] += 1
         return gone
 
     async def tend(self, mailboxes: Mailboxes, inbox: Inbox) -> None:
         """Tidy, for ever: to be run in a task."""
         while True:
-            await self._host.clock.sleep(_TEND_EVERY)
             try:
                 await self.tidy(mailboxes, inbox)
-            except BridgeError as error:
-                _log.warning("mail_requests_not_tidied", error=str(error))
+            except Exception as error:
+                _log.warning("mail_requests_not_tidied", error=repr(error))
+            await self._host.clock.sleep(_TEND_EVERY)
 
     async def _ended(self, item: QueueItem, mailboxes: Mailboxes, inbox: Inbox) -> bool:
         if await self._went(item):
@@ -153,7 +156,7 @@ class Requests:
         if mailbox is not None:
             # Told before it goes, under an id of its own: once, whatever comes between.
             await inbox.receive([presenting.expired(mailbox, person, item.key.rpartition(" ")[2])])
-        await self._let_go(item)
+        await self._let_go(item, LetGo.EXPIRED)
         return True
 
     async def _went(self, item: QueueItem) -> bool:
@@ -163,10 +166,11 @@ class Requests:
         await self._remove(item)
         return True
 
-    async def _let_go(self, item: QueueItem) -> None:
+    async def _let_go(self, item: QueueItem, why: LetGo) -> None:
         if await self._went(item):
             return  # its file is the spool's
         await self._remove(item)
+        self._spool.tally.let_go[why] += 1
         try:
             await self._host.blobs.drop(decode(item.body)[2])
         except ValueError as error:

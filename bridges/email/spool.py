@@ -13,6 +13,7 @@ from bridge_core.api.errors import BackpressureError, BridgeError
 from bridge_core.api.host import Host
 from bridge_core.api.queues import QueueItem
 from bridges.email.codec.addresses import Address
+from bridges.email.config.receiving import Aside
 from bridges.email.envelopes import decode, encode
 from bridges.email.known import Known
 from bridges.email.mail import Door, Envelope, Verdict
@@ -42,13 +43,15 @@ class Spool:
     and remembered in one commit. Keys are hashes of sender, recipients and the mail without its trace headers.
     """
 
-    def __init__(self, host: Host, *, most_mails: int, most_bytes: int, tally: Tally | None = None) -> None:
+    def __init__(
+        self, host: Host, *, most_mails: int, most_bytes: int, tally: Tally | None = None, aside: Aside | None = None
+    ) -> None:
         self._host = host
         self._queue = host.queue("incoming")
         self.kept = Room(most_mails, most_bytes)
-        """What waits, is held and is set aside, together."""
-        self.aside = Quarantine(host, self.kept)
+        """What waits, and is held, together."""
         self.tally = tally or Tally()
+        self.aside = Quarantine(host, aside or Aside(), self.tally)
         self.watch: Callable[[Waiting], None] = lambda _: None
         """Called with each mail that waits from now on."""
         self._known = Known()
@@ -253,8 +256,8 @@ class Spool:
                 await self.read_all()
                 await self.forget()
                 await self.renew()
-            except BridgeError as error:
-                _log.warning("mail_spool_not_tended", error=str(error))
+            except Exception as error:
+                _log.warning("mail_spool_not_tended", error=repr(error))
             await self._host.clock.sleep(_TEND_EVERY)
 
     async def read_all(self) -> None:

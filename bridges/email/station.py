@@ -76,7 +76,8 @@ class Station:
         self.mailboxes = mailboxes
         self.threads = Threads(host.kv, secret, keep)
         receiving = config.receiving
-        self.spool = Spool(host, most_mails=receiving.most_mails, most_bytes=receiving.most_bytes, tally=tally)
+        most = {"most_mails": receiving.most_mails, "most_bytes": receiving.most_bytes}
+        self.spool = Spool(host, **most, tally=tally, aside=receiving.aside)
         self.passwords = StoredPasswords(host.secrets, mailboxes)
         self._memberships = Memberships(host, mailboxes, self.passwords)
         tokens = Tokens(secret)

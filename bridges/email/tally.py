@@ -40,6 +40,21 @@ class Became(StrEnum):
     """Nothing yet: the network was stopped, and it comes again at the next start."""
 
 
+class LetGo(StrEnum):
+    """Why a mail is not kept any more that was held, or set aside: it was ended before, and is shown to nobody."""
+
+    BLOCKED = "blocked"
+    """Somebody blocked who wrote it."""
+    EXPIRED = "expired"
+    """Nobody said a word about who wrote it, for as long as that is waited for."""
+    LOST = "lost"
+    """Its bytes are gone."""
+    DROPPED = "dropped"
+    """The admin threw it away."""
+    FULL = "full"
+    """More was set aside than there is room for."""
+
+
 _ORDER: Final = {became: number for number, became in enumerate(Became)}
 
 
@@ -54,6 +69,7 @@ class Tally:
     def __init__(self) -> None:
         self.came: Counter[str] = Counter()
         self.ended: Counter[Became] = Counter()
+        self.let_go: Counter[LetGo] = Counter()
         self.given_twice = 0
 
     def figures(self, waiting: int, quarantined: int, held: int) -> Iterator[Figure]:
@@ -70,6 +86,13 @@ class Tally:
             "Mails that were taken over, by what became of them.",
             {(became.value,): self.ended[became] for became in Became},
             ("outcome",),
+            counter=True,
+        )
+        yield Figure(
+            "email_let_go",
+            "Mails that were held or set aside and are gone, by why.",
+            {(reason.value,): self.let_go[reason] for reason in LetGo},
+            ("reason",),
             counter=True,
         )
         yield Figure("email_waiting", "Mails that were taken over and wait to be shown.", {(): waiting})

@@ -84,8 +84,19 @@ class Held(Section):
 
     person: int = Field(default=20, ge=1, le=10_000, description="Mails of one person that wait at one mailbox.")
     mailbox: int = Field(default=1000, ge=1, le=100_000, description="Mails that wait at one mailbox.")
+    mails: int = Field(default=20_000, ge=1, description="Mails that wait at all mailboxes.")
     bytes: Bytes = Field(default=1_073_741_824, description="Of all of them, at all mailboxes.")
     days: int = Field(default=30, ge=1, le=365, description="Until a request that nobody answers ends.")
+
+
+class Aside(Section):
+    """Mails that could not be shown, set aside for the admin (quarantine).
+
+    Beyond, the oldest of whoever has the most there go: of one domain, or of all who proved nothing.
+    """
+
+    mails: int = Field(default=10_000, ge=1, description="Mails in the quarantine.")
+    bytes: Bytes = Field(default=2_147_483_648, description="Their bytes.")
 
 
 class Receiving(Section):
@@ -116,11 +127,12 @@ class Receiving(Section):
     most_mails: int = Field(
         default=100_000,
         ge=1,
-        description="Mails that are kept: those that wait to be bridged, those of strangers that wait for a word, and "
-        "those that are set aside for the admin. Beyond, more are refused for now (452).",
+        description="Mails that are kept: those that wait to be bridged, and those of strangers that wait for a word. "
+        "Beyond, more are refused for now (452). Those that are set aside for the admin have bounds of their own.",
     )
     most_bytes: Bytes = Field(default=10_737_418_240, description="Their bytes; beyond, more are refused for now.")
     held: Held = Field(default_factory=Held, description="Mails of strangers.")
+    aside: Aside = Field(default_factory=Aside, description="Mails that could not be shown.")
     connections: Connections = Field(default_factory=Connections, description="How many at once.")
     times: Times = Field(default_factory=Times, description="How long is waited.")
 

@@ -5,7 +5,7 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from typing import Any
 
-from bridge_core.api.errors import TransientError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.info import Figure
 from bridges.email.arrivals import Shown
 from bridges.email.codec.addresses import parse_address
@@ -340,6 +340,70 @@ async def test_a_quarantine_that_cannot_be_stored_is_tried_again() -> None:
     await place.showing.until(lambda: place.spool.waiting == 0)
     await place.stop()
     assert (place.spool.aside.mails, place.showing.seen.count("odd")) == (1, 2)
+
+
+async def test_what_cannot_even_be_set_aside_hinders_no_other() -> None:
+    """Its row is refused for good, whatever is tried: other mailboxes' mail is shown, and it comes again later."""
+    place = Place()
+    place.showing.does["odd"] = [UnreadableMailError("it is too deep")] * 2
+    queue = place.host.queue("quarantine")
+    queue.broken = RejectedError("the row is too large")
+    await place.comes("odd")
+    await place.comes("m2", number=1)
+    await place.comes("s1", SALES, number=2)
+    place.run()
+    await place.showing.until(lambda: "s1" in place.showing.seen and not place.desk._begun)
+    queue.broken = None
+    place.host.clock.turn(601)
+    await place.comes("s2", SALES, number=3)
+    await place.showing.until(lambda: place.spool.waiting == 0)
+    await place.stop()
+    assert [one for one in place.showing.seen if one[0] != "s"] == ["odd", "odd", "m2"]
+
+
+async def test_the_last_try_that_cannot_be_set_aside_hinders_no_other() -> None:
+    """A mail that ended the bridge three times and has no room in the quarantine: other mailboxes go on."""
+    place = Place()
+    await place.comes("odd")
+    (arrival,) = [await place.spool.open(key) for key in place.host.queue("incoming").items]
+    for _ in range(3):
+        (arrival,) = await place.spool.begin([arrival], 0)
+    place.host.queue("quarantine").broken = RejectedError("the row is too large")
+    await place.comes("s1", SALES, number=1)
+    place.run()
+    await place.showing.until(lambda: "s1" in place.showing.seen)
+    await place.stop()
+
+
+async def test_the_desk_outlives_a_mistake_of_its_own() -> None:
+    """Whatever comes between two mails: those that were accepted are shown all the same."""
+    place = Place()
+    await place.comes("m1")
+    queue = place.host.queue("incoming")
+    queue.broken = KeyError("a mistake")
+
+    async def sleep(seconds: float) -> None:
+        place.host.clock.turn(seconds)
+        queue.broken = None
+
+    place.host.clock.sleep = sleep
+    place.run()
+    await place.showing.until(lambda: place.spool.waiting == 0)
+    await place.stop()
+    assert place.showing.seen == ["m1"]
+
+
+def test_lanes_forget_who_a_mail_was_for() -> None:
+    """Senders choose the recipients: each choice is kept no longer than its mails."""
+    lanes = Lanes(lambda waiting: frozenset(str(one) for one in waiting.recipients))
+    both = (parse_address("a@x.net"), parse_address("b@x.net"))
+    for number in range(2):
+        lanes.add(Waiting(str(number), number, number, both))
+    for number in range(2):
+        assert lanes.take(1000) == str(number)
+        assert len(lanes._names) == 1
+        lanes.over(str(number))
+    assert (lanes._names, lanes._of) == ({}, {})
 
 
 def test_mails_for_several_mailboxes_keep_all_orders() -> None:

@@ -1,5 +1,6 @@
 """Strangers who wait for somebody's word: bounded, asked about, told when it ends, given back once."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -19,7 +20,7 @@ from bridges.email.people import Author, ghosts_of
 from bridges.email.requests import Requests
 from bridges.email.spool import Spool
 from bridges.email.spooled import Waiting
-from bridges.email.tally import Became
+from bridges.email.tally import Became, LetGo
 from tests.bridges.email.mailing import NOW, MailHost
 from tests.bridges.email.office import ALICE, BOX, EVE, Office, mail, text_of
 
@@ -92,7 +93,7 @@ async def test_who_says_to_be_somebody_takes_no_room_from_them() -> None:
     assert place.requests.waiting(BOX) == {"bob@x.net": 1, "unverified:bob@x.net": 2}
 
 
-@pytest.mark.parametrize("limit", [{"person": 1}, {"mailbox": 1}, {"bytes": 1024}])
+@pytest.mark.parametrize("limit", [{"person": 1}, {"mailbox": 1}, {"mails": 1}, {"bytes": 1024}])
 async def test_what_has_no_room_is_refused_before_its_250(limit: dict[str, int]) -> None:
     """Beyond a bound a stranger's mail is refused for now and leaves no bytes; who is known, or answers, comes in."""
     place = Place(**limit)
@@ -114,6 +115,34 @@ async def test_what_has_no_room_is_refused_before_its_250(limit: dict[str, int])
     await place.office.contacts.set(BOX, BOB, Standing.KNOWN)
     await place.gate.accept(letter(3), believed, await place.blob())
     assert place.spool.waiting == 2
+
+
+async def test_who_hides_who_they_are_passes_no_bound() -> None:
+    """A mail of which nobody can say who it is from is refused, too, where as many wait as may."""
+    place = Place(mailbox=1)
+    await place.holds(1)
+    odd = Envelope("odd", Door.SMTP, BOB, (parse_address(BOX),), "", "x", NOW, 14, digest="odd")
+    with pytest.raises(BackpressureError):
+        await place.gate.accept(odd, Verdict(), await place.blob())
+    await place.requests.drop(BOX, ghosts_of(BOB)[0])
+    await place.gate.accept(odd, Verdict(), await place.blob())
+    assert place.spool.waiting == 1
+
+
+async def test_what_is_let_go_is_counted() -> None:
+    """Blocked, waited for too long, or damaged: a mail that was held ends under its reason."""
+    place = Place(days=30)
+    for number, who in enumerate(("bob", "zoe", "ann")):
+        assert await place.holds(number, who)
+    await place.requests.drop(BOX, ghosts_of(BOB)[0])
+    queue = place.host.queue("requests")
+    (item,) = [one for one in queue.items.values() if "ann" in one.key]
+    await queue.put([replace(item, body=b"{}")])
+    inbox: Any = place.office.inbox
+    await place.requests.tidy(place.office.mailboxes, inbox)
+    place.host.clock.turn(31 * DAY)
+    await place.requests.tidy(place.office.mailboxes, inbox)
+    assert place.spool.tally.let_go == {LetGo.BLOCKED: 1, LetGo.LOST: 1, LetGo.EXPIRED: 1}
 
 
 async def test_requests_count_in_the_room_of_the_spool() -> None:

@@ -16,11 +16,12 @@ from bridge_core.api.queues import Queue, QueueItem
 from bridge_core.store.blobs import BlobSpool
 from bridge_core.store.database import Database
 from bridges.email.codec.addresses import Address
+from bridges.email.config.receiving import Aside
 from bridges.email.envelopes import decode, encode
 from bridges.email.mail import Door, Envelope, Policy, Result, Signature, Verdict
 from bridges.email.spool import Spool
 from bridges.email.spooled import Arrival, Waiting
-from bridges.email.tally import Became
+from bridges.email.tally import Became, LetGo
 from tests.unit.store.opening import Opened
 
 HOUR = 3_600_000
@@ -53,7 +54,7 @@ class Place:
         queue = self.database.queue(f"email {name}")
         return cast(Queue, self.wrap(queue)) if self.wrap is not None else queue
 
-    async def spool(self, **bounds: int) -> Spool:
+    async def spool(self, **bounds: Any) -> Spool:
         """As at a start of the bridge."""
         spool = Spool(cast(Host, self), **({"most_mails": 100, "most_bytes": 1_000_000} | bounds))
         self.seen = []
@@ -316,6 +317,31 @@ async def test_the_quarantine(place: Place) -> None:
     assert not await spool.aside.discard(found["id2"].key)
     assert not await place.has(found["id2"].arrival.blob)
     assert await spool.aside.page("", 100) == []
+
+
+async def test_who_floods_the_quarantine_loses_their_own(place: Place) -> None:
+    """Its bounds are its own: others' mail has room, and what is there of others stays; what goes is counted."""
+    spool = await place.spool(most_mails=10, aside=Aside(mails=5))
+    known = replace(VERDICT, author=Address("bob", "far.test"), verified=True)
+
+    async def aside(number: int, verdict: Verdict) -> str:
+        blob = await place.blob()
+        await spool.accept(envelope(number), verdict, blob)
+        (arrival,) = await place.waiting(spool)
+        await spool.quarantine(arrival, "cannot be read")
+        place.clock.now += 1
+        return blob
+
+    first = await aside(1, known)
+    flood = [await aside(number, Verdict()) for number in range(2, 20)]
+    assert [await place.has(one) for one in (first, *flood[-5:])] == [True, False, True, True, True, True]
+    assert (spool.aside.mails, await spool.room(100), spool.tally.let_go) == (5, True, {LetGo.FULL: 14})
+    spool = await place.spool(most_mails=10, aside=Aside(mails=5))
+    await aside(30, Verdict())
+    assert [await place.has(one) for one in (first, *flood[-4:])] == [True, False, True, True, True]
+    key = next(one.key for one in await spool.aside.page("", 100) if one.arrival.verdict.verified)
+    assert await spool.aside.discard(key)
+    assert (spool.aside.mails, spool.aside.size, spool.tally.let_go[LetGo.DROPPED]) == (4, 4 * envelope().size, 1)
 
 
 async def test_bytes_of_what_waits_for_long_are_kept(place: Place) -> None:
