@@ -13,6 +13,7 @@ from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
 from bridges.email import presenting
 from bridges.email.admitting import REQUEST
+from bridges.email.believed import answered_for
 from bridges.email.changes import Changes
 from bridges.email.chats import Chat
 from bridges.email.codec.addresses import Address
@@ -70,6 +71,7 @@ class Arrivals:
         self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored, hold: Hold
     ) -> Shown:
         """Return when everything it becomes is committed. Raises as the inbox and the spool do; then call it again."""
+        mail = answered_for(mail, verdict)
         author = await self._names.marked(author_of(mail, verdict, self._own(envelope)))
         taken = Taken(envelope, verdict, digest, mail, author, stored, hold)
         shown = Shown()

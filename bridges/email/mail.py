@@ -64,6 +64,8 @@ class Signature:
     selector: str
     result: Result
     reason: str = ""
+    covered: tuple[str, ...] = ()
+    """Those of the sensitive header fields (`trust.coverage`) that it covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +88,9 @@ class Verdict:
     """In words, for people: why it is not verified. Empty when it is."""
     spam: bool = False
     """What a filter thinks of it."""
+    loose: tuple[str, ...] = ()
+    """Header fields that are there, and that whatever proves the author does not cover: anybody may have put them
+    on a mail of theirs. What they say is not believed."""
 
 
 @dataclass(frozen=True, slots=True)

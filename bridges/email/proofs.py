@@ -18,8 +18,9 @@ def proof(verdict: Verdict, author: Author) -> str:
     found = ["DMARC"] if verdict.dmarc is Result.PASS else []
     found += [f"DKIM {', '.join(list(passed)[:3])}"] if passed else []
     found += ["SPF"] if verdict.spf is Result.PASS else []
+    left = f"; not signed and so left out: {', '.join(verdict.loose)}" if verdict.loose else ""
     by = f", checked by {verdict.source}" if verdict.source else ""
-    return f"{author.address} is verified: {', '.join(found) or 'believed'}{by}"
+    return f"{author.address} is verified: {', '.join(found) or 'believed'}{by}{left}"
 
 
 def told(thread: Thread, author: Author, words: str) -> tuple[Thread, bool]:

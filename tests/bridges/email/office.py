@@ -231,6 +231,7 @@ class Office:
         files: Sequence[bytes] = (),
         door: Door = Door.SMTP,
         sender: str | None = None,
+        loose: Sequence[str] = (),
     ) -> list[RemoteEvent]:
         """A mail is taken over and shown; the events that it became."""
         self._numbers += 1
@@ -241,7 +242,12 @@ class Office:
         envelope = Envelope(f"e{self._numbers}", door, reverse, recipients, "192.0.2.1", "x", NOW, 100, login=login)
         result = Result.PASS if verified else Result.FAIL
         verdict = Verdict(
-            author, signatures=self.signatures, dmarc=result, verified=verified, reason="" if verified else "it failed"
+            author,
+            signatures=self.signatures,
+            dmarc=result,
+            verified=verified,
+            reason="" if verified else "it failed",
+            loose=tuple(loose),
         )
         before = len(self.inbox.events)
 
