@@ -19,7 +19,7 @@ from bridge_core.engine.labels import NAME, TOPIC, label, lines
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.named import NamedMembers
 from bridge_core.engine.names import Names
-from bridge_core.engine.portals import UNLISTED, PortalIndex
+from bridge_core.engine.portals import INVITE, UNLISTED, PortalIndex
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
@@ -225,7 +225,8 @@ class RoomMaker:
             invite=() if owner is None else (owner,),
             public=False,
             join_rule=stricter(widest, info.join_rule if info is not None else None),
-            history_visibility="joined" if not portal.receiver else "invited",
+            # Who is named is to see what was said before they had come: a room begins with its first words.
+            history_visibility="invited" if portal.receiver or portal.options.get(INVITE) else "joined",
             power_levels={**self._power_levels(), "invite": 50 if closed else 0},
             state=(
                 *self._bridge_state(portal, meta, name),
