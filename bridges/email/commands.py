@@ -20,7 +20,6 @@ from bridges.email.spool import Spool
 from bridges.email.threads import Threads
 
 _LISTED: Final = 50
-_WHOSE: Final = "say which mailbox: "
 
 
 class MailParts(Protocol):
@@ -83,21 +82,41 @@ class MailCommands:
         return f"User: {mailbox.address}\nPassword: {password}\nIt is shown this once."
 
     async def _requests(self, call: CommandCall) -> str:
-        mailbox = await self._mailbox(call, call.get("mailbox"))
-        waiting = self._running().requests.waiting(mailbox.key)
-        lines = [f"{person}: {count} mail{'s' * (count != 1)}" for person, count in list(waiting.items())[:_LISTED]]
-        if not lines:
-            return f"Nobody waits at {mailbox.address}."
-        more = f"\n... and {len(waiting) - _LISTED} more" if len(waiting) > _LISTED else ""
-        return "\n".join(lines) + more + "\nSay `accept ADDRESS` or `block ADDRESS`."
+        boxes = self._mine(call, call.get("mailbox"))
+        waiting = [
+            (box, person, count) for box in boxes for person, count in self._running().requests.waiting(box.key).items()
+        ]
+        if not waiting:
+            return f"Nobody waits at {_named(boxes)}."
+        at = len(boxes) > 1
+        lines = [
+            f"{person}{f' at {box.address}' if at else ''}: {count} mail{'s' * (count != 1)}"
+            for box, person, count in waiting[:_LISTED]
+        ]
+        if len(waiting) > _LISTED:
+            lines.append(f"... and {len(waiting) - _LISTED} more")
+        box = " MAILBOX" if at else ""
+        return "\n".join([*lines, f"Say `accept ADDRESS{box}` or `block ADDRESS{box}`."])
 
     async def _accept(self, call: CommandCall) -> str:
-        mailbox, text = await self._mailbox(call, call.get("mailbox")), call["address"]
+        text = call["address"].removeprefix("mailto:").strip("<>")
         person, verified = _person(text), not text.startswith(UNVERIFIED)
-        count = await self._running().admitting.accept(mailbox, ghosts_of(person)[0 if verified else 1])
-        waited = f" {count} of their mails come now." if count else ""
+        own, other = ghosts_of(person)
+        ghost = own if verified else other
+        mailbox = self._asked(call, person)
+        waiting = self._running().requests.waiting(mailbox.key)
+        count = await self._running().admitting.accept(mailbox, ghost)
+        waited = f" {count} of their mails come{'s' * (count == 1)} now." if count else ""
         though = "" if verified else ", also where nobody answers for it"
-        return f"Mail from {person} is shown in {mailbox.address}{though}.{waited}"
+        left = waiting.get(other, 0) if verified else 0
+        still = (
+            f" But {left} that nobody answers for wait{'s' * (left == 1)} still, since anybody may have sent "
+            f"{'it' if left == 1 else 'them'}: `accept {other} {mailbox.address}` shows "
+            f"{'it' if left == 1 else 'them'}."
+            if left
+            else ""
+        )
+        return f"Mail from {person} is shown in {mailbox.address}{though}.{waited}{still}"
 
     async def _block(self, call: CommandCall) -> str:
         mailbox, person = await self._mailbox(call, call.get("mailbox")), _person(call["address"])
@@ -159,6 +178,16 @@ class MailCommands:
 
     async def _mailbox(self, call: CommandCall, named: str) -> Mailbox:
         """The mailbox that a command is about: the named one, that of the room, or the only one of who asks."""
+        return _only(self._mine(call, named))
+
+    def _asked(self, call: CommandCall, person: Address) -> Mailbox:
+        """The same; of several the only one where the person waits."""
+        mine = self._mine(call, call.get("mailbox"))
+        waiting = [box for box in mine if self._running().requests.waiting(box.key).keys() & set(ghosts_of(person))]
+        return _only(waiting if len(mine) > 1 and waiting else mine)
+
+    def _mine(self, call: CommandCall, named: str) -> list[Mailbox]:
+        """The mailboxes that a command may be about: the named one, that of the room, or all of who asks."""
         mine = [box for box in self._running().mailboxes if call.user in box.members]
         if named:
             wanted = self._running().mailboxes.exact(_person(named))
@@ -168,9 +197,17 @@ class MailCommands:
             mine = [box for box in mine if here is not None and box.key == here.key]
         if not mine:
             raise RejectedError("you may not speak for that mailbox")
-        if len(mine) > 1:
-            raise RejectedError(_WHOSE + ", ".join(str(box.address) for box in mine[:_LISTED]))
-        return mine[0]
+        return mine
+
+
+def _only(boxes: Sequence[Mailbox]) -> Mailbox:
+    if len(boxes) > 1:
+        raise RejectedError(f"say which mailbox: {_named(boxes)}")
+    return boxes[0]
+
+
+def _named(boxes: Sequence[Mailbox]) -> str:
+    return ", ".join(str(box.address) for box in boxes[:_LISTED])
 
 
 def _person(text: str) -> Address:

@@ -32,9 +32,9 @@ DAY = 86_400
 class Place:
     """A mailbox that asks, with a spool and requests over queues in memory."""
 
-    def __init__(self, **limits: Any) -> None:
+    def __init__(self, boxes: dict[str, Any] | None = None, **limits: Any) -> None:
         self.host: Any = MailHost()
-        self.office = Office(mailboxes=ASKS)
+        self.office = Office(mailboxes=boxes or ASKS)
         self.limits = Held(**limits)
         self.seen: list[Waiting] = []
         self.begin()
@@ -233,3 +233,34 @@ async def test_accepting_who_cannot_prove_it() -> None:
     said = await accept.run(CommandCall(ALICE, CommandLevel.USER, {"address": "unverified:bob@x.net"}))
     assert "1 of their mails" in said and place.requests.mails == 0
     assert await place.office.contacts.standing(BOX, BOB, verified=False) is Standing.KNOWN
+
+
+async def test_an_accept_says_what_still_waits() -> None:
+    """Only mails that nobody answers for wait: they stay held, which is said, with the command that shows them."""
+    place = Place()
+    await place.holds(1, verified=False)
+    await place.holds(2, verified=False)
+    accept = place.command("accept")
+    said = await accept.run(CommandCall(ALICE, CommandLevel.USER, {"address": "bob@x.net"}))
+    assert "2 that nobody answers for wait still" in said
+    assert f"`accept unverified:bob@x.net {BOX}`" in said
+    assert place.requests.waiting(BOX) == {"unverified:bob@x.net": 2}
+    call = CommandCall(ALICE, CommandLevel.USER, {"address": "unverified:bob@x.net", "mailbox": BOX})
+    assert "2 of their mails come now" in await accept.run(call)
+
+
+async def test_who_has_several_mailboxes_names_none() -> None:
+    """`requests` lists all of one's own, `accept` finds the only one where somebody waits; of two it asks which."""
+    other = "sales@example.org"
+    place = Place({**ASKS, other: {"members": [ALICE], "strangers": "ask"}})
+    await place.holds(1)
+    await place.holds(2, "zoe", box=other)
+    listed = await place.command("requests").run(CommandCall(ALICE, CommandLevel.USER))
+    assert f"bob@x.net at {BOX}: 1 mail\n" in listed and f"zoe@x.net at {other}: 1 mail\n" in listed
+    assert "accept ADDRESS MAILBOX" in listed
+    accept = place.command("accept")
+    await place.holds(3, box=other)
+    with pytest.raises(RejectedError, match="say which mailbox"):
+        await accept.run(CommandCall(ALICE, CommandLevel.USER, {"address": "bob@x.net"}))
+    said = await accept.run(CommandCall(ALICE, CommandLevel.USER, {"address": "zoe@x.net"}))
+    assert other in said and "1 of their mails comes now" in said
