@@ -205,14 +205,14 @@ class Arrivals:
         return [one for one in people if self._mailboxes.find(one) != mailbox]
 
     async def _asked(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
-        """Somebody unknown wants to write: once for all that waits, with nothing of theirs but name and subject."""
+        """Somebody unknown wants to write: told with nothing of theirs but name and subject, a few times a day."""
         author = taken.author
         request = await taken.hold(mailbox.key, author, recipients)
         if request is None:
             return Happened(became=Became.QUARANTINED, why=NO_ROOM.format(author.id))
         chat = Chat(mailbox.home).id
         words = presenting.asking(taken.mail, author)
-        # The id is the request's, not the mail's: further mails of theirs ask no second time while it waits.
+        # The id is the request's, not the mail's: what was told often enough today is not told again.
         asked = MessageId(REQUEST + request)
         if mailbox.login is None:
             await self._host.rooms.open(chat, mailbox.members)

@@ -24,6 +24,8 @@ _log = structlog.get_logger(__name__)
 _DAY: Final = 86_400_000
 _TEND_EVERY: Final = 6 * 3600.0
 _PAGE: Final = 500
+_TOLD: Final = 3
+"""Mails of one person that a room is told of within a day; `requests` counts all."""
 
 
 class Requests:
@@ -73,7 +75,10 @@ class Requests:
         )
 
     async def hold(self, mailbox: str, author: Author, envelope: Envelope, verdict: Verdict, blob: str) -> str | None:
-        """The mail waits for a word about who wrote it; what names the request. None: there is no room. Idempotent."""
+        """The mail waits for a word about who wrote it. None: there is no room. Idempotent.
+
+        What is returned names what the room is told of: this mail, or one before where it was told often enough today.
+        """
         part = _who(mailbox, author.id)
         held = await self._queue.parts(part)
         key = f"{part} {envelope.id}"
@@ -86,7 +91,7 @@ class Requests:
             await self._queue.put([item])
             self._add(item)
             held.append(item)
-        return min((item.due, item.key.rpartition(" ")[2]) for item in held)[1]
+        return _told([(item.due, item.key.rpartition(" ")[2]) for item in held], envelope.id)
 
     async def release(self, mailbox: str, person: RemoteUserId) -> int:
         """What was held of the person comes now, in order; how many mails that are."""
@@ -209,3 +214,14 @@ def claimed_by(verdict: Verdict) -> RemoteUserId | None:
 
 def _who(mailbox: str, person: RemoteUserId) -> str:
     return f"{mailbox}\t{person}"
+
+
+def _told(held: list[tuple[int, str]], mail: str) -> str:
+    """The mail, or the last before it that its room was told of. When each is due says when it came."""
+    told: list[tuple[int, str]] = []
+    for due, name in sorted(held):
+        if sum(due - before < _DAY for before, _ in told[-_TOLD:]) < _TOLD:
+            told.append((due, name))
+        if name == mail:
+            break
+    return told[-1][1]

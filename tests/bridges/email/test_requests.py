@@ -87,7 +87,7 @@ async def test_who_waits_is_listed_for_members() -> None:
 async def test_who_says_to_be_somebody_takes_no_room_from_them() -> None:
     """As many forged mails as may wait: those of the person themselves wait all the same."""
     place = Place(person=2)
-    assert [await place.holds(number, verified=False) for number in range(3)] == ["e0", "e0", None]
+    assert [await place.holds(number, verified=False) for number in range(3)] == ["e0", "e1", None]
     assert await place.holds(7) == "e7"
     assert await place.holds(7) == "e7"
     assert place.requests.waiting(BOX) == {"bob@x.net": 1, "unverified:bob@x.net": 2}
@@ -264,3 +264,15 @@ async def test_who_has_several_mailboxes_names_none() -> None:
         await accept.run(CommandCall(ALICE, CommandLevel.USER, {"address": "bob@x.net"}))
     said = await accept.run(CommandCall(ALICE, CommandLevel.USER, {"address": "zoe@x.net"}))
     assert other in said and "1 of their mails comes now" in said
+
+
+async def test_further_mails_of_who_waits_are_told_a_few_times_a_day() -> None:
+    """Three a day by themselves, the rest not: whoever missed the first request still learns of the person."""
+    place = Place(person=9)
+    said = [await place.holds(number) for number in range(5)]
+    assert said == ["e0", "e1", "e2", "e2", "e2"]
+    assert await place.holds(1) == "e1"  # again, after a crash
+    place.host.clock.turn(DAY)
+    assert [await place.holds(number) for number in (5, 4)] == ["e5", "e2"]
+    assert place.requests.behind(BOX, "e1") == ghosts_of(BOB)[0]
+    assert place.requests.waiting(BOX) == {"bob@x.net": 6}
