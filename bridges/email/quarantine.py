@@ -54,6 +54,10 @@ class Quarantine:
         for _, key, whose, size in sorted(found):
             self._add(key, whose, size)
 
+    def all_keys(self) -> list[str]:
+        """Of all there is."""
+        return list(self._whose)
+
     async def put(self, key: str, body: bytes, reason: str) -> None:
         """Return when it is committed. `body` is the mail's row. Idempotent."""
         await self._queue.put([QueueItem(key, with_reason(reason, body), self._host.clock.now_ms())])

@@ -84,6 +84,10 @@ class Spool:
                 last = page[-1]
                 self._see(page)
         await self.aside.start()
+        for key in self.aside.all_keys():
+            # A crash came while it was set aside, or tried again: it waits, or was shown, and its file is no more ours.
+            if self._known.may_be(key) and await self._queue.get(key) is not None:
+                await self.aside.remove(key)
 
     def close(self) -> None:
         """What waits comes again with the next `start`. Nobody works on it any more."""

@@ -16,7 +16,7 @@ from email.message import EmailMessage
 from hashlib import sha256
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Any, Final, Self
 
 import aiohttp
 
@@ -29,6 +29,8 @@ from tests.crash.mailsides import FakeSide, Side, until
 from tests.harness import write_config
 from tests.servers.postfix import Postfix
 
+_GIVES_UP: Final = "".join(f"smtp_{one}_timeout = 20s\n" for one in ("helo", "mail", "rcpt", "data_init", "data_done"))
+"""Postfix as it is waits ten minutes on a connection of which it does not hear that it is dead: longer than a test."""
 MAILS = 8
 """How many are on their way in each direction at a kill."""
 
@@ -74,7 +76,9 @@ class MailRig:
         self.elsewhere = Listening(free_port())
         self.postfix: Postfix | None = None
         if postfix:
-            self.postfix = Postfix(folder / "postfix", {"example.org": f"smtp:[127.0.0.1]:{self.port}"})
+            self.postfix = Postfix(
+                folder / "postfix", {"example.org": f"smtp:[127.0.0.1]:{self.port}"}, settings=_GIVES_UP
+            )
         self.child = ForkedProcess(
             ["tests.crash.mailed", str(folder / "config.yaml")], log=folder / "bridge.log", directory=folder
         )
@@ -121,7 +125,8 @@ class MailRig:
         if error is not None:
             sys.stderr.write(f"the end of the bridge's log:\n{self.child.tail()}\n")
             if self.postfix is not None:
-                sys.stderr.write(f"the end of Postfix's log:\n{self.postfix.log_file.read_text()[-8000:]}\n")
+                sys.stderr.write(f"Postfix has still:\n{await self.postfix.queue()}\n")
+                sys.stderr.write(f"the log of Postfix:\n{self.postfix.log_file.read_text()[-100_000:]}\n")
         self.child.kill()
         for sender in self.senders:
             sender.cancel()
@@ -222,9 +227,14 @@ class MailRig:
         return found
 
     async def _all_shown(self) -> None:
-        async with asyncio.timeout(120):
-            while not self.came <= set(await self.shown()):
-                await asyncio.sleep(0.1)
+        missing = self.came
+        try:
+            async with asyncio.timeout(120):
+                while missing := self.came - set(await self.shown()):
+                    assert self.postfix is None or not self.postfix.bounced(), "a mail was refused for good"
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            raise TimeoutError(f"not within 120 s: {missing} are in the room") from None
 
     def got(self) -> set[str]:
         """Mails that came to the other side."""

@@ -319,6 +319,20 @@ async def test_the_quarantine(place: Place) -> None:
     assert await spool.aside.page("", 100) == []
 
 
+async def test_a_crash_while_one_is_tried_again(place: Place) -> None:
+    """Killed between the two steps: it waits, and is not in the quarantine, with a file that goes when it is shown."""
+    spool = await place.spool()
+    await spool.accept(envelope(), VERDICT, await place.blob())
+    (arrival,) = await place.waiting(spool)
+    await spool.quarantine(arrival, "cannot be read")
+    (aside,) = await spool.aside.page("", 100)
+    await place.queue("incoming").put([QueueItem(aside.key, aside.arrival.item.body.partition(b"\0")[2], NOW)])
+    spool = await place.spool()
+    assert (spool.aside.mails, spool.waiting) == (0, 1)
+    (again,) = await place.waiting(spool)
+    assert await place.has(again.blob)
+
+
 async def test_who_floods_the_quarantine_loses_their_own(place: Place) -> None:
     """Its bounds are its own: others' mail has room, and what is there of others stays; what goes is counted."""
     spool = await place.spool(most_mails=10, aside=Aside(mails=5))
