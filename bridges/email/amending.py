@@ -102,9 +102,10 @@ class Amending:
             references=(*(one for one in draft.references if one != target), target),
             written_at=edit.timestamp,
         )
-        there = await self._recipients.there(mailbox, edit.chat)
-        draft = replace(draft, to=there(draft.to), cc=there(draft.cc))
-        bcc = there(before.bcc)
+        to, cc, bcc = [
+            await self._recipients.there(mailbox, edit.chat, people) for people in (draft.to, draft.cc, before.bcc)
+        ]
+        draft = replace(draft, to=to, cc=cc)
         if not (draft.to or draft.cc or bcc):
             raise RejectedError(GONE)
         if before.correction and before.correction_key != attempt.key:

@@ -15,12 +15,12 @@ from bridges.email import presenting
 from bridges.email.admitting import REQUEST
 from bridges.email.believed import answered_for
 from bridges.email.changes import Changes
-from bridges.email.chats import Chat
+from bridges.email.chats import Chat, ChatKind
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
 from bridges.email.contents import Contents, Files, Stored
-from bridges.email.lists import Lists
+from bridges.email.lists import Lists, came_by_list
 from bridges.email.mail import Door, Envelope, Mail, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.names import Names
@@ -133,7 +133,7 @@ class Arrivals:
     ) -> Happened | None:
         """None: it is a message whose files have to be stored first."""
         mail, author = taken.mail, taken.author
-        known = await self._sorting.known(mailbox, mail, taken.digest) is not None
+        known = await self._sorting.known(mailbox, mail, taken.digest, author) is not None
         back = taken.envelope.login != mailbox.key and await self._sorting.came_back(mailbox, mail, author)
         if known or back:
             _log.info("mail_came_again", mailbox=mailbox.key, mail=taken.envelope.id)
@@ -145,7 +145,8 @@ class Arrivals:
         happened = await self._changes.of(mailbox, taken)
         if happened is not None:
             return happened
-        place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
+        by_list = taken.envelope.door is Door.IMPORT or came_by_list(mail, author, taken.envelope.sender, taken.verdict)
+        place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients, by_list=by_list)
         own = author.login is not None or taken.envelope.login == mailbox.key
         if place.first and standing is None and not own and taken.envelope.door is not Door.IMPORT:
             if mailbox.rooms.strangers is Strangers.REFUSE:
@@ -196,7 +197,8 @@ class Arrivals:
         former = [one for one in mail.former_ids if await self._threads.place(mailbox.key, one) is None]
         ids = [place.id, *(former if author.verified else ())]
         rows = self._threads.rows(thread, ids, taken.digest, author.id) | bulk
-        if author.verified:
+        if author.verified and place.chat.kind is not ChatKind.LIST:
+            # Who writes to a list is not whom its readers want to hear from.
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
         rows |= await self._names.rows(author)
         return Happened([message], rows)

@@ -9,6 +9,7 @@ from typing import Final
 import orjson
 
 from bridge_core.api.host import KV
+from bridges.email.codec.addresses import Address
 from bridges.email.letterhead import LetterheadError, addresses
 from bridges.email.mail import Mail, Result, Verdict
 from bridges.email.people import Author
@@ -72,6 +73,15 @@ class Lists:
         return ({} if now == before else {_key(mailbox, name): _packed(now)}), words
 
 
+def came_by_list(mail: Mail, author: Author, sender: Address | None, verdict: Verdict) -> bool:
+    """Whether the list's own domain answers for a mail that says to be of a list: by a signature, its reverse-path, or
+    as its author's. `sender` is the reverse-path. A List-Id alone stands in public archives, for anybody to use."""
+    answering = [one.domain for one in verdict.signatures if one.result is Result.PASS]
+    answering += [sender.domain] if sender is not None and verdict.spf is Result.PASS else []
+    answering += [author.address.domain] if author.verified else []
+    return bool(mail.list_id) and any(_is_below(mail.list_id, domain.casefold()) for domain in answering)
+
+
 def bulk_of(mail: Mail, author: Author) -> str:
     """The name of who sends a mail to many: its list, or its author where it says how to leave; else empty."""
     return mail.list_id or (author.address.key if author.verified and mail.one_click else "")
@@ -87,8 +97,11 @@ def post_of(mail: Mail) -> str:
 
 
 def _own(post: str, list_id: str) -> bool:
-    domain = post.rpartition("@")[2]
-    return list_id == domain or list_id.endswith(f".{domain}")
+    return _is_below(list_id, post.rpartition("@")[2])
+
+
+def _is_below(list_id: str, domain: str) -> bool:
+    return list_id.casefold() == domain or list_id.casefold().endswith(f".{domain}")
 
 
 def _packed(bulk: Bulk) -> bytes:

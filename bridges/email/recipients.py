@@ -1,6 +1,6 @@
 """Whom a message of a room goes to as a mail, and as an answer to what."""
 
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -12,6 +12,7 @@ from bridge_core.content import to_plain
 from bridges.email.absent import Absent
 from bridges.email.chats import Chat, ChatKind, parse_chat
 from bridges.email.codec.addresses import Address
+from bridges.email.contacts import Contacts, Standing
 from bridges.email.letterhead import Letterhead, LetterheadError, addresses
 from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
@@ -45,11 +46,14 @@ class Letter:
 class Recipients:
     """Finds them by what is known of the room's conversations."""
 
-    def __init__(self, mailboxes: Mailboxes, threads: Threads, lists: Lists, absent: Absent) -> None:
+    def __init__(
+        self, mailboxes: Mailboxes, threads: Threads, lists: Lists, absent: Absent, contacts: Contacts
+    ) -> None:
         self._mailboxes = mailboxes
         self._threads = threads
         self._lists = lists
         self._absent = absent
+        self._contacts = contacts
 
     def place(self, text: str, user: UserId, own: LoginId | None) -> tuple[Chat, Mailbox]:
         """The room, and its mailbox, which the user may write as. Raises RejectedError in words."""
@@ -81,13 +85,20 @@ class Recipients:
         post = await self._post(mailbox, thread)
         if post:
             return post
-        there = await self.there(mailbox, thread.chat)
-        return there(_once(*(at for one in there(thread.people) for at in self._where(mailbox, thread, one))))
+        there = await self.there(mailbox, thread.chat, thread.people)
+        where = _once(*(at for one in there for at in self._where(mailbox, thread, one)))
+        return await self.there(mailbox, thread.chat, where)
 
-    async def there(self, mailbox: Mailbox, chat: str) -> Callable[[Iterable[Address]], tuple[Address, ...]]:
-        """Leaves those of some people who are still written to from a room."""
+    async def there(self, mailbox: Mailbox, chat: str, people: Iterable[Address]) -> tuple[Address, ...]:
+        """Those of some people who are still written to from a room: nobody who was removed, or is blocked."""
         gone = await self._absent.of(mailbox.key, chat)
-        return lambda people: tuple(one for one in people if one.key not in gone)
+        return tuple(
+            [
+                one
+                for one in people
+                if one.key not in gone and await self._contacts.standing(mailbox.key, one) is not Standing.BLOCKED
+            ]
+        )
 
     async def reading(self, mailbox: Mailbox, thread: Thread) -> tuple[Address, ...]:
         """Those of them whose mail programs show reactions; never a list."""

@@ -105,7 +105,7 @@ class Spool:
         try:
             if not await self.room(envelope.size):
                 raise BackpressureError("mails wait to be bridged, and there is no room for more")
-            key = fingerprint(envelope)
+            key = fingerprint(envelope, verdict)
             while (other := self._committing.get(key)) is not None:
                 await other.wait()
             found = await self._remembered(key) if self._known.may_be(key) else None
@@ -123,7 +123,7 @@ class Spool:
                     return
                 # The same words, meant again.
                 key = f"{key}.{envelope.id}"
-            self._known.unconfirm(fingerprint(envelope))
+            self._known.unconfirm(fingerprint(envelope, verdict))
             # A commit that seems to fail may be there all the same: the bytes stay, to be swept by their age if not.
             taken = True
             item = QueueItem(key, encode(envelope, verdict, blob), envelope.received_at)
@@ -193,7 +193,7 @@ class Spool:
     async def done(self, arrival: Arrival, became: Became) -> None:
         """It is bridged: the bytes go, and it is remembered for when it is given again."""
         key = arrival.item.key
-        plain = key == fingerprint(arrival.envelope)
+        plain = key == fingerprint(arrival.envelope, arrival.verdict)
         keep = _REMEMBER if arrival.envelope.has_id else _REMEMBER_NAMELESS
         told = plain and (arrival.envelope.has_id or not self._known.confirmed(key))
         if told or key.startswith(AGAIN):

@@ -51,9 +51,15 @@ def tried(arrival: Arrival, due: int, tries: int) -> Arrival:
     return replace(arrival, item=replace(arrival.item, due=due, attempts=max(arrival.item.attempts + tries, 0)))
 
 
-def fingerprint(envelope: Envelope) -> str:
-    """What a mail is known by when it is given again: its sender, its recipients, and all that its author wrote."""
+def fingerprint(envelope: Envelope, verdict: Verdict | None = None) -> str:
+    """What a mail is known by when it is given again: its sender, its recipients, and all that its author wrote.
+
+    One that nobody answers for is another than its author's: a forged copy that waits or was thrown away swallows none.
+    (Without a Message-ID each is one of its own anyway.)
+    """
     found = hashlib.sha256()
+    if verdict is not None and envelope.has_id and envelope.login is None:
+        found.update(b"" if verdict.verified and not verdict.spam else b"unverified\0")
     for one in (str(envelope.sender or ""), *sorted(one.key for one in envelope.recipients), envelope.digest):
         found.update(one.encode() + b"\0")
     return found.hexdigest()

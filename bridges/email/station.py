@@ -101,7 +101,7 @@ class Station:
         composer = MailComposer(host, tokens, config.composing, bridge=config.hostname, keys=keys)
         absent, sent, notices, outbox = Absent(host.kv), SentMails(host.kv), Notices(inbox), self.post.outbox
         self.heads = Heads(host.kv, host.clock)
-        self.recipients = Recipients(mailboxes, self.threads, self.lists, absent)
+        self.recipients = Recipients(mailboxes, self.threads, self.lists, absent, self.contacts)
         self.people = Participants(self.recipients, self.threads, absent, notices, inbox)
         self.writing = Writing(
             mailboxes, self.threads, sent, self.contacts, self.recipients, absent, self.heads, composer, outbox

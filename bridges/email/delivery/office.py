@@ -90,6 +90,7 @@ class PostOffice:
 
     def keep_near(self, directory: Directory, intake: Intake, domains: Collection[str]) -> None:
         """Mail to mailboxes of our own domains stays here from now on. To be called before `start`."""
+        self.suppressions.ours = frozenset(domains)
         self.courier.carrier = NearCarrier(
             self.transport,
             domains,

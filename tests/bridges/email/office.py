@@ -179,7 +179,7 @@ class Office:
         self.lists = Lists(self.host.kv)
         absent, notices, inbox = Absent(self.host.kv), Notices(self.inbox), self.inbox  # type: ignore[arg-type]
         self.heads = Heads(self.host.kv, self.host.clock)
-        self.recipients = Recipients(self.mailboxes, self.threads, self.lists, absent)
+        self.recipients = Recipients(self.mailboxes, self.threads, self.lists, absent, self.contacts)
         self.people = Participants(self.recipients, self.threads, absent, notices, inbox)  # type: ignore[arg-type]
         self.writing = Writing(
             self.mailboxes,

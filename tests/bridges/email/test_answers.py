@@ -320,12 +320,13 @@ async def test_quick_answers_count_the_bridges_between() -> None:
 
 
 async def test_an_answer_to_all_ends_no_block() -> None:
-    """Who is blocked stays so when their conversation is answered; a mail to them by name ends it."""
+    """Who is blocked stays so when their conversation is answered, and gets nothing; a mail by name ends it."""
     office = Office()
     eve = parse_address("eve@evil.net")
     await office.comes(mail("one@x.net", cc=(eve,)))
     await office.contacts.set(BOX, eve, Standing.BLOCKED)
     await office.says("Hello Bob", reply_to="one@x.net")
+    assert _to(office) == ["bob@x.net"]
     assert await office.contacts.standing(BOX, eve) is Standing.BLOCKED
     await office.says("To: eve@evil.net\nSubject: Peace\n\nHello Eve")
     assert await office.contacts.standing(BOX, eve) is Standing.KNOWN

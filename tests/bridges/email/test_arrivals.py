@@ -142,6 +142,7 @@ async def test_a_mailbox_can_have_a_room_for_each_person() -> None:
 async def test_a_mailing_list_has_a_room() -> None:
     """All its mail is there, whoever wrote it; its threads are threads."""
     office = Office()
+    office.signatures = (Signature("x.net", "s", Result.PASS),)
     listed = {"list_id": "dev.x.net", "list_post": "dev@x.net"}
     (first,) = await office.comes(mail(**listed))
     (answer,) = await office.comes(mail("two@x.net", author="c@y.net", in_reply_to=("one@x.net",), **listed))
@@ -153,6 +154,53 @@ async def test_a_mailing_list_has_a_room() -> None:
     (message,) = await office.comes(mail("three@x.net", author="c@y.net", in_reply_to=("private@x.net",), **listed))
     assert isinstance(message, RemoteMessage)
     assert (message.chat, message.thread) == (first.chat, None)
+
+
+ASKS = {"mailboxes": {BOX: {"members": [ALICE], "strangers": "ask"}}}
+EVE = parse_address("eve@evil.net")
+
+
+@pytest.mark.parametrize("verified", [True, False])
+async def test_a_list_id_brings_no_stranger_in(verified: bool) -> None:
+    """Only what a list's own domain answers for is its mail: whoever just says so is asked about."""
+    office = Office(**ASKS)
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    await office.comes(mail("l1@x.net", list_id="list.x.net"))
+    office.signatures = (Signature("evil.net", "s", Result.PASS), Signature("x.net", "s", Result.FAIL))
+    evil = mail("e1@evil.net", author=str(EVE), list_id="list.x.net", in_reply_to=("l1@x.net",))
+    await office.comes(evil, verified=verified)
+    assert office.shown.became == {Became.HELD}
+    for domain in ("list.x.net", "x.net"):
+        office.signatures = (Signature(domain, "s", Result.PASS),)
+        more = mail(f"e2@{domain}", author=str(EVE), list_id="list.x.net", in_reply_to=("l1@x.net",))
+        (message,) = await office.comes(more, verified=verified)
+        assert isinstance(message, RemoteMessage)
+        assert (message.chat, message.thread) == (f"{BOX}/l/list.x.net", "l1@x.net")
+
+
+async def test_who_writes_to_a_list_is_not_known_for_that() -> None:
+    """Their private mail is a stranger's still."""
+    office = Office(**ASKS)
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    office.signatures = (Signature("x.net", "s", Result.PASS),)
+    await office.comes(mail("l1@x.net", list_id="list.x.net"))
+    await office.comes(mail("e1@evil.net", author=str(EVE), list_id="list.x.net", in_reply_to=("l1@x.net",)))
+    assert office.shown.became == {Became.SHOWN}
+    assert await office.contacts.standing(BOX, EVE) is None
+    await office.comes(mail("e2@evil.net", author=str(EVE)))
+    assert office.shown.became == {Became.HELD}
+
+
+async def test_a_forged_copy_that_comes_first_swallows_no_mail() -> None:
+    """The true one is shown as its author's, once; what comes as a copy after it is nothing."""
+    office = Office()
+    (forged,) = await office.comes(mail(), verified=False, digest="same")
+    (true,) = await office.comes(mail(), digest="same")
+    assert isinstance(forged, RemoteMessage) and isinstance(true, RemoteMessage)
+    assert (forged.sender.id, true.sender.id) == ("unverified:bob@x.net", "bob@x.net")
+    assert forged.id != true.id
+    for verified in (True, False):
+        assert await office.comes(mail(), verified=verified, digest="same") == []
 
 
 async def test_files_come_with_the_mail_and_pictures_at_their_place() -> None:

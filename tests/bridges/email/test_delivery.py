@@ -13,7 +13,7 @@ from bridge_core.api.events import Fate, RemoteEvent, RemoteStatus
 from bridge_core.api.ids import MessageId, UserId
 from bridge_core.api.network import Accepted
 from bridge_core.testing.memory import KeptTasks
-from bridges.email.codec.addresses import Address
+from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.config.delivery import Delivery
 from bridges.email.delivery.commands import QueueCommands
@@ -21,7 +21,7 @@ from bridges.email.delivery.loops import Answers, answerable
 from bridges.email.delivery.office import PostOffice
 from bridges.email.delivery.rows import DONE, WAITING, Row, State, row_of
 from bridges.email.delivery.schedule import next_delay, notices_due
-from bridges.email.delivery.suppression import base
+from bridges.email.delivery.suppression import Suppressions, base
 from bridges.email.mail import Door, Envelope, Mail, Report, ReportKind
 from bridges.email.mail import Fate as Told
 from bridges.email.ports import Outcome, OutgoingMail, Reply
@@ -471,7 +471,7 @@ async def test_a_refusal_is_told_and_kept_in_mind() -> None:
     assert len(depot.postman.carried) == 3
     assert depot.inbox.fates[-1][:2] == (Fate.FAILED, "bob@there.test")
     with pytest.raises(RejectedError, match="does not take mail"):
-        await depot.submit("o", person("b.o.b+x@there.test"))
+        await depot.submit("o", person("BOB@there.test"))
     assert len(depot.host.blobs.files) == 0
     depot.host.clock.turn(1001)
     await depot.submit("p", BOB)
@@ -812,9 +812,25 @@ async def test_nobody_gets_two_automatic_answers_in_a_week() -> None:
 
 
 def test_one_mailbox_has_one_base() -> None:
-    """Tags and dots make no other mailbox of an address that does not exist."""
-    assert base("B.o.b+news@There.test") == base("bob@there.test")
-    assert base("+x@there.test") == "+x@there.test"
+    """Tags and dots make no other mailbox where that is known; nowhere else."""
+    assert base("B.o.b+news@Gmail.com") == base("bob@gmail.com")
+    assert base("+x@gmail.com") == "+x@gmail.com"
+    assert len({base(f"{one}@there.test") for one in ("b.ob", "bob", "bob+x", "BOB")}) == 3
+
+
+async def test_a_misspelt_address_stops_mail_to_nobody_else() -> None:
+    """Not to one much like it elsewhere, and to none of our own domains at all."""
+    host = MailHost()
+    there = Suppressions(host.secrets, host.clock, 1000)
+    there.ours = ["example.org"]
+    gone = Reply(550, "5.1.1", "there is no such mailbox here")
+    for address in ("b.ob@x.net", "bob+x@x.net", "sup.port@example.org", "support@example.org"):
+        await there.note("example.org", parse_address(address), gone)
+    for address in ("bob@x.net", "support@example.org", "sup.port@example.org"):
+        assert await there.find("example.org", parse_address(address)) is None
+    assert await there.find("example.org", parse_address("B.ob@x.net")) is not None
+    assert await there.clear(parse_address("b.ob@x.net")) == 1
+    assert len(await there.all()) == 1
 
 
 # For the admin

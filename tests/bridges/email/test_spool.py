@@ -142,6 +142,21 @@ async def test_a_mail_given_twice_is_here_once(place: Place) -> None:
     assert len(await place.waiting(spool)) == 1
 
 
+async def test_a_forged_copy_is_another_mail(place: Place) -> None:
+    """One that nobody answers for swallows no mail of its author's, while it waits or after its end; each is once."""
+    spool = await place.spool()
+    forged = Verdict(VERDICT.author, reason="it failed")
+    for verdict in (forged, VERDICT, forged, VERDICT):
+        await spool.accept(envelope(id=f"{verdict.verified}"), verdict, await place.blob())
+    assert [one.verdict.verified for one in await place.waiting(spool)] in ([False, True], [True, False])
+    for arrival in await place.waiting(spool):
+        await spool.done(arrival, Became.SHOWN)
+    spool = await place.spool()
+    for verdict in (forged, VERDICT):
+        await spool.accept(envelope(id="later"), verdict, await place.blob())
+    assert await place.waiting(spool) == []
+
+
 async def test_what_is_remembered_is_known_before_it_is_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
     """The doors open before all of the last days is read; a mail given twice meanwhile is known all the same."""
     monkeypatch.setattr("bridges.email.spool._PAGE", 2)
