@@ -54,7 +54,7 @@ class Amending:
         """
         _, mailbox = self._recipients.place(edit.chat, edit.sender.id, own)
         target = edit.target.id
-        before = await self._sent.get(target) if target is not None else None
+        before = await self._sent.get(mailbox.key, target) if target is not None else None
         if before is None or target is None:
             raise UnsupportedError(NOT_WRITTEN_HERE)
         head = read_letterhead(edit.content)
@@ -64,7 +64,7 @@ class Amending:
             raise RejectedError(OTHERS)
         subject = head.subject if head.subject and not before.draft.in_reply_to else before.draft.subject
         draft = replace(before.draft, content=replace(edit.content, text=head.text), subject=subject)
-        if await self._outbox.replace(target, await self._written(draft, edit.event_id)):
+        if await self._outbox.replace(target, mailbox.address, await self._written(draft, edit.event_id)):
             return Sent()
         if before.withdrawn or not self._settings.corrections:
             raise RejectedError(GONE)
@@ -76,19 +76,19 @@ class Amending:
         _, mailbox = self._recipients.place(redaction.chat, redaction.sender.id, own)
         target = redaction.target.id
         if redaction.reaction is not None:
-            if target is None or not await self._outbox.cancel(target):
+            if target is None or not await self._outbox.cancel(target, mailbox.address):
                 raise RejectedError(REACTED)
             return Sent()
-        before = await self._sent.get(target) if target is not None else None
+        before = await self._sent.get(mailbox.key, target) if target is not None else None
         if before is None or target is None:
             # What a mail program submitted is known to the outbox alone.
-            if target is None or not await self._outbox.cancel(target):
+            if target is None or not await self._outbox.cancel(target, mailbox.address):
                 raise RejectedError(NOT_WRITTEN_HERE)
             return Sent()
         if before.correction:
-            await self._outbox.cancel(MessageId(before.correction))
-        if await self._outbox.cancel(target):
-            await self._threads.keep(self._sent.rows(target, replace(before, withdrawn=True)))
+            await self._outbox.cancel(MessageId(before.correction), mailbox.address)
+        if await self._outbox.cancel(target, mailbox.address):
+            await self._threads.keep(self._sent.rows(mailbox.key, target, replace(before, withdrawn=True)))
             return Sent()
         return await self._withdrawn(redaction, mailbox, target, before, attempt)
 
@@ -111,12 +111,12 @@ class Amending:
         if before.correction and before.correction_key != attempt.key:
             # One that is held still is made better, instead of another.
             held = await self._written(replace(draft, key=before.correction_key), edit.event_id)
-            if await self._outbox.replace(MessageId(before.correction), held):
+            if await self._outbox.replace(MessageId(before.correction), mailbox.address, held):
                 return Sent()
         mail = await self._written(replace(draft, key=attempt.key), edit.event_id)
         sent = await self._handed_over(edit, mailbox, before, mail, (*draft.to, *draft.cc, *bcc))
         noted = replace(before, correction=sent, correction_key=attempt.key)
-        await self._threads.keep(self._sent.rows(target, noted))
+        await self._threads.keep(self._sent.rows(mailbox.key, target, noted))
         await self._say(edit, mailbox, before, CORRECTED)
         return Sent((sent,))
 

@@ -50,9 +50,11 @@ class PeopleDirectory:
             mailbox = await self._ahead.mailbox(address) or self._mailboxes.find(address)
         if mailbox is None:
             return UNKNOWN
+        own = self._mailboxes.get(visit.login) if visit.login is not None else None
+        writer = own.address if own is not None else sender
         # The null reverse-path brings reports about mails that were sent from here.
-        if mailbox.rooms.strangers is Strangers.REFUSE and sender is not None and visit.login is None:
-            return await self._known(mailbox, sender, address)
+        if mailbox.rooms.strangers is Strangers.REFUSE and writer is not None and own != mailbox:
+            return await self._known(mailbox, writer, address)
         return None
 
     async def may_send_as(self, login: str, address: Address) -> bool:

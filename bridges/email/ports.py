@@ -182,14 +182,19 @@ class Outbox(Protocol):
         belongs to the outbox with the call. Raises RejectedError in words: a limit, a suppressed recipient, a loop.
         """
 
-    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
-        """Send this instead, to the same recipients, held anew. False when a part of it is on its way already.
+    async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:
+        """Send this instead of what the mailbox wrote, to the same recipients, held anew.
+
+        False when a part of it is on its way already.
 
         True also where the mail says this revision already, on its way or not: the same edit, tried again.
         """
 
-    async def cancel(self, message: MessageId) -> bool:
-        """Send nothing. False when a part of it is on its way already; what is not yet, stays."""
+    async def cancel(self, message: MessageId, mailbox: Address) -> bool:
+        """Send nothing of what the mailbox wrote (others know its mails by the same id).
+
+        False when a part of it is on its way already; what is not yet, stays.
+        """
 
 
 class Returned(Protocol):

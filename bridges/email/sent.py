@@ -48,14 +48,14 @@ class SentMails:
     def __init__(self, kv: KV) -> None:
         self._kv = kv
 
-    async def get(self, message_id: MessageId) -> SentMail | None:
-        """The mail; None where it was not written here."""
-        row = await self._kv.get(_key(message_id))
+    async def get(self, mailbox: str, message_id: MessageId) -> SentMail | None:
+        """The mail; None where it was not written here, by that mailbox."""
+        row = await self._kv.get(_key(mailbox, message_id))
         return opened(row) if row is not None else None
 
-    def rows(self, message_id: MessageId, mail: SentMail) -> Rows:
+    def rows(self, mailbox: str, message_id: MessageId, mail: SentMail) -> Rows:
         """What to commit."""
-        return {_key(message_id): packed(mail)}
+        return {_key(mailbox, message_id): packed(mail)}
 
 
 def named(head: Letterhead) -> tuple[tuple[str, ...], ...]:
@@ -116,5 +116,5 @@ def _plain(group: Iterable[Address]) -> list[tuple[str, str, str]]:
     return [(one.local, one.domain, one.name) for one in group]
 
 
-def _key(message_id: str) -> str:
-    return f"o/{blake2b(message_id.encode(errors='replace'), digest_size=16).hexdigest()}"
+def _key(mailbox: str, message_id: str) -> str:
+    return f"o/{blake2b(f'{mailbox} {message_id}'.encode(errors='replace'), digest_size=16).hexdigest()}"

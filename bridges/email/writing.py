@@ -66,7 +66,7 @@ class Writing:
         about = About(message.chat, sent, message.sender.id, mailbox.address, plan.token, mailbox.login)
         async with self._threads.turn(mailbox.key):
             await self._outbox.submit(mail, (*plan.draft.to, *plan.draft.cc, *plan.bcc), about)
-            if await self._sent.get(sent) is None:
+            if await self._sent.get(mailbox.key, sent) is None:
                 await self._threads.keep(await self._rows(mailbox, chat, plan, sent))
         return Sent((sent,))
 
@@ -120,7 +120,7 @@ class Writing:
         for person in (*draft.to, *draft.cc, *plan.bcc):
             if person.key in plan.openly or await self._contacts.standing(mailbox.key, person) is None:
                 rows |= self._contacts.row(mailbox.key, person, Standing.KNOWN)
-        return {**rows, **self._sent.rows(sent, plan)}
+        return {**rows, **self._sent.rows(mailbox.key, sent, plan)}
 
     def _draft(self, mailbox: Mailbox, letter: Letter, sender: MatrixSender, key: str) -> Draft:
         name = f"{sender.name} ({mailbox.name})" if mailbox.name else sender.name

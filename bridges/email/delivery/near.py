@@ -64,20 +64,27 @@ class NearCarrier:
         return {one: await self._near(mail, one) for one in recipients}
 
     async def _near(self, mail: OutgoingMail, recipient: Address) -> Outcome:
-        refusal = await self._directory.recipient(Visit(Door.LOCAL, "", self._hostname), mail.sender, recipient)
+        author = await self._author(mail)
+        # Not by its reverse-path, which is a token: the mailbox may know its author, and take nobody else's mail.
+        asking = author if author is not None and mail.sender is not None else mail.sender
+        refusal = await self._directory.recipient(Visit(Door.LOCAL, "", self._hostname), asking, recipient)
         if refusal is not None:
             if refusal.status == "5.1.1" and self._smarthost:
                 return (await self._others.deliver(mail, [recipient]))[recipient]
             return Outcome(refusal, self._hostname)
         try:
-            await self._handed_over(mail, recipient)
+            await self._handed_over(mail, recipient, author)
         except BackpressureError:
             return Outcome(_FULL, self._hostname)
         return Outcome(_TAKEN, self._hostname)
 
-    async def _handed_over(self, mail: OutgoingMail, recipient: Address) -> None:
+    async def _author(self, mail: OutgoingMail) -> Address | None:
+        """Written here, or by who gave a password: both were asked whether they may write as this author."""
         head = await read_mail(lambda: self._bytes(mail), lambda _: ())
         authors = head.authors()
+        return authors[0] if len(authors) == 1 and authors[0].domain in self._domains else None
+
+    async def _handed_over(self, mail: OutgoingMail, recipient: Address, author: Address | None) -> None:
         envelope = Envelope(
             secrets.token_hex(10),
             Door.LOCAL,
@@ -101,8 +108,6 @@ class NearCarrier:
         blob = await self._blobs.put(content(), len(trace) + mail.size)
         size = len(trace) + passing.size
         envelope = replace(envelope, size=size, digest=passing.digest(), has_id=passing.has_id)
-        # Written here, or by who gave a password: both were asked whether they may write as this author.
-        author = authors[0] if len(authors) == 1 and authors[0].domain in self._domains else None
         await self._intake.accept(envelope, Verdict(author, verified=author is not None), blob)
         log.info("mail_delivered_here", mail=mail.id, taken_as=envelope.id)
 

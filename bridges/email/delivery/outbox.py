@@ -75,10 +75,10 @@ class MailOutbox:
         words = await self._limits.reached(user)
         return Reply(452, "4.5.3", words) if words else None
 
-    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+    async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:
         """As `Outbox.replace`. Where it is False the new mail's blob is dropped."""
         async with self._shelf.turn:
-            there = [row for row, _ in await self._shelf.rows(message)]
+            there = await self._of(message, mailbox)
             waiting = _unsent(there)
             again = bool(there) and mail.revision != "" and all(row.mail.revision == mail.revision for row in there)
             if not waiting or again:
@@ -91,10 +91,10 @@ class MailOutbox:
             await self._shelf.release(message, {row.mail.blob for row in waiting})
         return True
 
-    async def cancel(self, message: MessageId) -> bool:
+    async def cancel(self, message: MessageId, mailbox: Address) -> bool:
         """As `Outbox.cancel`. A mail that nobody has taken yet, though it was tried, is still taken back."""
         async with self._shelf.turn:
-            there = [row for row, _ in await self._shelf.rows(message)]
+            there = await self._of(message, mailbox)
             states = {row.state for row in there}
             if State.CANCELLED in states and states <= {State.CANCELLED, State.FAILED}:
                 return True  # It was done by a try before this one.
@@ -102,6 +102,10 @@ class MailOutbox:
             await self._shelf.cancel(waiting)
             self._counts.cancelled += len(waiting)
             return bool(waiting)
+
+    async def _of(self, message: MessageId, mailbox: Address) -> list[Row]:
+        """The rows of what a mailbox wrote: who got it knows its id, and has no say in it."""
+        return [row for row, _ in await self._shelf.rows(message) if row.about.mailbox.key == mailbox.key]
 
     async def _admit(self, recipients: Sequence[Address], about: About) -> None:
         if not recipients:

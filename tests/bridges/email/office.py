@@ -119,12 +119,12 @@ class KeptOutbox:
     ) -> None:
         self.mails.setdefault(mail.id, (mail, tuple(recipients), about))
 
-    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+    async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:
         if self.held:
             self.replaced.append((message, mail))
         return self.held
 
-    async def cancel(self, message: MessageId) -> bool:
+    async def cancel(self, message: MessageId, mailbox: Address) -> bool:
         if self.held:
             self.cancelled.append(message)
         return self.held

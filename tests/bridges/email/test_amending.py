@@ -57,7 +57,7 @@ async def test_a_correction_that_is_held_is_made_better() -> None:
     (correction,) = (await office.edits(sent, "Better", key="e1")).ids
     gone = {sent}
 
-    async def replace(message: str, mail: object) -> bool:
+    async def replace(message: str, mailbox: object, mail: object) -> bool:
         return message not in gone
 
     office.outbox.replace = replace  # type: ignore[method-assign]

@@ -236,7 +236,7 @@ async def test_an_edit_in_time_is_sent_instead() -> None:
     first = await depot.submit("m", BOB, EVE)
     depot.host.clock.turn(15)
     second = await depot.mail("m", b"new\r\n")
-    assert await depot.office.outbox.replace(MessageId("m@example.org"), second)
+    assert await depot.office.outbox.replace(MessageId("m@example.org"), SUPPORT, second)
     assert first.blob not in depot.host.blobs.files
     depot.host.clock.turn(15)
     assert await depot.work() == 0
@@ -244,22 +244,22 @@ async def test_an_edit_in_time_is_sent_instead() -> None:
     assert await depot.work() == 2
     assert {one.blob for one, _ in depot.postman.carried} == {second.blob}
     third = await depot.mail("m")
-    assert not await depot.office.outbox.replace(MessageId("m@example.org"), third)
+    assert not await depot.office.outbox.replace(MessageId("m@example.org"), SUPPORT, third)
     assert depot.host.blobs.files == {}
-    assert not await depot.office.outbox.replace(MessageId("unknown"), third)
+    assert not await depot.office.outbox.replace(MessageId("unknown"), SUPPORT, third)
 
 
 async def test_a_redaction_in_time_is_never_sent() -> None:
     """A mail that nobody has got is taken back, also one that was tried in vain; again is the same."""
     depot = Depot(hold=20)
     await depot.submit("m", BOB, EVE)
-    assert await depot.office.outbox.cancel(MessageId("m@example.org"))
-    assert await depot.office.outbox.cancel(MessageId("m@example.org"))
+    assert await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
+    assert await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
     assert depot.host.blobs.files == {}
     depot.postman.answers["bob@there.test"] = [LATER]
     await depot.submit("n", hold=0)
     await depot.work()
-    assert await depot.office.outbox.cancel(MessageId("n@example.org"))
+    assert await depot.office.outbox.cancel(MessageId("n@example.org"), SUPPORT)
     depot.host.clock.turn(86400)
     assert await depot.work() == 0
     assert len(depot.postman.carried) == 1
@@ -274,9 +274,20 @@ async def test_what_somebody_has_cannot_be_taken_back() -> None:
         depot.postman.answers = {"bob@there.test": [answer], "eve@there.test": [LATER]}
         await depot.submit("m", BOB, EVE)
         await depot.work()
-        assert not await depot.office.outbox.cancel(MessageId("m@example.org"))
+        assert not await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
         assert State.WAITING in depot.states()
-    assert not await depot.office.outbox.cancel(MessageId("unknown"))
+    assert not await depot.office.outbox.cancel(MessageId("unknown"), SUPPORT)
+
+
+async def test_only_who_wrote_a_mail_takes_it_back() -> None:
+    """Another mailbox got it too, and knows its id: what it changes or takes back there changes nothing."""
+    depot = Depot(hold=30)
+    await depot.submit("m")
+    sales = parse_address("sales@example.org")
+    assert not await depot.office.outbox.cancel(MessageId("m@example.org"), sales)
+    assert not await depot.office.outbox.replace(MessageId("m@example.org"), sales, await depot.mail("m", b"evil"))
+    assert depot.states() == [State.WAITING]
+    assert await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
 
 
 async def test_an_edit_that_was_applied_is_known_later() -> None:
@@ -284,13 +295,13 @@ async def test_an_edit_that_was_applied_is_known_later() -> None:
     depot = Depot(hold=0)
     await depot.submit("m")
     edited = replace(await depot.mail("m", b"new\r\n"), revision="$edit")
-    assert await depot.office.outbox.replace(MessageId("m@example.org"), edited)
+    assert await depot.office.outbox.replace(MessageId("m@example.org"), SUPPORT, edited)
     await depot.work()
     assert depot.states() == [State.SENT]
     again = replace(await depot.mail("m", b"new\r\n"), revision="$edit")
-    assert await depot.office.outbox.replace(MessageId("m@example.org"), again)
+    assert await depot.office.outbox.replace(MessageId("m@example.org"), SUPPORT, again)
     other = replace(await depot.mail("m", b"newer\r\n"), revision="$other")
-    assert not await depot.office.outbox.replace(MessageId("m@example.org"), other)
+    assert not await depot.office.outbox.replace(MessageId("m@example.org"), SUPPORT, other)
     assert depot.host.blobs.files == {}
     assert depot.states() == [State.SENT]
 
@@ -306,8 +317,8 @@ async def test_nothing_is_changed_while_it_is_sent() -> None:
     async with asyncio.timeout(30):
         while depot.states() != [State.TRYING, State.WAITING]:
             await asyncio.sleep(0)
-    assert not await depot.office.outbox.cancel(MessageId("m@example.org"))
-    assert not await depot.office.outbox.replace(MessageId("m@example.org"), await depot.mail("m"))
+    assert not await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
+    assert not await depot.office.outbox.replace(MessageId("m@example.org"), SUPPORT, await depot.mail("m"))
     depot.postman.gate.set()
     await depot.rest()
     assert depot.states() == [State.SENT, State.WAITING]
@@ -921,7 +932,7 @@ async def test_what_delivery_did_is_counted() -> None:
     depot.postman.answers = {"bob@there.test": [DOUBT, LATER, YES], "eve@there.test": [NEVER]}
     await depot.submit("m", BOB, EVE)
     await depot.submit("back", person("dan@there.test"), hold=60)
-    assert await depot.office.outbox.cancel(MessageId("back@example.org"))
+    assert await depot.office.outbox.cancel(MessageId("back@example.org"), SUPPORT)
     for _ in range(3):
         await depot.work()
         depot.host.clock.turn(40_000)
@@ -942,7 +953,7 @@ async def test_taking_back_is_the_same_when_tried_again() -> None:
     await depot.submit("m", BOB, EVE)
     await depot.work()
     for _ in range(2):
-        assert await depot.office.outbox.cancel(MessageId("m@example.org"))
+        assert await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
     assert depot.states() == [State.CANCELLED, State.FAILED]
 
 

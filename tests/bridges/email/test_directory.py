@@ -1,6 +1,7 @@
 """Which addresses there are, whose they are, and who may send as them."""
 
 import asyncio
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -98,6 +99,20 @@ async def test_a_mailbox_can_take_answers_only() -> None:
     assert await asked.recipient(STRANGER, parse_address("carol@y.net"), box) is None
     await office.contacts.set(BOX, parse_address("carol@y.net"), Standing.BLOCKED)
     assert await asked.recipient(STRANGER, parse_address("carol@y.net"), box) is not None
+
+
+async def test_a_mailbox_that_takes_answers_only_says_so_to_our_own_users_too() -> None:
+    """Before the mail is taken, whoever submits it; who it knows, and itself, may write."""
+    sales = "sales@example.org"
+    boxes = {BOX: {"members": [ALICE], "strangers": "refuse"}, sales: {"members": [BEN]}}
+    office = Office(mailboxes=boxes)
+    asked, box = directory(office), parse_address(BOX)
+    theirs = Visit(Door.SUBMISSION, "192.0.2.1", "x", tls=True, login=sales)
+    refused = await asked.recipient(theirs, parse_address(sales), box)
+    assert refused is not None and refused.status == "5.7.1"
+    assert await asked.recipient(replace(theirs, login=BOX), box, box) is None
+    await office.contacts.set(BOX, parse_address(sales), Standing.KNOWN)
+    assert await asked.recipient(theirs, parse_address(sales), box) is None
 
 
 async def test_catch_all_and_postmaster_have_their_mailboxes() -> None:

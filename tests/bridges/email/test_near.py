@@ -74,7 +74,9 @@ async def test_our_own_mailboxes_are_reached_by_no_other_server() -> None:
     assert envelope.sender is not None and envelope.sender.local.startswith("b+")
     assert verdict.verified and verdict.author is not None and verdict.author.key == BOX
     assert near.states() == [State.SENT, State.SENT]
-    assert near.book.asked[0][0].door is Door.LOCAL
+    ((visit, asking),) = near.book.asked
+    assert visit.door is Door.LOCAL
+    assert asking is not None and asking.key == BOX  # who may be known there, not the token of the way back
 
 
 async def test_killed_before_its_end_is_stored_it_arrives_once() -> None:
