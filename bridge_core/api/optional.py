@@ -229,6 +229,14 @@ class Advises(Protocol):
 
 
 @runtime_checkable
+class NamesUsers(Protocol):
+    """A connector whose settings name Matrix users: `check` looks whether they may do anything."""
+
+    def named(self) -> Mapping[UserId, str]:
+        """Each of them, with a dotted key under which the network's section names them."""
+
+
+@runtime_checkable
 class Rehearses(Protocol):
     """A connector that can try, before it is started, whether its servers are there and let it in: `check` does."""
 

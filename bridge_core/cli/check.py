@@ -9,13 +9,14 @@ from pathlib import Path
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.network import Connector
-from bridge_core.api.optional import Advises, Rehearses
+from bridge_core.api.optional import Advises, NamesUsers, Rehearses
 from bridge_core.app.networks import load_networks
 from bridge_core.cli.checks.database import check_database
 from bridge_core.cli.checks.files import check_private, check_registration
 from bridge_core.cli.checks.report import Report
 from bridge_core.config.adapters import adapter_models, installed_types
 from bridge_core.config.load import LoadedConfig, load_config
+from bridge_core.config.policy import Permission
 from bridge_core.config.problems import ConfigError
 
 
@@ -61,7 +62,9 @@ def _networks(loaded: LoadedConfig, report: Report) -> Mapping[str, Connector]:
             connectors = load_networks(loaded, {})[1]
             for name, connector in connectors.items():
                 for advice in connector.advise() if isinstance(connector, Advises) else ():
-                    report.warning(f"networks.{name}", advice.what, advice.advice)
+                    say = report.error if advice.grave else report.warning
+                    say(f"networks.{name}", advice.what, advice.advice)
+                _users(name, connector, loaded, report)
     except ConfigError as error:
         for problem in error.problems:
             if not any(kind in problem.text for kind in broken):
@@ -69,6 +72,19 @@ def _networks(loaded: LoadedConfig, report: Report) -> Mapping[str, Connector]:
     else:
         report.ok(f"{len(loaded.config.networks)} networks are well-formed")
     return connectors
+
+
+def _users(name: str, connector: Connector, loaded: LoadedConfig, report: Report) -> None:
+    """Matrix users that a network's settings name, who may do nothing by `permissions`."""
+    named = connector.named() if isinstance(connector, NamesUsers) else {}
+    rules = loaded.config.rules()
+    for user, key in named.items():
+        if rules.of(user) is Permission.BLOCKED:
+            report.warning(
+                f"networks.{name}.{key}",
+                f"{user} has no permission: they are not invited, and what they write is not sent",
+                "Give them `relay` or more in `permissions`, or take them out.",
+            )
 
 
 def _rehearse(connectors: Mapping[str, Connector], report: Report) -> None:

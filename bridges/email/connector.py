@@ -1,6 +1,6 @@
 """The email adapter: `EmailConnector` is what the bridge starts."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from bridge_core.api.commands import AdapterCommand
 from bridge_core.api.errors import NotConnectedError
@@ -17,6 +17,7 @@ from bridges.email.delivery.commands import QueueCommands
 from bridges.email.delivery.counts import Counts
 from bridges.email.headcommands import HeadCommands
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.rehearsal import advice, wrong
 from bridges.email.station import Station
 from bridges.email.tally import Tally
 
@@ -94,9 +95,17 @@ class EmailConnector:
         yield from self._counts.figures()
 
     def advise(self) -> Iterable[Advice]:
-        """What should be otherwise in the settings."""
-        if not self._config.mailboxes and self._config.provide.address is None:
-            yield Advice("there is no mailbox", "name one in `mailboxes`, or let users have addresses with `provide`")
-        for address, section in self._config.mailboxes.items():
-            if not section.members:
-                yield Advice(f"nobody is a member of {address}", "name Matrix users in its `members`")
+        """What should be otherwise in the settings, and files that cannot be read."""
+        return advice(self._config)
+
+    async def wrong(self) -> Sequence[Advice]:
+        """Whether its doors can be opened, and its smarthosts take the bridge's login."""
+        return await wrong(self._config)
+
+    def named(self) -> Mapping[UserId, str]:
+        """The members of shared mailboxes."""
+        return {
+            UserId(user): f"mailboxes.{address}.members"
+            for address, section in self._config.mailboxes.items()
+            for user in section.members
+        }

@@ -5,6 +5,7 @@ import secrets
 from collections.abc import Mapping
 from typing import Final
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.host import Host
 from bridge_core.api.network import Inbox
 from bridges.email.absent import Absent
@@ -173,7 +174,10 @@ class Station:
         await self.requests.start()
         self.inspector.start()
         doors = Doors(self._parts)
-        await doors.start()
+        try:
+            await doors.start()
+        except TransientError as error:
+            raise TransientError(f"networks.{self.host.network}: {error}") from error
         self.doors = doors
         self.post.start()
         spawn = self.host.tasks.spawn

@@ -137,6 +137,16 @@ class Receiving(Section):
     times: Times = Field(default_factory=Times, description="How long is waited.")
 
     @model_validator(mode="after")
+    def _each_once(self) -> Receiving:
+        seen: set[str] = set()
+        for door in self.doors:
+            if door.listen in seen:
+                raise ValueError(f"two doors listen on {door.listen}")
+            if not door.listen.endswith(":0"):
+                seen.add(door.listen)
+        return self
+
+    @model_validator(mode="after")
     def _certificate_where_needed(self) -> Receiving:
         if self.certificate is None:
             for door in self.doors:
