@@ -88,7 +88,14 @@ class Amending:
         if before.correction:
             await self._outbox.cancel(MessageId(before.correction), mailbox.address)
         if await self._outbox.cancel(target, mailbox.address):
-            await self._threads.keep(self._sent.rows(mailbox.key, target, replace(before, withdrawn=True)))
+            rows = self._sent.rows(mailbox.key, target, replace(before, withdrawn=True))
+            async with self._threads.turn(mailbox.key):
+                thread = await self._threads.get(mailbox.key, before.token)
+                if thread is not None:
+                    # Nobody got it: no answer names it. The room's latest conversation stays which it was.
+                    left = thread.without(target)
+                    rows[left.key] = self._threads.rows(left)[left.key]
+                await self._threads.keep(rows)
             return Sent()
         return await self._withdrawn(redaction, mailbox, target, before, attempt)
 

@@ -23,7 +23,7 @@ from bridge_core.api.network import (
     LoginStatus,
     Sent,
 )
-from bridges.email.chats import ChatKind, parse_chat
+from bridges.email.chats import OWN, ChatKind, parse_chat
 from bridges.email.codec.addresses import parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.people import identifiers, name_of, person_of
@@ -116,15 +116,17 @@ class EmailClient:
         except ValueError:
             return None
         mailbox = self._running().mailboxes.at(place, self._own)
-        if mailbox is None:
+        if mailbox is None and place.mailbox != OWN:
             return None
-        name, topic, direct = mailbox.name or str(mailbox.address), str(mailbox.address), False
+        # Whose own mailbox it is may not be known yet; what its room is called is.
+        address = str(mailbox.address) if mailbox is not None else ""
+        name, topic, direct = (mailbox.name if mailbox is not None else "") or address or "Mail", address, False
         if place.kind is ChatKind.THREAD:
-            thread = await self._running().threads.get(mailbox.key, place.name)
+            thread = await self._running().threads.get(mailbox.key, place.name) if mailbox is not None else None
             name = (thread.subject if thread is not None else "") or "(no subject)"
         elif place.kind is ChatKind.CORRESPONDENT:
             info = await self.user_info(RemoteUserId(place.name))
-            name, direct = info.name or place.name, mailbox.login is not None
+            name, direct = info.name or place.name, mailbox is None or mailbox.login is not None
         elif place.kind is ChatKind.LIST:
             name = place.name
         return ChatInfo(name, topic, direct=direct, join_rule="invite", listed=False)

@@ -15,6 +15,7 @@ from bridges.email.lists import Lists
 from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.passwords import StoredPasswords
 from bridges.email.people import UNVERIFIED, ghosts_of
+from bridges.email.quarantine import line
 from bridges.email.requests import Requests
 from bridges.email.spool import Spool
 from bridges.email.threads import Threads
@@ -162,17 +163,19 @@ class MailCommands:
         return chat.name if chat is not None and chat.kind is not ChatKind.MAILBOX else ""
 
     async def _quarantine(self, call: CommandCall) -> str:
-        found = await self._running().spool.aside.page("", _LISTED)
-        lines = [f"{one.key}: {one.reason}" for one in found]
-        return "\n".join(lines) if lines else "Nothing is set aside."
+        found = await self._running().spool.aside.page("", _LISTED + 1)
+        more = ["... and more"] if len(found) > _LISTED else []
+        return "\n".join([*(line(one) for one in found[:_LISTED]), *more]) if found else "Nothing is set aside."
 
     async def _retry(self, call: CommandCall) -> str:
-        if not await self._running().spool.release(call["key"]):
+        one = await self._running().spool.aside.named(call["key"].lower())
+        if not await self._running().spool.release(one.key):
             raise RejectedError("there is no such mail in the quarantine")
         return "It is tried again."
 
     async def _drop(self, call: CommandCall) -> str:
-        if not await self._running().spool.aside.discard(call["key"]):
+        one = await self._running().spool.aside.named(call["key"].lower())
+        if not await self._running().spool.aside.discard(one.key):
             raise RejectedError("there is no such mail in the quarantine")
         return "It is gone."
 

@@ -129,6 +129,10 @@ class Thread:
             ids = (ids[0], *ids[-(_REFERENCES - 1) :])
         return replace(self, references=ids)
 
+    def without(self, message_id: str) -> "Thread":
+        """A mail was taken back before anybody got it: no answer names it."""
+        return replace(self, references=tuple(one for one in self.references if one != message_id))
+
 
 def packed(thread: Thread) -> bytes:
     """As it is stored."""

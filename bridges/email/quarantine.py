@@ -1,10 +1,11 @@
 """Mails that could not be shown: set aside for the admin, with bounds that take no room from mail that can be shown."""
 
+from datetime import UTC, datetime
 from typing import Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.host import Host
 from bridge_core.api.queues import QueueItem
 from bridges.email.config.receiving import Aside
@@ -105,6 +106,19 @@ class Quarantine:
                 _log.debug("mail_row_unreadable_still", key=item.key)
         return found
 
+    async def named(self, beginning: str) -> Quarantined:
+        """The mail whose key begins so. Raises RejectedError in words where there is none, or are several."""
+        found: list[Quarantined] = []
+        after = ""
+        while beginning and len(found) < 2 and (page := await self.page(after, _PAGE)):
+            after = page[-1].key
+            found += [one for one in page if one.key.startswith(beginning)]
+        if not found:
+            raise RejectedError(f"no mail of the quarantine is named {beginning}")
+        if len(found) > 1:
+            raise RejectedError(f"several are named {beginning}...: write more of it")
+        return found[0]
+
     def _add(self, key: str, whose: str, size: int) -> None:
         if key not in self._whose:
             self._whose[key] = whose
@@ -128,3 +142,11 @@ def _whose(body: bytes) -> tuple[str, int]:
     if envelope.login is not None:
         return _LOGIN, envelope.size
     return verdict.author.domain.lower() if verdict.author and verdict.verified else "", envelope.size
+
+
+def line(one: Quarantined) -> str:
+    """A mail that is set aside, for an admin: how it is named, when it came, from and for whom, and why it is here."""
+    envelope = one.arrival.envelope
+    came = datetime.fromtimestamp(envelope.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
+    to = ", ".join(str(address) for address in envelope.recipients[:3])
+    return f"{one.key[:16]}  {came}  {envelope.sender or '<>'} -> {to}  {envelope.size} bytes: {one.reason}"

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bridges.email.config.section import Seconds, Section
 from bridges.email.mail import Door
 
 Bytes = Annotated[int, Field(ge=1024)]
 _LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
+_LISTEN = re.compile(r"(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\s]*:\d{1,5})")
 
 
 class Tls(StrEnum):
@@ -27,7 +31,7 @@ class Tls(StrEnum):
 class DoorConfig(Section):
     """One address to listen on."""
 
-    kind: Door = Field(
+    kind: Literal[Door.SMTP, Door.SUBMISSION, Door.LMTP] = Field(
         default=Door.SMTP,
         description="`smtp`: for any mail server, which is verified. `submission`: for those who give a password. "
         "`lmtp`: for your own mail server, which is believed what it has verified.",
@@ -35,7 +39,6 @@ class DoorConfig(Section):
     listen: str = Field(
         default="0.0.0.0:25",
         max_length=300,
-        pattern=r"^(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\s]*:\d{1,5})$",
         description="Address and port, such as `0.0.0.0:25` or `[::]:25`, or `unix:/path` for a socket in the file "
         "system (LMTP). Ports below 1024 need CAP_NET_BIND_SERVICE.",
     )
@@ -48,10 +51,15 @@ class DoorConfig(Section):
         default=0o660, description="Who may connect to a `unix:` socket, as a number: 432 is 0660."
     )
 
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        if not _LISTEN.fullmatch(value) or (not value.startswith("unix:") and int(value.rpartition(":")[2]) > 65535):
+            raise ValueError(f"{value!r} is no address with a port, such as 0.0.0.0:25 or [::]:25, nor unix:/path")
+        return value
+
     @model_validator(mode="after")
     def _sensible(self) -> DoorConfig:
-        if self.kind in {Door.IMPORT, Door.LOCAL}:
-            raise ValueError("a door is smtp, submission or lmtp")
         if self.listen.startswith("unix:") and self.kind is not Door.LMTP:
             raise ValueError("only lmtp listens on a unix: socket")
         return self

@@ -6,7 +6,6 @@ import asyncio
 import sys
 from argparse import ArgumentParser, Namespace
 from collections.abc import AsyncIterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import BinaryIO, Final, cast
 
@@ -15,6 +14,7 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import NetworkId
 from bridge_core.api.tools import Opened, Place
 from bridges.email.config.network import EmailConfig
+from bridges.email.quarantine import line
 from bridges.email.spool import Spool
 from bridges.email.spooled import Quarantined
 
@@ -53,12 +53,13 @@ class QuarantineTool:
 
 
 async def _list(place: Place, network: NetworkId, settings: EmailConfig) -> None:
+    count = 0
     async with place.open(network) as there:
         async for one in _all(there, settings):
-            envelope = one.arrival.envelope
-            came = datetime.fromtimestamp(envelope.received_at / 1000, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
-            to = ", ".join(str(address) for address in envelope.recipients[:3])
-            print(f"{one.key[:16]}  {came}  {envelope.sender or '<>'} -> {to}  {envelope.size} bytes: {one.reason}")
+            count += 1
+            print(line(one))
+        if not count:
+            print("Nothing is set aside.")
 
 
 async def _done(arguments: Namespace, place: Place, network: NetworkId, settings: EmailConfig) -> bool:

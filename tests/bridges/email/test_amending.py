@@ -80,6 +80,20 @@ async def test_what_was_taken_back_is_not_corrected() -> None:
     assert len(office.outbox.mails) == 1
 
 
+async def test_what_was_taken_back_is_named_by_no_answer() -> None:
+    """Nobody has that mail: what is written next answers the last one that went out, or none."""
+    office = Office()
+    await office.comes(mail())
+    thread = await office.threads.of(BOX, "one@x.net")
+    assert thread is not None
+    (sent,) = (await office.says("Hello", key="k", thread=thread.root)).ids
+    assert (await office.threads.of(BOX, sent)).references == ("one@x.net", sent)  # type: ignore[union-attr]
+    await office.takes_back(sent)
+    await office.says("Hello again", key="l", thread=thread.root)
+    draft = office.composer.drafts[-1]
+    assert (draft.in_reply_to, draft.references) == ("one@x.net", ("one@x.net",))
+
+
 async def test_only_own_mails_are_changed() -> None:
     """A mail that came cannot be changed or taken back, and the words do not say that it is on its way."""
     office = Office()

@@ -1,8 +1,11 @@
 """Strangers who have to be let in, in a whole bridge."""
 
 from pathlib import Path
+from typing import Any
 
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import ChatId, NetworkId
+from bridges.email.client import EmailClient
+from tests.bridges.email.office import Office
 from tests.bridges.email.post import BOX, Post
 
 ASKING = {BOX: {"members": ["@alice:hs.test"], "strangers": "ask"}}
@@ -55,3 +58,13 @@ async def test_a_reaction_to_the_request_is_the_mailboxs_word(tmp_path: Path) ->
         requests = post.bridge.running.networks.get(NetworkId("mail"))
         assert requests is not None
         assert requests.connector._running().requests.mails == 0  # type: ignore[attr-defined]
+
+
+async def test_a_correspondents_room_is_named_after_them() -> None:
+    """Mail for an address that its user got just now: the room says who writes, never how we name rooms inside."""
+    office: Any = Office()
+    client = EmailClient(NetworkId("mail"), office.config, lambda: office, office.inbox, None)
+    for chat, name in (("~/c/unverified:pat@elsewhere.test", "pat@elsewhere.test"), ("~/l/list.x.net", "list.x.net")):
+        found = await client.chat_info(ChatId(chat))
+        assert found is not None and found.name == name
+    assert await client.chat_info(ChatId("nobody@example.org")) is None

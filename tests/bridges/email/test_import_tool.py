@@ -7,14 +7,17 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import NetworkId, UserId
 from bridges.email.ahead import Owners
 from bridges.email.codec.addresses import parse_address
+from bridges.email.commands import MailCommands
 from bridges.email.config.network import EmailConfig
 from bridges.email.envelopes import decode
 from bridges.email.mail import Door
@@ -162,13 +165,23 @@ def test_the_quarantine_is_listed_and_written_out(tmp_path: Path, capfdbinary: p
         first, second = await place.waiting(spool)
         await spool.quarantine(first, "it is odd")
         await spool.quarantine(second, "it is odd, too")
+        running: Any = SimpleNamespace(spool=spool)
+        bot = {one.name: one.run for one in MailCommands(lambda: running).commands()}
+        listed = await bot["quarantine"](CommandCall(UserId("@root:hs.test"), CommandLevel.ADMIN))
+        assert f"{second.item.key[:16]}  " in listed and "bob2@x.net -> " in listed and "it is odd, too" in listed
+        assert listed.count("\n") == 1 and second.item.key not in listed
+        short = {"key": second.item.key[:8].upper()}
+        assert "gone" in await bot["quarantine-drop"](CommandCall(UserId("@root:hs.test"), CommandLevel.ADMIN, short))
+        for wrong in ("", "nothing"):
+            with pytest.raises(RejectedError):
+                await bot["quarantine-retry"](CommandCall(UserId("@root:hs.test"), CommandLevel.ADMIN, {"key": wrong}))
         return first.item.key
 
     key = asyncio.run(set_aside())
     capfdbinary.readouterr()
     assert place.call("quarantine", "list") == 0
     listed = capfdbinary.readouterr().out.decode()
-    assert key[:16] in listed and "it is odd" in listed and "bob2@x.net" in listed
+    assert key[:16] in listed and "it is odd" in listed and "@x.net -> " in listed
     raw = place.host.blobs.files[decode(place.host.queue("quarantine").items[key].body.partition(b"\0")[2])[2]]
     assert place.call("quarantine", "show", key[:10]) == 0
     assert capfdbinary.readouterr().out == raw
@@ -202,7 +215,7 @@ def test_the_quarantine_is_tried_again_and_thrown_away(
     assert len(place.arrivals()) == len(place.host.blobs.files) == 1
     capfdbinary.readouterr()
     assert place.call("quarantine", "list") == 0
-    assert capfdbinary.readouterr().out == b""
+    assert capfdbinary.readouterr().out == b"Nothing is set aside.\n"
     for action in ("retry", "drop"):
         assert place.call("quarantine", action) == 2
         with pytest.raises(RejectedError):

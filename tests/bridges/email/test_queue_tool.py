@@ -105,3 +105,13 @@ def test_a_retry_leaves_what_is_held(capsys: pytest.CaptureFixture[str]) -> None
     assert call(place, "retry", "all") == 0
     assert capsys.readouterr().out == "0 will be tried now. 1 were not tried yet and keep their hold.\n"
     assert [item.due for item in there.host.queue(QUEUE).items.values()] == due
+
+
+def test_the_configuration_is_named_before_or_behind() -> None:
+    """`-c` is taken behind the subcommand as before it, and one before it is not forgotten."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-c", "--config", default="config.yaml")
+    EmailTool().add_arguments(parser)
+    assert str(parser.parse_args(["queue", "list", "-c", "x.yaml"]).config) == "x.yaml"
+    assert parser.parse_args(["-c", "x.yaml", "dns"]).config == "x.yaml"
+    assert parser.parse_args(["quarantine", "list"]).config == "config.yaml"

@@ -12,11 +12,13 @@ from pydantic import ValidationError
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import NetworkId
 from bridge_core.api.optional import Advises, NamesUsers, Rehearses
+from bridge_core.config.problems import Sources
 from bridge_core.demo.ports import free_port
 from bridges.email.config.network import EmailConfig
 from bridges.email.config.receiving import Receiving
 from bridges.email.connector import EmailConnector
 from bridges.email.smtp.server import Doors
+from registration.document import parse_document
 from tests.bridges.email.sink import Sink
 from tests.servers.certificate import make_certificate
 
@@ -129,3 +131,22 @@ async def test_smarthosts_are_tried() -> None:
         (said,) = await wrong(delivery=by(sink.port, ca="/nowhere/ca.pem"))
         assert "smarthosts.0.ca: /nowhere/ca.pem cannot be read" in said
         assert not any(one.upper().startswith(("MAIL", "RCPT", "DATA")) for one in sink.commands)
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"doors": [{"listen": "0.0.0.0"}]}, ["'0.0.0.0' is no address with a port, such as 0.0.0.0:25"]),
+        ({"doors": [{"kind": "import"}]}, ["'import' is not allowed", "Allowed: one of smtp, submission, lmtp."]),
+        ({"doors": ["kind=smtp"]}, ["doors.0", "Allowed: a mapping."]),
+        ({"doors": [{"kind": "submission"}]}, ["the door 0.0.0.0:25 needs a certificate."]),
+    ],
+)
+def test_what_is_wrong_with_doors_is_said_in_words(section: dict[str, Any], words: list[str], tmp_path: Path) -> None:
+    """Neither a pattern nor the name of a class of ours: what would be right."""
+    document = parse_document(tmp_path / "config.yaml", "{}")
+    with pytest.raises(ValidationError) as caught:
+        Receiving.model_validate(section)
+    said = "\n".join(str(one) for one in Sources(document, {}).problems(caught.value, Receiving))
+    assert all(one in said for one in words), said
+    assert not any(one in said for one in ("pattern", "DoorConfig", "local", "Allowed: a mapping.\n")), said
