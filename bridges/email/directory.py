@@ -1,6 +1,6 @@
 """Which addresses there are: the `Directory` of the doors. An open relay cannot be configured."""
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final
 
 from bridges.email.ahead import Ahead
@@ -12,8 +12,8 @@ from bridges.email.mailboxes import Mailbox, Mailboxes
 from bridges.email.ports import Reply, Returned, Visit
 from bridges.email.threads import Threads
 
-Outgoing = Callable[[Mailbox, Address], Awaitable[Reply | None]]
-"""Whether a mailbox may write to an address elsewhere now; else the answer that says why not."""
+Outgoing = Callable[[Mailbox, Address, Sequence[Address]], Awaitable[Reply | None]]
+"""Whether a mailbox may write to an address elsewhere now, in a mail to these as well; else the answer why not."""
 UNKNOWN: Final = Reply(550, "5.1.1", "there is no such mailbox here")
 NO_RELAY: Final = Reply(550, "5.7.1", "this server takes mail for its own domains only")
 NO_STRANGERS: Final = Reply(550, "5.7.1", "this mailbox takes answers to its own mail only")
@@ -67,7 +67,8 @@ class PeopleDirectory:
         mailbox = self._mailboxes.get(visit.login) if visit.login is not None else None
         if visit.door is not Door.SUBMISSION or mailbox is None or self._outgoing is None:
             return NO_RELAY
-        return await self._outgoing(mailbox, address)
+        others = [one for one in visit.accepted if not self._mailboxes.is_ours(one)]
+        return await self._outgoing(mailbox, address, others)
 
     async def _known(self, mailbox: Mailbox, sender: Address, address: Address) -> Reply | None:
         if await self._threads.get(mailbox.key, self._mailboxes.tag(address).lower()) is not None:

@@ -50,13 +50,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who is on the line. `peer` is an IP address, empty for a unix socket. `login` is who gave a password."""
+    """Who is on the line. `peer` is an IP address, empty for a unix socket. `login` is who gave a password.
+
+    `accepted` are the recipients that the mail of a login has already, while the next one is asked about.
+    """
 
     door: Door
     peer: str
     helo: str
     tls: bool = False
     login: str | None = None
+    accepted: tuple[Address, ...] = ()
 
 
 class Directory(Protocol):

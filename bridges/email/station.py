@@ -2,7 +2,7 @@
 
 import asyncio
 import secrets
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Final
 
 from bridge_core.api.errors import TransientError
@@ -162,9 +162,9 @@ class Station:
             if thread is not None and await self.threads.place(mailbox, given) is None:
                 await self.threads.keep(self.threads.rows(thread, (given,), author=mailbox))
 
-    async def _outgoing(self, mailbox: Mailbox, address: Address) -> Reply | None:
+    async def _outgoing(self, mailbox: Mailbox, address: Address, others: Sequence[Address]) -> Reply | None:
         """Whether a mail program may send to somebody elsewhere, as the mailbox."""
-        return await self.post.outbox.refusal(mailbox.address, writer(mailbox), address)
+        return await self.post.outbox.refusal(mailbox.address, writer(mailbox), address, others)
 
     async def open(self) -> None:
         """Take mail. Raises TransientError in words when a door cannot be opened. Idempotent."""

@@ -42,27 +42,34 @@ class Limits:
         rest = self._rest(about, now)
         key = f"{_SENT_BY}{_hash(about.user)}"
         day, count, new = await self._counted(key, now // _DAY)
-        written = {one: await self._kv.get(_known(about, one)) for one in recipients}
+        written = {one: await self._kv.get(_known(about.mailbox, one)) for one in recipients}
         unknown = [one for one, row in written.items() if row is None]
         if count + len(recipients) > self._settings.mails_per_day:
             raise RejectedError(self._enough())
         if new + len(unknown) > self._settings.new_recipients_per_day:
-            raise RejectedError(
-                f"you may write to {self._settings.new_recipients_per_day} new recipients a day: try tomorrow"
-            )
+            raise RejectedError(self._new_enough())
         await self._kv.put(key, orjson.dumps([day, count + len(recipients), new + len(unknown)]))
         for one, row in written.items():
             if row is None or int(row) + _FRESH < now // _DAY:
-                await self._kv.put(_known(about, one), str(now // _DAY).encode())
+                await self._kv.put(_known(about.mailbox, one), str(now // _DAY).encode())
         self._threads[_thread(about)] = rest
         self._threads.move_to_end(_thread(about))
         while len(self._threads) > _THREADS:
             self._threads.popitem(last=False)
 
-    async def reached(self, user: UserId) -> str:
-        """Why a user may write no mail more today, in words; empty where they may. Counts nothing."""
-        _, count, _ = await self._counted(f"{_SENT_BY}{_hash(user)}", self._clock.now_ms() // _DAY)
-        return self._enough() if count >= self._settings.mails_per_day else ""
+    async def reached(self, user: UserId, mailbox: Address, recipients: Sequence[Address]) -> str:
+        """Why a user may not write one mail more to these today, in words; empty where they may. Counts nothing."""
+        _, count, new = await self._counted(f"{_SENT_BY}{_hash(user)}", self._clock.now_ms() // _DAY)
+        if count + len(recipients) > self._settings.mails_per_day:
+            return self._enough()
+        left = self._settings.new_recipients_per_day - new
+        if len(recipients) > left:
+            for one in recipients:
+                left -= await self._kv.get(_known(mailbox, one)) is None
+        return self._new_enough() if left < 0 else ""
+
+    def _new_enough(self) -> str:
+        return f"you may write to {self._settings.new_recipients_per_day} new recipients a day: try tomorrow"
 
     def _enough(self) -> str:
         return f"you may write to {self._settings.mails_per_day} recipients a day: try tomorrow"
@@ -92,8 +99,8 @@ def _thread(about: About) -> str:
     return f"{about.mailbox.key}/{about.thread}"
 
 
-def _known(about: About, address: Address) -> str:
-    return f"{_WRITTEN}{_hash(f'{about.mailbox.key}/{address.key}')}"
+def _known(mailbox: Address, address: Address) -> str:
+    return f"{_WRITTEN}{_hash(f'{mailbox.key}/{address.key}')}"
 
 
 def _hash(text: str) -> str:

@@ -67,12 +67,17 @@ class MailOutbox:
         log.info("mail_queued", mail=mail.id, recipients=len(everybody), bytes=mail.size)
         self._shelf.wake.set()
 
-    async def refusal(self, mailbox: Address, user: UserId, recipient: Address) -> Reply | None:
-        """What a mail program is answered that wants to write to the recipient now; None where it may."""
+    async def refusal(
+        self, mailbox: Address, user: UserId, recipient: Address, others: Sequence[Address] = ()
+    ) -> Reply | None:
+        """What a mail program is answered that wants to write to the recipient now; None where it may.
+
+        `others` were let pass for the same mail before.
+        """
         suppressed = await self._suppressions.find(mailbox.domain, recipient)
         if suppressed is not None:
             return Reply(550, "5.1.1", f"it does not take mail, since a server said: {suppressed.reason}")
-        words = await self._limits.reached(user)
+        words = await self._limits.reached(user, mailbox, (*others, recipient))
         return Reply(452, "4.5.3", words) if words else None
 
     async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:

@@ -257,7 +257,7 @@ async def test_only_a_login_writes_elsewhere(door: Door, login: str | None) -> N
     office = Office()
     asked: list[str] = []
 
-    async def outgoing(mailbox: Any, address: Any) -> Reply | None:
+    async def outgoing(mailbox: Any, address: Any, others: Any) -> Reply | None:
         asked.append(mailbox.key)
         return None
 
@@ -282,6 +282,26 @@ async def test_a_mail_program_hears_at_once_what_cannot_be_sent() -> None:
     enough = await out.outbox.refusal(box, user, BOB)
     assert enough is not None and enough.temporary
     assert await out.outbox.refusal(box, ALICE, BOB) is None
+
+
+@pytest.mark.parametrize("limit", ["mails_per_day", "new_recipients_per_day"])
+async def test_a_mail_to_more_than_a_day_has_is_refused_while_it_is_given(limit: str) -> None:
+    """Recipients are counted as they are named: what passes at the door does not fail as a whole afterwards."""
+    out = Outgoing(**{limit: 2})
+    asked = directory(
+        out.office, outgoing=lambda box, one, others: out.outbox.refusal(box.address, UserId(box.key), one, others)
+    )
+    visit = Visit(Door.SUBMISSION, "192.0.2.1", "x", tls=True, login=BOX)
+    box = parse_address(BOX)
+    carol = parse_address("carol@y.net")
+    assert await asked.recipient(replace(visit, accepted=(BOB, box)), box, EVE) is None
+    refused = await asked.recipient(replace(visit, accepted=(BOB, box, EVE)), box, carol)
+    assert refused is not None and refused.temporary
+    if limit == "new_recipients_per_day":
+        await out.goes(own())
+        known = await asked.recipient(replace(visit, accepted=(EVE,)), box, BOB)
+        assert known is None
+        assert await asked.recipient(replace(visit, accepted=(EVE,)), box, carol) is not None
 
 
 async def test_a_mail_program_writes_to_the_world(tmp_path: Path) -> None:
