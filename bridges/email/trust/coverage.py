@@ -6,7 +6,7 @@ of it, and it still passes. What such fields would do to somebody else is not do
 
 import re
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Final
 
@@ -33,13 +33,14 @@ def covered(fields: Iterable[bytes], names: Iterable[str]) -> tuple[str, ...]:
 def claimed(head: Head, passed: Iterable[Signature]) -> tuple[Signature, ...]:
     """The same signatures, each with what it covers where only another server has checked them.
 
-    Of several fields that could be the one that passed, only what all of them cover counts.
+    Of several fields that could be the one that passed, only what all of them cover counts; nothing does where one
+    cannot be read, or there are too many: it may be that one.
     """
-    found = []
+    found, fields = [], _fields(head)
     for one in passed:
         sets = [
             set(covered(head.fields, field.names))
-            for field in _fields(head)
+            for field in fields or ()
             if field.domain == one.domain and (not one.selector or field.selector == one.selector)
         ]
         common = set.intersection(*sets) if sets else set[str]()
@@ -54,8 +55,9 @@ def loose_by_results(head: Head, author: Address, signatures: Sequence[Signature
     """
     passed = claimed(head, (one for one in signatures if one.result is Result.PASS))
     near = [one for one in passed if related(one.domain, author.domain)]
-    if not signatures:
-        domains = {found.domain for found in _fields(head) if related(found.domain, author.domain)}
+    fields = _fields(head)
+    if not signatures and fields is not None:
+        domains = {found.domain for found in fields if related(found.domain, author.domain)}
         near = list(claimed(head, (Signature(domain, "", Result.PASS) for domain in sorted(domains))))
         if not near:
             return ()
@@ -84,9 +86,10 @@ def loose(head: Head, author: Iterable[Iterable[str]], signatures: Sequence[Sign
     return tuple(sorted(name for name in SENSITIVE if name in there and name not in good))
 
 
-def _fields(head: Head) -> Iterator[SignatureField]:
-    for raw in head.all("dkim-signature")[:MOST]:
-        try:
-            yield parse_signature(raw)
-        except ValueError:
-            continue
+def _fields(head: Head) -> list[SignatureField] | None:
+    """All signatures of a mail; None where there are too many, or one cannot be read."""
+    raw = head.all("dkim-signature")
+    try:
+        return [parse_signature(one) for one in raw] if len(raw) <= MOST else None
+    except ValueError:
+        return None

@@ -78,6 +78,16 @@ async def test_the_server_in_front_does_not_say_what_is_signed(results: str, lef
     assert await behind("dmarc=pass header.from=there.test", ADDED["reply-to"] + plain()) == ()
 
 
+@pytest.mark.parametrize("results", ["dkim=pass header.d=there.test header.s=s1", "dmarc=pass header.from=there.test"])
+async def test_signatures_that_only_pretend_cover_nothing(results: str) -> None:
+    """Made-up signatures that name everything hide a true one neither by number nor where that cannot be read."""
+    head = ADDED["reply-to"]
+    fake = b"DKIM-Signature: v=1; a=rsa-sha256; d=there.test; s=s1; h=from:to:reply-to; bh=aGVsbG8=; b=aGVsbG8=\r\n"
+    assert await behind(results, head + fake * 8 + signed(plain())) == ("reply-to", "to")
+    unread = signed(plain()).replace(b"v=1;", b"v=2;", 1)
+    assert await behind(results, head + fake + unread) == ("reply-to", "to")
+
+
 async def test_what_nobody_signed_does_nothing() -> None:
     """Answers go on to the author, others' mails stay as they are, and the room is told once what was left out."""
     office = Office()
