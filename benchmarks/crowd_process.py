@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
-import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,31 +14,11 @@ import uvloop
 from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, UserId
 from bridge_core.api.network import Accepted, Login, LoginState, LoginStatus
+from bridge_core.engine.clock import SystemClock
+from bridge_core.testing.memory import KeptTasks, MemoryKV
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
 from bridges.irc.puppet import Puppet
-
-
-class Store:
-    """A key-value store in memory."""
-
-    def __init__(self) -> None:
-        self.values: dict[str, bytes] = {}
-
-    async def get(self, key: str) -> bytes | None:
-        """The value."""
-        return self.values.get(key)
-
-    async def put(self, key: str, value: bytes | None) -> None:
-        """Keep or remove it."""
-        if value is None:
-            self.values.pop(key, None)
-        else:
-            self.values[key] = value
-
-    async def items(self, prefix: str) -> dict[str, bytes]:
-        """All that begin so."""
-        return {key: value for key, value in self.values.items() if key.startswith(prefix)}
 
 
 class Host:
@@ -48,30 +27,10 @@ class Host:
     network = NetworkId("irc")
 
     def __init__(self, chats: tuple[ChatId, ...]) -> None:
-        self.kv = self.secrets = Store()
-        self.clock = self
-        self.tasks = self
+        self.kv = self.secrets = MemoryKV()
+        self.clock = SystemClock()
+        self.tasks = KeptTasks()
         self._chats = chats
-        self._running: set[asyncio.Task[None]] = set()
-
-    def now_ms(self) -> int:
-        """The time."""
-        return int(time.time() * 1000)
-
-    def monotonic(self) -> float:
-        """The time."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """Wait."""
-        await asyncio.sleep(seconds)
-
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        """Run it."""
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self._running.add(task)
-        task.add_done_callback(self._running.discard)
-        return task
 
     def chats(self) -> tuple[ChatId, ...]:
         """The one channel."""
@@ -138,7 +97,7 @@ async def serve(settings: dict[str, Any]) -> None:
                 say(connected=len(inbox.connected))
             case "age":  # the first ones were not active for long
                 for number, puppet in enumerate(puppets):
-                    puppet._used_at = host.monotonic() - (10_000 if number < asked["idle"] else count - number)
+                    puppet._used_at = host.clock.monotonic() - (10_000 if number < asked["idle"] else count - number)
                 inbox.connected.clear()
                 inbox.up.clear()
                 say(aged=True)

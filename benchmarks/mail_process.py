@@ -1,6 +1,7 @@
-"""A mail server under measurement, in a process of its own: ``python -m benchmarks.mail_process KIND FOLDER``.
+"""A mail server under measurement, in a process of its own: ``python -m benchmarks.mail_process KIND FOLDER [DNS]``.
 
-KIND is ``ours`` (the doors, with spool and queue on disk as in the bridge) or ``aiosmtpd`` (bare, discards every mail).
+KIND is ``ours`` (the doors, with spool and queue on disk as in the bridge), ``trusted`` (the same, and each mail is
+checked by SPF, DKIM and DMARC against a resolver on port DNS) or ``aiosmtpd`` (bare, discards every mail).
 Prints its port as JSON and runs until it is ended.
 """
 
@@ -11,7 +12,6 @@ import importlib
 import json
 import logging
 import sys
-import time
 from pathlib import Path
 from typing import Any, cast
 
@@ -20,6 +20,7 @@ import uvloop
 
 from bridge_core.api.host import Host
 from bridge_core.api.queues import Queue
+from bridge_core.engine.clock import SystemClock
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store.blobs import BlobSpool
 from bridge_core.store.database import Database
@@ -27,11 +28,13 @@ from bridge_core.store.engines import DatabaseSettings
 from bridge_core.store.seal import Seal
 from bridges.email.codec.addresses import Address
 from bridges.email.config.receiving import DoorConfig, Receiving
+from bridges.email.config.trust import Dns, Trust
 from bridges.email.mail import Door, Envelope, Verdict
-from bridges.email.ports import OpenRaw, Reply, Visit
+from bridges.email.ports import Inspector, OpenRaw, Reply, Visit
 from bridges.email.smtp.parts import Parts
 from bridges.email.smtp.server import Doors
 from bridges.email.spool import Spool
+from bridges.email.trust.inspector import MailInspector
 
 
 class Everybody:
@@ -62,37 +65,21 @@ class Everybody:
         return None
 
 
-class RealClock:
-    """The time."""
-
-    def now_ms(self) -> int:
-        """As `Clock.now_ms`."""
-        return int(time.time() * 1000)
-
-    def monotonic(self) -> float:
-        """As `Clock.monotonic`."""
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        """As `Clock.sleep`."""
-        await asyncio.sleep(seconds)
-
-
 class Place:
     """What the spool needs of a host."""
 
     def __init__(self, database: Database, blobs: BlobSpool) -> None:
         self._database = database
         self.blobs = blobs
-        self.clock = RealClock()
+        self.clock = SystemClock()
 
     def queue(self, name: str) -> Queue:
         """A queue in the database."""
         return self._database.queue(f"email {name}")
 
 
-async def ours(folder: Path) -> tuple[int, Any]:
-    """Open one SMTP door on loopback; its port, and what to await at the end."""
+async def ours(folder: Path, resolver: int = 0) -> tuple[int, Any]:
+    """Open one SMTP door on loopback; its port, and what to await at the end. Mails are checked where there is DNS."""
     database = Database(DatabaseSettings(f"sqlite:///{folder / 'bridge.db'}"), Seal("a secret of the benchmark"))
     await database.start()
     blobs = BlobSpool(folder / "spool", b"s" * 32, 1 << 34)
@@ -100,10 +87,14 @@ async def ours(folder: Path) -> tuple[int, Any]:
     place, everybody = Place(database, blobs), Everybody()
     spool = Spool(cast(Host, place), most_mails=1_000_000, most_bytes=1 << 40)
     await spool.start()
+    inspector: Inspector = everybody
+    if resolver:
+        trust = Trust(dns=Dns(servers=(f"127.0.0.1:{resolver}",)))
+        inspector = MailInspector(trust, ("bench.test",), everybody, cast(Host, place))
     parts = Parts(
         name="mail.bench.test",
         directory=everybody,
-        inspector=everybody,
+        inspector=inspector,
         passwords=everybody,
         intake=spool,
         blobs=blobs,
@@ -121,7 +112,7 @@ async def ours(folder: Path) -> tuple[int, Any]:
     return doors.addresses[0][1], stop
 
 
-async def aiosmtpd(_folder: Path) -> tuple[int, Any]:
+async def aiosmtpd(_folder: Path, _resolver: int = 0) -> tuple[int, Any]:
     """Open a bare aiosmtpd that throws every mail away once it has it whole."""
     smtp = importlib.import_module("aiosmtpd.smtp")
 
@@ -143,13 +134,13 @@ async def aiosmtpd(_folder: Path) -> tuple[int, Any]:
     return server.sockets[0].getsockname()[1], stop
 
 
-async def main(kind: str, folder: Path) -> None:
+async def main(kind: str, folder: Path, resolver: int) -> None:
     """Serve until the end."""
     structlog.configure(
         logger_factory=structlog.PrintLoggerFactory(sys.stderr),
         wrapper_class=structlog.make_filtering_bound_logger(logging.WARNING),
     )
-    port, stop = await {"ours": ours, "aiosmtpd": aiosmtpd}[kind](folder)
+    port, stop = await {"ours": ours, "trusted": ours, "aiosmtpd": aiosmtpd}[kind](folder, resolver)
     print(json.dumps({"port": port}), flush=True)
     try:
         await asyncio.Event().wait()
@@ -158,4 +149,4 @@ async def main(kind: str, folder: Path) -> None:
 
 
 if __name__ == "__main__":
-    uvloop.run(main(sys.argv[1], Path(sys.argv[2])))
+    uvloop.run(main(sys.argv[1], Path(sys.argv[2]), int(sys.argv[3]) if len(sys.argv) > 3 else 0))

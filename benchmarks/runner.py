@@ -64,6 +64,8 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("sync", "lazy_ghosts", False, 0),
     ("mail", "mails_per_s", True, 300),
     ("mail", "cpu_ms_per_mail", False, 2.5),
+    ("mail", "trusted_mails_per_s", True, 300),
+    ("mail", "trusted_cpu_ms_per_mail", False, 2.5),
     ("mail-large", "accepted", True, 50),
     ("mail-large", "mb_over_idle", False, 150),
     ("mail-queue", "queue_ratio", False, 1.1),

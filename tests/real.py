@@ -23,7 +23,7 @@ from tests.servers.ngircd import NgIRCd
 DOMAIN = "hs.test"
 BOT = f"@bridgebot:{DOMAIN}"
 TOKENS = ("as-Kd82nfQz5Wc16Yt09", "hs-Vb73mgXp4Rj28Lh61")
-NETWORKS = ("insps", "insp", "ng", "echo")
+NETWORKS = {"insps": "irc", "insp": "irc", "ng": "irc", "echo": "echo", "mail": "email"}
 FAST: Mapping[str, Any] = {
     "rate": 0,
     "connect_rate": 0,
@@ -59,7 +59,7 @@ class Ground:
         port, files = free_port(), folder / "registration"
         files.mkdir()
         # For its registration.yaml only: a network's settings do not show there.
-        types = {name: {"type": "echo" if name == "echo" else "irc"} for name in NETWORKS}
+        types = {name: {"type": kind} for name, kind in NETWORKS.items()}
         write_config(files, "http://127.0.0.1:1", types, port=port, tokens=TOKENS)
         synapse = Synapse(folder / "synapse", registrations=[files / "registration.yaml"])
         await synapse.start()

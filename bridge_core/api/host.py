@@ -125,12 +125,17 @@ class RoomView(Protocol):
     async def invite(self, chat: ChatId, user: UserId) -> None:
         """Invite a Matrix user to the chat's room."""
 
-    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
+    async def open(self, chat: ChatId, members: Sequence[UserId] | None = None) -> None:
         """The chat has a portal from now on, when it returns. Idempotent; from memory where nothing is new.
 
         For chats that the adapter's own settings bridge: a new conversation in somebody's mailbox. The room is made
-        with the first event there, and these users are invited to it then; to one that is there, those who were not
-        named before. Say by `chat_info` who else may come in. Raises what the homeserver answers to an invitation.
+        with the first event there. `members` are the Matrix users who are to be in the rooms that the bridge made:
+        invited now, or when the room is made, unless they were named before; who is named no longer is put out. Who
+        came by another way stays, and who left is not invited again. None leaves that as it is. Say by `chat_info`
+        who else may come in.
+
+        Who cannot be invited stops nobody else: it is logged, and tried again by later calls. Raises TransientError
+        or RateLimitedError where somebody named no longer may still be there: show nothing then, and call again.
         """
 
 
@@ -140,6 +145,10 @@ class Host(Protocol):
     @property
     def network(self) -> NetworkId:
         """The network's name in the configuration."""
+
+    @property
+    def server(self) -> str:
+        """The name of the bridge's own homeserver: what its users' ids end with."""
 
     @property
     def kv(self) -> KV: ...
@@ -180,6 +189,13 @@ class Host(Protocol):
         """The login by which a Matrix user would speak here, provided now where the network does that.
 
         None where they may have none. Raises what `ProvidesLogins.provide` does.
+        """
+
+    async def local_user(self, localpart: str) -> UserId | None:
+        """The Matrix user of the bridge's own homeserver with this local part; None where it has none, or a ghost.
+
+        Remembered for minutes. Raises TransientError or RateLimitedError where the homeserver does not tell, and at
+        once where too many were asked for lately: strangers may choose the names.
         """
 
     def shared(self, name: str, make: Callable[[], T]) -> T:

@@ -51,10 +51,14 @@ class RoomFacts:
 
 @dataclass(frozen=True, slots=True)
 class Advice:
-    """Something in a network's settings that works and should be otherwise: what it is, and what to do."""
+    """Something in a network's settings that works and should be otherwise: what it is, and what to do.
+
+    `grave`: the network cannot start with it.
+    """
 
     what: str
     advice: str
+    grave: bool = False
 
 
 @dataclass(frozen=True, slots=True)

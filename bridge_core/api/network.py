@@ -56,6 +56,9 @@ class NetworkMeta:
     invited: bool = False
     """True when its chats are for those whom the adapter's settings name, as a mailbox is: no user bridges a room of
     their own to one."""
+    signed: bool = False
+    """True when what goes by nobody's login says who it is from, as a mailbox's mail does: reactions are passed on for
+    those without a login too."""
     withheld: frozenset[Grant] = frozenset()
     """What nobody may do on such a network before its section of the configuration says that it is allowed there
     (`grants`). The core sees to it."""

@@ -229,6 +229,26 @@ class Advises(Protocol):
 
 
 @runtime_checkable
+class NamesUsers(Protocol):
+    """A connector whose settings name Matrix users: `check` looks whether they may do anything."""
+
+    def named(self) -> Mapping[UserId, str]:
+        """Each of them, with a dotted key under which the network's section names them."""
+
+
+@runtime_checkable
+class Rehearses(Protocol):
+    """A connector that can try, before it is started, whether its servers are there and let it in: `check` does."""
+
+    async def wrong(self) -> Sequence[Advice]:
+        """What would keep it from working now, each with what to do; empty when nothing does.
+
+        Takes at most a minute, changes nothing, and nobody on the network sees it, the running bridge included.
+        Raises BridgeError in words for the admin.
+        """
+
+
+@runtime_checkable
 class KnowsPresence(Protocol):
     """A connector that can tell which Matrix users are in its chats by connections of their own."""
 

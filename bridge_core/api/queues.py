@@ -31,6 +31,7 @@ class Queue(Protocol):
         """Return when all of it is committed, in one commit: the items added or replaced, the removed keys gone.
 
         Records an attempt before it is made (`attempts` and `due` raised), or ends it. A key is in one of the two.
+        Several at a time are committed in the order of the calls.
         """
 
     async def due(self, now: int, limit: int, *, after: QueueItem | None = None) -> list[QueueItem]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Mapping
 from typing import Any
 
 import structlog
@@ -14,10 +14,11 @@ from bridge_core.api.network import LoginState, LoginStatus
 from bridge_core.app.adapters import StoredMediaKeys, faults_from_environment
 from bridge_core.app.control import Control
 from bridge_core.app.encryption import make_encryption
-from bridge_core.app.engine import Engine, EngineSettings
-from bridge_core.app.figures import network_figures
+from bridge_core.app.engine import Engine
+from bridge_core.app.enginesettings import engine_settings
+from bridge_core.app.figures import network_figures, show_journal
 from bridge_core.app.meeting import Meeting
-from bridge_core.app.networks import load_networks, make_networks, puppet_servers, room_settings
+from bridge_core.app.networks import load_networks, make_networks, puppet_servers
 from bridge_core.app.privacy import add_privacy
 from bridge_core.app.queries import EngineQueries
 from bridge_core.app.reload import Reload, Reloaded
@@ -25,19 +26,16 @@ from bridge_core.app.staff import StaffDesks
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
-from bridge_core.config.network import Backfill as ConfigBackfill
-from bridge_core.content.limits import Limits as ContentLimits
 from bridge_core.engine.checkpoints import CheckpointPush
 from bridge_core.engine.clock import SystemClock
-from bridge_core.engine.filling import BackfillOptions
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
+from bridge_core.engine.localusers import LocalUsers
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.names import Names
 from bridge_core.engine.networks import Network
-from bridge_core.engine.ports import Direction
 from bridge_core.engine.sources import Sources
-from bridge_core.engine.status import Checkpoints, OnFailure, OnSuccess, StatusSettings
+from bridge_core.engine.status import Checkpoints
 from bridge_core.journal.journal import DurableJournal, JournalSettings
 from bridge_core.matrix.adapter_routes import AdapterRoutes
 from bridge_core.matrix.guarded import GuardedFetch
@@ -153,23 +151,7 @@ class Bridge:
             self._clock,
             self._tasks,
             self.metrics,
-            EngineSettings(
-                retry_window=config.journal.retry_window,
-                attempt_window=config.journal.attempt_window,
-                prepared_batch=config.journal.prepared_batch,
-                reference_wait=config.limits.reference_wait,
-                membership_rate=config.limits.membership_rate,
-                limits=ContentLimits(chars=config.limits.html_bytes, depth=config.limits.html_depth),
-                status=StatusSettings(
-                    OnSuccess(config.status.success.value),
-                    OnFailure(config.status.failure.value),
-                    config.journal.keep_dead,
-                ),
-                manual_puppets=config.double_puppet.manual,
-                rooms=room_settings(config, self._configs),
-                backfill={NetworkId(name): _backfill(one.common.backfill) for name, one in self._configs.items()},
-                presence=frozenset(NetworkId(name) for name, one in self._configs.items() if one.common.presence),
-            ),
+            engine_settings(config, self._configs),
             faults,
             self._make_checkpoints(),
         )
@@ -185,6 +167,7 @@ class Bridge:
             self.metrics,
             faults,
         )
+        self._local_users = LocalUsers(self.matrix, names, self._clock)
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
         self.staff = StaffDesks(
@@ -208,7 +191,7 @@ class Bridge:
             self._tasks,
         )
         self.privacy = add_privacy(self.engine, self._configs, self.matrix, self._clock, self._tasks, self.metrics)
-        self._show_journal()
+        show_journal(self.metrics, self.journal, self.database)
         self.metrics.source(network_figures(self.networks))
         self._listeners = self._make_listeners(hs_token)
         self._health_server = (
@@ -222,23 +205,6 @@ class Bridge:
         self._looking: asyncio.Task[None] | None = None
         self._hosts: dict[NetworkId, NetworkHost] = {}
         self._shared: dict[str, Any] = {}
-
-    def _show_journal(self) -> None:
-        def counted(name: str) -> Callable[[], dict[tuple[str, ...], float]]:
-            return lambda: {
-                (network, Direction(direction).name.lower()): value
-                for (network, direction, what), value in self.journal.counters().items()
-                if what == name
-            }
-
-        labels = ("network", "direction")
-        for name in ("accepted", "duplicate", "ignored", "targets", "delivered", "rejected", "dead"):
-            self.metrics.gauge(f"journal_{name}", f"Entries or deliveries {name}, ever.", counted(name), labels)
-        self.metrics.gauge("journal_pending", "Entries that have not ended.", lambda: self.journal.pending)
-        self.metrics.gauge(
-            "journal_refused", "Entries refused since the journal was full.", lambda: self.journal.refused
-        )
-        self.metrics.gauge("database_outages", "How often the database was unavailable.", lambda: self.database.outages)
 
     def _make_checkpoints(self) -> list[Checkpoints]:
         url = self._config.status.checkpoint_url
@@ -406,7 +372,7 @@ class Bridge:
             self._clock,
             self._tasks,
             self._routes.of(network.id),
-            Rooms(network.id, self.engine.portals, self.engine.members, self.matrix),
+            Rooms(network.id, self.engine.portals, self.engine.members, self.matrix, self.engine.rooms.named),
             self.engine.portals,
             self._link,
             self._sources.open_attachment,
@@ -415,6 +381,7 @@ class Bridge:
             network.login_for,
             self._shared,
             LongTexts(network.id, self.matrix, self.engine.links, self._link, self._is_secret),
+            self._local_users,
         )
 
         def inbox(login: LoginId | None) -> NetworkInbox:
@@ -468,10 +435,6 @@ class Bridge:
 
     def _task_failed(self, name: str, error: BaseException) -> None:
         self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()
-
-
-def _backfill(config: ConfigBackfill) -> BackfillOptions:
-    return BackfillOptions(config.initial, config.catch_up, config.max_age, config.rate)
 
 
 def _trouble(network: Network) -> str | None:

@@ -97,7 +97,7 @@ def make_networks(
         options = NetworkOptions(
             name=common.displayname,
             relay=relay.enabled,
-            relay_reactions=relay.reactions,
+            relay_reactions=relay.reactions or connectors[name].meta.signed,
             relay_polls=relay.polls,
             unknown=Unknown.RESEND if unknown is UnknownOutcome.RESEND else Unknown.REPORT,
             eager=common.members is MembersShown.EAGER,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import hashlib
+import sys
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from functools import cached_property
@@ -39,7 +40,10 @@ class ToolCommand:
         self._tool.add_arguments(subparser)
 
     def run(self, options: argparse.Namespace) -> int:
-        """Do it."""
+        """Do it. What is logged meanwhile goes to standard error: the output is the tool's own."""
+        from bridge_core.observe.log import setup_logging
+
+        setup_logging("warning", stream=sys.stderr)
         return self._tool.run(options, ToolPlace(self._kind, options.config))
 
 

@@ -37,7 +37,7 @@ def section_of(annotation: Any) -> type[BaseModel] | None:
 def item_section(annotation: Any) -> type[BaseModel] | None:
     """The model of a list's or mapping's items, when they are models."""
     inner = strip_optional(annotation)
-    arguments = get_args(inner)
+    arguments = [one for one in get_args(inner) if one is not Ellipsis]
     return section_of(arguments[-1]) if get_origin(inner) in (list, dict, tuple) and arguments else None
 
 
@@ -174,6 +174,11 @@ def plain_value(field: FieldInfo, value: Any) -> Any:
         return str(value)
     if isinstance(value, Enum):
         return value.value
+    if isinstance(value, BaseModel):
+        fields = type(value).model_fields
+        return {one.alias or key: plain_value(one, getattr(value, key)) for key, one in fields.items()}
+    if isinstance(value, list | tuple) and any(isinstance(one, BaseModel) for one in value):
+        return [plain_value(field, one) for one in value]
     if isinstance(value, dict):
         return {key: one.value if isinstance(one, Enum) else one for key, one in value.items()}
     return value

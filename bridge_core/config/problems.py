@@ -103,9 +103,15 @@ def _problem(
     if kind == "missing":
         return Problem(place, key, "is missing", allowed)
     if kind == "value_error":
-        return Problem(place, key, error["msg"].removeprefix("Value error, "), allowed)
+        # That a section is a mapping is no help to who has written one.
+        said = error["msg"].removeprefix("Value error, ")
+        return Problem(place, key, said, "" if allowed == "a mapping" else allowed)
+    if kind == "model_type":
+        allowed = "a mapping"
     shown = "" if field is not None and is_secret(field) else _shown(error.get("input"))
     words = "is not allowed" if allowed else f"is wrong ({error['msg'][:1].lower()}{error['msg'][1:]})"
+    if kind in ("list_type", "tuple_type") and shown and isinstance(error.get("input"), str):
+        allowed += f", such as [{error['input']}]"
     return Problem(place, key, shown + words, allowed)
 
 

@@ -13,10 +13,12 @@ from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixSender
 from bridge_core.api.network import Login
 from bridge_core.api.queues import Queue
 from bridge_core.api.staff import Staff
+from bridge_core.engine.localusers import LocalUsers
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.members import Members
-from bridge_core.engine.portals import INVITE, PortalIndex, own_rooms
+from bridge_core.engine.named import NamedMembers
+from bridge_core.engine.portals import INVITE, PortalIndex
 from bridge_core.engine.store_ports import KeyValues
 
 T = TypeVar("T")
@@ -82,6 +84,7 @@ class Rooms:
     portals: PortalIndex
     members_of: Members
     matrix: MatrixSide
+    named: NamedMembers
 
     async def members(self, chat: ChatId) -> frozenset[UserId] | None:
         """As `RoomView.members`."""
@@ -102,16 +105,11 @@ class Rooms:
         for room in row.rooms if row is not None else ():
             await self.matrix.invite(room, user)
 
-    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
+    async def open(self, chat: ChatId, members: Sequence[UserId] | None = None) -> None:
         """As `RoomView.open`."""
-        row = await self.portals.ensure(self.network, chat, options={INVITE: list(invite)} if invite else None)
-        before = row.options.get(INVITE, [])
-        new = [user for user in invite if user not in before]
-        if new:
-            for room in own_rooms(row):
-                for user in new:
-                    await self.matrix.invite(room, user)
-            await self.portals.set_option(row, INVITE, [*before, *new])
+        row = await self.portals.ensure(self.network, chat, options={INVITE: list(members)} if members else None)
+        if members is not None:
+            await self.named.name(row, members)
 
 
 class NetworkHost:
@@ -136,6 +134,7 @@ class NetworkHost:
         provide: Callable[[MatrixSender], Awaitable[Login | None]],
         shared: dict[str, Any] | None = None,
         texts: LongTexts | None = None,
+        local_users: LocalUsers | None = None,
     ) -> None:
         self.network = network
         self.kv = kv
@@ -153,6 +152,7 @@ class NetworkHost:
         self._links = links
         self._files = files
         self._texts = texts
+        self._local_users = local_users
         self._shared: dict[str, Any] = {} if shared is None else shared
         self._buckets: dict[str, TokenBucket] = {}
         self._sweep_at = _BUCKETS
@@ -176,6 +176,15 @@ class NetworkHost:
         """As `Host.login`."""
         login = await self._provide(MatrixSender(user, user[1:].partition(":")[0]))
         return login.id if login is not None else None
+
+    @property
+    def server(self) -> str:
+        """As `Host.server`."""
+        return self._local_users.server if self._local_users is not None else ""
+
+    async def local_user(self, localpart: str) -> UserId | None:
+        """As `Host.local_user`."""
+        return await self._local_users.find(localpart) if self._local_users is not None else None
 
     def shared(self, name: str, make: Callable[[], T]) -> T:
         """As `Host.shared`: kept in what the hosts of one process were given in common."""

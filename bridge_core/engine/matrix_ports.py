@@ -131,6 +131,9 @@ class MatrixSide(Protocol):
     async def profile(self, user: UserId) -> MemberProfile:
         """The global profile."""
 
+    async def exists(self, user: UserId) -> bool:
+        """Whether our homeserver has such a user, as far as it shows them."""
+
     async def join(self, room: RoomId, user: UserId) -> None:
         """Join one of our users, inviting it first as the bot where needed. Idempotent."""
 

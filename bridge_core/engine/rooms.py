@@ -17,6 +17,7 @@ from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.joinrules import stricter
 from bridge_core.engine.labels import NAME, TOPIC, label, lines
 from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
+from bridge_core.engine.named import NamedMembers
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import INVITE, UNLISTED, PortalIndex
 from bridge_core.engine.store_ports import PortalRow
@@ -60,6 +61,7 @@ class RoomMaker:
         finished: Callable[[], None],
         join_rules: Mapping[NetworkId, str],
     ) -> None:
+        self.named = NamedMembers(portals, matrix, clock)
         self._names = names
         self._portals = portals
         self._matrix = matrix
@@ -119,7 +121,7 @@ class RoomMaker:
                 if current.rooms:
                     return current.rooms[0]
                 spec = await self._spec(current)
-                current = await self._portals.making(current)
+                current = await self.named.room_is_made(await self._portals.making(current))
                 self._faults.hit("room.before_create")
                 try:
                     room = await self._matrix.ensure_room(spec)
@@ -127,6 +129,8 @@ class RoomMaker:
                     await self._portals.not_made(current)
                     raise
                 self._faults.hit("room.after_create")
+                # Before it is the portal's: what is said there first is for those who are invited.
+                await self.named.room_is_there(current, room)
                 await self._portals.add_room(current, room)
                 log.info("portal_room_made", network=portal.network, chat=portal.chat, room=room)
                 return room
@@ -214,17 +218,15 @@ class RoomMaker:
             widest = stricter(widest, "knock")
         name = (info.name if info else None) or portal.name or portal.chat
         topic = lines((info.topic if info else None) or portal.topic, TOPIC)
-        invite = tuple(UserId(user) for user in portal.options.get(INVITE, ()))
-        if owner is not None and owner not in invite:
-            invite = (*invite, owner)
         return RoomSpec(
             alias_localpart=self.alias(portal),
             name=label(name, NAME) or "?",
             topic=topic,
-            invite=invite,
+            invite=() if owner is None else (owner,),
             public=False,
             join_rule=stricter(widest, info.join_rule if info is not None else None),
-            history_visibility="joined" if not portal.receiver else "invited",
+            # Who is named is to see what was said before they had come: a room begins with its first words.
+            history_visibility="invited" if portal.receiver or portal.options.get(INVITE) else "joined",
             power_levels={**self._power_levels(), "invite": 50 if closed else 0},
             state=(
                 *self._bridge_state(portal, meta, name),

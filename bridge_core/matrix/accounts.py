@@ -61,6 +61,16 @@ class Accounts:
             raise
         return member_profile(answer.get("displayname"), answer.get("avatar_url"))
 
+    async def exists(self, user: UserId) -> bool:
+        """Whether the homeserver has such a user. One whose profile it will not show is none, as far as we know."""
+        try:
+            await self._hs.get("profile", user)
+        except MatrixRejectedError as error:
+            if error.status in {403, 404}:
+                return False
+            raise
+        return True
+
 
 def member_profile(name: object, avatar: object) -> MemberProfile:
     """What a homeserver gave, as far as it is text."""

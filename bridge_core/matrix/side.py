@@ -131,6 +131,10 @@ class AppserviceSide:
         """The global profile."""
         return await self._accounts.profile(user)
 
+    async def exists(self, user: UserId) -> bool:
+        """Whether our homeserver has such a user."""
+        return await self._accounts.exists(user)
+
     async def join(self, room: RoomId, user: UserId) -> None:
         """Join one of our users, inviting it first as the bot where needed. Idempotent."""
         async with self._turns.joining(user):

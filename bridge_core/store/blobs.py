@@ -60,7 +60,8 @@ class BlobSpool:
     async def start(self) -> None:
         """Make the folder, and count what is in it.
 
-        Removes files that were being written when a crash came, and those that are too old.
+        Removes files that were being written when a crash came, and those that are too old. The time in which the spool
+        was not in use is no part of a file's age: who keeps it could not renew it.
         """
         await self._off(self._scan)
         await self.sweep(time.time())
@@ -68,6 +69,7 @@ class BlobSpool:
     async def sweep(self, now: float) -> int:
         """Remove files older than `keep`; `now` is in seconds since 1970. Returns how many those were."""
         sizes = await self._off(lambda: _remove_older(self._folder, now - self._keep))
+        await self._off(lambda: os.utime(self._folder, (now, now)))
         self._used -= sum(sizes)
         if sizes:
             _log.info("blobs_expired", files=len(sizes), bytes=sum(sizes))
@@ -85,11 +87,16 @@ class BlobSpool:
     def _scan(self) -> None:
         self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         self._used = 0
+        seen = self._folder.stat().st_mtime  # by the last sweep, or the last file that came or went
+        times: dict[Path, float] = {}
         for path in self._folder.iterdir():
             if path.suffix == ".part":
                 path.unlink()
             else:
-                self._used += path.stat().st_size
+                found = path.stat()
+                times[path] = found.st_mtime
+                self._used += found.st_size
+        _shift(times, seen, time.time())
 
     async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
         """As `Blobs.put`; durable when it returns.
@@ -139,27 +146,22 @@ class BlobSpool:
             raise TransientError(f"the spool cannot be written: {error.strerror}") from error
 
     async def open(self, source: str) -> AsyncIterator[bytes]:
-        """As `Blobs.open`. A damaged file is a RejectedError, never wrong bytes."""
+        """As `Blobs.open`. A damaged file is a RejectedError, never wrong bytes.
+
+        A small file is one trip to a thread, a large one a trip for each piece of it; that is what is held in memory.
+        """
         name = self._name(source)
+        reading = _Reading(self._folder / name, self._cipher(name))
         try:
-            file = await self._off(lambda: (self._folder / name).open("rb"))
+            while not reading.ended:
+                for block in await self._off(reading.piece):
+                    yield block
         except FileNotFoundError as error:
             raise RejectedError("the file is not there any more") from error
-        try:
-            cipher = self._cipher(name)
-            block = await self._off(lambda: file.read(_CHUNK + _TAG))
-            index = 0
-            while True:
-                following = await self._off(lambda: file.read(_CHUNK + _TAG))
-                try:
-                    yield cipher.decrypt(_nonce(index, not following), block, None)
-                except InvalidTag as error:
-                    raise RejectedError("the file is damaged, or was sealed with another secret") from error
-                if not following:
-                    return
-                block, index = following, index + 1
+        except InvalidTag as error:
+            raise RejectedError("the file is damaged, or was sealed with another secret") from error
         finally:
-            await self._off(file.close)
+            reading.close()
 
     async def drop(self, source: str) -> None:
         """As `Blobs.drop`."""
@@ -186,6 +188,48 @@ class BlobSpool:
 
     async def _off(self, work: Callable[[], T]) -> T:
         return await asyncio.get_running_loop().run_in_executor(self._executor, work)
+
+
+class _Reading:
+    """A file that is being read: for one thread at a time."""
+
+    def __init__(self, path: Path, cipher: AESGCM) -> None:
+        self._path = path
+        self._cipher = cipher
+        self._file: BinaryIO | None = None
+        self._next = b""
+        self._index = 0
+        self._closed = False
+        self.ended = False
+
+    def piece(self) -> list[bytes]:
+        """The next chunks, opened; `ended` is set with the last."""
+        if self._file is None:
+            self._file = self._path.open("rb", buffering=0)
+            self._next = self._chunk()
+        found: list[bytes] = []
+        while not self.ended and len(found) < _PIECE // _CHUNK:
+            # Which is the last is part of what is sealed.
+            block, self._next = self._next, self._chunk()
+            self.ended = not self._next
+            found.append(self._cipher.decrypt(_nonce(self._index, self.ended), block, None))
+            self._index += 1
+        if self.ended or self._closed:  # who reads was cancelled meanwhile
+            self.close()
+        return found
+
+    def close(self) -> None:
+        """Idempotent. Does not block: nothing was written."""
+        self._closed = True
+        if self._file is not None:
+            self._file.close()
+
+    def _chunk(self) -> bytes:
+        assert self._file is not None
+        found = self._file.read(_CHUNK + _TAG)
+        while 0 < len(found) < _CHUNK + _TAG and (more := self._file.read(_CHUNK + _TAG - len(found))):
+            found += more
+        return found
 
 
 class _Writing:
@@ -256,6 +300,14 @@ def _remove_older(folder: Path, before: float) -> list[int]:
                 path.unlink()
                 sizes.append(found.st_size)
     return sizes
+
+
+def _shift(times: dict[Path, float], seen: float, now: float) -> None:
+    """Take the time since the spool was last in use off the age of its files."""
+    if now - seen > 2 * _SWEEP_EVERY:
+        for path, written in times.items():
+            later = min(written + now - seen, now)
+            os.utime(path, (later, later))
 
 
 def _nonce(index: int, last: bool) -> bytes:

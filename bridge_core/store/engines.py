@@ -57,7 +57,7 @@ def build(url: URL, settings: DatabaseSettings, *, readers: int) -> Engine:
     """An engine in autocommit mode: with `readers` connections, or (0) with one that is never shared."""
     pool: dict[str, Any] = {"poolclass": NullPool}
     if readers:
-        pool = {"poolclass": QueuePool, "pool_size": readers, "max_overflow": 0, "pool_pre_ping": True}
+        pool = {"poolclass": QueuePool, "pool_size": readers, "max_overflow": 0}
     if file_of(url) is None:
         arguments: dict[str, Any] = {
             "connect_timeout": 10,
@@ -68,6 +68,8 @@ def build(url: URL, settings: DatabaseSettings, *, readers: int) -> Engine:
             "tcp_user_timeout": 60_000,
         }
         arguments = {key: value for key, value in arguments.items() if key not in url.query}
+        if readers:
+            pool["pool_pre_ping"] = True  # a file is not lost between two reads
         return create_engine(url, isolation_level="AUTOCOMMIT", connect_args=arguments, **pool)
     arguments = {"timeout": settings.busy_timeout, "check_same_thread": False, "cached_statements": 512}
     engine = create_engine(url, isolation_level="AUTOCOMMIT", connect_args=arguments, **pool)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import Final
 
-from sqlalchemy import Connection, delete, select
+from sqlalchemy import Connection, bindparam, delete, select
 
 from bridge_core.engine.ports import Write
 from bridge_core.store.errors import UnreadableError
@@ -20,6 +21,10 @@ PLAIN = ("plain.",)
 
 
 _PAGE = 500
+_ONE: Final = select(kv.c.value, kv.c.sealed).where(
+    (kv.c.namespace == bindparam("in_namespace")) & (kv.c.key == bindparam("named"))
+)
+"""Made once: to build it costs more than the read."""
 
 
 class KeyValueStore:
@@ -36,9 +41,7 @@ class KeyValueStore:
         cached = self._values.get((namespace, key))
         if cached is None:
             row = await self._reader.run(
-                lambda connection: connection.execute(
-                    select(kv.c.value, kv.c.sealed).where((kv.c.namespace == namespace) & (kv.c.key == key))
-                ).first()
+                lambda connection: connection.execute(_ONE, {"in_namespace": namespace, "named": key}).first()
             )
             cached = self._values.get((namespace, key))  # written meanwhile?
             if cached is None:

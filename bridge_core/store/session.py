@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from itertools import chain
 from typing import Any, Protocol
 
+from psycopg.pq import PipelineStatus, TransactionStatus
 from sqlalchemy import Connection, Engine
 
 from bridge_core.store.statements import BY_NAME, Statement
@@ -155,7 +156,7 @@ class PostgresSession(_Base):
 
     def begin(self, *, single: bool = False) -> None:
         if not single:
-            pipeline = self.connection.connection.driver_connection.pipeline()  # type: ignore[union-attr]
+            pipeline = self._driver.pipeline()
             pipeline.__enter__()
             self._pipeline = pipeline
         self._cursor.execute("BEGIN")
@@ -181,14 +182,22 @@ class PostgresSession(_Base):
             if pipeline is not None:
                 pipeline.__exit__(None, None, None)
         with contextlib.suppress(Exception):
-            self._cursor.execute("ROLLBACK")
+            if self._in_order():
+                self._cursor.execute("ROLLBACK")
 
     def usable(self) -> bool:
         connection = self._connection
         if connection is None or connection.invalidated:
             return False
-        driver: Any = connection.connection.driver_connection
-        return not driver.closed
+        return self._in_order() and self._driver.info.transaction_status is TransactionStatus.IDLE
+
+    def _in_order(self) -> bool:
+        """False after a pipeline broke while it was left: it stays on, and all that is said there fails or waits."""
+        return not self._driver.closed and self._driver.info.pipeline_status is PipelineStatus.OFF
+
+    @property
+    def _driver(self) -> Any:
+        return self.connection.connection.driver_connection
 
 
 # Array literals as PostgreSQL reads them (section 8.15 of its manual); bytes in its hex form.

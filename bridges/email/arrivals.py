@@ -1,67 +1,45 @@
 """A mail that was taken over becomes what happened in the rooms of its mailboxes: once, whatever comes between."""
 
-from collections.abc import Awaitable, Callable, Sequence
-from dataclasses import dataclass, field, replace
+from collections.abc import Sequence
 from typing import Final
 
 import structlog
 
-from bridge_core.api.content import Attachment, Content, MediaKind, RichText
 from bridge_core.api.events import (
-    RemoteEdit,
-    RemoteEvent,
     RemoteMessage,
-    RemoteReaction,
-    RemoteReceipt,
-    RemoteRedaction,
 )
 from bridge_core.api.host import Host
 from bridge_core.api.ids import MessageId
 from bridge_core.api.network import Inbox
 from bridges.email import presenting
-from bridges.email.chats import Chat, parse_chat
+from bridges.email.admitting import REQUEST
+from bridges.email.believed import answered_for
+from bridges.email.changes import Changes
+from bridges.email.chats import Chat, ChatKind
 from bridges.email.codec.addresses import Address
 from bridges.email.config.mailboxes import Strangers
 from bridges.email.contacts import Contacts, Standing
-from bridges.email.mail import Door, Envelope, Mail, MailFile, ReportKind, Verdict
+from bridges.email.contents import Contents, Files, Stored
+from bridges.email.lists import Lists, came_by_list
+from bridges.email.mail import Door, Envelope, Mail, Verdict
 from bridges.email.mailboxes import Mailbox, Mailboxes
-from bridges.email.people import Author, author_of
+from bridges.email.names import Names
+from bridges.email.people import author_of
 from bridges.email.ports import Returned
+from bridges.email.proofs import proof, told
 from bridges.email.reactions import Reactions
 from bridges.email.sorting import Sorted, Sorting
-from bridges.email.threads import Rows, Thread, Threads
+from bridges.email.taken import Happened, Hold, Shown, Taken
+from bridges.email.tally import Became
+from bridges.email.threads import Threads
 
 _log = structlog.get_logger(__name__)
-_SMALL: Final = 16_384
-"""Bytes up to which a picture within a text is shown there only: programs show those as small as a line of text."""
 _SKEW: Final = 600_000
 """Milliseconds that a mail's own date may be off for it to be believed."""
 
-Stored = Callable[[int], Awaitable[str]]
-"""Puts a file of the mail, by its number, into the spool; its `blob:`."""
-Hold = Callable[[str, Address], Awaitable[None]]
-"""Keeps the mail until a mailbox (its key) wants something of the person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Taken:
-    """A mail that was taken over. `digest` is of what its author wrote; `stored` and `hold` are done when wanted."""
-
-    envelope: Envelope
-    verdict: Verdict
-    digest: str
-    mail: Mail
-    author: Author
-    stored: Stored
-    hold: Hold
-
-
-@dataclass(slots=True)
-class Happened:
-    """What one mail becomes: events, and rows that are committed with them."""
-
-    events: list[RemoteEvent] = field(default_factory=list)
-    rows: Rows = field(default_factory=dict)
+NO_MAILBOX: Final = "there is no mailbox for {}"
+NO_ROOM: Final = "as many mails of {} as may wait for somebody's word"
+NOT_WANTED: Final = "the mailbox takes answers to its own mail only, and {} is nobody it knows"
 
 
 class Arrivals:
@@ -84,27 +62,64 @@ class Arrivals:
         self._sorting = sorting
         self._contacts = contacts
         self._returned = returned
-        self._reactions = Reactions(host.kv)
+        self._changes = Changes(threads, sorting, Reactions(host.kv))
+        self._lists = Lists(host.kv)
+        self._contents = Contents(host.blobs)
+        self._names = Names(host.kv)
 
     async def show(
         self, envelope: Envelope, verdict: Verdict, digest: str, mail: Mail, stored: Stored, hold: Hold
-    ) -> None:
+    ) -> Shown:
         """Return when everything it becomes is committed. Raises as the inbox and the spool do; then call it again."""
-        for recipient in envelope.recipients:
-            token = self._returned.token(recipient)
-            if token is not None:
-                await self._inbox.receive(await self._returned.events(token, mail))
-        author = author_of(mail, verdict, self._own(envelope))
+        mail = answered_for(mail, verdict)
+        author = await self._names.marked(author_of(mail, verdict, self._own(envelope)))
         taken = Taken(envelope, verdict, digest, mail, author, stored, hold)
-        for mailbox, recipients in self._by_mailbox(envelope.recipients):
-            async with self._threads.turn(mailbox.key):
-                happened = await self._happened(mailbox, recipients, taken)
-                if happened.events:
-                    await self._inbox.receive(happened.events, state=happened.rows)
+        shown = Shown()
+        for mailbox, recipients in self._by_mailbox(envelope):
+            happened = await self._shown(mailbox, recipients, taken)
+            shown.became.add(happened.became)
+            if happened.became is Became.QUARANTINED:
+                shown.aside.append((tuple(recipients), happened.why))
+        lost = tuple(one for one in envelope.recipients if self._is_lost(one, envelope))
+        if lost:
+            shown.became.add(Became.QUARANTINED)
+            shown.aside.append((lost, NO_MAILBOX.format(", ".join(str(one) for one in lost[:5]))))
+        # Last, and all in one commit: what mailboxes have is known when the mail is tried again, a fate is not.
+        await self._report(envelope, mail, shown)
+        return shown
 
-    def _by_mailbox(self, recipients: Sequence[Address]) -> list[tuple[Mailbox, list[Address]]]:
+    async def _shown(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
+        """What it becomes in a mailbox, committed. Files are stored outside the mailbox's turn."""
+        files = None if self._contents.needs_files(taken.mail, mailbox.rooms) else Files()
+        while True:
+            async with self._threads.turn(mailbox.key):
+                happened = await self._happened(mailbox, recipients, taken, files)
+                if happened is not None:
+                    if happened.events:
+                        await self._inbox.receive(happened.events, state=happened.rows)
+                    return happened
+            files = await self._contents.files(taken.mail, mailbox.rooms, taken.stored)
+
+    async def _report(self, envelope: Envelope, mail: Mail, shown: Shown) -> None:
+        tokens = [token for one in envelope.recipients if (token := self._returned.token(one)) is not None]
+        events = [event for token in tokens for event in await self._returned.events(token, mail)]
+        if events:
+            await self._inbox.receive(events)
+        if tokens:
+            shown.became.add(Became.REPORT)
+
+    def _is_lost(self, recipient: Address, envelope: Envelope) -> bool:
+        """Whether a recipient that was accepted is nobody's: postmaster where no mailbox is, or one that went since."""
+        if self._returned.token(recipient) is not None or self._mailboxes.find(recipient) is not None:
+            return False
+        return envelope.login is None or self._mailboxes.is_ours(recipient)
+
+    def _by_mailbox(self, envelope: Envelope) -> list[tuple[Mailbox, list[Address]]]:
         found: dict[str, tuple[Mailbox, list[Address]]] = {}
-        for recipient in recipients:
+        own = self._own(envelope)
+        if own is not None:
+            found[own.key] = (own, [])  # what is sent from a mailbox is in its room, too
+        for recipient in envelope.recipients:
             mailbox = self._mailboxes.find(recipient) if self._returned.token(recipient) is None else None
             if mailbox is not None:
                 found.setdefault(mailbox.key, (mailbox, []))[1].append(recipient)
@@ -113,133 +128,63 @@ class Arrivals:
     def _own(self, envelope: Envelope) -> Mailbox | None:
         return self._mailboxes.get(envelope.login) if envelope.login is not None else None
 
-    async def _happened(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
+    async def _happened(
+        self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken, files: Files | None
+    ) -> Happened | None:
+        """None: it is a message whose files have to be stored first."""
         mail, author = taken.mail, taken.author
-        if await self._sorting.known(mailbox, mail, taken.digest) is not None:
+        known = await self._sorting.known(mailbox, mail, taken.digest, author) is not None
+        back = taken.envelope.login != mailbox.key and await self._sorting.came_back(mailbox, mail, author)
+        if known or back:
             _log.info("mail_came_again", mailbox=mailbox.key, mail=taken.envelope.id)
-            return Happened()
-        standing = await self._contacts.standing(mailbox.key, author.address)
+            return Happened(became=Became.TWICE)
+        standing = await self._contacts.standing(mailbox.key, author.address, verified=author.verified)
         if standing is Standing.BLOCKED and author.login is None:
             _log.info("mail_of_somebody_blocked", mailbox=mailbox.key, mail=taken.envelope.id)
-            return Happened()
-        for way in (self._read, self._reaction, self._taken_back, self._corrected):
-            happened = await way(mailbox, taken)
-            if happened is not None:
-                return happened
-        place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients)
-        asks = mailbox.rooms.strangers is Strangers.ASK and taken.envelope.door is not Door.IMPORT
-        if asks and place.first and standing is None and author.login is None:
-            await taken.hold(mailbox.key, author.address)
-            return await self._asked(mailbox, mail, author)
-        return await self._message(mailbox, taken, place)
-
-    # What is no message of its own. None: it is one.
-
-    async def _read(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        """A report that one of our mails was read (RFC 8098)."""
-        mail, author = taken.mail, taken.author
-        if mail.report is None or mail.report.kind is not ReportKind.READ or not author.verified:
-            return None
-        happened = Happened()
-        for about in mail.report.about:
-            thread = await self._threads.of(mailbox.key, about)
-            if thread is not None and thread.knows(author.address):
-                chat = parse_chat(thread.chat).id
-                happened.events.append(RemoteReceipt(chat, author.sender(), MessageId(about), receiver=mailbox.login))
-        return happened if happened.events else None
-
-    async def _reaction(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        mail, author = taken.mail, taken.author
-        if mail.reaction is None or not mail.in_reply_to:
-            return None
-        target = mail.in_reply_to[0]
-        thread = await self._threads.of(mailbox.key, target)
-        if thread is None or not author.verified or not thread.knows(author.address):
-            return None
-        reads = thread if thread.reads_reactions else _reading(thread)
-        own = await self._sorting.id_of(mailbox, mail, taken.digest)
-        rows = self._threads.rows(reads, (own,), taken.digest, author.id)
-        happened = Happened([], rows)
-        now, before = mail.reaction, await self._reactions.of(mailbox.key, target, author.id)
-        keep = (now.key,) if now.key else ()
-        for key in before if now.replaces or not now.key else ():
-            if key not in keep:
-                happened.events.append(self._react(mailbox, thread, author, target, key, f"-{key}#{mail.id}", True))
-        if now.key:
-            happened.events.append(self._react(mailbox, thread, author, target, now.key, mail.id, False))
-        kept = keep if now.replaces or not now.key else tuple(dict.fromkeys((*before, now.key)))
-        happened.rows.update(self._reactions.row(mailbox.key, target, author.id, kept))
-        return happened
-
-    def _react(
-        self, mailbox: Mailbox, thread: Thread, author: Author, target: str, key: str, own: str, removed: bool
-    ) -> RemoteReaction:
-        chat = parse_chat(thread.chat).id
-        return RemoteReaction(
-            chat, author.sender(), MessageId(target), key, removed, MessageId(own), receiver=mailbox.login
-        )
-
-    async def _taken_back(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        """Who wrote a mail may take it back (Chat-Delete)."""
-        mail, author = taken.mail, taken.author
-        happened = Happened()
-        for target in mail.deletes:
-            place = await self._threads.place(mailbox.key, target)
-            thread = await self._threads.get(place.token) if place is not None else None
-            if place is None or thread is None or not author.verified or place.author != author.id:
-                continue
-            chat = parse_chat(thread.chat).id
-            happened.events.append(
-                RemoteRedaction(
-                    chat, author.sender(), MessageId(target), None, MessageId(mail.id), receiver=mailbox.login
-                )
-            )
-            own = await self._sorting.id_of(mailbox, mail, taken.digest)
-            happened.rows.update(self._threads.rows(thread, (own,), taken.digest, author.id))
-        return happened if happened.events else None
-
-    async def _corrected(self, mailbox: Mailbox, taken: Taken) -> Happened | None:
-        """Who wrote a mail may correct it (Chat-Edit)."""
-        mail, author = taken.mail, taken.author
-        place = await self._threads.place(mailbox.key, mail.edits) if mail.edits else None
-        thread = await self._threads.get(place.token) if place is not None else None
-        if place is None or thread is None or not author.verified or place.author != author.id or mail.files:
-            return None
-        edit = RemoteEdit(
-            parse_chat(thread.chat).id,
-            author.sender(),
-            MessageId(mail.edits),
-            presenting.content(mail, (), ()),
-            MessageId(mail.id),
-            receiver=mailbox.login,
-        )
-        own = await self._sorting.id_of(mailbox, mail, taken.digest)
-        return Happened([edit], self._threads.rows(thread, (own,), taken.digest, author.id))
+            return Happened(became=Became.BLOCKED)
+        happened = await self._changes.of(mailbox, taken)
+        if happened is not None:
+            return happened
+        by_list = taken.envelope.door is Door.IMPORT or came_by_list(mail, author, taken.envelope.sender, taken.verdict)
+        place = await self._sorting.sort(mailbox, mail, taken.digest, author, recipients, by_list=by_list)
+        own = author.login is not None or taken.envelope.login == mailbox.key
+        if place.first and standing is None and not own and taken.envelope.door is not Door.IMPORT:
+            if mailbox.rooms.strangers is Strangers.REFUSE:
+                # The door believes the reverse-path, which proves nothing, and lets the null one in.
+                return Happened(became=Became.QUARANTINED, why=NOT_WANTED.format(author.id))
+            if mailbox.rooms.strangers is Strangers.ASK:
+                return await self._asked(mailbox, recipients, taken)
+        return await self._message(mailbox, taken, place, files) if files is not None else None
 
     # Messages
 
-    async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted) -> Happened:
+    async def _message(self, mailbox: Mailbox, taken: Taken, place: Sorted, files: Files) -> Happened:
         mail, author = taken.mail, taken.author
-        people = [one for one in (author.address, *mail.to, *mail.cc) if self._mailboxes.find(one) != mailbox]
         # An id that was made here means nothing to the programs of others.
         thread = place.thread if mail.made_id else place.thread.after(mail.id)
         if author.verified or place.first:
-            thread = thread.with_people(people)
+            thread = thread.with_people(self._others(mailbox, (author.address,)))
+            thread = thread.revealed(self._others(mailbox, (*mail.to, *mail.cc)))
+        if author.verified:
+            thread = thread.wanting(author.address, self._others(mailbox, mail.reply_to))
+        thread = thread.over_bridges(mail.crossed, taken.envelope.received_at)
         if mail.reads_reactions:
-            thread = _reading(thread)
-        if mail.one_click and mail.unsubscribe:
-            thread = replace(thread, unsubscribe=mail.unsubscribe[0])
-        reasons = list(place.reasons)
-        if not author.verified:
-            reasons.insert(
-                0, f"nobody answers for {author.address}: {taken.verdict.reason or 'nothing proves who wrote it'}"
-            )
+            thread = thread.with_program(author.address, messenger=mail.messenger)
+        bulk, words = await self._lists.learnt(mailbox.key, mail, author, taken.verdict)
+        reasons = [*place.reasons, *([words] if words else [])]
+        reasons += presenting.changes(
+            place.thread, thread, author, first=place.first, headed=place.first and mailbox.rooms.headers
+        )
+        words = proof(taken.verdict, author)
+        thread, news = told(thread, author, words)
+        if words and news and (mailbox.rooms.headers or not (author.verified and place.first)):
+            reasons.insert(0, words)
         above = presenting.head(mail, mailbox.address) if place.first and mailbox.rooms.headers else ()
         above = (*above, *presenting.remarks(mail, author, reasons))
         message = RemoteMessage(
             place.chat.id,
             author.sender(),
-            await self._content(mailbox, mail, above, taken.stored, first=place.first),
+            self._contents.content(mail, above, files, first=place.first),
             place.id,
             _date(mail, taken.envelope.received_at),
             reply_to=await self._parent(mailbox, mail, place),
@@ -251,44 +196,30 @@ class Arrivals:
         # A known id stays where it is: what a mail says of itself moves nobody else's.
         former = [one for one in mail.former_ids if await self._threads.place(mailbox.key, one) is None]
         ids = [place.id, *(former if author.verified else ())]
-        rows = self._threads.rows(thread, ids, taken.digest, author.id)
-        if author.verified:
+        rows = self._threads.rows(thread, ids, taken.digest, author.id) | bulk
+        if author.verified and place.chat.kind is not ChatKind.LIST:
+            # Who writes to a list is not whom its readers want to hear from.
             rows |= self._contacts.row(mailbox.key, author.address, Standing.KNOWN)
+        rows |= await self._names.rows(author)
         return Happened([message], rows)
 
-    async def _asked(self, mailbox: Mailbox, mail: Mail, author: Author) -> Happened:
-        """Somebody unknown wants to write: once for each of them, with nothing of theirs but name and subject."""
+    def _others(self, mailbox: Mailbox, people: Sequence[Address]) -> list[Address]:
+        return [one for one in people if self._mailboxes.find(one) != mailbox]
+
+    async def _asked(self, mailbox: Mailbox, recipients: Sequence[Address], taken: Taken) -> Happened:
+        """Somebody unknown wants to write: told with nothing of theirs but name and subject, a few times a day."""
+        author = taken.author
+        request = await taken.hold(mailbox.key, author, recipients)
+        if request is None:
+            return Happened(became=Became.QUARANTINED, why=NO_ROOM.format(author.id))
         chat = Chat(mailbox.home).id
-        words = presenting.asking(mail, author)
-        # The id is theirs, not the mail's: further mails of theirs ask no second time.
-        asked = MessageId(f"request {author.id}")
+        words = presenting.asking(taken.mail, author)
+        # The id is the request's, not the mail's: what was told often enough today is not told again.
+        asked = MessageId(REQUEST + request)
         if mailbox.login is None:
             await self._host.rooms.open(chat, mailbox.members)
-        return Happened([RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)])
-
-    async def _content(self, mailbox: Mailbox, mail: Mail, above: RichText, stored: Stored, *, first: bool) -> Content:
-        shown: dict[str, presenting.Shown] = {}
-        files: list[Attachment] = []
-        for number, file in enumerate(mail.files):
-            blob = await stored(number)
-            inline = file.inline and bool(file.cid) and _is_picture(file)
-            if inline:
-                shown[file.cid] = presenting.Shown(blob, file.name)
-            if not inline or file.size > _SMALL:
-                files.append(presenting.attachment(file, blob))
-        if (mail.trimmed and mailbox.rooms.whole) or presenting.long(mail):
-            files.append(await self._whole(mail))
-        if first and mail.quoting:
-            # What a conversation's first mail quotes is nowhere else in the room.
-            mail = replace(mail, text=mail.quoting)
-        made = presenting.content(mail, above, files)
-        return Content(presenting.with_pictures(made.text, shown), attachments=made.attachments)
-
-    async def _whole(self, mail: Mail) -> Attachment:
-        """All of the mail's text, as a file."""
-        data = (mail.whole or presenting.plain(mail)).encode(errors="replace")
-        blob = await self._host.blobs.put(presenting.chunks(data), len(data))
-        return Attachment(MediaKind.FILE, "mail.txt", blob, "text/plain; charset=utf-8", len(data))
+        message = RemoteMessage(chat, author.sender(), words, asked, receiver=mailbox.login)
+        return Happened([message], became=Became.HELD)
 
     async def _parent(self, mailbox: Mailbox, mail: Mail, place: Sorted) -> MessageId | None:
         """The mail that this one answers, where the room has it and it is not the root that the thread shows anyway."""
@@ -297,14 +228,6 @@ class Arrivals:
             if found is not None and found.token == place.thread.token and one != place.thread.root:
                 return MessageId(one)
         return None
-
-
-def _is_picture(file: MailFile) -> bool:
-    return file.mime.startswith("image/")
-
-
-def _reading(thread: Thread) -> Thread:
-    return replace(thread, reads_reactions=True)
 
 
 def _date(mail: Mail, received_at: int) -> int:

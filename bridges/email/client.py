@@ -5,7 +5,14 @@ from typing import Final
 
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId
 from bridge_core.api.info import ChatInfo, UserInfo
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixMember,
+    MatrixMessage,
+    MatrixPower,
+    MatrixReaction,
+    MatrixRedaction,
+)
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
@@ -16,7 +23,8 @@ from bridge_core.api.network import (
     LoginStatus,
     Sent,
 )
-from bridges.email.chats import ChatKind, parse_chat
+from bridges.email.chats import OWN, ChatKind, parse_chat
+from bridges.email.codec.addresses import parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.people import identifiers, name_of, person_of
 from bridges.email.station import Station
@@ -39,7 +47,7 @@ _FEATURES: Final = {
     "name": Level.DROPPED,
     "topic": Level.DROPPED,
     "avatar": Level.DROPPED,
-    "member": Level.DROPPED,
+    "member": Level.PARTIAL,
     "power": Level.DROPPED,
 }
 
@@ -74,24 +82,32 @@ class EmailClient:
     async def log_out(self) -> None:
         """The address is nobody's any more."""
         if self._login is not None:
+            # It never becomes somebody else's: what is sent to it is meant for them.
+            await self._running().owners.take(parse_address(self._login.id), self._login.user)
             self._running().mailboxes.remove(self._login.id)
             await self._running().passwords.remove(self._login.id)
 
     async def send(self, message: MatrixMessage, attempt: Attempt) -> Sent:
         """Into the outbox. What becomes of it comes later, as RemoteStatus."""
-        return await self._running().writing.send(message, attempt.key, self._own)
+        return await self._running().writing.send(message, attempt, self._own)
 
     async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
-        """While it is held back."""
-        return await self._running().writing.edit(edit, self._own)
+        """While it is held back; a correction afterwards, where the settings let it."""
+        return await self._running().amending.edit(edit, attempt, self._own)
 
     async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
-        """While it is held back."""
-        return await self._running().writing.redact(redaction, self._own)
+        """While it is held back; of those who can, afterwards, where the settings let it."""
+        return await self._running().amending.redact(redaction, attempt, self._own)
 
     async def react(self, reaction: MatrixReaction, attempt: Attempt) -> Sent:
-        """To those whose programs show it."""
+        """To those whose programs show it; to a stranger's request it is the mailbox's word."""
+        if await self._running().admitting.reacted(reaction, self._own):
+            return Sent()
         return await self._running().writing.react(reaction, attempt.key, self._own)
+
+    async def moderate(self, act: MatrixMember | MatrixPower, attempt: Attempt) -> Sent:
+        """Who is removed from a room is not written to from there any more."""
+        return await self._running().people.moderate(act, self._own)
 
     async def chat_info(self, chat: ChatId) -> ChatInfo | None:
         """Nobody comes into a mailbox's rooms uninvited, and they stand in no list."""
@@ -100,15 +116,17 @@ class EmailClient:
         except ValueError:
             return None
         mailbox = self._running().mailboxes.at(place, self._own)
-        if mailbox is None:
+        if mailbox is None and place.mailbox != OWN:
             return None
-        name, topic, direct = mailbox.name or str(mailbox.address), str(mailbox.address), False
+        # Whose own mailbox it is may not be known yet; what its room is called is.
+        address = str(mailbox.address) if mailbox is not None else ""
+        name, topic, direct = (mailbox.name if mailbox is not None else "") or address or "Mail", address, False
         if place.kind is ChatKind.THREAD:
-            thread = await self._running().threads.get(place.name)
+            thread = await self._running().threads.get(mailbox.key, place.name) if mailbox is not None else None
             name = (thread.subject if thread is not None else "") or "(no subject)"
         elif place.kind is ChatKind.CORRESPONDENT:
             info = await self.user_info(RemoteUserId(place.name))
-            name, direct = info.name or place.name, mailbox.login is not None
+            name, direct = info.name or place.name, mailbox is None or mailbox.login is not None
         elif place.kind is ChatKind.LIST:
             name = place.name
         return ChatInfo(name, topic, direct=direct, join_rule="invite", listed=False)
@@ -119,7 +137,8 @@ class EmailClient:
         return UserInfo(name_of(person) if person is not None else user, identifiers=identifiers(user))
 
     def capabilities(self, chat: ChatId) -> Capabilities:
-        """What mail carries: all texts and files; changes only while it is held back."""
-        hold = int(self._config.delivery.hold)
-        largest = self._config.composing.max_size
-        return Capabilities(_FEATURES, Level.FULL, max_file=largest, edit_age=hold, redact_age=hold)
+        """What mail carries: all texts and files. Changes while it is held back, or later, as the settings say.
+
+        There is no limit of age: a mail that waits for its server is held longer than that.
+        """
+        return Capabilities(_FEATURES, Level.FULL, max_file=self._config.composing.max_size)

@@ -1,14 +1,12 @@
 """The email adapter: `EmailConnector` is what the bridge starts."""
 
-from collections.abc import Iterable, Sequence
-
-import structlog
+from collections.abc import Iterable, Mapping, Sequence
 
 from bridge_core.api.commands import AdapterCommand
-from bridge_core.api.errors import BridgeError, NotConnectedError
+from bridge_core.api.errors import NotConnectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
-from bridge_core.api.info import Advice
+from bridge_core.api.info import Advice, Figure
 from bridge_core.api.network import Inbox, Login, NetworkMeta
 from bridges.email.chats import OWN, Chat, ChatKind, parse_chat
 from bridges.email.client import EmailClient
@@ -16,10 +14,12 @@ from bridges.email.codec.addresses import parse_address
 from bridges.email.commands import MailCommands
 from bridges.email.config.network import EmailConfig
 from bridges.email.delivery.commands import QueueCommands
+from bridges.email.delivery.counts import Counts
+from bridges.email.headcommands import HeadCommands
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.rehearsal import advice, wrong
 from bridges.email.station import Station
-
-_log = structlog.get_logger(__name__)
+from bridges.email.tally import Tally
 
 
 class EmailConnector:
@@ -29,23 +29,18 @@ class EmailConnector:
 
     def __init__(self, network: NetworkId, config: EmailConfig) -> None:
         # A second try hands the same mail to the outbox, which has it already.
-        self.meta = NetworkMeta(network, "Email", "email", idempotent=True, invited=True)
+        self.meta = NetworkMeta(network, "Email", "email", idempotent=True, invited=True, signed=True)
         self._config = config
         self._mailboxes = Mailboxes(config)
         self._queue = QueueCommands()
+        self._counts = Counts()
+        self._tally = Tally()
         self._station: Station | None = None
 
     async def start(self, host: Host, inbox: Inbox) -> None:
-        """Put the parts together; the shared mailboxes that have a room of their own get their portals."""
-        self._station = await Station.made(self._config, host, inbox, self._mailboxes)
+        """Put the parts together. The rooms of shared mailboxes are looked after once the doors are open."""
+        self._station = await Station.made(self._config, host, inbox, self._mailboxes, self._counts, self._tally)
         self._queue.ledger = self._station.post.ledger
-        for mailbox in self._mailboxes:
-            if mailbox.login is None and mailbox.members:
-                try:
-                    await host.rooms.open(Chat(mailbox.key).id, mailbox.members)
-                except BridgeError as error:
-                    # Who is new is invited with the mailbox's next mail.
-                    _log.warning("mailbox_members_not_invited", mailbox=mailbox.key, error=str(error))
 
     async def stop(self, deadline: float) -> None:
         """The doors were shut with the client; nothing of its own is left to stop."""
@@ -79,20 +74,38 @@ class EmailConnector:
         return RemoteUserId(parse_address(text.removeprefix("mailto:")).key)
 
     async def provide(self, user: UserId, name: str) -> Login | None:
-        """An address by the user's name, where the settings say so and it is free."""
-        address = self._mailboxes.address_for(user)
-        if address is None:
+        """An address by the user's name, where the settings say so and it is free, and never was anybody else's."""
+        there = self._running()
+        address = self._mailboxes.address_for(user, there.host.server)
+        if address is None or not await there.owners.take(address, user):
             return None
         return Login(LoginId(address.key), user, name, provided=True)
 
     def commands(self) -> Sequence[AdapterCommand]:
         """What users tell their mailboxes."""
-        return (*MailCommands(self._running).commands(), *self._queue.commands())
+        return (
+            *MailCommands(self._running).commands(),
+            *HeadCommands(self._running).commands(),
+            *self._queue.commands(),
+        )
+
+    def figures(self) -> Iterable[Figure]:
+        """What came and what became of it, in and out."""
+        yield from self._tally.figures(*(self._station.kept() if self._station is not None else (0, 0, 0)))
+        yield from self._counts.figures()
 
     def advise(self) -> Iterable[Advice]:
-        """What should be otherwise in the settings."""
-        if not self._config.mailboxes and self._config.provide.address is None:
-            yield Advice("there is no mailbox", "name one in `mailboxes`, or let users have addresses with `provide`")
-        for address, section in self._config.mailboxes.items():
-            if not section.members:
-                yield Advice(f"nobody is a member of {address}", "name Matrix users in its `members`")
+        """What should be otherwise in the settings, and files that cannot be read."""
+        return advice(self._config)
+
+    async def wrong(self) -> Sequence[Advice]:
+        """Whether its doors can be opened, and its smarthosts take the bridge's login."""
+        return await wrong(self._config)
+
+    def named(self) -> Mapping[UserId, str]:
+        """The members of shared mailboxes."""
+        return {
+            UserId(user): f"mailboxes.{address}.members"
+            for address, section in self._config.mailboxes.items()
+            for user in section.members
+        }

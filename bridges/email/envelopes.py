@@ -39,6 +39,7 @@ def encode(envelope: Envelope, verdict: Verdict, blob: str) -> bytes:
             "source": verdict.source[:_WORDS],
             "reason": verdict.reason[:_WORDS],
             "spam": verdict.spam,
+            "loose": verdict.loose,
         },
         "blob": blob,
     }
@@ -63,6 +64,7 @@ def decode(data: bytes) -> tuple[Envelope, Verdict, str]:
             source=found["source"],
             reason=found["reason"],
             spam=found["spam"] is True,
+            loose=tuple(found.get("loose", ())),
         )
         envelope = Envelope(
             id=row["id"],

@@ -10,7 +10,8 @@ import re
 from dataclasses import dataclass, replace
 from typing import Final
 
-from bridge_core.api.content import Paragraph, Plain, RichText
+from bridge_core.api.content import Content, Paragraph, Plain, RichText
+from bridge_core.api.errors import RejectedError
 from bridge_core.content import to_plain
 from bridges.email.codec.addresses import Address, parse_address
 
@@ -56,6 +57,14 @@ def letterhead(text: RichText) -> Letterhead:
         kept = (Paragraph((Plain(below),)),) if below else ()
         return replace(found, text=(*kept, *text[1:])) if found.given else Letterhead(text)
     return Letterhead(text)
+
+
+def read_letterhead(content: Content) -> Letterhead:
+    """As `letterhead`, of a message. Raises RejectedError in words for its writer."""
+    try:
+        return letterhead(content.text)
+    except LetterheadError as error:
+        raise RejectedError(str(error)) from error
 
 
 def addresses(text: str) -> tuple[Address, ...]:

@@ -25,6 +25,8 @@ class Door(StrEnum):
     """From the admin's own mail server, which has verified it."""
     IMPORT = "import"
     """From a file of old mails."""
+    LOCAL = "local"
+    """From another mailbox of the bridge, by its own outbox."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,6 +64,8 @@ class Signature:
     selector: str
     result: Result
     reason: str = ""
+    covered: tuple[str, ...] = ()
+    """Those of the sensitive header fields (`trust.coverage`) that it covers."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +88,9 @@ class Verdict:
     """In words, for people: why it is not verified. Empty when it is."""
     spam: bool = False
     """What a filter thinks of it."""
+    loose: tuple[str, ...] = ()
+    """Header fields that are there, and that whatever proves the author does not cover: anybody may have put them
+    on a mail of theirs. What they say is not believed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -188,6 +195,10 @@ class Mail:
     """How many Received headers it has."""
     bridges: tuple[str, ...] = ()
     """Ids of bridges that it has crossed (X-Matrix-Bridge)."""
+    crossed: int = 0
+    """Over how many bridges it says that it came."""
+    messenger: bool = False
+    """Its author's program is one that knows corrections and withdrawals of mails (Chat-Version)."""
     reads_reactions: bool = False
     """Its author's program is known to understand mails that are reactions."""
     remarks: tuple[str, ...] = field(default=())

@@ -1,7 +1,11 @@
 """The mailboxes of a network: those of the configuration, and those of Matrix users with an address of their own."""
 
+import re
+from base64 import b32encode
 from collections.abc import Iterator
 from dataclasses import dataclass
+from hashlib import blake2b
+from typing import Final
 
 from bridge_core.api.ids import LoginId, UserId
 from bridge_core.api.network import Login
@@ -12,6 +16,10 @@ from bridges.email.config.network import EmailConfig
 
 POSTMASTERS = frozenset({"postmaster", "abuse"})
 """Local parts that every domain has to take mail for (RFC 5321 4.5.1, RFC 2142)."""
+_PLAIN: Final = frozenset("abcdefghijklmnopqrstuvwxyz0123456789._-")
+"""What a Matrix name and a mail address have in common."""
+_MARK: Final = "~"
+"""Begins what tells users of much the same name apart: no Matrix user of today has it in their name, and no tag."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +92,7 @@ class Mailboxes:
 
     def exact(self, address: Address) -> Mailbox | None:
         """As `find`, without the catch-all and the postmaster."""
-        for candidate in (address, self._untagged(address)):
+        for candidate in (address, self.untagged(address)):
             key = self._aliases.get(candidate.key, candidate.key)
             if key in self._boxes:
                 return self._boxes[key]
@@ -96,7 +104,7 @@ class Mailboxes:
 
     def is_postmaster(self, address: Address) -> bool:
         """Whether the address is one that every domain has."""
-        return self.is_ours(address) and self._untagged(address).local.casefold() in POSTMASTERS
+        return self.is_ours(address) and self.untagged(address).local.casefold() in POSTMASTERS
 
     def tag(self, address: Address) -> str:
         """The tag of a subaddress; empty where there is none."""
@@ -107,7 +115,8 @@ class Mailboxes:
         separator = self._config.subaddress
         return Address(f"{address.local}{separator}{tag}", address.domain, address.name) if separator else address
 
-    def _untagged(self, address: Address) -> Address:
+    def untagged(self, address: Address) -> Address:
+        """The address without its tag."""
         return address.without_tag(self._config.subaddress) if self._config.subaddress else address
 
     def _wide(self, address: Address) -> Mailbox | None:
@@ -119,25 +128,53 @@ class Mailboxes:
 
     # Addresses of Matrix users
 
-    def address_for(self, user: UserId) -> Address | None:
-        """The address that a Matrix user would get; None where there is none for them.
+    def address_for(self, user: UserId, server: str) -> Address | None:
+        """The address that a Matrix user would get; None where there is none for them. `server` is our homeserver's.
 
-        Never one that is reserved, configured, or somebody else's already.
+        Never one that is reserved, configured, or somebody else's already. Only who is called just so on our own
+        homeserver gets an address of that name: whoever is called much the same, or lives elsewhere, has a mark in
+        theirs that is in nobody's name. Else mail for one user was another's who asked first.
         """
-        template = self._config.provide.address
-        if template is None:
+        localpart, _, home = user[1:].partition(":")
+        tags = self._config.subaddress
+        filler = "_" if tags == "-" else "-"
+        plain = "".join(one if one in _PLAIN and one != tags else filler for one in localpart.lower())
+        plain = re.sub(r"\.{2,}", ".", plain).strip(".-") or filler
+        address = self._made(plain, home)
+        if address is None or self._is_nobodys(address):
             return None
-        localpart, _, server = user[1:].partition(":")
-        safe = "".join(one if one.isalnum() or one in "._" else "-" for one in localpart).strip(".-") or "-"
-        while ".." in safe:
-            safe = safe.replace("..", ".")
+        if plain != localpart or home != server:
+            mark = b32encode(blake2b(user.encode(errors="replace"), digest_size=8).digest()).decode().rstrip("=")
+            address = self._made(f"{plain}{_MARK}{mark.lower()}", home)
+        return None if address is None or address.key in self._boxes else address
+
+    def _made(self, name: str, server: str) -> Address | None:
+        template = self._config.provide.address
         try:
-            address = parse_address(template.format(localpart=safe, server=server.partition(":")[0].lower()))
+            filled = template.format(localpart=name, server=server.partition(":")[0].lower()) if template else ""
+            address = parse_address(filled)
         except ValueError:
             return None
-        taken = address.key in self._boxes or address.key in self._aliases
-        reserved = address.local.casefold() in self._config.reserved or self.is_postmaster(address)
-        return None if taken or reserved or not self.is_ours(address) else address
+        return address if self.is_ours(address) else None
+
+    def _is_nobodys(self, address: Address) -> bool:
+        """Whether an address, and what looks much like it, is no user's."""
+        box = self._boxes.get(address.key)
+        configured = (box is not None and box.login is None) or address.key in self._aliases
+        return configured or address.local.casefold() in self._config.reserved or self.is_postmaster(address)
+
+    def localpart_for(self, address: Address) -> str | None:
+        """The local part of the Matrix users who may get this address; None where it fits no user's.
+
+        Only a guess: `address_for` says what such a user does get.
+        """
+        template = self._config.provide.address
+        if template is None or not self.is_ours(address):
+            return None
+        pattern = re.escape(template.lower()).replace(r"\{localpart\}", "(?P<name>.+)", 1)
+        pattern = pattern.replace(r"\{localpart\}", "(?P=name)").replace(r"\{server\}", "[^@]+")
+        found = re.fullmatch(pattern, self.untagged(address).key)
+        return found["name"] if found is not None else None
 
     def add(self, login: Login) -> Mailbox | None:
         """A login has its mailbox from now on. None where the address is a configured one, or in no domain any more."""

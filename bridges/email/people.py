@@ -9,8 +9,8 @@ from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.mail import Mail, Verdict
 from bridges.email.mailboxes import Mailbox
 
-UNVERIFIED: Final = "?"
-"""What the ghost ids of unverified authors begin with: no address does."""
+UNVERIFIED: Final = "unverified:"
+"""What the ghost ids of unverified authors begin with: no address does, since a colon is in none unless quoted."""
 NOBODY: Final = Address("unknown", "invalid")
 """The author of mails that name none."""
 
@@ -23,6 +23,8 @@ class Author:
     verified: bool
     login: LoginId | None = None
     """Set where it is one of our own users, who gave a password."""
+    namesake: bool = False
+    """Somebody else has the name that they give themselves."""
 
     @property
     def id(self) -> RemoteUserId:
@@ -31,7 +33,7 @@ class Author:
 
     def sender(self) -> RemoteSender:
         """As the core is told."""
-        return RemoteSender(self.id, name_of(self.address, verified=self.verified), self.login)
+        return RemoteSender(self.id, name_of(self.address, verified=self.verified, namesake=self.namesake), self.login)
 
 
 def author_of(mail: Mail, verdict: Verdict, own: Mailbox | None) -> Author:
@@ -48,11 +50,16 @@ def author_of(mail: Mail, verdict: Verdict, own: Mailbox | None) -> Author:
     return Author(address, proved and verdict.author is not None and verdict.author.key == address.key)
 
 
-def name_of(address: Address, *, verified: bool = True) -> str:
-    """What a person is called. One who calls themselves by an address is called by their own."""
+def name_of(address: Address, *, verified: bool = True, namesake: bool = False) -> str:
+    """What a person is called. One who calls themselves by an address is called by their own.
+
+    A `namesake` of somebody else is called by both.
+    """
     name = " ".join(address.name.split())[:100]
     if not name or "@" in name:
         name = str(address)
+    elif namesake:
+        name = f"{name} ({address})"
     return name if verified else f"{name} (unverified)"
 
 
@@ -62,6 +69,11 @@ def person_of(user: RemoteUserId) -> Address | None:
         return parse_address(user.removeprefix(UNVERIFIED))
     except ValueError:
         return None
+
+
+def ghosts_of(person: Address) -> tuple[RemoteUserId, RemoteUserId]:
+    """The ghost of the person, and that of whoever says to be them."""
+    return RemoteUserId(person.key), RemoteUserId(UNVERIFIED + person.key)
 
 
 def identifiers(user: RemoteUserId) -> tuple[str, ...]:

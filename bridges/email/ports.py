@@ -50,13 +50,17 @@ class Reply:
 
 @dataclass(frozen=True, slots=True)
 class Visit:
-    """Who is on the line. `peer` is an IP address, empty for a unix socket. `login` is who gave a password."""
+    """Who is on the line. `peer` is an IP address, empty for a unix socket. `login` is who gave a password.
+
+    `accepted` are the recipients that the mail of a login has already, while the next one is asked about.
+    """
 
     door: Door
     peer: str
     helo: str
     tls: bool = False
     login: str | None = None
+    accepted: tuple[Address, ...] = ()
 
 
 class Directory(Protocol):
@@ -137,6 +141,8 @@ class OutgoingMail:
     utf8: bool = False
     eight_bit: bool = False
     head: bytes = b""
+    revision: str = ""
+    """Which edit it says the mail anew for; empty for the mail as it was written first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -180,11 +186,19 @@ class Outbox(Protocol):
         belongs to the outbox with the call. Raises RejectedError in words: a limit, a suppressed recipient, a loop.
         """
 
-    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
-        """Send this instead, to the same recipients, held anew. False when a part of it is on its way already."""
+    async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:
+        """Send this instead of what the mailbox wrote, to the same recipients, held anew.
 
-    async def cancel(self, message: MessageId) -> bool:
-        """Send nothing. False when a part of it is on its way already; what is not yet, stays."""
+        False when a part of it is on its way already.
+
+        True also where the mail says this revision already, on its way or not: the same edit, tried again.
+        """
+
+    async def cancel(self, message: MessageId, mailbox: Address) -> bool:
+        """Send nothing of what the mailbox wrote (others know its mails by the same id).
+
+        False when a part of it is on its way already; what is not yet, stays.
+        """
 
 
 class Returned(Protocol):
@@ -231,6 +245,8 @@ class Draft:
     automatic: bool = False
     list_id: str = ""
     written_at: int = 0
+    signature: str = ""
+    """Plain text below the mail's own; mail programs know it for what it is."""
     hops: int = 0
     """Over how many bridges it came."""
 

@@ -24,10 +24,15 @@ from bridge_core.api.content import (
     Style,
     Table,
 )
+from bridge_core.api.events import RemoteMessage, RemoteSender
+from bridge_core.api.ids import MessageId, RemoteUserId
 from bridge_core.content import to_plain
+from bridges.email.chats import Chat
 from bridges.email.codec.addresses import Address
 from bridges.email.mail import Mail, MailFile
-from bridges.email.people import Author
+from bridges.email.mailboxes import Mailbox
+from bridges.email.people import UNVERIFIED, Author
+from bridges.email.threads import Thread
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +60,29 @@ def head(mail: Mail, mailbox: Address) -> RichText:
     return tuple(nodes)
 
 
+def changes(before: Thread, after: Thread, author: Author, *, first: bool, headed: bool) -> list[str]:
+    """Whom answers go to since this mail, beside its author; `headed`: those who got it stand in its head already."""
+    said = []
+    if after.list_post:
+        if first:
+            said.append(f"answers go to the list, {after.list_post}")
+    elif not headed:
+        known = {author.address.key, *(one.key for one in before.people)}
+        added = [one for one in after.people if one.key not in known]
+        if added:
+            said.append(f"also to {_listed(added)}: answers go there too")
+    if author.address.key in after.hidden:
+        said.append("got a blind copy: an answer to this very message goes to them alone, no other does")
+    return said
+
+
 def remarks(mail: Mail, author: Author, reasons: Sequence[str]) -> RichText:
     """What people must know: that nobody answers for the sender, where answers go, what could not be read."""
     said = list(reasons)
     reply_to = [one for one in mail.reply_to if one.domain != author.address.domain]
     if reply_to:
-        said.append(f"asks for answers to {_listed(reply_to)}")
+        # Only of who is sure to have written it is it done.
+        said.append(f"{'answers go' if author.verified else 'asks for answers'} to {_listed(reply_to)}")
     said.extend(mail.remarks)
     return tuple(Paragraph((Span(Style.ITALIC, (Plain(f"({one})"),)),)) for one in said)
 
@@ -71,9 +93,19 @@ def asking(mail: Mail, author: Author) -> Content:
     subject = f": {mail.subject}" if mail.subject else ""
     text = (
         f"{author.address} wants to write to you{known}{subject}. "
-        f"`accept {author.address}` shows their mail, `block {author.address}` none of it."
+        f"`!bridge accept {author.id}` shows their mail, `!bridge block {author.address}` none of it; "
+        "so does a reaction to this, 👍 or 👎."
     )
     return Content((Plain(text),), Kind.NOTICE)
+
+
+def expired(mailbox: Mailbox, person: str, held: str) -> RemoteMessage:
+    """What a mailbox is told of a mail (`held` names it) that waited for a word about who wrote it for too long."""
+    name = f"{person} (unverified)" if person.startswith(UNVERIFIED) else person
+    sender = RemoteSender(RemoteUserId(person), name.removeprefix(UNVERIFIED))
+    text = f"A mail of {person} has waited long enough for `accept` or `block`: it is gone, and was not read."
+    content = Content((Plain(text),), Kind.NOTICE)
+    return RemoteMessage(Chat(mailbox.home).id, sender, content, MessageId(f"expired {held}"), receiver=mailbox.login)
 
 
 def content(mail: Mail, above: RichText, files: Sequence[Attachment]) -> Content:

@@ -25,6 +25,7 @@ from bridges.irc.nicks import BadName
 from bridges.irc.observer import Observer
 from bridges.irc.persona import Persona
 from bridges.irc.puppet import Puppet
+from bridges.irc.rehearsal import Rehearsal
 from bridges.irc.reloading import reload
 from bridges.irc.scheduler import Scheduler
 from bridges.irc.standings import Standings
@@ -181,6 +182,10 @@ class IrcConnector:
     def advise(self) -> Iterable[Advice]:
         """What networks expect of a bridge and these settings lack."""
         return (*advice(self._config), *counsel(self._config))
+
+    async def wrong(self) -> Sequence[Advice]:
+        """What would keep the bot from connecting now: its servers are tried."""
+        return await Rehearsal(self._config, self._state.access).wrong()
 
     def reload(self, settings: IrcConfig) -> Sequence[str]:
         """Takes over what can change while connections last (`reloading.LIVE`); the keys of the rest."""

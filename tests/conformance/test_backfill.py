@@ -57,6 +57,13 @@ def archive(at: Bridged) -> Archive:
     return at.script.tell
 
 
+async def filled(at: Bridged, room: str) -> None:
+    """Waits until the bridge has heard that somebody entered, and has looked for the past of the room's chat."""
+    engine = at.bridge.running.engine
+    (portal,) = engine.portals.in_room(RoomId(room))
+    await at.bridge.until(lambda: (mark := engine.backfill._marks.get(portal, None)) and not mark.todo)
+
+
 async def test_who_enters_first_sees_the_latest_with_its_time(at: Bridged) -> None:
     """The latest messages of a chat are there for whoever enters its room first, as old as they are."""
     chat = at.chat()
@@ -72,6 +79,7 @@ async def test_what_was_missed_comes_before_what_is_said_now(at: Bridged) -> Non
     """After an outage: what was missed, then what came since, each once."""
     chat = at.chat()
     room = await at.enter("net", chat)
+    await filled(at, room)
     assert at.script.inbox is not None
     await at.script.inbox.receive([archive(at).say(chat, "one")])
     await at.human.sees(room, lambda e: e["content"].get("body") == "one")
@@ -90,9 +98,7 @@ async def test_a_newcomer_is_not_shown_the_past(at: Bridged) -> None:
     """Where the past is not everybody's, nothing of before the last member's join is shown, and a notice says so."""
     chat = at.chat()
     room = await at.enter("net", chat)
-    engine = at.bridge.running.engine
-    (portal,) = engine.portals.in_room(RoomId(room))
-    await at.bridge.until(lambda: (mark := engine.backfill._marks.get(portal, None)) and not mark.todo)
+    await filled(at, room)
     at.script.status(LoginStatus.DISCONNECTED)
     archive(at).say(chat, "secret")
     newcomer = await at.homeserver.human()

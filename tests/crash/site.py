@@ -55,7 +55,7 @@ class Site:
         files = folder / "registration"
         files.mkdir()
         # Written for its registration.yaml only; the echo network takes the place of all that have ghosts.
-        networks = {name: {"type": "echo"} for name in ("irc", "echo", "stage")}
+        networks = {name: {"type": "echo"} for name in ("irc", "echo", "stage", "mail")}
         write_config(files, "http://127.0.0.1:1", networks, port=port, tokens=TOKENS)
         users = {"users": [{"exclusive": False, "regex": puppets}]}
         second = {**_PUPPETS, "namespaces": users} if puppets else _PUPPETS

@@ -6,6 +6,8 @@ from pathlib import Path
 from bridge_core.api.ids import NetworkId
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.observe.metrics import Metrics
+from bridges.email.config.network import EmailConfig
+from bridges.email.connector import EmailConnector
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
 from tests.docs.source import ROOT, code_of, log_events, rows, sources
@@ -40,7 +42,8 @@ async def test_every_metric_is_explained(tmp_path: Path) -> None:
     ) as harness:
         text = harness.running.metrics.render().decode()
     shown = set(re.findall(r"^# TYPE (\S+)", text, re.MULTILINE))
-    figures = IrcConnector(NetworkId("irc"), IrcConfig(server="irc.test")).figures()
+    figures = [*IrcConnector(NetworkId("irc"), IrcConfig(server="irc.test")).figures()]
+    figures += EmailConnector(NetworkId("mail"), EmailConfig(hostname="mail.test", domains=["test"])).figures()
     shown |= {f"matrix_bridge_{one.name}{'_total' if one.counter else ''}" for one in figures}
     named = {metric for cells in rows(PAGE, "Metrics") for metric in code_of(cells[0])}
     assert named == shown | {"matrix_bridge_task_failures_total"}

@@ -17,6 +17,8 @@ pytestmark = pytest.mark.server
 
 _LIMIT = 120.0
 TO_NETWORK = {"plain", "notice", "emote", "formatted", "reply", "edit", "redaction", "image", "long_text"}
+MAIL_TO_NETWORK = {"answer", "formatted", "file", "new_mail", "reaction", "edit", "redaction", "refused"}
+MAIL_TO_MATRIX = {"mail", "formatted", "file", "answer", "reaction", "unknown_address"}
 TO_MATRIX = {"plain", "notice", "emote", "formatted", "colours", "private_message"}
 
 
@@ -58,8 +60,10 @@ def alive(folder: Path) -> list[str]:
 
 @pytest.mark.parametrize("server", ["inspircd", "ngircd", "demo"])
 async def test_every_step_crosses(server: str, folder: Path) -> None:
-    """On each IRC server every step is seen on the other side, the status is 0, and nothing is left running."""
-    async with demo("--json", "--require", "irc", "--server", f"irc={server}", "--directory", f"{folder}/d") as process:
+    """On each IRC server and by mail every step is seen on the other side, the status is 0, nothing is left running."""
+    async with demo(
+        "--json", "--require", "irc,email", "--server", f"irc={server}", "--directory", f"{folder}/d"
+    ) as process:
         status, report, err = await ended(process)
     irc = report["networks"]["irc"]
     assert [step for step in irc["steps"] if not step["ok"]] == [], err
@@ -70,6 +74,12 @@ async def test_every_step_crosses(server: str, folder: Path) -> None:
     assert version[0].isdigit()
     done = {(step["name"], step["direction"]) for step in irc["steps"]}
     assert {(name, "to_network") for name in TO_NETWORK} | {(name, "to_matrix") for name in TO_MATRIX} <= done
+    email = report["networks"]["email"]
+    assert [step for step in email["steps"] if not step["ok"]] == [], err
+    assert email["ok"]
+    done = {(step["name"], step["direction"]) for step in email["steps"]}
+    wanted = {(name, "to_network") for name in MAIL_TO_NETWORK} | {(name, "to_matrix") for name in MAIL_TO_MATRIX}
+    assert wanted == done
     assert alive(folder) == []
 
 

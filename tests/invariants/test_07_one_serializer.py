@@ -25,6 +25,7 @@ MAILS = {
     "bridges/email/composing/composer.py",
     "bridges/email/composing/parts.py",
     "bridges/email/composing/signing.py",
+    "bridges/email/composing/submitted.py",
     "bridges/email/delivery/wire.py",
     "bridges/email/smtp/trace.py",
 }
@@ -36,6 +37,8 @@ READERS = {
     "bridges/email/smtp/wire.py",
 }
 PIPES = {"bridges/email/parsing/worker.py"}
+# Who connects to be greeted, and writes nothing.
+GREETED = {"bridges/email/rehearsal.py"}
 SOCKETS = {"open_connection", "create_connection", "open_unix_connection", "sendall", "sock_sendall", "sendto"}
 COMMANDS = {b"CAP", b"NICK", b"USER", b"JOIN", b"MODE", b"WHO", b"PRIVMSG", b"NOTICE", b"PING", b"PONG", b"QUIT"}
 COMMANDS |= {b"TAGMSG", b"REDACT", b"NAMES", b"PART", b"AWAY", b"WHOIS", b"MONITOR", b"TOPIC", b"LIST", b"ISON"}
@@ -52,6 +55,11 @@ def _adapters() -> Iterator[tuple[str, ast.Module]]:
 def socket_uses(tree: ast.Module) -> list[int]:
     """Lines that open or write a socket themselves."""
     return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr in SOCKETS]
+
+
+def writes(tree: ast.Module) -> list[int]:
+    """Lines that write anything."""
+    return [node.lineno for node in ast.walk(tree) if isinstance(node, ast.Attribute) and node.attr.startswith("write")]
 
 
 def raw_writes(tree: ast.Module) -> list[int]:
@@ -94,7 +102,7 @@ def test_adapters_write_serialized_lines_only() -> None:
     """Sockets are opened in one place of an adapter, lines ended in its codec, and nothing else is written."""
     found: dict[str, list[int]] = {}
     for name, tree in _adapters():
-        wrong = socket_uses(tree)
+        wrong = socket_uses(tree) if name not in GREETED else writes(tree)
         if name not in MAILS | PIPES:
             wrong += raw_writes(tree)
         if "/codec/" not in name and name not in MAILS | READERS:
@@ -102,7 +110,7 @@ def test_adapters_write_serialized_lines_only() -> None:
         if wrong:
             found[name] = wrong
     assert found == {}
-    assert {name for name in WIRE | MAILS | READERS | PIPES if not (ROOT / name).is_file()} == set()
+    assert {name for name in WIRE | MAILS | READERS | PIPES | GREETED if not (ROOT / name).is_file()} == set()
 
 
 @pytest.mark.parametrize(

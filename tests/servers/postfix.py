@@ -92,7 +92,15 @@ class Postfix(Server):
 
     async def waiting(self) -> int:
         """How many mails are in its queue."""
-        return len((await self._command("postqueue", "-j")).splitlines())
+        return len((await self.queue()).splitlines())
+
+    async def queue(self) -> str:
+        """What is in its queue: a line of JSON for each mail."""
+        return await self._command("postqueue", "-j")
+
+    def bounced(self) -> list[str]:
+        """Lines of its log about mails that were refused for good."""
+        return [line for line in self.log_file.read_text().splitlines() if "status=bounced" in line]
 
     async def flush(self) -> None:
         """Try all that waits, now."""

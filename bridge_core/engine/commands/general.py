@@ -26,7 +26,9 @@ class GeneralCommands:
         usable = self._commands.usable(call.level)
         wanted = "-".join(call.get("command").lower().split())
         if wanted:
-            usable = [one for one in usable if one.key == wanted or one.key.startswith(f"{wanted}-")]
+            named = [one for one in usable if one.key == wanted or one.key.startswith(f"{wanted}-")]
+            # By the short name as well, which stands without its network's.
+            usable = named or [one for one in usable if f"-{wanted}-" in f"{one.key}-"]
             if not usable:
                 raise RejectedError("there is no such command for you; help alone lists those there are")
         lines: list[str] = []

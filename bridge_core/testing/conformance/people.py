@@ -1,5 +1,7 @@
 """Features of people and chats: who is there, who may what, what a chat is about, who types and who has read."""
 
+import asyncio
+
 from bridge_core.testing.conformance.basics import FeatureTests
 from bridge_core.testing.conformance.bench import Bench, eventually
 from bridge_core.testing.conformance.subject import Feature
@@ -97,8 +99,15 @@ class TypingTests(FeatureTests):
         """By the people of the chat."""
         place = await bench.place()
         await bench.introduce(place)
-        await bench.human.type(place.room)
-        await bench.subject.types(place.chat)
+        for last in (False, False, False, False, True):
+            await bench.human.type(place.room)
+            try:
+                async with asyncio.timeout(None if last else 8):
+                    await bench.subject.types(place.chat)
+                    break
+            except TimeoutError:
+                # Synapse drops signals in the moments in which it takes the bridge for away.
+                await bench.human.type(place.room, 0)
         await bench.human.type(place.room, 0)
 
     async def test_typing_of_the_network_is_seen_here(self, bench: Bench) -> None:

@@ -179,10 +179,13 @@ class MailComposer:
         parts = []
         html_wanted = self._settings.html is Html.ALWAYS
         if said.plain or (not picked.attached and not (picked.shown and not html_wanted)):
-            parts.append(text_part(said.plain))
+            parts.append(text_part(said.plain, draft.signature if said.plain else ""))
         images = tuple(self._file(file, cid=cid if html_wanted else "") for cid, file in pictures.items())
         if html_wanted and (said.plain or images):
-            parts = [text_part(said.plain or _named(picked.shown)), html_part(said.html + shown)]
+            parts = [
+                text_part(said.plain or _named(picked.shown), draft.signature),
+                html_part(said.html + shown, draft.signature),
+            ]
             text = multipart("alternative", parts, next(boundaries))
             parts = [multipart("related", (text, *images), next(boundaries))]
         else:

@@ -5,6 +5,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
+from bridge_core.content.to_html import escaped
 from bridges.email.codec.fields import parameter_field, word_field
 from bridges.email.codec.flowed import flowed, quoted_printable
 
@@ -24,16 +25,19 @@ class Part:
     boundary: str = ""
 
 
-def text_part(text: str) -> Part:
-    """Plain text."""
+def text_part(text: str, signature: str = "") -> Part:
+    """Plain text, and what stands below it, parted as mail programs know it (RFC 3676 section 4.3)."""
+    below = f"-- \r\n{flowed(signature)}" if signature else ""
     return Part(
         parameter_field("Content-Type", "text/plain", charset="utf-8", format="flowed") + _QP,
-        quoted_printable(flowed(text)),
+        quoted_printable(flowed(text) + below),
     )
 
 
-def html_part(html: str) -> Part:
+def html_part(html: str, signature: str = "") -> Part:
     """A page of HTML around the body's inside."""
+    if signature:
+        html += f'<div class="moz-signature">-- <br>{escaped(signature).replace(chr(10), "<br>")}</div>'
     page = f'<!DOCTYPE html>\n<html><head><meta charset="utf-8"></head><body>{html}</body></html>\n'
     return Part(parameter_field("Content-Type", "text/html", charset="utf-8") + _QP, quoted_printable(page))
 

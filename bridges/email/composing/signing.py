@@ -21,7 +21,8 @@ SIGNED: Final = (
     b"list-unsubscribe-post", b"auto-submitted", b"chat-edit", b"chat-delete",
 )  # fmt: skip
 OVERSIGNED: Final = frozenset(
-    {b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"content-type", b"mime-version"}
+    {b"from", b"to", b"cc", b"subject", b"date", b"message-id", b"reply-to", b"in-reply-to", b"references"}
+    | {b"content-type", b"mime-version", b"chat-edit", b"chat-delete"}
 )
 """Named once more than they are there: nobody can add another one."""
 _BLANKS: Final = re.compile(rb"[ \t]+")

@@ -32,6 +32,15 @@ class Composing(Section):
         description="Bytes of the largest mail that is sent, files and their encoding included. Larger files are "
         "linked, where links are on.",
     )
+    corrections: bool = Field(
+        default=True,
+        description="Whether an edit of a mail that is on its way sends a correction after it, to the same people.",
+    )
+    withdrawals: bool = Field(
+        default=False,
+        description="Whether the redaction of a mail that is on its way asks those to delete it whose mail programs "
+        "know that (Chat-Delete). Nobody has to, and all others keep it.",
+    )
     max_hops: int = Field(
         default=5,
         ge=1,

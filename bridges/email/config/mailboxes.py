@@ -54,6 +54,9 @@ class Rooms(Section):
         default=True,
         description="Whether the whole text is added as a file where quotes or a signature were left out.",
     )
+    signature: str = Field(
+        default="", max_length=2000, description="What stands below each mail that is written there, as plain text."
+    )
 
 
 class Mailbox(Rooms):
@@ -79,8 +82,16 @@ class Provide(Rooms):
         default=None,
         max_length=200,
         description="What the address is made of: `{localpart}` of the Matrix id, `{server}`; null for no addresses. "
-        "Characters that no address has become `-`. Who would get one that is taken gets none.",
+        "Only users of the own homeserver whose name is just an address have it so; in the address of others, and of "
+        "users of other servers, is a mark (`dan_x~4f7kq...`), so that nobody gets mail that is meant for another.",
         examples=["{localpart}@example.org"],
+    )
+
+    ahead: bool = Field(
+        default=False,
+        description="Whether mail is taken for users of the own homeserver who never used their address: the "
+        "homeserver is asked whether there is such a user, and the first mail invites them to their mailbox's room. "
+        "Whoever hands mail over learns which users there are.",
     )
 
     @field_validator("address")

@@ -35,7 +35,7 @@ class Parsing(Section):
         description="How long the bridge waits for a process that does nothing before it ends it.",
     )
     mails_per_worker: int = Field(
-        500,
+        2000,
         ge=1,
         le=100_000,
         description="After so many mails a process is replaced by a new one.",

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
 from ipaddress import IPv4Network, IPv6Network
-from typing import Annotated
+from typing import Annotated, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from bridges.email.config.section import Seconds, Section
 from bridges.email.mail import Door
 
 Bytes = Annotated[int, Field(ge=1024)]
 _LOOPBACK = (IPv4Network("127.0.0.0/8"), IPv6Network("::1/128"))
+
+
+_LISTEN = re.compile(r"(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\s]*:\d{1,5})")
 
 
 class Tls(StrEnum):
@@ -27,7 +31,7 @@ class Tls(StrEnum):
 class DoorConfig(Section):
     """One address to listen on."""
 
-    kind: Door = Field(
+    kind: Literal[Door.SMTP, Door.SUBMISSION, Door.LMTP] = Field(
         default=Door.SMTP,
         description="`smtp`: for any mail server, which is verified. `submission`: for those who give a password. "
         "`lmtp`: for your own mail server, which is believed what it has verified.",
@@ -35,7 +39,6 @@ class DoorConfig(Section):
     listen: str = Field(
         default="0.0.0.0:25",
         max_length=300,
-        pattern=r"^(unix:/.+|\[[0-9a-fA-F:.]+\]:\d{1,5}|[^:\s]*:\d{1,5})$",
         description="Address and port, such as `0.0.0.0:25` or `[::]:25`, or `unix:/path` for a socket in the file "
         "system (LMTP). Ports below 1024 need CAP_NET_BIND_SERVICE.",
     )
@@ -48,10 +51,15 @@ class DoorConfig(Section):
         default=0o660, description="Who may connect to a `unix:` socket, as a number: 432 is 0660."
     )
 
+    @field_validator("listen")
+    @classmethod
+    def _listen(cls, value: str) -> str:
+        if not _LISTEN.fullmatch(value) or (not value.startswith("unix:") and int(value.rpartition(":")[2]) > 65535):
+            raise ValueError(f"{value!r} is no address with a port, such as 0.0.0.0:25 or [::]:25, nor unix:/path")
+        return value
+
     @model_validator(mode="after")
     def _sensible(self) -> DoorConfig:
-        if self.kind is Door.IMPORT:
-            raise ValueError("a door is smtp, submission or lmtp")
         if self.listen.startswith("unix:") and self.kind is not Door.LMTP:
             raise ValueError("only lmtp listens on a unix: socket")
         return self
@@ -77,6 +85,26 @@ class Times(Section):
     mail: Seconds = Field(default=1800.0, ge=1, description="For all of a mail, however it trickles.")
     visit: Seconds = Field(default=7200.0, ge=1, description="For all of a connection; it ends between two mails.")
     answer: Seconds = Field(default=60.0, ge=1, description="For a check of our own; longer: 451, try again later.")
+
+
+class Held(Section):
+    """Mails of strangers that wait for somebody's word (`strangers: ask`). Beyond, theirs are refused for now (452)."""
+
+    person: int = Field(default=20, ge=1, le=10_000, description="Mails of one person that wait at one mailbox.")
+    mailbox: int = Field(default=1000, ge=1, le=100_000, description="Mails that wait at one mailbox.")
+    mails: int = Field(default=20_000, ge=1, description="Mails that wait at all mailboxes.")
+    bytes: Bytes = Field(default=1_073_741_824, description="Of all of them, at all mailboxes.")
+    days: int = Field(default=30, ge=1, le=365, description="Until a request that nobody answers ends.")
+
+
+class Aside(Section):
+    """Mails that could not be shown, set aside for the admin (quarantine).
+
+    Beyond, the oldest of whoever has the most there go: of one domain, or of all who proved nothing.
+    """
+
+    mails: int = Field(default=10_000, ge=1, description="Mails in the quarantine.")
+    bytes: Bytes = Field(default=2_147_483_648, description="Their bytes.")
 
 
 class Receiving(Section):
@@ -105,11 +133,26 @@ class Receiving(Section):
         default=4_294_967_296, description="Bytes of all mails being transferred at once; beyond: 452."
     )
     most_mails: int = Field(
-        default=100_000, ge=1, description="Mails that wait to be bridged; beyond, more are refused for now (452)."
+        default=100_000,
+        ge=1,
+        description="Mails that are kept: those that wait to be bridged, and those of strangers that wait for a word. "
+        "Beyond, more are refused for now (452). Those that are set aside for the admin have bounds of their own.",
     )
     most_bytes: Bytes = Field(default=10_737_418_240, description="Their bytes; beyond, more are refused for now.")
+    held: Held = Field(default_factory=Held, description="Mails of strangers.")
+    aside: Aside = Field(default_factory=Aside, description="Mails that could not be shown.")
     connections: Connections = Field(default_factory=Connections, description="How many at once.")
     times: Times = Field(default_factory=Times, description="How long is waited.")
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Receiving:
+        seen: set[str] = set()
+        for door in self.doors:
+            if door.listen in seen:
+                raise ValueError(f"two doors listen on {door.listen}")
+            if not door.listen.endswith(":0"):
+                seen.add(door.listen)
+        return self
 
     @model_validator(mode="after")
     def _certificate_where_needed(self) -> Receiving:

@@ -67,6 +67,23 @@ class Hop:
     context: ssl.SSLContext | None = field(default=None, compare=False, repr=False)
 
 
+def smarthost_hop(one: Smarthost, context: ssl.SSLContext) -> Hop:
+    """The way to a server that the settings name, whose certificate is looked at by `context`."""
+    return Hop(
+        one.host,
+        one.port,
+        # The admin has named it: a private address is meant, and the system's resolver knows local names.
+        (one.host,),
+        implicit=one.tls is HostTls.IMPLICIT,
+        starttls=one.tls is HostTls.STARTTLS,
+        must=one.tls is not HostTls.NONE,
+        verify=True,
+        user=one.user,
+        password=one.password.get_secret_value() if one.password is not None else None,
+        context=context,
+    )
+
+
 class Hops:
     """Knows the way to each recipient."""
 
@@ -90,28 +107,16 @@ class Hops:
         """The servers in the order in which they are tried. Raises NoRouteError."""
         head, _, sender = destination.partition(" ")
         if head == SMARTHOST:
-            return [await self._smarthost(one) for one in self._smarthosts(sender)]
+            return [
+                smarthost_hop(one, self._trusted[one.ca] if one.ca is not None else self._verified)
+                for one in self._smarthosts(sender)
+            ]
         if not self._settings.direct:
             raise NoRouteError(Reply(550, "5.4.4", "this bridge has no mail server that takes mail from your domain"))
         return await self._exchangers(destination)
 
     def _smarthosts(self, sender: str) -> list[Smarthost]:
         return [one for one in self._settings.smarthosts if not one.domains or sender in one.domains]
-
-    async def _smarthost(self, one: Smarthost) -> Hop:
-        return Hop(
-            one.host,
-            one.port,
-            # The admin has named it: a private address is meant, and the system's resolver knows local names.
-            (one.host,),
-            implicit=one.tls is HostTls.IMPLICIT,
-            starttls=one.tls is HostTls.STARTTLS,
-            must=one.tls is not HostTls.NONE,
-            verify=True,
-            user=one.user,
-            password=one.password.get_secret_value() if one.password is not None else None,
-            context=self._trusted[one.ca] if one.ca is not None else self._verified,
-        )
 
     async def _exchangers(self, domain: str) -> list[Hop]:
         if domain.startswith("["):

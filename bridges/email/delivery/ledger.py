@@ -6,8 +6,10 @@ from datetime import UTC, datetime
 from typing import Final
 
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.host import Clock
+from bridge_core.api.host import KV, Clock
 from bridges.email.codec.addresses import Address, parse_address
+from bridges.email.delivery.counts import Counts
+from bridges.email.delivery.doubts import Doubts
 from bridges.email.delivery.fates import why
 from bridges.email.delivery.rows import Row, State
 from bridges.email.delivery.shelf import Shelf
@@ -19,26 +21,34 @@ _SHORTEST: Final = 4
 _PAGE: Final = 200
 _EVERYTHING: Final = "all"
 _BUSY: Final = "it is being tried just now, or is done with"
+_HELD: Final = "it is held for {} s more: until then its writer may change it or take it back"
 
 
 class Ledger:
     """Answers in words."""
 
-    def __init__(self, shelf: Shelf, suppressions: Suppressions, clock: Clock) -> None:
+    def __init__(self, shelf: Shelf, suppressions: Suppressions, clock: Clock, kv: KV) -> None:
         self._shelf = shelf
         self._suppressions = suppressions
         self._clock = clock
+        self._doubts = Doubts(kv, Counts())
         self.on_retry: Callable[[], None] = lambda: None
 
     async def listed(self, after: str = "", limit: int = SHOWN) -> str:
         """What waits, by id, behind the one named."""
         rows = await self._shelf.waiting(after, limit + 1)
+        doubts = "" if after else await self._doubtful()
         if not rows:
-            return "Nothing waits to be sent." if not after else "Nothing more waits to be sent."
+            return doubts + "Nothing waits to be sent." if not after else "Nothing more waits to be sent."
         lines = [self._line(row, due) for row, due in rows[:limit]]
         if len(rows) > limit:
             lines.append(f"... more behind {rows[limit - 1][0].id[:12]}")
-        return "\n".join(lines)
+        return doubts + "\n".join(lines)
+
+    async def _doubtful(self) -> str:
+        count = await self._doubts.count()
+        words = "tries ended in doubt since the network began: the answer was lost, and such a mail may arrive twice."
+        return f"{count} {words}\n" if count else ""
 
     async def shown(self, name: str) -> str:
         """All about one row; never what the mail says."""
@@ -59,30 +69,37 @@ class Ledger:
         return "\n".join(lines)
 
     async def retried(self, name: str) -> str:
-        """Try one, or `all`, as soon as possible."""
+        """Try one, or `all`, as soon as possible; but for what its writer may still change or take back."""
         now = self._clock.now_ms()
+        held = 0
         async with self._shelf.turn:
             if name == _EVERYTHING:
-                count = await self._all_now(now)
+                count, held = await self._all_now(now)
             else:
-                (row,) = await self._several(name)
+                row, due = await self._find(name)
                 if row.state is not State.WAITING:
                     raise RejectedError(_BUSY)
+                if _held(row, due, now):
+                    raise RejectedError(_HELD.format((due - now + 999) // 1000))
                 await self._shelf.renew(row)
                 await self._shelf.put([(row, now)])
                 count = 1
         self.on_retry()
         self._shelf.wake.set()
-        return f"{count} will be tried now."
+        kept = f" {held} were not tried yet and keep their hold." if held else ""
+        return f"{count} will be tried now.{kept}"
 
-    async def _all_now(self, now: int) -> int:
-        count, after = 0, ""
+    async def _all_now(self, now: int) -> tuple[int, int]:
+        """How many are due now, and how many are still held."""
+        count, held, after = 0, 0, ""
         while page := await self._shelf.waiting(after, _PAGE):
-            waiting = [row for row, due in page if row.state is State.WAITING and due > now]
+            later = [(row, due) for row, due in page if row.state is State.WAITING and due > now]
+            waiting = [row for row, due in later if not _held(row, due, now)]
             await self._shelf.put([(row, now) for row in waiting])
             count += len(waiting)
+            held += len(later) - len(waiting)
             after = page[-1][0].id
-        return count
+        return count, held
 
     async def dropped(self, name: str) -> str:
         """Give one up. Its sender is told, by the bridge when it runs again."""
@@ -140,6 +157,11 @@ class Ledger:
             when = "being dropped"
         after = f", tried {row.attempts} times: {why(row)}" if row.attempts else ""
         return f"{row.id[:12]}  {row.about.mailbox} -> {row.recipient}  {when}{after}"
+
+
+def _held(row: Row, due: int, now: int) -> bool:
+    """Whether nothing was tried yet, since its writer may still change it."""
+    return row.attempts == 0 and due > now
 
 
 def _time(at: int) -> str:

@@ -1,54 +1,63 @@
-"""DNS for delivery: exchangers, addresses, texts, by dnspython."""
+"""DNS for delivery, asked of the one resolver of the network."""
 
 from collections.abc import Sequence
-from typing import Any
-
-import dns.asyncresolver
-import dns.exception
-import dns.resolver
+from typing import Protocol, TypeVar
 
 from bridges.email.delivery.hops import MissingNameError, NameTroubleError
+from bridges.email.trust.names import DnsTroubleError
+
+T = TypeVar("T")
+
+
+class Asked(Protocol):
+    """The resolver (`trust.names`): an empty answer for what is not there, DnsTroubleError for what is not known."""
+
+    async def txt(self, name: str) -> Sequence[str]:
+        """The texts at a name, one character for each byte."""
+
+    async def addresses(self, name: str, *, v6: bool) -> Sequence[str]:
+        """The addresses of a name."""
+
+    async def exchangers(self, name: str) -> Sequence[tuple[int, str]]:
+        """The mail servers of a domain."""
 
 
 class DnsNames:
-    """The `Names` of hops, asked of the system's resolver. Its cache is dnspython's, bounded."""
+    """The `Names` of hops: delivery must tell what is not there from what has no answer."""
 
-    def __init__(self, seconds: float = 10.0) -> None:
-        self._seconds = seconds
-        self._resolver: dns.asyncresolver.Resolver | None = None
+    def __init__(self, resolver: Asked) -> None:
+        self._resolver = resolver
 
     async def mx(self, domain: str) -> Sequence[tuple[int, str]]:
         """As `Names.mx`."""
-        return [(one.preference, one.exchange.to_text()) for one in await self._ask(domain, "MX")]
+        try:
+            return _there(domain, await self._resolver.exchangers(domain))
+        except DnsTroubleError as error:
+            raise NameTroubleError(domain) from error
 
     async def addresses(self, host: str) -> Sequence[str]:
-        """As `Names.addresses`."""
+        """As `Names.addresses`. Half an answer is better than none."""
         found: list[str] = []
-        trouble: NameTroubleError | None = None
-        for kind in ("AAAA", "A"):
+        trouble: DnsTroubleError | None = None
+        for v6 in (True, False):
             try:
-                found += [one.address for one in await self._ask(host, kind)]
-            except MissingNameError:
-                continue
-            except NameTroubleError as error:
+                found += await self._resolver.addresses(host, v6=v6)
+            except DnsTroubleError as error:
                 trouble = error
-        if found:
-            return found
-        if trouble is not None:
-            raise trouble
-        raise MissingNameError(host)
+        if trouble is not None and not found:
+            raise NameTroubleError(host) from trouble
+        return _there(host, found)
 
     async def txt(self, name: str) -> Sequence[str]:
         """As `Names.txt`."""
-        return [b"".join(one.strings).decode(errors="replace") for one in await self._ask(name, "TXT")]
-
-    async def _ask(self, name: str, kind: str) -> Any:
         try:
-            if self._resolver is None:
-                self._resolver = dns.asyncresolver.Resolver()
-                self._resolver.cache = dns.resolver.LRUCache(10_000)
-            return await self._resolver.resolve(name, kind, lifetime=self._seconds)
-        except (dns.resolver.NXDOMAIN, dns.resolver.NoAnswer) as error:
-            raise MissingNameError(name) from error
-        except (dns.exception.DNSException, OSError, UnicodeError) as error:
+            texts = _there(name, await self._resolver.txt(name))
+        except DnsTroubleError as error:
             raise NameTroubleError(name) from error
+        return [one.encode("latin-1").decode(errors="replace") for one in texts]
+
+
+def _there(name: str, found: Sequence[T]) -> Sequence[T]:
+    if not found:
+        raise MissingNameError(name)
+    return found

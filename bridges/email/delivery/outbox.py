@@ -7,15 +7,16 @@ import structlog
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.host import Blobs, Clock
-from bridge_core.api.ids import MessageId
+from bridge_core.api.ids import MessageId, UserId
 from bridges.email.codec.addresses import Address
 from bridges.email.codec.tokens import Tokens
 from bridges.email.config.delivery import Delivery
+from bridges.email.delivery.counts import Counts
 from bridges.email.delivery.limits import Limits
 from bridges.email.delivery.rows import Row, State, new_row
 from bridges.email.delivery.shelf import Shelf
 from bridges.email.delivery.suppression import Suppressions
-from bridges.email.ports import About, OutgoingMail
+from bridges.email.ports import About, OutgoingMail, Reply
 
 log = structlog.get_logger(__name__)
 
@@ -32,6 +33,7 @@ class MailOutbox:
         settings: Delivery,
         limits: Limits,
         suppressions: Suppressions,
+        counts: Counts,
     ) -> None:
         self._shelf = shelf
         self._blobs = blobs
@@ -40,6 +42,7 @@ class MailOutbox:
         self._settings = settings
         self._limits = limits
         self._suppressions = suppressions
+        self._counts = counts
 
     async def submit(
         self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
@@ -60,33 +63,54 @@ class MailOutbox:
             now = self._clock.now_ms()
             due = now + int((self._settings.hold if hold is None else hold) * 1000)
             await self._shelf.put([(new_row(self._tokens, mail, one, about, now), due) for one in everybody])
+        self._counts.queued += len(everybody)
         log.info("mail_queued", mail=mail.id, recipients=len(everybody), bytes=mail.size)
         self._shelf.wake.set()
 
-    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+    async def refusal(
+        self, mailbox: Address, user: UserId, recipient: Address, others: Sequence[Address] = ()
+    ) -> Reply | None:
+        """What a mail program is answered that wants to write to the recipient now; None where it may.
+
+        `others` were let pass for the same mail before.
+        """
+        suppressed = await self._suppressions.find(mailbox.domain, recipient)
+        if suppressed is not None:
+            return Reply(550, "5.1.1", f"it does not take mail, since a server said: {suppressed.reason}")
+        words = await self._limits.reached(user, mailbox, (*others, recipient))
+        return Reply(452, "4.5.3", words) if words else None
+
+    async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:
         """As `Outbox.replace`. Where it is False the new mail's blob is dropped."""
         async with self._shelf.turn:
-            there = [row for row, _ in await self._shelf.rows(message)]
+            there = await self._of(message, mailbox)
             waiting = _unsent(there)
-            if not waiting:
+            again = bool(there) and mail.revision != "" and all(row.mail.revision == mail.revision for row in there)
+            if not waiting or again:
                 if mail.blob not in {row.mail.blob for row in there if not row.done}:
                     await self._blobs.drop(mail.blob)
-                return False
+                return again
             due = self._clock.now_ms() + int(self._settings.hold * 1000)
             # The name of the row stays, and with it where its reports come back to.
             await self._shelf.put([(replace(row, mail=mail), due) for row in waiting])
             await self._shelf.release(message, {row.mail.blob for row in waiting})
         return True
 
-    async def cancel(self, message: MessageId) -> bool:
+    async def cancel(self, message: MessageId, mailbox: Address) -> bool:
         """As `Outbox.cancel`. A mail that nobody has taken yet, though it was tried, is still taken back."""
         async with self._shelf.turn:
-            there = [row for row, _ in await self._shelf.rows(message)]
-            if there and all(row.state is State.CANCELLED for row in there):
-                return True
+            there = await self._of(message, mailbox)
+            states = {row.state for row in there}
+            if State.CANCELLED in states and states <= {State.CANCELLED, State.FAILED}:
+                return True  # It was done by a try before this one.
             waiting = _unsent(there)
             await self._shelf.cancel(waiting)
+            self._counts.cancelled += len(waiting)
             return bool(waiting)
+
+    async def _of(self, message: MessageId, mailbox: Address) -> list[Row]:
+        """The rows of what a mailbox wrote: who got it knows its id, and has no say in it."""
+        return [row for row, _ in await self._shelf.rows(message) if row.about.mailbox.key == mailbox.key]
 
     async def _admit(self, recipients: Sequence[Address], about: About) -> None:
         if not recipients:

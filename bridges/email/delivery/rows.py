@@ -84,6 +84,7 @@ def item_of(row: Row, due: int) -> QueueItem:
     body = orjson.dumps(
         {
             "mail": [mail.id, mail.message_id, _address(mail.sender), mail.blob, mail.size, mail.utf8, mail.eight_bit],
+            "revision": mail.revision,
             "head": mail.head.decode(),
             "to": _address(row.recipient),
             "about": [about.chat, about.message, about.user, _address(about.mailbox), about.thread, about.receiver],
@@ -114,6 +115,7 @@ def row_of(item: QueueItem) -> Row:
                 utf8,
                 eight_bit,
                 data["head"].encode(),
+                data.get("revision", ""),
             ),
             Address(*data["to"]),
             About(

@@ -1,5 +1,6 @@
 """Addresses that nothing is sent to for a while: a server said that they do not exist."""
 
+from collections.abc import Collection
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Final
@@ -13,6 +14,8 @@ from bridges.email.ports import Reply
 _PREFIX: Final = "suppressed/"
 _HARD: Final = ("5.1.1", "5.1.2", "5.1.3", "5.1.6", "5.1.10", "5.2.1")
 """What says that there is no such mailbox (RFC 3463, 7505), not only that this mail was not liked."""
+_FOLDING: Final = frozenset({"gmail.com", "googlemail.com"})
+"""Where an address means the same with dots or tags and without."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,22 +29,26 @@ class Suppressed:
 
 
 class Suppressions:
-    """The list, for each of our domains its own. Kept sealed."""
+    """The list, for each of our domains its own. Kept sealed.
+
+    Nobody in `ours` is ever on it: the bridge knows better each time what addresses there are in its own domains.
+    """
 
     def __init__(self, kv: KV, clock: Clock, keep: float) -> None:
         self._kv = kv
         self._clock = clock
         self._keep = keep
+        self.ours: Collection[str] = ()
 
     async def find(self, domain: str, address: Address) -> Suppressed | None:
         """Why nothing is sent to the address now; None where it is."""
-        row = await self._kv.get(_key(domain, address))
+        row = await self._kv.get(_key(domain, address)) if address.domain not in self.ours else None
         found = _opened(row) if row is not None else None
         return found if found is not None and found.until > self._clock.now_ms() else None
 
     async def note(self, domain: str, address: Address, reply: Reply) -> None:
         """Put the address on the list, where the reply says that it does not exist."""
-        if not self._keep or not reply.status.startswith(_HARD):
+        if not self._keep or address.domain in self.ours or not reply.status.startswith(_HARD):
             return
         until = self._clock.now_ms() + int(self._keep * 1000)
         row = orjson.dumps([domain, str(address), f"{reply.code} {reply.status} {reply.text}"[:300], until])
@@ -68,10 +75,15 @@ class Suppressions:
 
 
 def base(address: str) -> str:
-    """The mailbox behind an address: without dots and what is after `+`, for that is one mailbox at large providers."""
-    local, _, domain = address.rpartition("@")
+    """The mailbox behind an address. Only where it is known that dots and tags mean nothing they are left out.
+
+    Anywhere else a misspelt address that does not exist says nothing about one much like it.
+    """
+    local, _, domain = address.casefold().rpartition("@")
+    if domain not in _FOLDING:
+        return f"{local}@{domain}"
     head = local.partition("+")[0] or local
-    return f"{head.replace('.', '').casefold()}@{domain.lower()}"
+    return f"{head.replace('.', '')}@{domain}"
 
 
 def _key(domain: str, address: Address) -> str:

@@ -10,7 +10,8 @@ from email.message import EmailMessage
 from typing import Final
 
 _PATIENCE: Final = 20.0
-_LINE: Final = 65_536
+_LARGEST: Final = 1 << 26
+"""Bytes of a mail."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,16 +44,19 @@ class Elsewhere:
         self.received: list[Received] = []
         self._server: asyncio.Server | None = None
         self._came = asyncio.Event()
+        self._open: set[asyncio.StreamWriter] = set()
 
     async def start(self) -> None:
         """Take mail."""
-        self._server = await asyncio.start_server(self._talk, "127.0.0.1", self.port, limit=_LINE)
+        self._server = await asyncio.start_server(self._come, "127.0.0.1", self.port, limit=_LARGEST)
 
     async def stop(self) -> None:
         """Take no more. Idempotent."""
         server, self._server = self._server, None
         if server is not None:
             server.close()
+            for writer in self._open:
+                writer.close()  # a sender may keep its connection for the next mail
             await server.wait_closed()
 
     async def wait_for(self, fits: Callable[[Received], bool], what: str, timeout: float = _PATIENCE) -> Received:
@@ -68,6 +72,14 @@ class Elsewhere:
         except TimeoutError:
             subjects = [str(one.mail["Subject"]) for one in self.received]
             raise TimeoutError(f"{what} did not come in {timeout:g} s; there came: {subjects}") from None
+
+    async def _come(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._open.add(writer)
+        try:
+            await self._talk(reader, writer)
+        finally:
+            self._open.discard(writer)
+            writer.close()
 
     async def _talk(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         sender, recipients = "", list[str]()
@@ -98,7 +110,6 @@ class Elsewhere:
                         break
                     else:
                         await _say(writer, "250 2.0.0 ok")
-        writer.close()
 
 
 VERIFIER: Final = "verifier.test"

@@ -9,6 +9,8 @@ from bridges.email.demo.elsewhere import Elsewhere, Received, hand_over
 
 _WAIT: Final = 20.0
 _FIRST: Final = "<first@elsewhere.test>"
+_THUMB: Final = "\N{THUMBS UP SIGN}"
+_PARTY: Final = "\N{PARTY POPPER}"
 _PNG: Final = bytes.fromhex(
     "89504e470d0a1a0a0000000d4948445200000001000000010804000000b51c0c020000000b4944415478da6364f80f00010501012718e3660000"
     "000049454e44ae426082"
@@ -37,6 +39,8 @@ class Conversation:
             Step("file", back, self.file),
             Step("answer", there, self.answer),
             Step("answer", back, self.answered),
+            Step("reaction", back, self.reaction),
+            Step("reaction", there, self.reaction_there),
             Step("formatted", there, self.formatted_there),
             Step("file", there, self.file_there),
             Step("new_mail", there, self.new_mail),
@@ -91,6 +95,19 @@ class Conversation:
         assert relation.get("event_id") == self._root, f"not in the thread: {relation}"
         return Crossing(said, str(event["content"]["body"]))
 
+    async def reaction(self) -> Crossing:
+        """A mail that is a reaction (RFC 9078) is one in the room."""
+        assert self._answer is not None, "there is nothing to react to"
+        mail = self._mail(_THUMB, in_reply_to=str(self._answer.mail["Message-ID"]))
+        mail["Content-Disposition"] = "reaction"
+        await hand_over(self._port, mail, self._bob, self._mailbox)
+        event = await self._matrix.wait_for(
+            lambda e: e["type"] == "m.reaction" and e["sender"] != self._matrix.user_id, _WAIT, "the reaction"
+        )
+        key = str(event["content"]["m.relates_to"]["key"])
+        assert key == _THUMB, f"it is {key!r}"
+        return Crossing(_THUMB, key)
+
     async def unknown_address(self) -> Crossing:
         """Mail for an address that is not there is refused before it is taken."""
         mail = self._mail("To nobody.")
@@ -113,6 +130,18 @@ class Conversation:
         assert str(received.mail["In-Reply-To"]) == _FIRST, f"it answers {received.mail['In-Reply-To']!r}"
         assert str(received.mail["Subject"]) == "Re: A question", f"subject {received.mail['Subject']!r}"
         return Crossing(said, received.text)
+
+    async def reaction_there(self) -> Crossing:
+        """A reaction goes to who is known to see them, as such a mail."""
+        await self._matrix.react(self._room, self._root, _PARTY)
+        received = await self._elsewhere.wait_for(
+            lambda one: any(part.get_content_disposition() == "reaction" for part in one.mail.walk()),
+            "the reaction",
+        )
+        part = next(part for part in received.mail.walk() if part.get_content_disposition() == "reaction")
+        key = str(part.get_content()).strip()
+        assert key == _PARTY, f"it is {key!r}"
+        return Crossing(_PARTY, key)
 
     async def formatted_there(self) -> Crossing:
         """Formatting goes as HTML beside plain text."""

@@ -9,6 +9,8 @@ class Context:
 
     received_at: int | None = None
     """When we got it, in milliseconds since 1970: no Date is later."""
+    given: str = ""
+    """The envelope's id, where a mail without a Message-ID is a mail of its own each time that it is given."""
     null_sender: bool = False
     """Its envelope had the null reverse-path: a program sent it."""
     domains: tuple[str, ...] = ()

@@ -13,6 +13,7 @@ from bridges.email.parsing.words import decode_words
 
 _LIST_ID = re.compile(r"<\s*([^<>\s]{1,255})\s*>\s*(?:\([^)]*\))?\s*$")
 _IN_BRACKETS = re.compile(r"<\s*([^<>]{1,4000}?)\s*>")
+_HOPS = re.compile(r";\s*hops=([0-9]{1,3})\s*(?:;|$)")
 _MOST: Final = 10
 _FORMER: Final = ("x-microsoft-original-message-id", "x-original-message-id", "x-google-original-message-id")
 _PROGRAMS = re.compile(
@@ -91,6 +92,12 @@ def bridges(headers: Headers) -> tuple[str, ...]:
     """The ids of bridges that the mail has crossed."""
     found = (value.partition(";")[0].strip() for value in headers.all("x-matrix-bridge"))
     return tuple(dict.fromkeys(shown(one, 100) for one in found if one))[:50]
+
+
+def crossed(headers: Headers) -> int:
+    """Over how many bridges the mail has come, as the last of them says; at least as many as are named."""
+    told = [int(found[1]) for value in headers.all("x-matrix-bridge") if (found := _HOPS.search(value))]
+    return max([*told, len(bridges(headers))])
 
 
 def _urls(text: str) -> list[str]:

@@ -55,6 +55,7 @@ class Parser:
         self,
         received_at: int | None = None,
         *,
+        given: str = "",
         null_sender: bool = False,
         domains: tuple[str, ...] = (),
         links: tuple[str, ...] = (),
@@ -63,6 +64,7 @@ class Parser:
         config = self._config
         return Context(
             received_at=received_at,
+            given=given,
             null_sender=null_sender,
             domains=domains,
             links=links,

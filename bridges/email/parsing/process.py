@@ -20,6 +20,8 @@ _LARGEST_MAIL: Final = 64 << 20
 """Bytes of JSON that a mail may have: some times what its limits let through."""
 MEMORY: Final = 7
 """The status with which a process ends that may have no more memory."""
+_WRITE: Final = 262_144
+"""Bytes that are written at once, about."""
 _SMALL: Final = 65_536
 """JSON of this size is read on the loop (some milliseconds), larger one in a thread."""
 _END_SECONDS: Final = 5.0
@@ -89,7 +91,8 @@ class Process:
         """The mail. Raises ProcessError, or what `open_raw` raises."""
         self._between = False
         self._mails += 1
-        await self._send(frame(CONTEXT, form.dump(context)))
+        # A small mail is one write.
+        pending = bytearray(frame(CONTEXT, form.dump(context)))
         size, largest = 0, self._config.largest_mib << 20
         chunks = open_raw()
         try:
@@ -98,11 +101,14 @@ class Process:
                 if size > largest:
                     raise ProcessError(f"it is larger than {self._config.largest_mib} MiB", final=True)
                 for at in range(0, len(chunk), LARGEST):
-                    await self._send(frame(RAW, chunk[at : at + LARGEST]))
+                    pending += frame(RAW, chunk[at : at + LARGEST])
+                    if len(pending) >= _WRITE:
+                        await self._send(bytes(pending))
+                        pending.clear()
         finally:
             if isinstance(chunks, AsyncGenerator):
                 await chunks.aclose()
-        await self._send(frame(RAW))
+        await self._send(bytes(pending + frame(RAW)))
         found = bytearray()
         async for piece in self._pieces(MAIL):
             found += piece

@@ -20,7 +20,7 @@ from bridges.email.parsing.context import Context
 from bridges.email.parsing.headers import Headers
 from bridges.email.parsing.html import html_tree
 from bridges.email.parsing.ids import date_ms, ids, made_id, one_id
-from bridges.email.parsing.lists import bridges, former_ids, is_automatic, list_headers
+from bridges.email.parsing.lists import bridges, crossed, former_ids, is_automatic, list_headers
 from bridges.email.parsing.names import shown
 from bridges.email.parsing.phrases import is_forward_subject, is_line
 from bridges.email.parsing.plaintext import plain_tree
@@ -77,7 +77,7 @@ def read_mail(data: bytes, context: Context) -> ReadMail:
     edits, deletes = _amends(tree)
     given = one_id(headers.get("message-id"))
     mail = Mail(
-        id=given or made_id(_seed(tree)),
+        id=given or made_id(_seed(tree, context.given)),
         made_id=not given,
         authors=people.authors,
         sender=people.sender,
@@ -106,6 +106,8 @@ def read_mail(data: bytes, context: Context) -> ReadMail:
         automatic=report is not None or is_automatic(headers, people.authors, subject, null_sender=context.null_sender),
         hops=headers.count("received"),
         bridges=bridges(headers),
+        crossed=crossed(headers),
+        messenger=delta,
         reads_reactions=body.reaction is not None or delta,
         remarks=tuple(remarks),
     )
@@ -273,8 +275,11 @@ def _amends(tree: Tree) -> tuple[str, tuple[str, ...]]:
     return "", ()
 
 
-def _seed(tree: Tree) -> bytes:
-    """What a mail without an id is known by: its author, date, subject, recipients and body, but no trace headers."""
+def _seed(tree: Tree, given: str) -> bytes:
+    """What a mail without an id is known by: its author, date, subject, recipients and body, but no trace headers.
+
+    And by its envelope where that is `given`: a script that says the same each night says it each night.
+    """
     headers = tree.root.headers
     named = b"\n".join(headers.raw(name) for name in ("from", "date", "subject", "to"))
-    return named + b"\n" + tree.root.data[tree.root.start : tree.root.end]
+    return given.encode() + b"\0" + named + b"\n" + tree.root.data[tree.root.start : tree.root.end]

@@ -19,6 +19,7 @@ from bridges.email.parsing.reader import ReadMail, read_mail
 
 OUT_OF_MEMORY: Final = 7
 """The status with which it ends when it may have no more memory."""
+_SMALL: Final = 65_536
 _PER_BYTES: Final = 10 * 1024 * 1024
 """A mail may cost a further second for each so many bytes."""
 
@@ -75,6 +76,10 @@ def _allow(seconds: float) -> None:
 
 
 def _send(kind: bytes, data: bytes) -> None:
+    if len(data) <= _SMALL:
+        # One write, so that the bridge wakes up once.
+        _write((frame(kind, data) if data else b"") + frame(kind))
+        return
     for piece in pieces(data):
         _write(HEAD.pack(kind, len(piece)))
         _write(piece)
@@ -93,13 +98,8 @@ def _read() -> tuple[bytes, bytes] | None:
 
 
 def _exactly(size: int) -> bytes:
-    found = b""
-    while len(found) < size:
-        piece = os.read(0, size - len(found))
-        if not piece:
-            return b""
-        found = found + piece if found else piece
-    return found
+    found = sys.stdin.buffer.read(size)
+    return found if len(found) == size else b""
 
 
 def _write(data: bytes | memoryview) -> None:

@@ -1,6 +1,7 @@
 """Whether MAIL and RCPT are let pass: bounds first, then the directory, then the inspector."""
 
 import json
+from dataclasses import replace
 from typing import Final
 
 from bridges.email.codec.addresses import Address
@@ -53,6 +54,8 @@ async def admit_recipient(shared: Shared, visit: Visit, transaction: Transaction
     if crowded or transaction.address_bytes + length > _ADDRESS_BYTES:
         raise Refused(Reply(452, "4.5.3", "too many recipients, send the rest as another mail"))
     sender = transaction.mail.sender
+    if visit.login is not None:
+        visit = replace(visit, accepted=tuple(transaction.recipients))
     refusal = await shared.ask(parts.directory.recipient(visit, sender, address))
     if refusal is None and address.local.lower() != "postmaster":
         refusal = await shared.ask(parts.inspector.recipient(visit, sender, address))

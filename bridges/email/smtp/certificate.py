@@ -8,9 +8,28 @@ from typing import Final
 import structlog
 
 from bridge_core.api.host import Clock
+from bridges.email.config.receiving import Receiving
 
 _log = structlog.get_logger(__name__)
 _LOOK_EVERY: Final = 60.0
+
+
+def unreadable(settings: Receiving) -> str:
+    """Which of the files cannot be read, by its key, and why; empty when all can. It blocks."""
+    if settings.certificate is None:
+        return ""
+    for key, path in (("certificate", settings.certificate), ("key", settings.key)):
+        try:
+            if path is not None:
+                Path(path).read_bytes()
+        except OSError as error:
+            return f"receiving.{key}: {path} cannot be read: {error.strerror or error}"
+    try:
+        Certificate(Path(settings.certificate), Path(settings.key) if settings.key is not None else None)
+    except OSError as error:
+        files = settings.certificate if settings.key is None else f"{settings.certificate} with the key {settings.key}"
+        return f"receiving.certificate: {files} is no certificate with its key, as PEM: {error.strerror or error}"
+    return ""
 
 
 class Certificate:

@@ -18,7 +18,7 @@ from bridges.email.config.receiving import DoorConfig, Tls
 from bridges.email.mail import Door
 from bridges.email.ports import Reply
 from bridges.email.smtp.accepting import Accepting, listen
-from bridges.email.smtp.certificate import Certificate
+from bridges.email.smtp.certificate import Certificate, unreadable
 from bridges.email.smtp.guesses import Guesses
 from bridges.email.smtp.masks import Crowd
 from bridges.email.smtp.parts import Commits, Flight, Parts, Shared
@@ -67,7 +67,8 @@ class Doors:
                 self._servers.append(await self._open(door))
         except OSError as error:
             await self.stop(0)
-            raise TransientError(f"mail cannot be received: {error.strerror or error}") from error
+            words = await asyncio.to_thread(unreadable, self._settings)
+            raise TransientError(f"mail cannot be received: {words or error.strerror or error}") from error
 
     async def stop(self, seconds: float) -> None:
         """Shut the doors. Who is idle is told so (421); mails under way have so many seconds. Returns when all is over.

@@ -29,6 +29,8 @@ def received_header(envelope: Envelope, name: str) -> bytes:
     utf8 = "UTF8" if envelope.utf8 else ""
     if envelope.door is Door.LMTP:
         protocol = f"{utf8}LMTP" + "S" * envelope.tls
+    elif envelope.door is Door.LOCAL:
+        protocol = "local"
     else:
         protocol = (f"{utf8}SMTP" if utf8 else "ESMTP") + "S" * envelope.tls + "A" * (envelope.login is not None)
     lines = []

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from argparse import ArgumentParser, Namespace
+from argparse import SUPPRESS, ArgumentParser, Namespace
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any, Protocol
 
 from bridge_core.api.tools import Place
@@ -43,7 +44,10 @@ class EmailTool:
         """As `Tool.add_arguments`."""
         commands: Any = parser.add_subparsers(dest="email_command", required=True, metavar="COMMAND")
         for name, part in self._parts.items():
-            part.add_arguments(commands.add_parser(name, help=part.help, description=part.help))
+            own = commands.add_parser(name, help=part.help, description=part.help)
+            # Behind the subcommand as well as before it: what is not given here leaves what was given there.
+            own.add_argument("-c", "--config", type=Path, default=SUPPRESS, metavar="FILE", help="the configuration")
+            part.add_arguments(own)
 
     def run(self, arguments: Namespace, place: Place) -> int:
         """As `Tool.run`."""

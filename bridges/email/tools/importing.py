@@ -17,6 +17,7 @@ from bridge_core.api.errors import BackpressureError, RejectedError
 from bridge_core.api.host import Host
 from bridge_core.api.ids import NetworkId
 from bridge_core.api.tools import Opened, Place
+from bridges.email.ahead import Owners
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.mail import Door, Envelope, Verdict
@@ -60,7 +61,12 @@ class ImportTool:
     def add_arguments(self, parser: ArgumentParser) -> None:
         """From where, and into what."""
         parser.add_argument("paths", nargs="+", type=Path, metavar="PATH", help="an mbox file or a Maildir")
-        parser.add_argument("--into", required=True, metavar="ADDRESS", help="the mailbox: one of the settings")
+        parser.add_argument(
+            "--into",
+            required=True,
+            metavar="ADDRESS",
+            help="the mailbox: one of the settings, or one that a Matrix user has",
+        )
         parser.add_argument(
             "--believe", action="store_true", help="the file is your own: who a mail says it is from has written it"
         )
@@ -72,18 +78,30 @@ class ImportTool:
             into = parse_address(arguments.into)
         except ValueError as error:
             raise RejectedError(f"{arguments.into} is no mail address: {error}") from error
-        for network, settings in place.networks.items():
-            if arguments.network in {None, network}:
-                found = Mailboxes(settings).exact(into)
-                if found is not None:
-                    return asyncio.run(_imported(arguments, place, network, settings, found.address))
+        networks = {name: one for name, one in place.networks.items() if arguments.network in {None, name}}
+        for network, settings in networks.items():
+            found = Mailboxes(settings).exact(into)
+            if found is not None:
+                return asyncio.run(_imported(arguments, place, network, settings, found.address))
+        for network, settings in networks.items():
+            own = Mailboxes(settings)
+            if own.localpart_for(into) is not None:
+                return asyncio.run(_imported(arguments, place, network, settings, own.untagged(into), provided=True))
         raise RejectedError(f"no mailbox {into} is in the settings")
 
 
 async def _imported(
-    arguments: Namespace, place: Place, network: NetworkId, settings: EmailConfig, into: Address
+    arguments: Namespace,
+    place: Place,
+    network: NetworkId,
+    settings: EmailConfig,
+    into: Address,
+    *,
+    provided: bool = False,
 ) -> int:
     async with place.open(network) as there:
+        if provided and await Owners(there.kv).of(into) is None:
+            raise RejectedError(f"{into} is nobody's yet: its user gets it by saying `address` to the bot")
         receiving = settings.receiving
         # All that the spool needs of a host is there while the bridge is stopped.
         spool = Spool(cast(Host, there), most_mails=receiving.most_mails, most_bytes=receiving.most_bytes)

@@ -58,7 +58,7 @@ async def _done(arguments: Namespace, place: Place, network: NetworkId, settings
         delivery = settings.delivery
         suppressions = Suppressions(there.secrets, there.clock, delivery.suppress_for)
         shelf = Shelf(there.queue(QUEUE), there.blobs, there.clock, delivery.remember)
-        ledger = Ledger(shelf, suppressions, there.clock)
+        ledger = Ledger(shelf, suppressions, there.clock, there.kv)
         match arguments.action:
             case "list":
                 print(await ledger.listed(arguments.after.lower(), max(arguments.limit, 1)))

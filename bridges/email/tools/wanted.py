@@ -14,6 +14,8 @@ from bridges.email.config.network import EmailConfig
 
 MX_PREFERENCE = 10
 STS_AGE = 604_800
+SMARTHOST = "include:SMARTHOST"
+"""What an admin has to write into the SPF record; it is no name, so that it cannot be used unread."""
 
 
 class Kind(StrEnum):
@@ -46,7 +48,8 @@ class Wanted:
     @property
     def open(self) -> bool:
         """The admin has to fill something in: an address, or a key that is not made yet."""
-        return "ADDRESS" in (self.name, self.value.split()[-1]) or self.name.startswith("SELECTOR.")
+        unnamed = "ADDRESS" in (self.name, self.value.split()[-1]) or self.name.startswith("SELECTOR.")
+        return unnamed or SMARTHOST in self.value
 
 
 def wanted(settings: EmailConfig) -> Iterator[Wanted]:
@@ -59,8 +62,8 @@ def wanted(settings: EmailConfig) -> Iterator[Wanted]:
         yield Wanted(Kind.MX, domain, domain, f"MX {MX_PREFERENCE} {host}.")
         smarthosts = bool(settings.delivery.smarthosts)
         yield Wanted(
-            Kind.SPF, domain, domain, text("v=spf1 mx -all"),
-            "put what your smarthost's owner tells you (include:...) before -all" if smarthosts else "",
+            Kind.SPF, domain, domain, text(f"v=spf1 mx {f'{SMARTHOST} ' * smarthosts}-all"),
+            "in place of include:SMARTHOST put what your smarthost's owner tells you" if smarthosts else "",
         )  # fmt: skip
         own = [key for key in keys if ascii_name(key.domain) == domain]
         for key in own:

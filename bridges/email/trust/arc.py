@@ -8,6 +8,7 @@ from bridges.email.codec.canonical import BodyHash, canonical_field, signed_byte
 from bridges.email.codec.dkim import SignatureField, instance_of, parse_seal, parse_signature
 from bridges.email.codec.tags import lenient_tags
 from bridges.email.mail import Result
+from bridges.email.trust.coverage import covered
 from bridges.email.trust.dkim import fetch_key, verifies
 from bridges.email.trust.head import Head
 from bridges.email.trust.names import DnsTroubleError, Names
@@ -43,6 +44,11 @@ class ArcCheck:
     def feeds(self) -> Sequence[Callable[[bytes], None]]:
         """What the body is to be given to."""
         return (self._body.feed,) if self._body is not None else ()
+
+    @property
+    def covered(self) -> tuple[str, ...]:
+        """The sensitive header fields that the last forwarder signed."""
+        return covered(self._fields, self._message.names) if self._message is not None else ()
 
     async def sealer(self, names: Names, domain: str) -> str:
         """The believed sealer who says that DMARC passed for the domain; empty where the chain does not hold."""

@@ -12,6 +12,7 @@ from bridges.email.codec.authres import AuthResults
 from bridges.email.config.trust import Failed, Trouble, Trust
 from bridges.email.mail import Policy, Result, Signature, Verdict
 from bridges.email.ports import Reply
+from bridges.email.trust.coverage import related
 from bridges.email.trust.dmarc import DmarcCheck
 from bridges.email.trust.spf import SpfCheck
 
@@ -83,6 +84,12 @@ def believe(author: Address, results: AuthResults) -> Verdict:
     policy = Policy(results.policy) if results.policy else Policy.NONE
     reason = "" if passes else f"{author.domain} does not answer for it, says {results.server}"
     return Verdict(author, spf, tuple(signatures), dmarc, policy, passes, results.server, reason)
+
+
+def sent_by(author: Address, results: AuthResults) -> bool:
+    """Whether the server in front says that the author's domain, or one above or below it, sent the mail (SPF)."""
+    found = (one for one in results.found if one.method == "spf" and one.result is Result.PASS)
+    return any(related(one.get("smtp.mailfrom").rpartition("@")[2].lower(), _ascii(author)) for one in found)
 
 
 def logged_in(results: AuthResults) -> bool:

@@ -19,11 +19,10 @@ from cryptography.hazmat.primitives.serialization import load_der_public_key
 from bridges.email.codec.canonical import BodyHash, signed_bytes
 from bridges.email.codec.dkim import KeyRecord, SignatureField, parse_key, parse_signature
 from bridges.email.mail import Result, Signature
+from bridges.email.trust.coverage import MOST, covered
 from bridges.email.trust.head import Head
 from bridges.email.trust.names import DnsTroubleError, Names
 
-MOST: Final = 8
-"""Signatures of one mail that are checked, from the top."""
 LEAST_RSA: Final = 1024
 MOST_RSA: Final = 8192
 _SKEW: Final = 300
@@ -68,7 +67,8 @@ class DkimCheck:
 
     async def _judged(self, one: SignatureField, digests: dict[bool, bytes], names: Names) -> Signature:
         def said(result: Result, reason: str = "") -> Signature:
-            return Signature(one.domain, one.selector, result, reason[:_SHOWN])
+            signed = covered(self._fields, one.names) if result is Result.PASS else ()
+            return Signature(one.domain, one.selector, result, reason[:_SHOWN], signed)
 
         if one.expires_at is not None and one.expires_at + _SKEW < self._now:
             return said(Result.FAIL, "it has expired")

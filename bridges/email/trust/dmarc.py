@@ -20,6 +20,8 @@ class DmarcCheck:
     record: DmarcRecord | None = None
     spf: bool = False
     dkim: bool = False
+    signers: tuple[Signature, ...] = ()
+    """The signatures that are aligned and pass."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,26 +44,25 @@ async def check_dmarc(
         found = await walks.of(author)
         record, policy = await _policy(names, author, found)
         strict_spf, strict_dkim = (record.strict_spf, record.strict_dkim) if record is not None else (False, False)
-        by_dkim = False
+        signers: list[Signature] = []
         trouble = False
         for one in signatures:
             if one.result is Result.TEMPERROR and (one.domain == author or await walks.same(author, one.domain)):
                 trouble = True
             if one.result is Result.PASS and await walks.aligned(author, one.domain, strict=strict_dkim):
-                by_dkim = True
-                break
+                signers.append(one)
         by_spf = spf[0] is Result.PASS and await walks.aligned(author, spf[1], strict=strict_spf)
         if spf[0] is Result.TEMPERROR and await walks.aligned(author, spf[1], strict=strict_spf):
             trouble = True
     except DnsTroubleError:
         return DmarcCheck(Result.TEMPERROR)
-    if by_dkim or by_spf:
+    if signers or by_spf:
         result = Result.PASS if record is not None else Result.NONE
     elif trouble:
         result = Result.TEMPERROR
     else:
         result = Result.FAIL if record is not None else Result.NONE
-    return DmarcCheck(result, policy, record, by_spf, by_dkim)
+    return DmarcCheck(result, policy, record, by_spf, bool(signers), tuple(signers))
 
 
 async def _policy(names: Names, author: str, found: _Walked) -> tuple[DmarcRecord | None, Policy]:

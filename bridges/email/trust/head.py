@@ -3,7 +3,7 @@
 import re
 from collections.abc import AsyncGenerator, Callable, Sequence
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final, cast
 
 from bridges.email.codec.addresses import Address
@@ -29,10 +29,12 @@ class Head:
     fields: tuple[bytes, ...]
     whole: bool = True
     sound: bool = True
+    _authors: list[tuple[Address, ...]] = field(default_factory=list, init=False, repr=False, compare=False)
+    """What `authors` gives, once it was asked for."""
 
     def all(self, name: str) -> list[bytes]:
         """The raw fields of a name (lower case), from the top."""
-        return [field for field in self.fields if field_name(field) == name]
+        return [one for one in self.fields if field_name(one) == name]
 
     def value(self, field: bytes) -> str:
         """A field's text in one line, without the name."""
@@ -40,13 +42,18 @@ class Head:
 
     def authors(self) -> tuple[Address, ...]:
         """The addresses of From; of all of them, where there are several. None of a header that is not whole."""
+        if not self._authors:
+            self._authors.append(self._read_authors())
+        return self._authors[0]
+
+    def _read_authors(self) -> tuple[Address, ...]:
         if not self.whole or not self.sound:
             return ()
         found: list[Address] = []
-        for field in self.all("from"):
-            if len(field) > _LONGEST_FROM:
+        for one in self.all("from"):
+            if len(one) > _LONGEST_FROM:
                 return ()
-            found.extend(parse_addresses(self.value(field), 10))
+            found.extend(parse_addresses(self.value(one), 10))
         return tuple(found)
 
 

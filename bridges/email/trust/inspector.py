@@ -17,7 +17,8 @@ from bridges.email.config.trust import Failed, OwnDomain, Trust
 from bridges.email.mail import Door, Envelope, Result, Verdict
 from bridges.email.ports import Directory, OpenRaw, Reply, Visit
 from bridges.email.trust.arc import ArcCheck
-from bridges.email.trust.decision import OWN, Checks, believe, decide, logged_in, single_author
+from bridges.email.trust.coverage import claimed, loose, loose_by_results
+from bridges.email.trust.decision import OWN, Checks, believe, decide, logged_in, sent_by, single_author
 from bridges.email.trust.dkim import DkimCheck
 from bridges.email.trust.dmarc import check_dmarc
 from bridges.email.trust.dnsbl import listed
@@ -141,18 +142,40 @@ class MailInspector:
         results = self._results(head) if self._believed(envelope.door, envelope.peer) else None
         refused = self._settings.own_domains is OwnDomain.REFUSE
         if refused and any(self._own(one) for one in head.authors()) and not (results and logged_in(results)):
-            return OWN
+            # As from us, without a password: only what we signed ourselves, and that a list, say, sends back.
+            return await self._signed_here(head, author, dkim, results) or OWN
         if author is None:
             return Verdict(reason=reason)
         if results is not None:
             if logged_in(results) and self._own(author):
                 return Verdict(author, verified=True, source=results.server)
-            return believe(author, results)
+            found = believe(author, results)
+            if not found.verified or sent_by(author, results):
+                return found
+            return replace(found, loose=loose_by_results(head, author, found.signatures))
         if dkim is None or arc is None:
             return Verdict(author, reason="the mail server in front did not say who wrote it")
-        return await self._checked(envelope, author, dkim, arc)
+        return await self._checked(envelope, head, author, dkim, arc)
 
-    async def _checked(self, envelope: Envelope, author: Address, dkim: DkimCheck, arc: ArcCheck) -> Verdict | Reply:
+    async def _signed_here(
+        self, head: Head, author: Address | None, dkim: DkimCheck | None, results: AuthResults | None
+    ) -> Verdict | None:
+        if author is None:
+            return None
+        if results is not None:
+            signatures = claimed(head, believe(author, results).signatures)
+        else:
+            signatures = await dkim.results(self._names) if dkim is not None else ()
+        # The very domain: a key of a subdomain, or of a service that SPF names, is not the whole domain's.
+        good = [one for one in signatures if one.result is Result.PASS and one.domain == author.wire_domain]
+        if not good:
+            return None
+        left = loose(head, [one.covered for one in good], signatures)
+        return Verdict(author, signatures=signatures, verified=True, loose=left)
+
+    async def _checked(
+        self, envelope: Envelope, head: Head, author: Address, dkim: DkimCheck, arc: ArcCheck
+    ) -> Verdict | Reply:
         try:
             domain = author.wire_domain
         except ValueError:
@@ -163,7 +186,11 @@ class MailInspector:
         if not (dmarc.spf or dmarc.dkim) and dmarc.result is not Result.TEMPERROR:
             sealer = await arc.sealer(self._names, domain)
         settings = self._mild if self._believed(envelope.door, envelope.peer) else self._settings
-        return decide(settings, author, Checks(spf, signatures, dmarc, sealer))
+        found = decide(settings, author, Checks(spf, signatures, dmarc, sealer))
+        if isinstance(found, Reply) or not found.verified or dmarc.spf:
+            return found  # who sent it for the author's domain wrote all of it
+        proofs = [one.covered for one in dmarc.signers] or [arc.covered]
+        return replace(found, loose=loose(head, proofs, signatures))
 
     async def _spf(self, envelope: Envelope) -> SpfCheck:
         """Of the reverse-path; of the HELO name where that is null (RFC 7208 section 2.4)."""

@@ -6,6 +6,7 @@ trouble, never an empty answer: what cannot be looked up proves nothing.
 
 import asyncio
 import socket
+import time
 from collections.abc import Sequence
 from typing import Any, Final, Protocol
 
@@ -20,6 +21,10 @@ import dns.reversename
 from bridges.email.config.trust import Dns
 
 _AT_ONCE: Final = 200
+_PRESENT: Final = 86_400.0
+"""Seconds that an answer is kept at most, whatever it says."""
+_ABSENT: Final = 60.0
+"""The same for what is not there: whose record was just published is not refused for long."""
 _MOST: Final = 100
 """Records of one answer."""
 
@@ -59,8 +64,11 @@ class Resolver:
             ]
         self._resolver.timeout = settings.timeout / 2
         self._resolver.lifetime = settings.timeout
-        self._resolver.cache = dns.resolver.LRUCache(settings.cached)
+        # The library's own would keep what is not there for decades, where the answer does not say for how long.
+        self._resolver.cache = None
         self._resolver.use_edns(0, 0, 1232)
+        self._answers: dict[tuple[str, str], tuple[float, list[Any]]] = {}
+        self._most = settings.cached
         self._turn = asyncio.Semaphore(_AT_ONCE)
         self._timeout = settings.timeout
 
@@ -71,6 +79,10 @@ class Resolver:
     async def addresses(self, name: str, *, v6: bool) -> Sequence[str]:
         """As `Names.addresses`."""
         return [one.address for one in await self._ask(name, "AAAA" if v6 else "A")]
+
+    async def exchangers(self, name: str) -> Sequence[tuple[int, str]]:
+        """The mail servers of a domain with their preference, as they came; a null MX (RFC 7505) is `.`."""
+        return [(one.preference, one.exchange.to_text().lower()) for one in await self._ask(name, "MX")]
 
     async def mx(self, name: str) -> Sequence[str]:
         """As `Names.mx`."""
@@ -83,6 +95,10 @@ class Resolver:
         return [one.target.to_text(omit_final_dot=True).lower() for one in await self._ask(name, "PTR")]
 
     async def _ask(self, name: str, kind: str) -> list[Any]:
+        place = name.lower(), kind
+        known = self._answers.get(place)
+        if known is not None and known[0] > time.time():
+            return known[1]
         try:
             asked = dns.name.from_text(name if name.isascii() else name.encode("idna").decode())
         except (dns.exception.DNSException, UnicodeError, ValueError):
@@ -91,11 +107,21 @@ class Resolver:
             async with asyncio.timeout(self._timeout + 1), self._turn:
                 answer = await self._resolver.resolve(asked, kind, raise_on_no_answer=False, search=False)
         except dns.resolver.NXDOMAIN:
-            return []
+            return self._kept(place, [], time.time() + _ABSENT)
         except (dns.exception.DNSException, OSError, TimeoutError, ValueError) as error:
             raise DnsTroubleError(f"DNS does not answer for {name}") from error
         wanted = dns.rdatatype.from_text(kind)
-        return [one for one in answer.rrset or () if one.rdtype == wanted][:_MOST]
+        found = [one for one in answer.rrset or () if one.rdtype == wanted][:_MOST]
+        longest = time.time() + (_PRESENT if found else _ABSENT)
+        return self._kept(place, found, min(answer.expiration, longest))
+
+    def _kept(self, place: tuple[str, str], found: list[Any], until: float) -> list[Any]:
+        self._answers.pop(place, None)
+        if until > time.time():
+            self._answers[place] = (until, found)
+            if len(self._answers) > self._most:
+                del self._answers[next(iter(self._answers))]  # what was learnt first
+        return found
 
 
 def _server(text: str) -> tuple[str, int]:

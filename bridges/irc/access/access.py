@@ -170,6 +170,15 @@ class Access:
             approach.route = replace(approach.route, bound=approach.bound)
         return approach
 
+    async def rehearsed(self) -> tuple[TlsSettings | None, Route]:
+        """How the bot would connect, for a try before `start`. Raises BridgeError for certificates in words."""
+        config = self._config
+        try:
+            tls = await self._contexts.bot() if config.tls else None
+        except (OSError, ssl.SSLError, ValueError) as error:
+            raise BridgeError(f"its certificates cannot be used: {error}") from error
+        return tls, Route(config.source_address, family=_FAMILIES[config.family], proxy=self._proxy(config.username))
+
     async def _tls(self, login: Login | None, certificate: str | None) -> TlsSettings:
         if login is None:
             return await self._contexts.bot()

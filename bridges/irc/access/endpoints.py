@@ -1,7 +1,7 @@
 """The servers of one network, and which of them to try next."""
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from ipaddress import IPv6Address, ip_address
 from typing import Final
@@ -45,6 +45,10 @@ class Endpoints:
     def __init__(self, endpoints: Sequence[Endpoint]) -> None:
         self._endpoints = tuple(endpoints)
         self._avoided: dict[Endpoint, float] = {}
+
+    def __iter__(self) -> Iterator[Endpoint]:
+        """All servers in order of preference."""
+        return iter(self._endpoints)
 
     def choose(self, now: float) -> Endpoint:
         """The first server that did not fail lately; if all did, the one that comes back first."""

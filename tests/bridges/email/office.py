@@ -5,51 +5,50 @@ from typing import Any
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import RemoteEvent, RemoteMessage
-from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RoomId, UserId
-from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction, MatrixSender, MessageRef
+from bridge_core.api.events import Membership, RemoteEvent, RemoteMessage
+from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixMember,
+    MatrixMessage,
+    MatrixReaction,
+    MatrixRedaction,
+    MatrixSender,
+    MessageRef,
+)
 from bridge_core.api.network import Accepted, Login, Sent
 from bridge_core.content import to_plain
-from bridges.email.arrivals import Arrivals
+from bridge_core.testing.memory import MemoryBlobs, MemoryKV
+from bridges.email.absent import Absent
+from bridges.email.amending import Amending
+from bridges.email.arrivals import Arrivals, Shown
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Contacts
-from bridges.email.mail import Door, Envelope, Mail, Result, Verdict
+from bridges.email.heads import Heads
+from bridges.email.lists import Lists
+from bridges.email.mail import Door, Envelope, Mail, Result, Signature, Verdict
 from bridges.email.mailboxes import Mailboxes
+from bridges.email.notices import Notices
+from bridges.email.participants import Participants
+from bridges.email.people import Author
 from bridges.email.ports import About, Draft, OutgoingMail
+from bridges.email.recipients import Recipients
 from bridges.email.sent import SentMails
 from bridges.email.sorting import Sorting
 from bridges.email.threads import Threads
 from bridges.email.writing import Writing
-from tests.memory import MemoryKV
+from tests.bridges.email.mailing import HandClock
 
 NOW = 1_764_000_000_000
-ALICE, EVE = UserId("@alice:hs.test"), UserId("@eve:hs.test")
+ALICE, BEN, EVE = UserId("@alice:hs.test"), UserId("@ben:hs.test"), UserId("@eve:hs.test")
 BOX = "support@example.org"
 CONFIG: dict[str, Any] = {
     "hostname": "mail.example.org",
     "domains": ["example.org"],
-    "mailboxes": {BOX: {"members": [ALICE, "@ben:hs.test"], "aliases": ["help@example.org"]}},
+    "mailboxes": {BOX: {"members": [ALICE, BEN], "aliases": ["help@example.org"]}},
     "provide": {"address": "{localpart}@example.org"},
 }
-
-
-class Spool:
-    """`Blobs` in memory."""
-
-    def __init__(self) -> None:
-        self.files: dict[str, bytes] = {}
-
-    async def put(self, chunks: AsyncIterator[bytes], limit: int) -> str:
-        name = f"blob:{len(self.files)}"
-        self.files[name] = b"".join([chunk async for chunk in chunks])
-        return name
-
-    async def open(self, source: str) -> AsyncIterator[bytes]:
-        yield self.files[source]
-
-    async def drop(self, source: str) -> None:
-        self.files.pop(source, None)
 
 
 class Rooms:
@@ -58,8 +57,8 @@ class Rooms:
     def __init__(self) -> None:
         self.opened: dict[str, tuple[UserId, ...]] = {}
 
-    async def open(self, chat: ChatId, invite: Sequence[UserId] = ()) -> None:
-        self.opened.setdefault(chat, tuple(invite))
+    async def open(self, chat: ChatId, members: Sequence[UserId] = ()) -> None:
+        self.opened.setdefault(chat, tuple(members))
 
 
 class OfficeHost:
@@ -67,8 +66,9 @@ class OfficeHost:
 
     def __init__(self) -> None:
         self.kv = MemoryKV()
-        self.blobs = Spool()
+        self.blobs = MemoryBlobs()
         self.rooms = Rooms()
+        self.clock = HandClock()
 
 
 class KeptInbox:
@@ -111,17 +111,35 @@ class KeptOutbox:
     def __init__(self) -> None:
         self.mails: dict[str, tuple[OutgoingMail, tuple[Address, ...], About]] = {}
         self.held = True
+        self.replaced: list[tuple[MessageId, OutgoingMail]] = []
+        self.cancelled: list[MessageId] = []
 
     async def submit(
         self, mail: OutgoingMail, recipients: Sequence[Address], about: About, *, hold: float | None = None
     ) -> None:
         self.mails.setdefault(mail.id, (mail, tuple(recipients), about))
 
-    async def replace(self, message: MessageId, mail: OutgoingMail) -> bool:
+    async def replace(self, message: MessageId, mailbox: Address, mail: OutgoingMail) -> bool:
+        if self.held:
+            self.replaced.append((message, mail))
         return self.held
 
-    async def cancel(self, message: MessageId) -> bool:
+    async def cancel(self, message: MessageId, mailbox: Address) -> bool:
+        if self.held:
+            self.cancelled.append(message)
         return self.held
+
+
+class KeptAttempt:
+    """`Attempt` in memory."""
+
+    def __init__(self, key: str) -> None:
+        self.key = key
+        self.number = 1
+        self.state: bytes | None = None
+
+    async def save(self, state: bytes) -> None:
+        self.state = state
 
 
 class NothingReturned:
@@ -145,7 +163,7 @@ class Office:
         self.host = OfficeHost()
         self.inbox = KeptInbox(self.host.kv)
         self.mailboxes = Mailboxes(self.config)
-        self.threads = Threads(self.host.kv, b"secret")
+        self.threads = Threads(self.host.kv, b"secret", self._keep)
         self.contacts = Contacts(self.host.kv)
         self.composer, self.outbox, self.returned = PlainComposer(), KeptOutbox(), NothingReturned()
         self.arrivals = Arrivals(
@@ -158,13 +176,47 @@ class Office:
             self.returned,
         )
         sent = SentMails(self.host.kv)
-        self.writing = Writing(self.mailboxes, self.threads, sent, self.contacts, self.composer, self.outbox)
+        self.lists = Lists(self.host.kv)
+        absent, notices, inbox = Absent(self.host.kv), Notices(self.inbox), self.inbox  # type: ignore[arg-type]
+        self.heads = Heads(self.host.kv, self.host.clock)
+        self.recipients = Recipients(self.mailboxes, self.threads, self.lists, absent, self.contacts)
+        self.people = Participants(self.recipients, self.threads, absent, notices, inbox)  # type: ignore[arg-type]
+        self.writing = Writing(
+            self.mailboxes,
+            self.threads,
+            sent,
+            self.contacts,
+            self.recipients,
+            absent,
+            self.heads,
+            self.composer,
+            self.outbox,
+        )
+        settings = self.config.composing
+        self.amending = Amending(settings, self.recipients, self.threads, sent, self.composer, self.outbox, notices)
+        self.commits: list[Mapping[str, bytes]] = []
+        self.signatures: tuple[Signature, ...] = ()
+        self.attempts: dict[str, KeptAttempt] = {}
         self.waiting: list[tuple[str, str]] = []
+        self.held_for: list[list[str]] = []
+        self.held: str | None = "e1"
+        """What names a request; None: as many wait as may."""
+        self.shown = Shown()
+        """What the last mail became."""
         self._numbers = 0
+
+    async def _keep(self, rows: Mapping[str, bytes]) -> None:
+        await self.inbox.receive((), state=rows)
+        self.commits.append(rows)
+
+    def attempt(self, key: str | None = None) -> "KeptAttempt":
+        """One at a delivery: with a key, the same again."""
+        self._numbers += 1
+        return self.attempts.setdefault(key or f"k{self._numbers}", KeptAttempt(key or f"k{self._numbers}"))
 
     def login(self, user: UserId = ALICE) -> LoginId:
         """A Matrix user's own mailbox."""
-        address = self.mailboxes.address_for(user)
+        address = self.mailboxes.address_for(user, "hs.test")
         assert address is not None
         self.mailboxes.add(Login(LoginId(address.key), user, "Alice", provided=True))
         return LoginId(address.key)
@@ -178,15 +230,25 @@ class Office:
         login: str | None = None,
         files: Sequence[bytes] = (),
         door: Door = Door.SMTP,
+        sender: str | None = None,
+        loose: Sequence[str] = (),
     ) -> list[RemoteEvent]:
         """A mail is taken over and shown; the events that it became."""
         self._numbers += 1
         recipients = tuple(parse_address(one) for one in to or (BOX,))
         door = Door.SUBMISSION if login else door
-        sender = mail.authors[0] if mail.authors else None
-        envelope = Envelope(f"e{self._numbers}", door, sender, recipients, "192.0.2.1", "x", NOW, 100, login=login)
+        author = mail.authors[0] if mail.authors else None
+        reverse = author if sender is None else parse_address(sender) if sender else None
+        envelope = Envelope(f"e{self._numbers}", door, reverse, recipients, "192.0.2.1", "x", NOW, 100, login=login)
         result = Result.PASS if verified else Result.FAIL
-        verdict = Verdict(sender, dmarc=result, verified=verified, reason="" if verified else "it failed")
+        verdict = Verdict(
+            author,
+            signatures=self.signatures,
+            dmarc=result,
+            verified=verified,
+            reason="" if verified else "it failed",
+            loose=tuple(loose),
+        )
         before = len(self.inbox.events)
 
         async def stored(number: int) -> str:
@@ -195,10 +257,12 @@ class Office:
 
             return await self.host.blobs.put(chunks(), 1 << 20)
 
-        async def hold(mailbox: str, person: Address) -> None:
-            self.waiting.append((mailbox, person.key))
+        async def hold(mailbox: str, author: Author, recipients: Sequence[Address]) -> str | None:
+            self.waiting.append((mailbox, author.id))
+            self.held_for.append([str(one) for one in recipients])
+            return self.held
 
-        await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored, hold)
+        self.shown = await self.arrivals.show(envelope, verdict, digest or mail.id, mail, stored, hold)
         return self.inbox.events[before:]
 
     async def says(
@@ -225,21 +289,28 @@ class Office:
             _ref(reply_to),
             _ref(thread),
         )
-        return await self.writing.send(message, key or f"k{self._numbers}", own)
+        return await self.writing.send(message, self.attempt(key), own)
 
-    async def edits(self, target: str, text: str, user: UserId = ALICE) -> Sent:
+    async def edits(self, target: str, text: str, user: UserId = ALICE, *, key: str | None = None) -> Sent:
         """Somebody changes what they wrote."""
-        where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(user, "Alice"))
+        where = (RoomId("!r"), EventId(f"$edit {key}"), ChatId(BOX), MatrixSender(user, "Alice"))
         found = _ref(target)
         assert found is not None
-        return await self.writing.edit(MatrixEdit(*where, found, Content((Plain(text),)), NOW))
+        return await self.amending.edit(MatrixEdit(*where, found, Content((Plain(text),)), NOW), self.attempt(key))
 
-    async def takes_back(self, target: str) -> Sent:
+    async def takes_back(self, target: str, reaction: str | None = None) -> Sent:
         """Somebody takes back what they wrote."""
         where = (RoomId("!r"), EventId("$e"), ChatId(BOX), MatrixSender(ALICE, "Alice"))
         found = _ref(target)
         assert found is not None
-        return await self.writing.redact(MatrixRedaction(*where, found, NOW))
+        return await self.amending.redact(MatrixRedaction(*where, found, NOW, reaction=reaction), self.attempt())
+
+    async def removes(
+        self, person: str, chat: str = BOX, user: UserId = ALICE, change: Membership = Membership.KICK
+    ) -> Sent:
+        """Somebody changes whether a ghost is in a room."""
+        where = (RoomId("!r"), EventId(f"${change} {person}"), ChatId(chat), MatrixSender(user, "Alice"))
+        return await self.people.moderate(MatrixMember(*where, change, NOW, RemoteUserId(person)), None)
 
     async def reacts(self, target: str, key: str) -> Sent:
         """Somebody reacts."""

@@ -41,6 +41,12 @@ class Post:
         }
         self.bridge = Harness(folder, {"mail": self.network}, {"email": EmailConnector})
 
+    async def restarts(self, **email: Any) -> None:
+        """The bridge stops, its settings change, and it starts again."""
+        await self.bridge.stop_bridge()
+        self.bridge.networks = {"mail": {**self.network, **email}}
+        await self.bridge.start_bridge()
+
     async def __aenter__(self) -> "Post":
         await self.elsewhere.start()
         await self.bridge.__aenter__()

@@ -19,7 +19,8 @@ from bridge_core.api.events import (
 from bridge_core.api.ids import ChatId, MessageId
 from bridges.email.codec.addresses import parse_address
 from bridges.email.contacts import Standing
-from bridges.email.mail import Door, MailFile, MailReaction, Report, ReportKind
+from bridges.email.mail import Door, MailFile, MailReaction, Report, ReportKind, Result, Signature
+from bridges.email.tally import Became
 from tests.bridges.email.office import ALICE, BOX, NOW, Office, mail, text_of
 
 
@@ -30,7 +31,7 @@ async def test_a_mail_becomes_a_message_of_its_author() -> None:
     assert isinstance(message, RemoteMessage)
     assert (message.chat, message.sender.id, message.sender.name) == (BOX, "bob@x.net", "Bob")
     assert (message.id, message.thread, message.receiver, message.timestamp) == ("one@x.net", None, None, NOW)
-    assert text_of(message) == "The invoice\nHello"
+    assert text_of(message) == "The invoice\n\n(bob@x.net is verified: DMARC)\nHello"
     assert office.host.rooms.opened == {BOX: (ALICE, "@ben:hs.test")}
 
 
@@ -104,13 +105,13 @@ async def test_an_unverified_author_is_another_person() -> None:
     office = Office()
     (message,) = await office.comes(mail(), verified=False)
     assert isinstance(message, RemoteMessage)
-    assert (message.sender.id, message.sender.name) == ("?bob@x.net", "Bob (unverified)")
+    assert (message.sender.id, message.sender.name) == ("unverified:bob@x.net", "Bob (unverified)")
     assert "nobody answers for bob@x.net: it failed" in text_of(message)
     office = Office()
     two = replace(mail(), authors=(parse_address("bob@x.net"), parse_address("carol@x.net")))
     (message,) = await office.comes(two)
     assert isinstance(message, RemoteMessage)
-    assert message.sender.id == "?bob@x.net"
+    assert message.sender.id == "unverified:bob@x.net"
 
 
 async def test_a_mailbox_can_have_a_room_for_each_conversation() -> None:
@@ -134,13 +135,14 @@ async def test_a_mailbox_can_have_a_room_for_each_person() -> None:
     (spoofed,) = await office.comes(mail("two@x.net"), login, verified=False)
     assert isinstance(message, RemoteMessage) and isinstance(spoofed, RemoteMessage)
     assert (message.chat, message.receiver) == ("~/c/bob@x.net", login)
-    assert spoofed.chat == "~/c/?bob@x.net"
+    assert spoofed.chat == "~/c/unverified:bob@x.net"
     assert office.host.rooms.opened == {}
 
 
 async def test_a_mailing_list_has_a_room() -> None:
     """All its mail is there, whoever wrote it; its threads are threads."""
     office = Office()
+    office.signatures = (Signature("x.net", "s", Result.PASS),)
     listed = {"list_id": "dev.x.net", "list_post": "dev@x.net"}
     (first,) = await office.comes(mail(**listed))
     (answer,) = await office.comes(mail("two@x.net", author="c@y.net", in_reply_to=("one@x.net",), **listed))
@@ -152,6 +154,53 @@ async def test_a_mailing_list_has_a_room() -> None:
     (message,) = await office.comes(mail("three@x.net", author="c@y.net", in_reply_to=("private@x.net",), **listed))
     assert isinstance(message, RemoteMessage)
     assert (message.chat, message.thread) == (first.chat, None)
+
+
+ASKS = {"mailboxes": {BOX: {"members": [ALICE], "strangers": "ask"}}}
+EVE = parse_address("eve@evil.net")
+
+
+@pytest.mark.parametrize("verified", [True, False])
+async def test_a_list_id_brings_no_stranger_in(verified: bool) -> None:
+    """Only what a list's own domain answers for is its mail: whoever just says so is asked about."""
+    office = Office(**ASKS)
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    await office.comes(mail("l1@x.net", list_id="list.x.net"))
+    office.signatures = (Signature("evil.net", "s", Result.PASS), Signature("x.net", "s", Result.FAIL))
+    evil = mail("e1@evil.net", author=str(EVE), list_id="list.x.net", in_reply_to=("l1@x.net",))
+    await office.comes(evil, verified=verified)
+    assert office.shown.became == {Became.HELD}
+    for domain in ("list.x.net", "x.net"):
+        office.signatures = (Signature(domain, "s", Result.PASS),)
+        more = mail(f"e2@{domain}", author=str(EVE), list_id="list.x.net", in_reply_to=("l1@x.net",))
+        (message,) = await office.comes(more, verified=verified)
+        assert isinstance(message, RemoteMessage)
+        assert (message.chat, message.thread) == (f"{BOX}/l/list.x.net", "l1@x.net")
+
+
+async def test_who_writes_to_a_list_is_not_known_for_that() -> None:
+    """Their private mail is a stranger's still."""
+    office = Office(**ASKS)
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    office.signatures = (Signature("x.net", "s", Result.PASS),)
+    await office.comes(mail("l1@x.net", list_id="list.x.net"))
+    await office.comes(mail("e1@evil.net", author=str(EVE), list_id="list.x.net", in_reply_to=("l1@x.net",)))
+    assert office.shown.became == {Became.SHOWN}
+    assert await office.contacts.standing(BOX, EVE) is None
+    await office.comes(mail("e2@evil.net", author=str(EVE)))
+    assert office.shown.became == {Became.HELD}
+
+
+async def test_a_forged_copy_that_comes_first_swallows_no_mail() -> None:
+    """The true one is shown as its author's, once; what comes as a copy after it is nothing."""
+    office = Office()
+    (forged,) = await office.comes(mail(), verified=False, digest="same")
+    (true,) = await office.comes(mail(), digest="same")
+    assert isinstance(forged, RemoteMessage) and isinstance(true, RemoteMessage)
+    assert (forged.sender.id, true.sender.id) == ("unverified:bob@x.net", "bob@x.net")
+    assert forged.id != true.id
+    for verified in (True, False):
+        assert await office.comes(mail(), verified=verified, digest="same") == []
 
 
 async def test_files_come_with_the_mail_and_pictures_at_their_place() -> None:
@@ -273,6 +322,13 @@ async def test_a_stranger_can_be_asked_about_first() -> None:
     assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
 
 
+async def test_each_mailbox_that_asks_holds_its_own_part_of_a_mail() -> None:
+    """What is given back to one of them is for that one alone: it waits for no other, and is shown at no other."""
+    office = Office(mailboxes={one: {"members": [ALICE], "strangers": "ask"} for one in (BOX, "sales@example.org")})
+    await office.comes(mail(), BOX, "sales@example.org", "support+news@example.org")
+    assert office.held_for == [[BOX, "support+news@example.org"], ["sales@example.org"]]
+
+
 async def test_nobody_is_asked_about_old_mails() -> None:
     """What an admin imports is shown, also of strangers: what waits for a word is bounded, and would be lost."""
     office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
@@ -323,3 +379,121 @@ async def test_no_mail_takes_the_place_of_another(evil: dict[str, Any], verified
     assert [str(one) for one in list(office.outbox.mails.values())[-1][1]] == ["bob@x.net"]
     (message,) = await office.comes(mail("d@evil.test", author="eve@evil.test", deletes=("one@x.net",)))
     assert isinstance(message, RemoteMessage)
+
+
+@pytest.mark.parametrize(
+    ("author", "verified", "sender"),
+    [("eve@evil.test", True, ""), ("eve@evil.test", True, None), ("bob@x.net", False, "")],
+)
+async def test_who_takes_answers_only_is_shown_no_stranger(author: str, verified: bool, sender: str | None) -> None:
+    """The null reverse-path, a forged one, and a contact's forged From open nothing; the admin has the mail."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "refuse"}})
+    await office.contacts.set(BOX, parse_address("bob@x.net"), Standing.KNOWN)
+    assert await office.comes(mail(author=author), verified=verified, sender=sender) == []
+    assert office.shown.became == {Became.QUARANTINED}
+    assert office.shown.aside[0][0] == (parse_address(BOX),)
+    (message,) = await office.comes(mail("two@x.net"))
+    assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+    (answer,) = await office.comes(mail("three@x.net", in_reply_to=("two@x.net",)), sender="")
+    assert isinstance(answer, RemoteMessage)
+
+
+async def test_a_forged_contact_is_asked_about() -> None:
+    """Who is accepted is who proves it; who cannot is accepted by that name only, and blocked by either."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    bob = parse_address("bob@x.net")
+    await office.contacts.set(BOX, bob, Standing.KNOWN)
+    (asked,) = await office.comes(mail(), verified=False)
+    assert isinstance(asked, RemoteMessage)
+    assert "accept unverified:bob@x.net" in text_of(asked) and "Hello" not in text_of(asked)
+    assert (office.waiting, office.shown.became) == ([(BOX, "unverified:bob@x.net")], {Became.HELD})
+    await office.contacts.set(BOX, bob, Standing.KNOWN, verified=False)
+    (message,) = await office.comes(mail(), verified=False)
+    assert isinstance(message, RemoteMessage) and "Hello" in text_of(message)
+    await office.contacts.set(BOX, bob, Standing.BLOCKED)
+    assert await office.comes(mail("two@x.net"), verified=False) == []
+    assert office.shown.became == {Became.BLOCKED}
+    await office.contacts.set(BOX, bob, Standing.KNOWN)
+    assert await office.contacts.standing(BOX, bob, verified=False) is None
+
+
+async def test_a_request_is_asked_again_when_the_one_before_has_ended() -> None:
+    """Its id is the request's, which the core knows: one that is new is seen."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    (first,) = await office.comes(mail())
+    office.held = "e7"
+    (second,) = await office.comes(mail("two@x.net"))
+    assert isinstance(first, RemoteMessage) and isinstance(second, RemoteMessage)
+    assert first.id != second.id
+
+
+async def test_what_has_no_room_to_wait_is_the_admins() -> None:
+    """A mail that cannot be held is not lost: it is given back to be set aside."""
+    office = Office(mailboxes={BOX: {"members": [ALICE], "strangers": "ask"}})
+    office.held = None
+    assert await office.comes(mail()) == []
+    assert office.shown.became == {Became.QUARANTINED}
+    assert "as many mails of bob@x.net" in office.shown.aside[0][1]
+
+
+async def test_recipients_that_are_nobodys_are_the_admins() -> None:
+    """Postmaster where no mailbox is, and one that was taken out since: what others have of the mail they keep."""
+    office = Office(mailboxes={}, provide={})
+    assert await office.comes(mail(), "postmaster@example.org") == []
+    assert office.shown.became == {Became.QUARANTINED}
+    office = Office()
+    (message,) = await office.comes(mail(), BOX, "gone@example.org")
+    assert isinstance(message, RemoteMessage)
+    assert office.shown.became == {Became.SHOWN, Became.QUARANTINED}
+    assert [[str(one) for one in people] for people, _ in office.shown.aside] == [["gone@example.org"]]
+
+
+async def test_a_fate_is_told_after_what_can_fail() -> None:
+    """A report that also goes to a mailbox is tried again with it: its fate is told once, in one commit."""
+    office = Office()
+    office.returned.told = [RemoteStatus(ChatId(BOX), MessageId("m"), Fate.FAILED)]
+    office.inbox.fails = 1
+    with pytest.raises(RejectedError):
+        await office.comes(mail(), "b+token@example.org", BOX)
+    await office.comes(mail(), "b+token@example.org", BOX)
+    assert sum(isinstance(event, RemoteStatus) for event in office.inbox.events) == 1
+    assert office.shown.became == {Became.SHOWN, Became.REPORT}
+
+
+async def test_who_is_proved_is_said_once_and_when_it_changes() -> None:
+    """In each conversation: of verified mail in short, not with each message; again when it is otherwise."""
+    office = Office()
+
+    async def said(number: int, **more: Any) -> str:
+        thread = await office.threads.of(BOX, "m0@x.net")
+        to = f"support+{thread.token}@example.org" if thread is not None else BOX
+        (message,) = await office.comes(mail(f"m{number}@x.net", "Hello"), to, **more)
+        assert isinstance(message, RemoteMessage)
+        return text_of(message)
+
+    assert "bob@x.net is verified: DMARC" in await said(0)
+    assert await said(1) == "Hello"
+    office.signatures = (Signature("x.net", "s1", Result.PASS), Signature("y.net", "s1", Result.FAIL))
+    assert "bob@x.net is verified: DMARC, DKIM x.net" in await said(2)
+    assert await said(3) == "Hello"
+    assert "nobody answers for bob@x.net: it failed" in await said(4, verified=False)
+    assert await said(5, verified=False) == "Hello"
+    assert "is verified" in await said(6)
+
+
+async def test_a_name_that_is_somebody_elses_comes_with_its_address() -> None:
+    """However it is spelled; the one who proved it first keeps it plain, and nobody takes it who proves nothing."""
+    office = Office()
+
+    async def name(number: int, author: str, called: str, verified: bool = True) -> str:
+        one = replace(mail(f"m{number}@x.net"), authors=(parse_address(author).named(called),))
+        (message,) = await office.comes(one, verified=verified)
+        assert isinstance(message, RemoteMessage)
+        return message.sender.name or ""
+
+    assert await name(0, "eve@evil.test", "Bob Miller", verified=False) == "Bob Miller (unverified)"
+    assert await name(1, "bob@x.net", "Bob Miller") == "Bob Miller"
+    assert await name(2, "eve@evil.test", "Bob Miller") == "Bob Miller (eve@evil.test)"
+    assert await name(3, "eve@evil.test", "B\u043eb  Miller") == "B\u043eb Miller (eve@evil.test)"
+    assert await name(4, "eve@evil.test", "Bob Miller", verified=False) == "Bob Miller (eve@evil.test) (unverified)"
+    assert await name(5, "bob@x.net", "Bob Miller") == "Bob Miller"

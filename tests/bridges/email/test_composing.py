@@ -227,6 +227,13 @@ async def test_amends_and_reactions_say_what_they_are() -> None:
     assert "reacted with 👍" in html.get_content()
 
 
+async def test_a_signature_is_known_for_one() -> None:
+    """It stands below the text, behind the line that mail programs know; what a user writes never looks like it."""
+    read = await Desk().read(draft("Hello\n-- \nBob", signature="Example <Ltd>\nBerlin"))
+    assert body(read, "plain") == "Hello\n-\u200b-\nBob\n-- \nExample <Ltd>\nBerlin\n"
+    assert '<div class="moz-signature">-- <br>Example &lt;Ltd&gt;<br>Berlin</div>' in body(read, "html")
+
+
 async def test_automatic_mail_asks_for_no_answer() -> None:
     """What no person wrote has the null reverse-path and says so (RFC 3834); a list names itself."""
     desk = Desk()

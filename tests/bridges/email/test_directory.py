@@ -1,26 +1,54 @@
 """Which addresses there are, whose they are, and who may send as them."""
 
+import asyncio
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from pydantic import ValidationError
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import LoginId, UserId
 from bridge_core.api.network import Login
+from bridge_core.testing.memory import MemoryKV
+from bridges.email.ahead import Ahead, Owners
 from bridges.email.chats import Chat, ChatKind, parse_chat
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.config.network import EmailConfig
 from bridges.email.contacts import Standing
-from bridges.email.directory import PeopleDirectory
+from bridges.email.directory import Outgoing, PeopleDirectory
 from bridges.email.mail import Door
 from bridges.email.passwords import StoredPasswords
 from bridges.email.ports import Visit
-from tests.bridges.email.office import ALICE, BOX, CONFIG, Office, mail
+from tests.bridges.email.office import ALICE, BEN, BOX, CONFIG, EVE, Office, mail
 
 BOB = parse_address("bob@x.net")
 STRANGER = Visit(Door.SMTP, "192.0.2.1", "mx.x.net")
 
 
-def directory(office: Office) -> PeopleDirectory:
-    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned)
+class Homes:
+    """A host whose homeserver has some users, who get logins; and says nothing while there is trouble."""
+
+    server = "hs.test"
+
+    def __init__(self, office: Office, *users: str) -> None:
+        self.users, self.trouble, self.asked = users, False, 0
+        self._office = office
+
+    async def local_user(self, localpart: str) -> UserId | None:
+        self.asked += 1
+        if self.trouble:
+            raise TransientError("the homeserver is away")
+        return UserId(f"@{localpart}:hs.test") if localpart in self.users else None
+
+    async def login(self, user: UserId) -> LoginId | None:
+        return self._office.login(user)
+
+
+def directory(office: Office, homes: Homes | None = None, outgoing: Outgoing | None = None) -> PeopleDirectory:
+    host: Any = homes or Homes(office)
+    ahead = Ahead(host, office.mailboxes, on=office.config.provide.ahead)
+    return PeopleDirectory(office.mailboxes, office.threads, office.contacts, office.returned, ahead, outgoing)
 
 
 @pytest.mark.parametrize(
@@ -73,6 +101,20 @@ async def test_a_mailbox_can_take_answers_only() -> None:
     assert await asked.recipient(STRANGER, parse_address("carol@y.net"), box) is not None
 
 
+async def test_a_mailbox_that_takes_answers_only_says_so_to_our_own_users_too() -> None:
+    """Before the mail is taken, whoever submits it; who it knows, and itself, may write."""
+    sales = "sales@example.org"
+    boxes = {BOX: {"members": [ALICE], "strangers": "refuse"}, sales: {"members": [BEN]}}
+    office = Office(mailboxes=boxes)
+    asked, box = directory(office), parse_address(BOX)
+    theirs = Visit(Door.SUBMISSION, "192.0.2.1", "x", tls=True, login=sales)
+    refused = await asked.recipient(theirs, parse_address(sales), box)
+    assert refused is not None and refused.status == "5.7.1"
+    assert await asked.recipient(replace(theirs, login=BOX), box, box) is None
+    await office.contacts.set(BOX, parse_address(sales), Standing.KNOWN)
+    assert await asked.recipient(theirs, parse_address(sales), box) is None
+
+
 async def test_catch_all_and_postmaster_have_their_mailboxes() -> None:
     """What is for no address goes to the mailbox that is named for it, postmaster's to its own."""
     other = "post@example.org"
@@ -88,8 +130,9 @@ async def test_catch_all_and_postmaster_have_their_mailboxes() -> None:
     ("user", "address"),
     [
         ("@carol:hs.test", "carol@example.org"),
-        ("@Dan/x=1:hs.test", "Dan-x-1@example.org"),
-        ("@..x..:hs.test", "x@example.org"),
+        ("@dan.o_x-1:hs.test", "dan.o_x-1@example.org"),
+        ("@support:other.test", None),
+        ("@sup..port:hs.test", "sup.port~xj4lafvaldo44@example.org"),
         ("@support:hs.test", None),
         ("@help:hs.test", None),
         ("@postmaster:hs.test", None),
@@ -100,15 +143,62 @@ async def test_catch_all_and_postmaster_have_their_mailboxes() -> None:
 )
 def test_users_get_addresses_by_their_names(user: str, address: str | None) -> None:
     """Never one that is reserved, configured, or impossible."""
-    found = Office().mailboxes.address_for(UserId(user))
+    found = Office().mailboxes.address_for(UserId(user), "hs.test")
     assert (str(found) if found is not None else None) == address
 
 
+LIKE_ALICE = [
+    "@alice=:hs.test",
+    "@-alice:hs.test",
+    "@Alice:hs.test",
+    "@alice.:hs.test",
+    "@\uff41lice:hs.test",
+    "@alice/:other.test",
+    "@alice:other.test",
+    "@alice:hs.test:8448",
+    "@alice+news:hs.test",
+]
+
+
+@pytest.mark.parametrize("subaddress", ["", "+", "-", "_", "="])
+def test_nobody_gets_the_address_of_another_by_a_name_much_like_theirs(subaddress: str) -> None:
+    """Only who is called just so here; everybody else has an address that is no name's, and no tag of another's."""
+    boxes = Office(subaddress=subaddress).mailboxes
+    found = [boxes.address_for(UserId(one), "hs.test") for one in ("@alice:hs.test", *LIKE_ALICE)]
+    keys = [one.key for one in found if one is not None]
+    assert keys[0] == "alice@example.org"
+    assert len(set(keys)) == len(keys) == len(LIKE_ALICE) + 1
+    for one in found[1:]:
+        assert one is not None
+        assert "~" in one.local
+        assert boxes.untagged(one) == one
+        name = boxes.localpart_for(one)
+        assert name is not None
+        assert boxes.address_for(UserId(f"@{name}:hs.test"), "hs.test") != one
+
+
+async def test_of_two_who_take_an_address_at_once_one_gets_it() -> None:
+    """However slow the store is."""
+    kv: Any = SlowRows()
+    owners = Owners(kv)
+    address = parse_address("eve@example.org")
+    assert sorted(await asyncio.gather(owners.take(address, EVE), owners.take(address, ALICE))) == [False, True]
+
+
+class SlowRows(MemoryKV):
+    """Each answer takes a turn of the loop."""
+
+    async def get(self, key: str) -> bytes | None:
+        found = await super().get(key)
+        await asyncio.sleep(0)
+        return found
+
+
 def test_a_users_address_is_theirs() -> None:
-    """A second user of the same name gets none, and a login never takes a configured address."""
+    """It is made once, and a login never takes a configured address."""
     office = Office()
     login = office.login()
-    assert office.mailboxes.address_for(UserId("@alice:other.test")) is None
+    assert office.mailboxes.address_for(ALICE, "hs.test") is None
     assert office.mailboxes.add(Login(LoginId(BOX), ALICE, "x", provided=True)) is None
     assert office.mailboxes.add(Login(LoginId("help@example.org"), ALICE, "x", provided=True)) is None
     assert office.mailboxes.add(Login(LoginId("x@elsewhere.net"), ALICE, "x", provided=True)) is None
@@ -131,20 +221,52 @@ async def test_a_login_sends_as_its_own_mailbox() -> None:
 
 
 async def test_passwords_are_made_checked_and_ended() -> None:
-    """The newest one of a mailbox works, by each of its names, and no other."""
+    """Each member has one for the mailbox: the newest works, by each of its names, and no other."""
     office = Office()
     passwords = StoredPasswords(office.host.kv, office.mailboxes)
     box = office.mailboxes.get(BOX)
     assert box is not None
-    first = await passwords.renew(box)
-    second = await passwords.renew(box)
+    first = await passwords.renew(box, ALICE)
+    ben = await passwords.renew(box, BEN)
+    second = await passwords.renew(box, ALICE)
     assert await passwords.check(BOX, second, "") == BOX
+    assert await passwords.check(BOX, ben, "") == BOX
     assert await passwords.check("help@example.org", second, "") == BOX
-    for user, password in ((BOX, first), (BOX, ""), ("nobody@example.org", second), ("x", second)):
+    wrong = (first, "", second[:10], second[:-1], ben[:10] + second[10:], "\0" + second)
+    for user, password in (*((BOX, one) for one in wrong), ("nobody@example.org", second), ("x", second)):
         assert await passwords.check(user, password, "") is None
     assert second not in repr(office.host.kv.values)
     await passwords.remove(BOX)
     assert await passwords.check(BOX, second, "") is None
+
+
+async def test_a_password_ends_with_the_membership() -> None:
+    """Who is taken out of a mailbox sends by it no more, and not when they come back either; others' go on."""
+    office = Office()
+    box = office.mailboxes.get(BOX)
+    assert box is not None
+    kv = office.host.kv
+    before = StoredPasswords(kv, office.mailboxes)
+    alice, ben = await before.renew(box, ALICE), await before.renew(box, BEN)
+    later = Office(mailboxes={BOX: {"members": [BEN]}})
+    passwords = StoredPasswords(kv, later.mailboxes)
+    assert await passwords.check(BOX, alice, "") is None
+    assert await passwords.tidy() == 1
+    assert await before.check(BOX, alice, "") is None
+    assert await passwords.check(BOX, ben, "") == BOX
+
+
+async def test_an_address_that_changed_hands_knows_no_old_password() -> None:
+    """The password of whoever had an address before works for nobody, even where it was never ended."""
+    office = Office()
+    own = office.login(ALICE)
+    box = office.mailboxes.of(own)
+    assert box is not None
+    passwords = StoredPasswords(office.host.kv, office.mailboxes)
+    old = await passwords.renew(box, ALICE)
+    office.mailboxes.remove(own)
+    office.mailboxes.add(Login(own, EVE, "Eve", provided=True))
+    assert await passwords.check(own, old, "") is None
 
 
 @pytest.mark.parametrize(
@@ -152,7 +274,7 @@ async def test_passwords_are_made_checked_and_ended() -> None:
     [
         Chat(BOX),
         Chat(BOX, ChatKind.THREAD, "abc"),
-        Chat(BOX, ChatKind.CORRESPONDENT, "?bob@x.net"),
+        Chat(BOX, ChatKind.CORRESPONDENT, "unverified:bob@x.net"),
         Chat(BOX, ChatKind.CORRESPONDENT, "a/t/b@x.net"),
         Chat("a/c/b@example.org", ChatKind.LIST, "x/l/y"),
     ],
@@ -194,3 +316,54 @@ def test_an_address_without_tags_stays_itself() -> None:
     office = Office(subaddress="")
     assert office.mailboxes.find(Address("support+x", "example.org")) is None
     assert office.mailboxes.tagged(parse_address(BOX), "x") == parse_address(BOX)
+
+
+AHEAD = {"address": "{localpart}@example.org", "ahead": True}
+
+
+async def test_who_never_used_their_address_gets_mail() -> None:
+    """Mail for a user of our homeserver is taken, with a tag too, and makes their mailbox; nobody else's is."""
+    office = Office(provide=AHEAD)
+    asked = directory(office, Homes(office, "eve", "support", "root", "e-v"))
+    for address in ("nobody@example.org", "root@example.org", "e=v@example.org", "eve@x.net"):
+        assert await asked.recipient(STRANGER, BOB, parse_address(address)) is not None
+    assert office.mailboxes.exact(parse_address("eve@example.org")) is None
+    for address in ("eve+news@example.org", "Eve@example.org"):
+        assert await asked.recipient(STRANGER, BOB, parse_address(address)) is None
+    found = office.mailboxes.find(parse_address("eve@example.org"))
+    assert found is not None
+    assert found.members == (EVE,)
+
+
+async def test_a_users_mail_does_not_fall_into_the_catch_all() -> None:
+    """Where somebody has the address it is theirs; while that is not known the mail waits with its sender."""
+    office = Office(provide=AHEAD, catch_all={"example.org": BOX})
+    homes = Homes(office, "eve")
+    asked = directory(office, homes)
+    homes.trouble = True
+    with pytest.raises(TransientError):
+        await asked.recipient(STRANGER, BOB, parse_address("eve@example.org"))
+    homes.trouble = False
+    assert await asked.recipient(STRANGER, BOB, parse_address("eve@example.org")) is None
+    assert office.mailboxes.find(parse_address("eve@example.org")) != office.mailboxes.get(BOX)
+    assert await asked.recipient(STRANGER, BOB, parse_address("other@example.org")) is None
+    assert office.mailboxes.find(parse_address("other@example.org")) == office.mailboxes.get(BOX)
+
+
+async def test_the_homeserver_is_asked_only_where_the_admin_allows() -> None:
+    """Without `ahead` an address is there from its first use by its user on, and nobody is asked."""
+    office = Office()
+    homes = Homes(office, "eve")
+    refused = await directory(office, homes).recipient(STRANGER, BOB, parse_address("eve@example.org"))
+    assert refused is not None
+    assert (refused.code, homes.asked) == (550, 0)
+
+
+async def test_an_address_never_becomes_somebody_elses() -> None:
+    """Who had it first keeps it, whoever asks later."""
+    owners = Owners(Office().host.kv)
+    address = parse_address("eve@example.org")
+    assert await owners.take(address, EVE)
+    assert not await owners.take(address, ALICE)
+    assert await owners.take(address, EVE)
+    assert await owners.of(address) == EVE

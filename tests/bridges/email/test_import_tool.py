@@ -7,16 +7,22 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from email.message import EmailMessage
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
 
+from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.ids import NetworkId
+from bridge_core.api.ids import NetworkId, UserId
+from bridges.email.ahead import Owners
+from bridges.email.codec.addresses import parse_address
+from bridges.email.commands import MailCommands
 from bridges.email.config.network import EmailConfig
 from bridges.email.envelopes import decode
 from bridges.email.mail import Door
 from bridges.email.spool import Spool
+from bridges.email.spooled import Arrival, Waiting
 from bridges.email.tools.archives import mails_in
 from bridges.email.tools.command import EmailTool
 from tests.bridges.email.mailing import MailHost
@@ -47,13 +53,18 @@ class Stopped:
         host: Any = self.host
         return Spool(host, most_mails=1000, most_bytes=1 << 30)
 
+    async def waiting(self, spool: Spool) -> list[Arrival]:
+        """What waits in a spool that was not started yet, oldest first."""
+        seen: list[Waiting] = []
+        spool.watch = seen.append
+        await spool.start()
+        turns = sorted(seen, key=lambda one: (one.received_at, one.key))
+        return [found for one in turns if (found := await spool.open(one.key)) is not None]
+
     def arrivals(self) -> list[tuple[Any, Any, bytes]]:
         """What waits to be shown: envelope, verdict, raw mail; in the order in which it will be."""
 
-        async def waiting() -> list[Any]:
-            return await self.spool().due(1 << 60, 100)
-
-        found = asyncio.run(waiting())
+        found = asyncio.run(self.waiting(self.spool()))
         return [(one.envelope, one.verdict, self.host.blobs.files[one.blob]) for one in found]
 
 
@@ -151,16 +162,26 @@ def test_the_quarantine_is_listed_and_written_out(tmp_path: Path, capfdbinary: p
 
     async def set_aside() -> str:
         spool = place.spool()
-        first, second = await spool.due(1 << 60, 100)
+        first, second = await place.waiting(spool)
         await spool.quarantine(first, "it is odd")
         await spool.quarantine(second, "it is odd, too")
+        running: Any = SimpleNamespace(spool=spool)
+        bot = {one.name: one.run for one in MailCommands(lambda: running).commands()}
+        listed = await bot["quarantine"](CommandCall(UserId("@root:hs.test"), CommandLevel.ADMIN))
+        assert f"{second.item.key[:16]}  " in listed and "bob2@x.net -> " in listed and "it is odd, too" in listed
+        assert listed.count("\n") == 1 and second.item.key not in listed
+        short = {"key": second.item.key[:8].upper()}
+        assert "gone" in await bot["quarantine-drop"](CommandCall(UserId("@root:hs.test"), CommandLevel.ADMIN, short))
+        for wrong in ("", "nothing"):
+            with pytest.raises(RejectedError):
+                await bot["quarantine-retry"](CommandCall(UserId("@root:hs.test"), CommandLevel.ADMIN, {"key": wrong}))
         return first.item.key
 
     key = asyncio.run(set_aside())
     capfdbinary.readouterr()
     assert place.call("quarantine", "list") == 0
     listed = capfdbinary.readouterr().out.decode()
-    assert key[:16] in listed and "it is odd" in listed and "bob2@x.net" in listed
+    assert key[:16] in listed and "it is odd" in listed and "@x.net -> " in listed
     raw = place.host.blobs.files[decode(place.host.queue("quarantine").items[key].body.partition(b"\0")[2])[2]]
     assert place.call("quarantine", "show", key[:10]) == 0
     assert capfdbinary.readouterr().out == raw
@@ -171,3 +192,45 @@ def test_the_quarantine_is_listed_and_written_out(tmp_path: Path, capfdbinary: p
         with pytest.raises(RejectedError):
             place.call("quarantine", *words)
     assert place.call("quarantine", "show") == 2
+
+
+def test_the_quarantine_is_tried_again_and_thrown_away(
+    tmp_path: Path, capfdbinary: pytest.CaptureFixture[bytes]
+) -> None:
+    """One waits to be shown at the next start, as it came; of the other nothing is left."""
+    place = Stopped()
+    place.call("import", str(mbox(tmp_path / "old", letter(1), letter(2))), "--into", BOX)
+
+    async def set_aside() -> list[str]:
+        spool = place.spool()
+        waiting = await place.waiting(spool)
+        for one in waiting:
+            await spool.quarantine(one, "it is odd")
+        return [one.item.key for one in waiting]
+
+    first, second = asyncio.run(set_aside())
+    assert place.arrivals() == []
+    assert place.call("quarantine", "retry", first) == 0
+    assert place.call("quarantine", "drop", second) == 0
+    assert len(place.arrivals()) == len(place.host.blobs.files) == 1
+    capfdbinary.readouterr()
+    assert place.call("quarantine", "list") == 0
+    assert capfdbinary.readouterr().out == b"Nothing is set aside.\n"
+    for action in ("retry", "drop"):
+        assert place.call("quarantine", action) == 2
+        with pytest.raises(RejectedError):
+            place.call("quarantine", action, first)
+
+
+def test_old_mail_comes_into_a_users_own_mailbox(tmp_path: Path) -> None:
+    """An address that a Matrix user has takes an import; one that is nobody's yet says how it becomes somebody's."""
+    place = Stopped()
+    old = str(mbox(tmp_path / "old", letter(1)))
+    with pytest.raises(RejectedError, match="nobody's yet"):
+        place.call("import", old, "--into", "alice@example.org")
+    own = parse_address("alice@example.org")
+    kv: Any = place.host.kv
+    assert asyncio.run(Owners(kv).take(own, UserId("@alice:hs.test")))
+    assert place.call("import", old, "--into", "Alice+old@example.org") == 0
+    ((envelope, _, _),) = place.arrivals()
+    assert [one.key for one in envelope.recipients] == [own.key]

@@ -12,7 +12,7 @@ import pytest
 from bridge_core.api.events import Fate
 from bridge_core.api.ids import NetworkId
 from bridges.email.config.delivery import Delivery
-from bridges.email.delivery.rows import State
+from bridges.email.delivery.rows import QUEUE, State
 from bridges.email.tools.command import EmailTool
 from tests.bridges.email.mailing import MailHost
 from tests.bridges.email.test_delivery import EVE, LATER, NEVER, Depot
@@ -86,3 +86,32 @@ def test_what_is_wrong_is_said(capsys: pytest.CaptureFixture[str]) -> None:
     capsys.readouterr()
     assert call(place, "list") == 0
     assert capsys.readouterr().out.startswith("one:\nNothing waits to be sent.\ntwo:\n")
+
+
+def test_a_retry_leaves_what_is_held(capsys: pytest.CaptureFixture[str]) -> None:
+    """Who wrote a mail just now may still change it: `retry` says so and leaves it, by its name as with all."""
+
+    async def holding() -> Depot:
+        found = Depot(hold=20)
+        await found.submit("m")
+        return found
+
+    there = asyncio.run(holding())
+    place = Stopped(mail=there.host)
+    (row,) = there.rows()
+    due = [item.due for item in there.host.queue(QUEUE).items.values()]
+    assert call(place, "retry", row.id) == 1
+    assert "it is held for 20 s more" in capsys.readouterr().err
+    assert call(place, "retry", "all") == 0
+    assert capsys.readouterr().out == "0 will be tried now. 1 were not tried yet and keep their hold.\n"
+    assert [item.due for item in there.host.queue(QUEUE).items.values()] == due
+
+
+def test_the_configuration_is_named_before_or_behind() -> None:
+    """`-c` is taken behind the subcommand as before it, and one before it is not forgotten."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("-c", "--config", default="config.yaml")
+    EmailTool().add_arguments(parser)
+    assert str(parser.parse_args(["queue", "list", "-c", "x.yaml"]).config) == "x.yaml"
+    assert parser.parse_args(["-c", "x.yaml", "dns"]).config == "x.yaml"
+    assert parser.parse_args(["quarantine", "list"]).config == "config.yaml"

@@ -65,7 +65,7 @@ class Office:
     async def sent(self, count: int) -> None:
         """Work the queue off until so many were handed over."""
         async with asyncio.timeout(60):
-            while self.office.runner.counts.sent < count:
+            while self.office.counts.sent < count:
                 await self.office.runner.look()
                 await asyncio.sleep(0.05)
 
@@ -126,7 +126,7 @@ async def test_what_postfix_refuses_is_told_at_once(office: Office, world: Sink)
     await office.send("k", "bob@there.test", "x@nowhere.test")
     async with asyncio.timeout(60):
         await office.sent(1)
-        while office.office.runner.counts.failed < 1:
+        while office.office.counts.failed < 1:
             await asyncio.sleep(0.05)
     (event,) = office.inbox.events
     assert (event.fate, event.recipient) == (Fate.FAILED, "x@nowhere.test")
@@ -141,7 +141,7 @@ async def test_a_postfix_that_is_away_loses_nothing(tmp_path: Path, world: Sink)
         await office.send("k")
         async with asyncio.timeout(60):
             await office.office.runner.look()
-            while office.office.runner.counts.deferred < 1:
+            while office.office.counts.deferred < 1:
                 await asyncio.sleep(0.05)
         await postfix.start()
         office.host.clock.turn(1000)

@@ -16,9 +16,12 @@ from bridge_core.api.queues import Queue, QueueItem
 from bridge_core.store.blobs import BlobSpool
 from bridge_core.store.database import Database
 from bridges.email.codec.addresses import Address
+from bridges.email.config.receiving import Aside
 from bridges.email.envelopes import decode, encode
 from bridges.email.mail import Door, Envelope, Policy, Result, Signature, Verdict
 from bridges.email.spool import Spool
+from bridges.email.spooled import Arrival, Waiting
+from bridges.email.tally import Became, LetGo
 from tests.unit.store.opening import Opened
 
 HOUR = 3_600_000
@@ -44,16 +47,25 @@ class Place:
         self.blobs = blobs
         self.clock = clock
         self.wrap: Any = None
+        self.seen: list[Waiting] = []
+        """What the last spool told of."""
 
     def queue(self, name: str) -> Queue:
         queue = self.database.queue(f"email {name}")
         return cast(Queue, self.wrap(queue)) if self.wrap is not None else queue
 
-    async def spool(self, **bounds: int) -> Spool:
+    async def spool(self, **bounds: Any) -> Spool:
         """As at a start of the bridge."""
         spool = Spool(cast(Host, self), **({"most_mails": 100, "most_bytes": 1_000_000} | bounds))
+        self.seen = []
+        spool.watch = self.seen.append
         await spool.start()
         return spool
+
+    async def waiting(self, spool: Spool) -> list[Arrival]:
+        """What waits, oldest first."""
+        keys = dict.fromkeys(one.key for one in sorted(self.seen, key=lambda one: (one.received_at, one.key)))
+        return [arrival for key in keys if (arrival := await spool.open(key)) is not None]
 
     async def blob(self, content: bytes = b"raw mail") -> str:
         async def chunks() -> AsyncIterator[bytes]:
@@ -102,14 +114,12 @@ async def test_what_was_accepted_waits_over_restarts(place: Place) -> None:
     await spool.accept(envelope(1), VERDICT, blobs[0])
     spool = await place.spool()
     assert spool.waiting == 2
-    assert spool.arrived.is_set()
-    first, second = await spool.due(NOW + HOUR, 10)
+    assert len(place.seen) == 2
+    first, second = await place.waiting(spool)
     assert (first.envelope, first.verdict, first.blob) == (envelope(1), VERDICT, blobs[0])
-    assert await spool.due(NOW + HOUR, 10, after=first) == [second]
-    assert await spool.due(NOW + 1, 10) == [first]
-    await spool.done(first)
+    await spool.done(first, Became.SHOWN)
     assert not await place.has(blobs[0])
-    assert await (await place.spool()).due(NOW + HOUR, 10) == [second]
+    assert await place.waiting(await place.spool()) == [second]
 
 
 async def test_a_mail_given_twice_is_here_once(place: Place) -> None:
@@ -118,18 +128,52 @@ async def test_a_mail_given_twice_is_here_once(place: Place) -> None:
     await spool.accept(envelope(), VERDICT, await place.blob())
     await spool.accept(envelope(id="again"), VERDICT, await place.blob())
     assert (spool.given_twice, spool.waiting, place.files()) == (1, 1, 1)
-    [arrival] = await spool.due(NOW + HOUR, 10)
+    [arrival] = await place.waiting(spool)
     assert arrival.envelope.id == "id1"
-    await spool.done(arrival)
+    await spool.done(arrival, Became.SHOWN)
     spool = await place.spool()
     place.clock.now += 7 * 24 * HOUR - HOUR
     await spool.accept(envelope(id="later"), VERDICT, await place.blob())
-    assert await spool.due(place.clock.now, 10) == []
+    assert await place.waiting(spool) == []
     assert place.files() == 0
     place.clock.now += 2 * HOUR
-    assert await spool.due(place.clock.now, 10) == []
+    await spool.forget()
     await spool.accept(envelope(id="much later"), VERDICT, await place.blob())
-    assert len(await spool.due(place.clock.now, 10)) == 1
+    assert len(await place.waiting(spool)) == 1
+
+
+async def test_a_forged_copy_is_another_mail(place: Place) -> None:
+    """One that nobody answers for swallows no mail of its author's, while it waits or after its end; each is once."""
+    spool = await place.spool()
+    forged = Verdict(VERDICT.author, reason="it failed")
+    for verdict in (forged, VERDICT, forged, VERDICT):
+        await spool.accept(envelope(id=f"{verdict.verified}"), verdict, await place.blob())
+    assert [one.verdict.verified for one in await place.waiting(spool)] in ([False, True], [True, False])
+    for arrival in await place.waiting(spool):
+        await spool.done(arrival, Became.SHOWN)
+    spool = await place.spool()
+    for verdict in (forged, VERDICT):
+        await spool.accept(envelope(id="later"), verdict, await place.blob())
+    assert await place.waiting(spool) == []
+
+
+async def test_what_is_remembered_is_known_before_it_is_read(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The doors open before all of the last days is read; a mail given twice meanwhile is known all the same."""
+    monkeypatch.setattr("bridges.email.spool._PAGE", 2)
+    spool = await place.spool()
+    for number in range(5):
+        await spool.accept(envelope(number), VERDICT, await place.blob())
+    for arrival in await place.waiting(spool):
+        await spool.done(arrival, Became.SHOWN)
+    await spool.accept(envelope(7), VERDICT, await place.blob())
+    spool = await place.spool()
+    assert spool.waiting == 1
+    for number in range(5):
+        await spool.accept(envelope(number, id="again"), VERDICT, await place.blob())
+    assert (spool.given_twice, spool.waiting) == (5, 1)
+    await spool.read_all()
+    await spool.accept(envelope(3, id="again"), VERDICT, await place.blob())
+    assert (spool.given_twice, spool.waiting) == (6, 1)
 
 
 @pytest.mark.parametrize(
@@ -146,7 +190,7 @@ async def test_what_is_not_the_same_is_not_suppressed(place: Place, other: dict[
     spool = await place.spool()
     await spool.accept(envelope(), VERDICT, await place.blob())
     await spool.accept(envelope(id="other", **other), VERDICT, await place.blob())
-    assert len(await spool.due(NOW + HOUR, 10)) == 2
+    assert len(await place.waiting(spool)) == 2
 
 
 @pytest.mark.parametrize("bridged", [False, True])
@@ -159,11 +203,11 @@ async def test_a_script_may_say_the_same_again(place: Place, bridged: bool) -> N
     assert spool.given_twice == 1
     spool.confirmed(first)
     if bridged:
-        [arrival] = await spool.due(NOW + HOUR, 10)
-        await spool.done(arrival)
+        [arrival] = await place.waiting(spool)
+        await spool.done(arrival, Became.SHOWN)
     await spool.accept(replace(first, id="meant"), VERDICT, await place.blob())
     await spool.accept(replace(first, id="meant, retried"), VERDICT, await place.blob())
-    found = await spool.due(NOW + HOUR, 10)
+    found = await place.waiting(spool)
     assert [one.envelope.id for one in found] == (["meant"] if bridged else ["id1", "meant"])
     assert spool.given_twice == 2
 
@@ -204,7 +248,7 @@ async def test_a_retry_while_the_first_is_being_committed(place: Place) -> None:
     slow[0].go.set()
     await asyncio.gather(*tries)
     assert spool.given_twice == 1
-    assert [one.envelope.id for one in await spool.due(NOW + HOUR, 10)] == ["one"]
+    assert [one.envelope.id for one in await place.waiting(spool)] == ["one"]
 
 
 async def test_a_commit_of_unknown_fate_keeps_the_bytes(place: Place) -> None:
@@ -224,7 +268,7 @@ async def test_a_commit_of_unknown_fate_keeps_the_bytes(place: Place) -> None:
         await spool.accept(envelope(), VERDICT, blob)
     queues[0].fails = False
     await spool.accept(envelope(id="again"), VERDICT, await place.blob())
-    [arrival] = await spool.due(NOW + HOUR, 10)
+    [arrival] = await place.waiting(spool)
     assert arrival.envelope.id == "id1"
     assert await place.has(arrival.blob)
 
@@ -238,10 +282,10 @@ async def test_a_full_spool_refuses_and_has_room_again(place: Place) -> None:
     with pytest.raises(BackpressureError):
         await spool.accept(envelope(11), VERDICT, await place.blob())
     assert place.files() == 10
-    arrivals = await spool.due(NOW + HOUR, 10)
-    await spool.done(arrivals[0])
+    arrivals = await place.waiting(spool)
+    await spool.done(arrivals[0], Became.SHOWN)
     assert not await spool.room(1)
-    await spool.done(arrivals[1])
+    await spool.done(arrivals[1], Became.SHOWN)
     assert await spool.room(1)
     small = await place.spool(most_bytes=1024)
     assert not await small.room(1024)
@@ -254,15 +298,17 @@ async def test_attempts_are_recorded_before_they_are_made(place: Place) -> None:
     """Who dies of a mail finds it later, with one attempt more."""
     spool = await place.spool()
     await spool.accept(envelope(), VERDICT, await place.blob())
-    [arrival] = await spool.due(NOW + HOUR, 10)
-    tried = await spool.attempt(arrival, NOW + 2 * HOUR)
+    [arrival] = await place.waiting(spool)
+    [tried] = await spool.begin([arrival], NOW + 2 * HOUR)
     assert tried.item.attempts == 1
     spool = await place.spool()
-    assert await spool.due(NOW + HOUR, 10) == []
-    assert await spool.next_due() == NOW + 2 * HOUR
-    [again] = await spool.due(NOW + 2 * HOUR, 10)
+    assert [one.due for one in place.seen] == [NOW + 2 * HOUR]
+    [again] = await place.waiting(spool)
     assert again == tried
-    await spool.done(again)
+    await spool.put_off([again], NOW + HOUR)
+    [again] = await place.waiting(spool)
+    assert (again.item.attempts, again.item.due) == (0, NOW + HOUR)
+    await spool.done(again, Became.SHOWN)
     assert spool.waiting == 0
 
 
@@ -271,21 +317,60 @@ async def test_the_quarantine(place: Place) -> None:
     spool = await place.spool()
     for number in (1, 2):
         await spool.accept(envelope(number), VERDICT, await place.blob())
-    for arrival in await spool.due(NOW + HOUR, 10):
+    for arrival in await place.waiting(spool):
         await spool.quarantine(arrival, f"cannot be read: {arrival.envelope.id}")
-    assert (spool.waiting, await spool.due(NOW + HOUR, 10)) == (0, [])
-    found = {one.arrival.envelope.id: one for one in await spool.quarantined()}
+    assert (spool.waiting, await place.waiting(spool)) == (0, [])
+    found = {one.arrival.envelope.id: one for one in await spool.aside.page("", 100)}
     assert found["id1"].reason == "cannot be read: id1"
     assert await place.has(found["id1"].arrival.blob)
     assert await spool.release(found["id1"].key)
     assert not await spool.release(found["id1"].key)
     place.clock.now += HOUR
-    [again] = await spool.due(place.clock.now, 10)
+    [again] = await place.waiting(spool)
     assert (again.envelope.id, spool.waiting) == ("id1", 1)
-    assert await spool.discard(found["id2"].key)
-    assert not await spool.discard(found["id2"].key)
+    assert await spool.aside.discard(found["id2"].key)
+    assert not await spool.aside.discard(found["id2"].key)
     assert not await place.has(found["id2"].arrival.blob)
-    assert await spool.quarantined() == []
+    assert await spool.aside.page("", 100) == []
+
+
+async def test_a_crash_while_one_is_tried_again(place: Place) -> None:
+    """Killed between the two steps: it waits, and is not in the quarantine, with a file that goes when it is shown."""
+    spool = await place.spool()
+    await spool.accept(envelope(), VERDICT, await place.blob())
+    (arrival,) = await place.waiting(spool)
+    await spool.quarantine(arrival, "cannot be read")
+    (aside,) = await spool.aside.page("", 100)
+    await place.queue("incoming").put([QueueItem(aside.key, aside.arrival.item.body.partition(b"\0")[2], NOW)])
+    spool = await place.spool()
+    assert (spool.aside.mails, spool.waiting) == (0, 1)
+    (again,) = await place.waiting(spool)
+    assert await place.has(again.blob)
+
+
+async def test_who_floods_the_quarantine_loses_their_own(place: Place) -> None:
+    """Its bounds are its own: others' mail has room, and what is there of others stays; what goes is counted."""
+    spool = await place.spool(most_mails=10, aside=Aside(mails=5))
+    known = replace(VERDICT, author=Address("bob", "far.test"), verified=True)
+
+    async def aside(number: int, verdict: Verdict) -> str:
+        blob = await place.blob()
+        await spool.accept(envelope(number), verdict, blob)
+        (arrival,) = await place.waiting(spool)
+        await spool.quarantine(arrival, "cannot be read")
+        place.clock.now += 1
+        return blob
+
+    first = await aside(1, known)
+    flood = [await aside(number, Verdict()) for number in range(2, 20)]
+    assert [await place.has(one) for one in (first, *flood[-5:])] == [True, False, True, True, True, True]
+    assert (spool.aside.mails, await spool.room(100), spool.tally.let_go) == (5, True, {LetGo.FULL: 14})
+    spool = await place.spool(most_mails=10, aside=Aside(mails=5))
+    await aside(30, Verdict())
+    assert [await place.has(one) for one in (first, *flood[-4:])] == [True, False, True, True, True]
+    key = next(one.key for one in await spool.aside.page("", 100) if one.arrival.verdict.verified)
+    assert await spool.aside.discard(key)
+    assert (spool.aside.mails, spool.aside.size, spool.tally.let_go[LetGo.DROPPED]) == (4, 4 * envelope().size, 1)
 
 
 async def test_bytes_of_what_waits_for_long_are_kept(place: Place) -> None:
@@ -294,7 +379,7 @@ async def test_bytes_of_what_waits_for_long_are_kept(place: Place) -> None:
     blobs = [await place.blob() for _ in range(2)]
     for number, blob in enumerate(blobs):
         await spool.accept(envelope(number), VERDICT, blob)
-    await spool.quarantine((await spool.due(NOW + HOUR, 10))[0], "bad")
+    await spool.quarantine((await place.waiting(spool))[0], "bad")
     left = await place.blob()
     path = place.blobs._folder
     for one in path.iterdir():
@@ -309,7 +394,8 @@ async def test_a_damaged_row_hinders_nobody(place: Place) -> None:
     spool = await place.spool()
     await place.queue("incoming").put([QueueItem("bad", b"{}", NOW)])
     await spool.accept(envelope(), VERDICT, await place.blob())
-    assert [one.envelope.id for one in await spool.due(NOW + HOUR, 10)] == ["id1"]
+    spool = await place.spool()
+    assert [one.envelope.id for one in await place.waiting(spool)] == ["id1"]
     assert await place.queue("quarantine").count() == 1
 
 

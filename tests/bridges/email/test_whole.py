@@ -3,12 +3,14 @@
 import asyncio
 import smtplib
 from collections.abc import Callable
+from email.message import EmailMessage
 from pathlib import Path
 from typing import Any
 
 import pytest
 import uvloop
 
+from bridges.email.demo.elsewhere import hand_over
 from tests.bridges.email.post import BOX, PNG, Post
 
 
@@ -108,3 +110,41 @@ async def test_nobody_else_bridges_a_room_to_a_mailbox(tmp_path: Path) -> None:
         await post.seen(await post.room(), "Secret")
         await post.bridge.settled()
         assert not any("Secret" in str(event) for event in post.bridge.homeserver.room(room).timeline)
+
+
+async def test_what_a_script_says_each_night_is_said_each_night(tmp_path: Path) -> None:
+    """The same words without a Message-ID, given twice by who heard of the first 250, are two mails in the room."""
+    async with Post(tmp_path) as post:
+        for _ in range(2):
+            await post.sends("All is well\n", Subject="Nightly")
+        await post.sends("The last\n", Subject="Nightly")
+        room = await post.room()
+        await post.seen(room, "The last")
+        said = [one for one in post.bridge.homeserver.room(room).timeline if "All is well" in str(one)]
+        assert len(said) == 2
+        shown = b'matrix_bridge_email_ended_total{network="mail",outcome="shown"} 3.0'
+        await post.bridge.until(lambda: shown in post.bridge.running.metrics.render())
+        assert (
+            b'matrix_bridge_email_came_total{network="mail",source="smtp"} 3.0' in post.bridge.running.metrics.render()
+        )
+
+
+async def test_reactions_of_members_without_a_login(tmp_path: Path) -> None:
+    """Who has a shared mailbox and no address of their own reacts by mail too, once the other side has done so."""
+    async with Post(tmp_path, provide={}) as post:
+        await post.sends("Hello\n", Subject="Cake", Message_ID="<one@x.net>")
+        room = await post.room()
+        root = await post.seen(room, "Hello")
+        thread: dict[str, Any] = {"m.relates_to": {"rel_type": "m.thread", "event_id": root["event_id"]}}
+        post.bridge.alice.send(room, "There is cake", **thread)
+        sent = await post.elsewhere.wait_for(lambda one: "There is cake" in one.text, "the answer", 60)
+        reaction = EmailMessage()
+        reaction["From"], reaction["To"], reaction["Subject"] = "Bob <bob@x.net>", BOX, "Re: Cake"
+        reaction["In-Reply-To"], reaction["Message-ID"] = str(sent.mail["Message-ID"]), "<two@x.net>"
+        reaction.set_content("\N{THUMBS UP SIGN}")
+        reaction["Content-Disposition"] = "reaction"
+        await hand_over(post.port, reaction, "bob@x.net", BOX)
+        await post.bridge.homeserver.wait_event(room, lambda e: e["type"] == "m.reaction")
+        post.bridge.alice.react(room, root["event_id"], "\N{PARTY POPPER}")
+        mail = await post.elsewhere.wait_for(lambda one: b"disposition: reaction" in one.data.lower(), "the mail", 60)
+        assert mail.recipients == ("bob@x.net",)

@@ -103,7 +103,7 @@ async def test_a_lists_room_writes_to_the_list() -> None:
 
 async def test_a_mail_is_changed_or_taken_back_while_it_is_held() -> None:
     """Then it is another mail, or none; afterwards its sender is told that it cannot be."""
-    office = Office()
+    office = Office(composing={"corrections": False})
     sent = await office.says("To: bob@x.net\nSubject: Hi\n\nHello", key="k")
     await office.edits(sent.ids[0], "To: bob@x.net\nSubject: Hi\n\nHello!")
     assert (office.composer.drafts[-1].key, to_plain(office.composer.drafts[-1].content.text)) == ("k", "Hello!")

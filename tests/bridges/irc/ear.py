@@ -13,6 +13,7 @@ from bridge_core.api.events import (
     RemoteRename,
 )
 from bridge_core.api.ids import ChatId, NetworkId
+from bridge_core.engine.clock import SystemClock
 from bridges.irc.batches import Batches
 from bridges.irc.codec.isupport import from_tokens
 from bridges.irc.codec.message import parse
@@ -22,7 +23,6 @@ from bridges.irc.hearing import Hearing
 from bridges.irc.identity import Identity
 from bridges.irc.joins import Places
 from bridges.irc.state import NetworkState
-from tests.bridges.irc.rig import Clock
 
 ALL = frozenset({"account-tag", "account-notify", "extended-join", "message-tags", "chghost", "setname"})
 A, B = ChatId("#a"), ChatId("#b")
@@ -33,7 +33,7 @@ class Ear:
 
     def __init__(self, caps: frozenset[str] = ALL, *, whox: bool = False, **config: Any) -> None:
         self.state = NetworkState(NetworkId("irc"), IrcConfig(server="irc.test", **config))
-        self.state.host = SimpleNamespace(clock=Clock())
+        self.state.host = SimpleNamespace(clock=SystemClock())
         tokens = {"CASEMAPPING": "rfc1459", "BOT": "B", "PREFIX": "(ov)@+"} | ({"WHOX": ""} if whox else {})
         self.state.learned(from_tokens(tokens))
         self.state.bridge([A, B])

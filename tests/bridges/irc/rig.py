@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any
 
 from bridge_core.api.content import Attachment, Content, Kind, Node, Plain
@@ -14,6 +14,8 @@ from bridge_core.api.matrix import MatrixMessage, MatrixSender, MessageRef
 from bridge_core.api.network import Accepted, LoginState, LoginStatus, Sent
 from bridge_core.api.staff import Block, Kicked
 from bridge_core.content import to_plain
+from bridge_core.engine.clock import SystemClock
+from bridge_core.testing.memory import KeptTasks, MemoryKV
 from bridges.irc.config import IrcConfig
 from bridges.irc.connector import IrcConnector
 from bridges.irc.demo.server import DemoIrcServer
@@ -21,45 +23,12 @@ from bridges.irc.demo.witness import Witness
 from bridges.irc.observer import Observer
 from bridges.irc.puppet import Puppet
 from tests.harness import Harness
-from tests.memory import MemoryKV
 
 PATIENCE = 60.0
 StartRig = Callable[..., Awaitable["Rig"]]
 StartServer = Callable[..., Awaitable[DemoIrcServer]]
 Bridged = Callable[..., Harness]
 """Makes a whole bridge, with these settings of its network."""
-
-
-class Clock:
-    """The real time."""
-
-    def now_ms(self) -> int:
-        return int(time.time() * 1000)
-
-    def monotonic(self) -> float:
-        return time.monotonic()
-
-    async def sleep(self, seconds: float) -> None:
-        await asyncio.sleep(seconds)
-
-
-class Tasks:
-    """Runs tasks and keeps what they raised."""
-
-    def __init__(self) -> None:
-        self.running: set[asyncio.Task[None]] = set()
-        self.errors: list[BaseException] = []
-
-    def spawn(self, work: Coroutine[Any, Any, None], name: str) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work, name=name)
-        self.running.add(task)
-        task.add_done_callback(self._ended)
-        return task
-
-    def _ended(self, task: asyncio.Task[None]) -> None:
-        self.running.discard(task)
-        if not task.cancelled() and (error := task.exception()) is not None:
-            self.errors.append(error)
 
 
 class Bucket:
@@ -132,8 +101,8 @@ class FakeHost:
         self.secrets = MemoryKV()
         self.rooms = FakeRooms()
         self.staff = FakeStaff()
-        self.clock = Clock()
-        self.tasks = Tasks()
+        self.clock = SystemClock()
+        self.tasks = KeptTasks()
         self.buckets: dict[str, Bucket] = {}
         self.links = True
         self.texts: dict[str, str] = {}

@@ -9,6 +9,7 @@ from bridge_core.api.commands import CommandCall, CommandLevel
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
 from bridge_core.api.network import LoginStatus
+from bridge_core.testing.memory import MemoryKV
 from bridges.irc.access.addresses import AddressBook, AddressPlan, NoAddress
 from bridges.irc.access.counsel import counsel
 from bridges.irc.access.endpoints import FULL, Endpoint, Endpoints
@@ -16,7 +17,6 @@ from bridges.irc.access.usernames import Usernames
 from bridges.irc.config import IrcConfig
 from bridges.irc.config.addresses import Addresses
 from tests.bridges.irc.rig import StartRig, StartServer
-from tests.memory import MemoryKV
 
 ANNA, BEN, CARA = UserId("@anna:one.test"), UserId("@ben:one.test"), UserId("@cara:two.test")
 

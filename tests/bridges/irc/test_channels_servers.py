@@ -82,7 +82,7 @@ async def test_a_key_is_learnt_where_it_is_seen(rig: StartRig, ircd: Any) -> Non
     await adapter.inbox.until(lambda: bool(rules(adapter)), 30)
     boss.raw("MODE #a +k sesame")
     await eventually(lambda: adapter.observer._state.keys.of(CHAT) == "sesame", 30)
-    assert rules(adapter)[-1][0] == "invite"
+    await adapter.inbox.until(lambda: rules(adapter)[-1][0] == "invite", 30)
     anna = await adapter.puppet("@anna:hs.test", name="Anna")
     await adapter.say(anna, "inside")
     session = adapter.observer._session

@@ -1,6 +1,7 @@
 """Operators of channels say yes and no to being bridged; nobody else does, and nothing crosses before."""
 
 import asyncio
+import contextlib
 from typing import Any
 
 import pytest
@@ -337,8 +338,12 @@ async def test_operators_of_real_servers(rig: StartRig, ircd: Any) -> None:
     op.raw("KICK #x relay :out")
     await adapter.inbox.until(lambda: _said_no(adapter), 30)
     assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False]
-    op.privmsg("relay", "allow #x")
-    await adapter.inbox.until(lambda: len(_of(adapter, RemoteConsent)) == 3, 30)
+    for _ in range(4):  # what is said in the moment of the kick may find the bot between two answers of the server
+        op.privmsg("relay", "allow #x")
+        with contextlib.suppress(TimeoutError):
+            await adapter.inbox.until(lambda: len(_of(adapter, RemoteConsent)) >= 3, 15)
+            break
+    assert [consent.granted for consent in _of(adapter, RemoteConsent)] == [True, False, True]
 
 
 async def test_a_no_right_behind_a_yes_holds(rig: StartRig, port: int) -> None:

@@ -7,6 +7,7 @@ from typing import Any
 from bridge_core.api.events import RemoteEvent, RemoteMessage
 from bridge_core.api.ids import ChatId, NetworkId, UserId
 from bridge_core.content import to_plain
+from bridge_core.engine.clock import SystemClock
 from bridges.irc.batches import Batches
 from bridges.irc.codec.message import parse
 from bridges.irc.config import IrcConfig
@@ -15,7 +16,7 @@ from bridges.irc.hearing import Hearing
 from bridges.irc.identity import Identity
 from bridges.irc.joins import Places
 from bridges.irc.state import NetworkState
-from tests.bridges.irc.rig import Clock, StartRig, StartServer, eventually
+from tests.bridges.irc.rig import StartRig, StartServer, eventually
 
 ANNA = UserId("@anna:hs.test")
 
@@ -25,7 +26,7 @@ class Observed:
 
     def __init__(self) -> None:
         self.state = NetworkState(NetworkId("irc"), IrcConfig(server="irc.test"))
-        self.state.host = SimpleNamespace(clock=Clock())
+        self.state.host = SimpleNamespace(clock=SystemClock())
         self.state.bridge([ChatId("#a")])
         self.state.barrier = self._barrier
         self._barriers: list[Callable[[], None]] = []

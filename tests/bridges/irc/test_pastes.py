@@ -10,9 +10,10 @@ from bridge_core.api.events import Membership, RemoteEvent, RemoteMember, Remote
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
 from bridge_core.api.network import Accepted, LoginState
 from bridge_core.content import to_plain
+from bridge_core.engine.clock import SystemClock
 from bridges.irc.pastes import CHARACTERS_AT_MOST, LINES_AT_MOST, joined, merged
 from bridges.irc.pump import Pump
-from tests.bridges.irc.rig import Clock, StartRig, StartServer, eventually
+from tests.bridges.irc.rig import StartRig, StartServer, eventually
 
 BOB = RemoteSender(RemoteUserId("bob"), "Bob")
 ANN = RemoteSender(RemoteUserId("ann"), "Ann")
@@ -147,7 +148,7 @@ async def test_a_line_that_is_known_hides_none_of_its_paste() -> None:
     """Of lines that wait together and of which one is known, the others are stored; the cursor and marks go with the
     last of them, never before."""
     inbox = _Knowing("2")
-    pump = Pump(inbox, Clock(), lambda: None, lambda: None, lambda: b"cursor", merge=True)
+    pump = Pump(inbox, SystemClock(), lambda: None, lambda: None, lambda: b"cursor", merge=True)
     for number in "123":
         pump.offer(line(number, id=MessageId(number)))
     pump.mark("heard", b"10")
@@ -162,7 +163,7 @@ async def test_a_line_that_is_known_hides_none_of_its_paste() -> None:
 
 async def _pumped(inbox: Any, *events: RemoteEvent) -> None:
     """Everything is handed in, in one batch."""
-    pump = Pump(inbox, Clock(), lambda: None, lambda: None, lambda: b"cursor", merge=True)
+    pump = Pump(inbox, SystemClock(), lambda: None, lambda: None, lambda: b"cursor", merge=True)
     for event in events:
         pump.offer(event)
     pump.mark("heard", b"10")
@@ -242,7 +243,7 @@ async def test_a_mark_that_comes_during_a_commit_is_stored() -> None:
     """Of what is committed just then it is not said that the mark went with it."""
     inbox = _Knowing()
     receive = inbox.receive
-    pump = Pump(inbox, Clock(), lambda: None, lambda: None)
+    pump = Pump(inbox, SystemClock(), lambda: None, lambda: None)
 
     async def marked(events: Sequence[RemoteEvent], **more: Any) -> list[Accepted]:
         if events:
@@ -262,7 +263,7 @@ async def test_a_mark_that_comes_during_a_commit_is_stored() -> None:
 async def test_a_mark_waits_for_what_was_offered_before_it() -> None:
     """It is stored with the last event that came before it, and alone where there is none."""
     inbox = _Knowing()
-    pump = Pump(inbox, Clock(), lambda: None, lambda: None)
+    pump = Pump(inbox, SystemClock(), lambda: None, lambda: None)
     for number in range(250):
         pump.offer(line(str(number), id=MessageId(str(number))))
     pump.mark("heard", b"10")

@@ -10,17 +10,18 @@ from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteEvent, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, LoginId, RemoteUserId
 from bridge_core.api.network import LoginStatus
+from bridge_core.engine.clock import SystemClock
 from bridges.irc.bans import Bans
 from bridges.irc.joining import Joining
 from bridges.irc.observer import Observer
 from bridges.irc.pump import Pump
 from bridges.irc.session import Session
-from tests.bridges.irc.rig import Clock, FakeHost, FakeInbox, StartRig, StartServer, eventually
+from tests.bridges.irc.rig import FakeHost, FakeInbox, StartRig, StartServer, eventually
 
 ANNA = "@anna:hs.test"
 
 
-class Waiting(Clock):
+class Waiting(SystemClock):
     """Sleeps are noted and over at once; `ahead` seconds have passed."""
 
     def __init__(self) -> None:

@@ -18,6 +18,7 @@ from bridge_core.api.events import (
     RemotePower,
 )
 from bridge_core.api.ids import ChatId, NetworkId
+from bridge_core.engine.clock import SystemClock
 from bridges.irc import people
 from bridges.irc.batches import Batches
 from bridges.irc.codec.isupport import from_tokens
@@ -28,7 +29,7 @@ from bridges.irc.hearing import Hearing
 from bridges.irc.identity import Identity
 from bridges.irc.joins import Places
 from bridges.irc.state import NetworkState
-from tests.bridges.irc.rig import Clock, eventually
+from tests.bridges.irc.rig import eventually
 
 PEOPLE = 10_000
 CHANNELS = tuple(ChatId(f"#c{number}") for number in range(25))
@@ -99,7 +100,7 @@ class Network:
             NetworkId("irc"),
             IrcConfig(server="irc.test", people={"who_rate": 100}, netsplit={"hold": 600, "window": 0.05}),
         )
-        self.state.host = SimpleNamespace(clock=Clock())  # type: ignore[assignment]
+        self.state.host = SimpleNamespace(clock=SystemClock())  # type: ignore[assignment]
         self.state.learned(from_tokens(TOKENS))
         self.state.bridge(CHANNELS)
         self.rooms = Rooms()

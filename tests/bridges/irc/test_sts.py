@@ -13,10 +13,10 @@ import trustme
 
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.network import LoginStatus
+from bridge_core.testing.memory import MemoryKV
 from bridges.irc.access.sts import Offer, StsPolicies, read_offer
 from tests.bridges.irc.fronts import Front
 from tests.bridges.irc.rig import Rig, StartServer, eventually
-from tests.memory import MemoryKV
 
 HOST = "127.0.0.1"
 

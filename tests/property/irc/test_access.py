@@ -8,6 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge_core.api.ids import UserId
+from bridge_core.testing.memory import MemoryKV
 from bridges.irc.access.addresses import AddressBook, AddressPlan
 from bridges.irc.access.sts import read_offer
 from bridges.irc.access.usernames import Usernames, candidates
@@ -16,7 +17,6 @@ from bridges.irc.codec.identd import answer, read_query
 from bridges.irc.codec.socks import SocksError, connect
 from bridges.irc.config.addresses import Addresses
 from bridges.irc.config.webirc import WebIrc
-from tests.memory import MemoryKV
 
 digits = st.sampled_from([b"0", b"1", b"6697", b"65535", b"65536", b"99999", b"-1", b"+1", "１".encode()])
 questions = st.one_of(

@@ -13,5 +13,6 @@ async def test_mails_are_accepted_and_counted(monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(mail, "LARGE_AT_ONCE", 5)
     found = await mail.accept(Options(count=40))
     assert found["mails_per_s"] > 0
+    assert found["trusted_mails_per_s"] > 0
     assert found["postfix_mails_per_s"] > 0
     assert (await mail.large(Options()))["accepted"] == 5

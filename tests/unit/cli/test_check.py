@@ -10,6 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
+from bridge_core.api.info import Advice
 from bridge_core.cli.checks.homeserver import check_homeserver
 from bridge_core.cli.checks.report import Report
 from bridge_core.cli.main import main
@@ -55,6 +56,36 @@ def _edit(path: Path, old: str, new: str) -> None:
 def test_fresh_files_have_no_mistakes(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """What init wrote passes the offline check; only what networks expect of an admin is left to do."""
     assert ((found := _check(folder, capsys, "--offline"))[0], "0 errors, 2 warnings" in found[1]) == (0, True)
+
+
+def test_who_is_named_without_permission_is_told_of(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A Matrix user of a network's settings who may do nothing is a warning; what keeps it from starting an error."""
+
+    class Named:
+        """A connector that names two users."""
+
+        def named(self) -> dict[str, str]:
+            return {"@alice:example.org": "boxes.a.members", "@eve:elsewhere.org": "boxes.a.members"}
+
+        def advise(self) -> list[Advice]:
+            return [Advice("a file is away", "Bring it.", grave=True)]
+
+    monkeypatch.setattr("bridge_core.cli.check.load_networks", lambda loaded, further: ({}, {"libera": Named()}))
+    code, said = _check(folder, capsys, "--offline")
+    assert "networks.libera.boxes.a.members: @eve:elsewhere.org has no permission" in said
+    assert "@alice:example.org" not in said
+    assert code == 1 and "a file is away" in said
+
+
+def test_the_servers_of_networks_are_tried(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """What keeps a network from its server is an error with what to do, unless only files are looked at."""
+    port = _free_port()
+    _edit(folder / "config.yaml", "server: x", f"server: 127.0.0.1\n    port: {port}")
+    code, out = _check(folder, capsys)
+    assert code == 1 and f"refuses connections on port {port}" in out and "See `server` and `port`" in out
+    assert "refuses" not in _check(folder, capsys, "--offline")[1]
 
 
 @pytest.mark.parametrize(

@@ -2,11 +2,14 @@
 
 import argparse
 import asyncio
+import logging
 import sys
+from collections.abc import Iterator
 from importlib.metadata import EntryPoint
 from pathlib import Path
 
 import pytest
+import structlog
 
 from bridge_core.api.queues import QueueItem
 from bridge_core.api.tools import Place
@@ -27,6 +30,7 @@ class Counting:
 
     def run(self, arguments: argparse.Namespace, place: Place) -> int:
         for network, settings in place.networks.items():
+            structlog.get_logger(__name__).warning("counted")
             sys.stdout.write(f"{network} {settings.server} {arguments.word}\n")
             for _ in range(1 + arguments.twice):
                 sys.stdout.write(asyncio.run(self._count(place, network)) + "\n")
@@ -47,6 +51,17 @@ class Counting:
             return f"{opened.network} {number} {await queue.count()} {held.decode()}"
 
 
+@pytest.fixture(autouse=True)
+def _own_log() -> Iterator[None]:
+    """A tool sets the log up; what there was before is back afterwards."""
+    root = logging.getLogger()
+    before, level = list(root.handlers), root.level
+    yield
+    structlog.reset_defaults()
+    root.handlers[:] = before
+    root.setLevel(level)
+
+
 @pytest.fixture(name="folder")
 def _folder(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Folder:
     entry = EntryPoint("irc", "made.up:Counting", tools.GROUP)
@@ -61,7 +76,9 @@ def test_a_tool_has_its_networks_and_their_state(folder: Folder, capsys: pytest.
     config = ["-c", str(folder.path / "config.yaml")]
 
     assert main(["irc", *config, "hello", "--twice"]) == 3
-    assert capsys.readouterr().out == "libera x hello\nlibera 1 1 file\nlibera 2 2 file\n"
+    said = capsys.readouterr()
+    assert said.out == "libera x hello\nlibera 1 1 file\nlibera 2 2 file\n"
+    assert "counted" in said.err
     assert main(["irc", *config, "again"]) == 3
     assert "libera 3 3 file" in capsys.readouterr().out
 

@@ -2,6 +2,7 @@
 
 import re
 from collections.abc import Iterable, Iterator
+from enum import StrEnum
 from pathlib import Path
 
 import pytest
@@ -139,3 +140,25 @@ def test_an_adapters_keys_are_documented_too() -> None:
 def test_values_are_read_back_as_written(value: object) -> None:
     """Whatever is written on one line is the same value, of the same type, when read."""
     assert {"key": value} == YAML(typ="safe", pure=False).load(f"key: {scalar(value)}\n")
+
+
+def test_defaults_that_are_sections_are_yaml() -> None:
+    """A list of sections as default is written as YAML, and the keys of its entries are listed."""
+
+    class Kind(StrEnum):
+        ONE = "one"
+
+    class Door(BaseModel):
+        kind: Kind = Field(default=Kind.ONE, description="Which.")
+        listen: str = Field(default="0.0.0.0:25", description="Where.")
+
+    class Model(BaseModel):
+        """A network."""
+
+        doors: tuple[Door, ...] = Field(default=(Door(),), description="Doors.")
+
+    text = render_reference({"x": Model}).split("## Networks of type x\n")[1]
+    assert '| `doors` | `[{kind: one, listen: "0.0.0.0:25"}]` |' in text
+    assert "### x: doors (each entry)\n" in text and '| `listen` | `"0.0.0.0:25"` | Where. |' in text
+    text = render_config({**EXAMPLE, "networks": {"x": {"type": "x"}}}, {"x": Model})
+    assert '    #doors:\n      #- {kind: one, listen: "0.0.0.0:25"}\n' in text

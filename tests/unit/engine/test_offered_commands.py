@@ -81,6 +81,8 @@ async def test_a_command_of_a_network_is_run_with_what_was_said(
     async with _bridge(tmp_path, script, "net") as bridge:
         room = await _management(bridge, bridge.alice)
         assert "net nick NEW - be called otherwise" in await _ask(bridge, bridge.alice, room, "help")
+        for short in ("help net nick", "help nick"):
+            assert "net nick NEW - be called otherwise" in await _ask(bridge, bridge.alice, room, short)
         assert await _ask(bridge, bridge.alice, room, "net nick bob") == f"done for {bridge.alice.id}"
         assert await _ask(bridge, bridge.alice, room, "nick carol") == f"done for {bridge.alice.id}"
         assert "Write it as: net nick NEW" in await _ask(bridge, bridge.alice, room, "nick")

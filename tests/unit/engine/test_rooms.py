@@ -8,7 +8,7 @@ import aiohttp
 import pytest
 
 from bridge_core.api.errors import NotConnectedError, RejectedError
-from bridge_core.api.ids import ChatId, NetworkId
+from bridge_core.api.ids import ChatId, NetworkId, UserId
 from tests.harness import Harness
 from tests.scripted import Script, ScriptedClient
 
@@ -109,6 +109,17 @@ async def test_a_network_chooses_who_may_join(tmp_path: Path, rule: str | None, 
         room = bridge.homeserver.room(await engine.rooms.ensure(await engine.portals.ensure(NET, ChatId("lobby"))))
         assert room.content("m.room.join_rules") == {"join_rule": effect}
         assert room.content("m.room.history_visibility") == {"history_visibility": "joined"}
+
+
+async def test_who_is_named_sees_what_the_room_began_with(tmp_path: Path) -> None:
+    """Named members see what was said between their invitation and their coming; nobody else does."""
+    script = Script()
+    async with Harness(tmp_path, NETWORKS, {"scripted": script}) as bridge:
+        assert script.host is not None
+        await script.host.rooms.open(ChatId("den"), (UserId("@alice:hs.test"),))
+        engine = bridge.running.engine
+        room = bridge.homeserver.room(await engine.rooms.ensure(await engine.portals.ensure(NET, ChatId("den"))))
+        assert room.content("m.room.history_visibility") == {"history_visibility": "invited"}
 
 
 @pytest.mark.parametrize("on", [False, True])

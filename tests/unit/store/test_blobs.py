@@ -46,6 +46,26 @@ async def test_files_nobody_waits_for_are_removed_at_start(tmp_path: Path) -> No
         await read(second, old)
 
 
+async def test_files_grow_no_older_while_the_spool_is_not_in_use(tmp_path: Path) -> None:
+    """After days of a bridge that stood still each file is there for as long as it had left, and no longer."""
+    first = BlobSpool(tmp_path, SECRET, 10_000)
+    await first.start()
+    old, young = await first.put(chunks(b"old"), 100), await first.put(chunks(b"young"), 100)
+    age(tmp_path, old, 20 * DAY + 60)
+    age(tmp_path, young, 19 * DAY)
+    stood = time.time() - 12 * DAY
+    os.utime(tmp_path, (stood, stood))
+    second = BlobSpool(tmp_path, SECRET, 10_000)
+    await second.start()
+    assert await read(second, young) == b"young"
+    with pytest.raises(RejectedError):
+        await read(second, old)
+    assert await second.sweep(time.time() + DAY / 2) == 0
+    third = BlobSpool(tmp_path, SECRET, 10_000)
+    await third.start()
+    assert await third.sweep(time.time() + DAY + 60) == 1
+
+
 async def test_a_full_spool_is_free_again_after_a_sweep(tmp_path: Path) -> None:
     """Bytes of expired files count no more; a file that is being written is left alone."""
     spool = BlobSpool(tmp_path, SECRET, 1000, keep=DAY)

@@ -1,6 +1,7 @@
 """What the writer does when the database will not."""
 
 import asyncio
+import contextlib
 import secrets
 import sqlite3
 from pathlib import Path
@@ -156,6 +157,28 @@ async def test_a_key_too_long_for_its_index_blocks_nothing(postgres_url: str, op
         await database.writer.settled()
     assert await values(database) == {"after"}
     assert (database._committer.refused, database.outages) == (1, 0)
+
+
+async def test_a_connection_whose_pipeline_broke_is_made_again(
+    postgres_url: str, opened: Opened, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pipeline that breaks while it is left stays on where the connection seems open: work goes on with a new one."""
+    database = await opened(postgres_url)
+    await database.writer.commit(put("before"))
+    left = psycopg.Pipeline.__exit__
+
+    def breaks(self: psycopg.Pipeline, *_: object) -> None:
+        self.level -= 1
+        monkeypatch.setattr(psycopg.Pipeline, "__exit__", left)
+        raise psycopg.OperationalError("the connection is lost")
+
+    monkeypatch.setattr(psycopg.Pipeline, "__exit__", breaks)
+    with contextlib.suppress(TransientError):  # whether the server heard the COMMIT is open
+        await database.writer.commit(put("during"))
+    async with asyncio.timeout(30):
+        await database.writer.commit(put("after"))
+    assert {"before", "after"} <= await values(database)
+    assert database.available
 
 
 @pytest.mark.server

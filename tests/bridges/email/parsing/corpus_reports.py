@@ -437,4 +437,16 @@ CASES = [
         lambda m: m.bridges,
         ("abc", "def"),
     ),
+    Case(
+        "over how many bridges it says that it came",
+        mail("x", "X-Matrix-Bridge: abc; hops=4\nX-Matrix-Bridge: def; hops=x\n"),
+        lambda m: m.crossed,
+        4,
+    ),
+    Case(
+        "bridges that count nothing",
+        mail("x", "X-Matrix-Bridge: abc\nX-Matrix-Bridge: def\n"),
+        lambda m: m.crossed,
+        2,
+    ),
 ]

@@ -130,3 +130,11 @@ def test_a_key_is_made(kind: str, capsys: pytest.CaptureFixture[str]) -> None:
     record = next(one for one in wanted(config) if one.kind is Kind.DKIM)
     assert f"{record.name}. IN {record.value}" in printed
     assert run(DkimKeyTool(), "bad..name") == 2
+
+
+def test_an_spf_record_with_a_smarthost_cannot_be_used_unread() -> None:
+    """What the smarthost's owner says has to be written into it; without a smarthost it is ready."""
+    (spf,) = [one for one in wanted(settings()) if one.kind is Kind.SPF]
+    assert not spf.open and spf.value == 'TXT "v=spf1 mx -all"'
+    (spf,) = [one for one in wanted(settings(delivery={"smarthosts": [{"host": "x.net"}]})) if one.kind is Kind.SPF]
+    assert spf.open and spf.value == 'TXT "v=spf1 mx include:SMARTHOST -all"'

@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from bridge_core.demo.ports import free_port
+from bridge_core.testing.memory import KeptTasks, MemoryKV
 from bridges.email.codec.addresses import Address, parse_address
 from bridges.email.codec.authres import parse_results
 from bridges.email.config.trust import Trust
@@ -22,10 +23,9 @@ from bridges.email.ports import Reply, Visit
 from bridges.email.trust.head import Head, read_mail
 from bridges.email.trust.inspector import MailInspector
 from bridges.email.trust.names import DnsTroubleError, Resolver
-from tests.bridges.email.mailing import HandClock, HandTasks
+from tests.bridges.email.mailing import HandClock
 from tests.bridges.email.trust.mails import NOW, opened, plain, rsa, signed
 from tests.bridges.email.trust.zone import Records, Zone, served
-from tests.memory import MemoryKV
 
 BOB = parse_address("bob@there.test")
 ALICE = parse_address("alice@example.org")
@@ -53,7 +53,7 @@ class Office:
 
 
 def inspector(world: Records | None = None, **settings: Any) -> MailInspector:
-    host: Any = SimpleNamespace(clock=HandClock(), kv=MemoryKV(), tasks=HandTasks())
+    host: Any = SimpleNamespace(clock=HandClock(), kv=MemoryKV(), tasks=KeptTasks())
     return MailInspector(Trust(**settings), ["example.org"], Office(), host, Zone(WORLD | (world or {})))
 
 
@@ -188,6 +188,54 @@ async def test_a_login_at_our_own_server_counts() -> None:
     assert (await judged(raw, believing, door=Door.LMTP, peer="")).verified  # type: ignore[union-attr]
     raw = RESULTS.format("dmarc=pass header.from=example.org").encode() + mail
     assert isinstance(await judged(raw, believing, door=Door.LMTP, peer=""), Reply)
+
+
+OWN_KEY: Records = {
+    "s1._domainkey.example.org": {"TXT": [rsa()[1]]},
+    "s1._domainkey.sub.example.org": {"TXT": [rsa()[1]]},
+}
+HERS = "alice@example.org"
+
+
+@pytest.mark.parametrize(
+    ("raw", "world", "taken"),
+    [
+        (signed(plain(HERS), "example.org"), OWN_KEY, True),
+        (signed(plain(HERS), "example.org").replace(b"Hello", b"Send money"), OWN_KEY, False),
+        (signed(plain(HERS), "example.org"), {}, False),
+        (signed(plain(HERS), "example.org"), {"s1._domainkey.example.org": {"TROUBLE": []}}, False),
+        (signed(plain(HERS), "there.test"), OWN_KEY, False),
+        (signed(plain(HERS), "sub.example.org"), OWN_KEY, False),
+        (signed(plain(f"bob@there.test, {HERS}"), "example.org"), OWN_KEY, False),
+    ],
+)
+async def test_what_we_signed_comes_back(raw: bytes, world: Records, taken: bool) -> None:
+    """A mail of our own that a list sends back is taken where our signature still fits, and in no other case.
+
+    That the peer may send for the domain by SPF is not enough.
+    """
+    spf: Records = {"example.org": {"TXT": [f"v=spf1 ip4:{PEER} -all"]}}
+    found = await judged(raw, inspector(world | spf), sender=parse_address("list-bounces@there.test"))
+    if taken:
+        assert isinstance(found, Verdict)
+        assert found.verified and found.author is not None and found.author.key == HERS
+    else:
+        assert isinstance(found, Reply)
+        assert found.code == 550
+
+
+async def test_what_we_signed_comes_back_by_our_own_server() -> None:
+    """The server in front has looked at the signature: it is believed of the very domain."""
+    believing = inspector(authserv_id="mx.example.org")
+    good = RESULTS.format("dkim=pass header.d=example.org").encode() + plain(HERS)
+    assert (await judged(good, believing, door=Door.LMTP, peer="")).verified  # type: ignore[union-attr]
+    for words in (
+        "dkim=pass header.d=there.test",
+        "spf=pass smtp.mailfrom=example.org",
+        "dkim=fail header.d=example.org",
+    ):
+        raw = RESULTS.format(words).encode() + plain(HERS)
+        assert isinstance(await judged(raw, believing, door=Door.LMTP, peer=""), Reply)
 
 
 async def test_lists_have_wildcards() -> None:
