@@ -106,6 +106,7 @@ class Bridge:
             address=str(config.homeserver.address),
             as_token=as_token,
             bot=bot,
+            sender=UserId(f"@{config.appservice.sender or config.appservice.bot}:{config.homeserver.domain}"),
             media_keys=StoredMediaKeys(self.database.media, self._clock),
             clock=self._clock,
             devices={Profile.AUTO: None, Profile.FULL: True, Profile.BASIC: False}[config.homeserver.profile],

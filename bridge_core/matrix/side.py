@@ -26,8 +26,8 @@ __all__ = ["AppserviceSide"]
 class AppserviceSide:
     """Acts as the bot and the ghosts. `start`, then `check` before anything else; `stop` at the end.
 
-    `devices`: whether ghosts send from plain devices of theirs (None: found out by `check`). `puppets`: homeservers,
-    by name, where it may act as users who are not ours.
+    `sender`: the registration's user, where it is not the bot. `devices`: whether ghosts send from plain devices of
+    theirs (None: found out by `check`). `puppets`: homeservers, by name, where it may act as users who are not ours.
     """
 
     def __init__(
@@ -40,6 +40,7 @@ class AppserviceSide:
         clock: Clock,
         devices: bool | None = None,
         device: str = "MATRIXBRIDGE",
+        sender: UserId | None = None,
         timeout: float = 60,
         connections: int = 32,
         puppets: Mapping[str, PuppetServer] | None = None,
@@ -55,7 +56,7 @@ class AppserviceSide:
         self._sender = Sender(self._homeserver, self._accounts, clock)
         self._media = Media(self._homeserver, media_keys)
         self._turns = Turns()
-        self._startup = Startup(self._homeserver, self._accounts, self._rooms)
+        self._startup = Startup(self._homeserver, self._accounts, self._rooms, sender or bot)
         self.keys = Keys(self._homeserver)
         """The homeserver's key endpoints, for encryption."""
 

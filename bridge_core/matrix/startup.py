@@ -9,6 +9,7 @@ import structlog
 from yarl import URL
 
 from bridge_core.api.errors import BridgeError
+from bridge_core.api.ids import UserId
 from bridge_core.engine.matrix_ports import MatrixRejectedError
 from bridge_core.matrix.accounts import Accounts
 from bridge_core.matrix.failures import HomeserverFailedError
@@ -52,8 +53,9 @@ class HomeserverInfo:
 class Startup:
     """Checks the homeserver."""
 
-    def __init__(self, homeserver: Homeserver, accounts: Accounts, rooms: Rooms) -> None:
+    def __init__(self, homeserver: Homeserver, accounts: Accounts, rooms: Rooms, sender: UserId) -> None:
         self._hs = homeserver
+        self._sender = sender
         self._accounts = accounts
         self._rooms = rooms
 
@@ -65,7 +67,7 @@ class Startup:
         try:
             versions = await self._versions()
             await self._accounts.register(self._hs.bot)
-            me = await self._who()
+            me = await self._hs.requests.json("GET", self._hs.addresses.of("client", "v3", "account", "whoami"))
         except HomeserverFailedError as error:
             if error.status in {401, 403}:
                 raise SetupProblemError(f"{error}. {_REGISTRATION_ADVICE}") from error
@@ -73,9 +75,9 @@ class Startup:
         except MatrixRejectedError as error:
             text = f"the homeserver refuses the bot {self._hs.bot} ({error}). {_REGISTRATION_ADVICE}"
             raise SetupProblemError(text) from error
-        if me.get("user_id") != self._hs.bot:
+        if me.get("user_id") != self._sender:
             raise SetupProblemError(
-                f"the homeserver takes the bridge for {me.get('user_id')}, the configuration says {self._hs.bot}: "
+                f"the homeserver takes the bridge for {me.get('user_id')}, the configuration says {self._sender}: "
                 "compare sender_localpart and the homeserver's domain."
             )
         if self._hs.devices is None:
@@ -85,16 +87,6 @@ class Startup:
         info = HomeserverInfo(versions, self._hs.devices, await self._rooms.default_version())
         _log.info("homeserver_checked", versions=versions[-1:], devices=info.devices, room_version=info.room_version)
         return info
-
-    async def _who(self) -> dict[str, Any]:
-        """Whom the homeserver takes us for: the registration's sender, or the bot if that is another user of ours."""
-        me = await self._hs.requests.json("GET", self._hs.addresses.of("client", "v3", "account", "whoami"))
-        if me.get("user_id") == self._hs.bot:
-            return me
-        try:
-            return await self._hs.get("account", "whoami")
-        except MatrixRejectedError:
-            return me
 
     async def ping(self, appservice_id: str) -> float | None:
         """Lets the homeserver reach for the bridge, which also makes it send what it held back; milliseconds it took.
