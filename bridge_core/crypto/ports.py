@@ -122,7 +122,7 @@ class CryptoStore(Protocol):
         """The highest id of a to-device message so far; 0 when there was none."""
 
     async def to_device(self, after: int, limit: int) -> list[ToDeviceRow]:
-        """To-device messages that are not handled, with ids above `after`, in order."""
+        """To-device messages that are not handled, with ids above `after`, in order; empty values do not open."""
 
     async def requests(self, room: RoomId, session: str) -> list[RequestRow]:
         """Our open requests for a session's key."""

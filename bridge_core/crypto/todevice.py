@@ -13,7 +13,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BackpressureError, BridgeError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import UserId
 from bridge_core.crypto.accounts import Accounts, OurDevice
@@ -141,8 +141,13 @@ class Inbox:
             after = page[-1].id
             groups: dict[Owner, list[tuple[int, Envelope]]] = {}
             for row in page:
-                outer = envelope(row.value)
-                groups.setdefault(outer.to, []).append((row.id, outer))
+                if row.value:
+                    outer = envelope(row.value)
+                    groups.setdefault(outer.to, []).append((row.id, outer))
+            if damaged := [row.id for row in page if not row.value]:
+                _log.error("to_device_unreadable", messages=len(damaged))
+                self._counted.inc("failed", by=len(damaged))
+                await self._store.commit([ToDeviceDone(number) for number in damaged])
             gate = asyncio.Semaphore(_AT_ONCE)
             # One device's trouble must not stop the others: it is raised when all are through.
             results = await asyncio.gather(
@@ -156,7 +161,7 @@ class Inbox:
         async with gate:
             try:
                 await self._handle(owner, group)
-            except BridgeError:
+            except (TransientError, BackpressureError):
                 raise
             except Exception:
                 if len(group) == 1:
@@ -164,7 +169,8 @@ class Inbox:
                     self._counted.inc("failed")
                     await self._store.commit([ToDeviceDone(group[0][0])])
                     return
-                # A bug, which one message has found: it must not cost the others.
+                # A bug, a row that the database refuses, a key that cannot be read: it is so at each try, and what one
+                # message has found must not cost the others.
                 for one in group:
                     await self._guarded(asyncio.Semaphore(), owner, [one])
 

@@ -27,6 +27,7 @@ from bridge_core.engine.ports import Write
 from bridge_core.store import crypto_tables as tables
 from bridge_core.store.crypto_rows import CryptoRows, inbound_digest
 from bridge_core.store.crypto_sweep import CryptoSweep
+from bridge_core.store.errors import UnreadableError
 from bridge_core.store.reader import Reader
 from bridge_core.store.seal import Seal
 from bridge_core.store.statements import SEQUENCE
@@ -199,13 +200,13 @@ class SealedCryptoStore:
         return int(found or 0)
 
     async def to_device(self, after: int, limit: int) -> list[ToDeviceRow]:
-        """To-device messages that are not handled, in order."""
+        """To-device messages that are not handled, in order; the value of one that does not open is empty."""
         table = tables.to_device
         found = await self._all(
             select(table).where(table.c.id > after, table.c.value.is_not(None)).order_by(table.c.id).limit(limit)
         )
         return [
-            ToDeviceRow(number, bytes(digest), self._rows.open(value, "to_device", str(number)), at)
+            ToDeviceRow(number, bytes(digest), self._opened(value, "to_device", str(number)), at)
             for number, digest, value, at in found
         ]
 
@@ -238,6 +239,12 @@ class SealedCryptoStore:
         return await self._sweep.run(received_before, unused_before, forgotten_before)
 
     # -- inside -------------------------------------------------------------------------------------------
+
+    def _opened(self, value: bytes, *place: str) -> bytes:
+        try:
+            return self._rows.open(value, *place)
+        except UnreadableError:
+            return b""  # one damaged row must not hide those beside it
 
     async def _all(self, wanted: Executable) -> Sequence[Any]:
         await self._seen()

@@ -7,12 +7,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bridge_core.api.errors import TransientError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.ids import RoomId
-from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError
+from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError
 from bridge_core.crypto.keyobjects import PeerDevice
 from bridge_core.crypto.olm import GroupSession
-from bridge_core.crypto.ports import Owner, RequestRow, ToDeviceRow
+from bridge_core.crypto.ports import InboundRow, Owner, RequestRow, ToDeviceRow
 from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
@@ -318,6 +318,45 @@ async def test_a_bug_costs_one_message(pair: Pair) -> None:
         b.world.put(a.bot.user, b.bot.user, b.bot.device, "m.room.encrypted", content)
     await b.hear()
     assert b.total("to_device", "failed") == 2 and await b.read(event) == "x"
+
+
+@pytest.mark.parametrize("error", [RejectedError("the database refuses a value"), DamagedKeyError("unreadable")])
+async def test_what_the_database_refuses_for_good_is_tried_once(pair: Pair, error: Exception) -> None:
+    """A message whose rows will never be taken ends, counted; those of its device beside it are handled."""
+    a, b = pair
+    events = []
+    for text in ("1", "2", "3"):
+        await a.machine.discard(a.bot, ROOM)
+        events.append(await a.send(a.bot, text, [b.bot]))
+    commit, refused = b.store.commit, events[1]["content"]["session_id"]
+
+    async def picky(rows: Any) -> None:
+        if any(isinstance(row, InboundRow) and row.session == refused for row in rows):
+            raise error
+        await commit(rows)
+
+    b.store.commit = picky  # type: ignore[method-assign]
+    await b.hear()
+    assert b.total("to_device", "failed") == 1 and await b.store.to_device(0, 9) == []
+    assert [await b.read(events[0]), await b.read(events[2])] == ["1", "3"]
+    with pytest.raises(MissingKeyError):
+        await b.read(events[1])
+
+
+async def test_what_does_not_open_any_more_hides_nothing(pair: Pair) -> None:
+    """A stored message that is damaged is left out and counted; those beside it are handled."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    listed = b.store.to_device
+    b.machine._inbox._last = 1
+
+    async def damaged(after: int, limit: int) -> list[ToDeviceRow]:
+        bad = [] if after or b.total("to_device", "failed") else [ToDeviceRow(1, b"digest", b"", 0)]
+        return bad + await listed(after, limit)
+
+    b.store.to_device = damaged  # type: ignore[method-assign]
+    await b.hear()
+    assert b.total("to_device", "failed") == 1 and await b.read(event) == "x"
 
 
 @given(json_values)
