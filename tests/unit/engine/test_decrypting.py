@@ -154,6 +154,10 @@ async def test_a_late_key_delivers_late(tmp_path: Path) -> None:
         said = next(e for e in talk.bridge.homeserver.room(talk.room).timeline if "not been delivered" in str(e))
         assert corrected["content"]["m.relates_to"]["event_id"] == said["event_id"]
         assert said["content"]["m.relates_to"]["m.in_reply_to"]["event_id"] == one
+        # A note that comes after the key, or the key from another device, finds nothing that waits.
+        waits = talk.bridge.running.engine.decrypting
+        waits.arrived(RoomId(talk.room), talk.content(one)["session_id"])
+        assert (len(waits), len(talk.script.sent)) == (0, 3)
         assert (await talk.balance()).delivered == 3
         assert sum("not been delivered" in notice for notice in talk.notices()) == 1
 
