@@ -97,6 +97,10 @@ def _review(name: str, registration: Registration, domain: str | None) -> Iterat
         yield from _review_users(f"{name}: namespaces.users[{index}]", namespace, domain)
 
 
+_ONE_USER = re.compile(r"\^?@(?:[a-z0-9_=/+-]|\\.)+:(?:[A-Za-z0-9:-]|\\.)+\$?")
+"""One user and no pattern: the bot, where the registration's sender is another."""
+
+
 def _review_users(where: str, namespace: Namespace, domain: str | None) -> Iterator[Finding]:
     server = domain or "example.org"
     regex = namespace.regex
@@ -123,7 +127,7 @@ def _review_users(where: str, namespace: Namespace, domain: str | None) -> Itera
             f"{regex} holds no user of {domain}; only users of the homeserver itself ever match",
             f"End it with :{re.escape(domain)}",
         )
-    if namespace.exclusive and not re.match(r"\^?@_", regex):
+    if namespace.exclusive and not re.match(r"\^?@_", regex) and not _ONE_USER.fullmatch(regex):
         yield Finding(
             Level.WARNING,
             where,

@@ -67,6 +67,11 @@ def add_parser(subparser: argparse.ArgumentParser) -> None:
     add("--set", metavar="KEY=VALUE", action="append", default=[], help="any key: networks.libera.server=...")
     add("--force", action="store_true", help="replace an existing config; its secrets and the tokens are kept")
     add("--no-input", action="store_true", help="ask nothing, even on a terminal")
+    add(
+        "--only-registration",
+        action="store_true",
+        help="write the registration anew from the config.yaml there is, which stays as it is; the tokens are kept",
+    )
 
 
 def _types() -> str:
@@ -76,8 +81,14 @@ def _types() -> str:
 def run(options: argparse.Namespace) -> int:
     """Write both files; nothing is written unless both are valid."""
     config_path: Path = options.config
+    if options.only_registration:
+        return _registration_anew(config_path)
     if config_path.exists() and not options.force:
-        print(f"{config_path} exists already; --force replaces it and keeps its secrets.", file=sys.stderr)
+        print(
+            f"{config_path} exists already; --force replaces it and keeps its secrets, --only-registration writes the "
+            "registration that fits it.",
+            file=sys.stderr,
+        )
         return 1
     asker = Asker(interactive=sys.stdin.isatty() and not options.no_input)
     try:
@@ -200,6 +211,23 @@ def _keep_secrets(values: dict[str, Any], path: Path) -> None:
                 values[section]["secret"] = secret
 
 
+def _registration_anew(path: Path) -> int:
+    """Write the registration that fits a configuration which was changed by hand."""
+    loaded = load_config(path)
+    target, kept = _write_registration(loaded)
+    print(f"Wrote {target}{', tokens kept' if kept else ''}.")
+    print("Let the homeserver read it (Synapse: copy it, or chgrp to its group and chmod 640), then restart it.")
+    return 0
+
+
+def _write_registration(loaded: LoadedConfig) -> tuple[Path, bool]:
+    target = loaded.registration_path
+    existing = load_registration(target) if target.exists() else None
+    registration = generate(wanted_registration(loaded.config), existing)
+    write_private(target, render(registration))
+    return target, existing is not None
+
+
 def _write(path: Path, values: Mapping[str, Any]) -> int:
     target, kept = write_files(path, values)
     print(f"Wrote {path} and {target}{', tokens kept' if kept else ''}.")
@@ -217,12 +245,9 @@ def write_files(path: Path, values: Mapping[str, Any]) -> tuple[Path, bool]:
         print(f"warning: adapter {kind}: {reason}", file=sys.stderr)
     text = render_config(values, models)
     loaded = _validated(path, text, models)
-    target = loaded.registration_path
-    existing = load_registration(target) if target.exists() else None
-    registration = generate(wanted_registration(loaded.config), existing)
-    write_private(target, render(registration))
+    target, kept = _write_registration(loaded)
     write_private(path, text)
-    return target, existing is not None
+    return target, kept
 
 
 def _validated(path: Path, text: str, models: Mapping[str, type[BaseModel]]) -> LoadedConfig:

@@ -26,7 +26,7 @@ _SETTINGS: Final = (
 )
 _SENDER: Final = (
     "Synapse serves all but the registration's sender: set appservice.sender to another name than the bot's, such as "
-    f"bridgesender, and run `matrix-bridge init --force` (tokens are kept). {_RESTART}"
+    f"bridgesender, and run `matrix-bridge init --only-registration` (tokens are kept). {_RESTART}"
 )
 
 

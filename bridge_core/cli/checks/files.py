@@ -13,7 +13,10 @@ from bridge_core.config.load import LoadedConfig
 from registration.model import Namespace, Registration, RegistrationError, load
 from registration.review import compare, review
 
-_REGENERATE = "Run `matrix-bridge init --force` (tokens are kept), then restart the homeserver."
+_REGENERATE = (
+    "Run `matrix-bridge init --only-registration` (tokens and config.yaml are kept), let the homeserver read the file, "
+    "then restart the homeserver."
+)
 
 
 def check_registration(loaded: LoadedConfig, others: Sequence[Path], report: Report) -> Registration | None:
@@ -66,7 +69,7 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
         ("sender_localpart", registration.sender_localpart, wanted.sender or wanted.bot),
     ):
         if have != want:
-            config_key = "id" if key == "id" else "bot"
+            config_key = "id" if key == "id" else "sender" if wanted.sender else "bot"
             report.error(
                 f"{name}: {key}",
                 f"is {have}, but appservice.{config_key} is {want}",

@@ -97,9 +97,9 @@ async def _check_token(session: aiohttp.ClientSession, loaded: LoadedConfig, as_
         return False
     if user != expected:
         report.error(
-            "homeserver.domain, appservice.bot",
+            "homeserver.domain, appservice.bot or sender",
             f"the homeserver takes the bridge for {user}, the configuration says {expected}",
-            f"Correct homeserver.domain or appservice.bot, or the registration. {_RESTART}",
+            f"Correct these, or the registration. {_RESTART}",
         )
         return False
     report.ok(f"the homeserver knows the bridge as {user}")

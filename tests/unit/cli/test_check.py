@@ -93,6 +93,12 @@ def test_the_servers_of_networks_are_tried(folder: Path, capsys: pytest.CaptureF
     [
         ("registration.yaml", "id: matrix-bridge", "id: other", "id: is other, but appservice.id is matrix-bridge"),
         ("registration.yaml", "sender_localpart: bridgebot", "sender_localpart: b", "but appservice.bot is bridgebot"),
+        (
+            "config.yaml",
+            "#sender: null",
+            "sender: other",
+            "sender_localpart: is bridgebot, but appservice.sender is other",
+        ),
         ("registration.yaml", "@_libera_", "@_oftc_", "lacks @_libera_.*:example\\.org"),
         ("registration.yaml", "#_libera_", "#_oftc_", "namespaces.aliases: lacks #_libera_"),
         ("registration.yaml", "exclusive: true", "exclusive: false", "is not exclusive"),

@@ -73,6 +73,24 @@ def test_force_keeps_secrets_tokens_and_id(tmp_path: Path) -> None:
     assert list(second.networks) == ["oftc"]
 
 
+def test_only_the_registration_is_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """--only-registration follows what was changed in config.yaml by hand, and keeps it and the tokens."""
+    _init(tmp_path, *_IRC)
+    before = load(tmp_path / "registration.yaml")
+    config = tmp_path / "config.yaml"
+    config.write_text(config.read_text().replace('  #mode: "off"', "  mode: auto", 1) + "\n# by hand\n")
+    mine = config.read_text()
+
+    assert main(["init", "-c", str(config), "--only-registration"]) == 0
+    after = load(tmp_path / "registration.yaml")
+    assert not before.msc3202
+    assert (after.msc3202, after.msc4190, after.ephemeral) == (True, True, True)
+    assert (after.as_token, after.hs_token, after.id) == (before.as_token, before.hs_token, before.id)
+    assert config.read_text() == mine
+    assert not (tmp_path / "config.yaml.bak").exists()
+    assert "tokens kept" in capsys.readouterr().out
+
+
 def test_fresh_secrets_differ(tmp_path: Path) -> None:
     """Two installations share no secret."""
     configs = []

@@ -191,6 +191,13 @@ def test_bad_user_namespaces_are_found(regex: str, exclusive: bool, level: Level
     assert words in _words(review("r", registration, "example.org"), level)
 
 
+def test_a_bot_beside_the_sender_is_no_finding() -> None:
+    """A bot that is not the registration's sender has its own name as a namespace, which collides with nobody else."""
+    registration = generate(Wanted("b", None, "example.org", "bot.b", ["irc"], sender="b.sender"))
+    assert "@bot\\.b:example\\.org" in [one.regex for one in registration.namespaces.users]
+    assert review("r", registration, "example.org") == []
+
+
 def test_collisions_between_bridges_are_found() -> None:
     """Same ids, tokens, bots and overlapping exclusive namespaces are errors; the undecidable a warning."""
     one = generate(_WANTED)
