@@ -222,7 +222,10 @@ class Encryption:
         self.rooms.met()
 
     def _skipped(self, room: RoomId, devices: Sequence[Skipped]) -> None:
-        self._tasks.start(self._named.name(room, [(one.user, one.device) for one in devices]), "skipped-devices")
+        for keyless in (False, True):
+            those = [(one.user, one.device) for one in devices if one.keyless is keyless]
+            if those:
+                self._tasks.start(self._named.name(room, those, keyless=keyless), "skipped-devices")
 
     def watched(self, sink: TransactionSink) -> TransactionSink:
         """A sink before the one given, which notices what transactions bring of keys, and what they have lost."""

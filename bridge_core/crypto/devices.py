@@ -24,8 +24,8 @@ from bridge_core.observe.metrics import Counter
 __all__ = ["DeviceLists", "UserKeys", "trust_of"]
 
 _CHANGES: Final = 4096
-_AFTER_FAILURE: Final = 300_000
-"""Milliseconds until a server that did not answer is asked again."""
+_AFTER_FAILURE: Final = 240_000
+"""Milliseconds until a server that did not answer is asked again: less than `outbound._RECHECK`, which asks."""
 _RUNS: Final = "runs"
 _GONE_KEPT: Final = 200
 

@@ -258,9 +258,24 @@ class Outbounds:
         ]
         if not due:
             return
-        index = group.index
         key = {"algorithm": MEGOLM, "room_id": out.room, "session_id": group.id, "session_key": group.key}
-        size = self._policy.share_batch
+        keyless: list[PeerDevice] = []
+        try:
+            await self._give(out, group, ours, due, key, keyless)
+        finally:
+            self._name(out, [(one, Trust.UNKNOWN) for one in keyless], keyless=True)
+
+    async def _give(
+        self,
+        out: Outbound,
+        group: GroupSession,
+        ours: OurDevice,
+        due: list[PeerDevice],
+        key: Mapping[str, Any],
+        keyless: list[PeerDevice],
+    ) -> None:
+        """Sends the key in batches; devices without a session to be had are put into `keyless`."""
+        index, size = group.index, self._policy.share_batch
         for start in range(0, len(due), size):
             batch = due[start : start + size]
             messages, without = await self._pairwise.encrypted(ours, batch, "m.room_key", lambda _: key)
@@ -275,6 +290,7 @@ class Outbounds:
             told = [one for one in without if out.shares.get((one.user, one.id)) is None]
             if told:
                 await self._withhold(out, group, ours, told, "m.no_olm")
+                keyless += told
 
     async def _refuse(
         self, out: Outbound, group: GroupSession, ours: OurDevice, refused: list[tuple[PeerDevice, Trust]]
@@ -284,7 +300,12 @@ class Outbounds:
             those = [one for one, trust in new if (trust is Trust.BLOCKED) is blocked]
             if those:
                 await self._withhold(out, group, ours, those, code)
-        named = [Skipped(one.user, one.id, trust) for one, trust in new if (one.user, one.id) not in out.named]
+        self._name(out, new)
+
+    def _name(self, out: Outbound, devices: Sequence[tuple[PeerDevice, Trust]], *, keyless: bool = False) -> None:
+        named = [
+            Skipped(one.user, one.id, trust, keyless) for one, trust in devices if (one.user, one.id) not in out.named
+        ]
         if named:
             out.named.update((one.user, one.device) for one in named)
             self._skipped(out.room, named)

@@ -47,11 +47,15 @@ class Share(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Skipped:
-    """A device that does not get the keys of a room, and how far it is trusted."""
+    """A device that does not get the keys of a room, and how far it is trusted.
+
+    `keyless`: it is trusted enough, and has no one-time key that it could be reached by.
+    """
 
     user: UserId
     device: str
     trust: Trust
+    keyless: bool = False
 
 
 def shares_in(row: SharesRow) -> dict[tuple[UserId, str], Share]:

@@ -16,6 +16,8 @@ from bridge_core.engine.store_ports import KeyValues
 log = structlog.get_logger(__name__)
 
 NAMESPACE: Final = "skippeddevices"
+_UNVERIFIED: Final = "their owners have not verified them"
+_KEYLESS: Final = "the homeserver has no keys left to reach them by (the bridge tries again while it speaks)"
 _SHOWN: Final = 10
 _KEPT: Final = 1_000
 """Devices of one room that are remembered as named; the earliest are forgotten."""
@@ -29,15 +31,18 @@ class SkippedDevices:
         self._status = status
         self._lock = asyncio.Lock()
 
-    async def name(self, room: RoomId, devices: Sequence[tuple[str, str]]) -> None:
-        """Tell the room of (user, device) that were not named before. What cannot be stored now is told later."""
+    async def name(self, room: RoomId, devices: Sequence[tuple[str, str]], *, keyless: bool = False) -> None:
+        """Tell the room of (user, device) that were not named before. What cannot be stored now is told later.
+
+        `keyless`: they are verified, and had no key left to be reached by.
+        """
         try:
             async with self._lock:
-                await self._name(room, devices)
+                await self._name(room, devices, _KEYLESS if keyless else _UNVERIFIED)
         except BridgeError as error:
             log.info("skipped_devices_not_named", room=room, error=str(error))
 
-    async def _name(self, room: RoomId, devices: Sequence[tuple[str, str]]) -> None:
+    async def _name(self, room: RoomId, devices: Sequence[tuple[str, str]], why: str) -> None:
         stored = await self._kv.get(NAMESPACE, room)
         named: list[list[str]] = orjson.loads(stored) if stored is not None else []
         known = {(user, device) for user, device in named}
@@ -47,14 +52,12 @@ class SkippedDevices:
         log.info("devices_skipped", room=room, devices=len(new))
         # Said first: a crash in between says it once all the same, by its key.
         key = blake2b(orjson.dumps([room, new]), digest_size=16).hexdigest()
-        await self._status.say(room, _words(new), key=f"skipped\x1f{key}")
+        await self._status.say(room, _words(new, why), key=f"skipped\x1f{key}")
         named = [*named, *([user, device] for user, device in new)][-_KEPT:]
         await self._kv.put(NAMESPACE, room, orjson.dumps(named))
 
 
-def _words(devices: Sequence[tuple[str, str]]) -> str:
+def _words(devices: Sequence[tuple[str, str]], why: str) -> str:
     shown = ", ".join(f"{user} ({device})" for user, device in devices[:_SHOWN])
     more = f" and {len(devices) - _SHOWN} more" if len(devices) > _SHOWN else ""
-    return (
-        f"These devices cannot read what the bridge says here, since their owners have not verified them: {shown}{more}"
-    )
+    return f"These devices cannot read what the bridge says here, since {why}: {shown}{more}"

@@ -18,6 +18,8 @@ class KeyBook:
 
     def __init__(self) -> None:
         self.devices: dict[str, dict[str, Keys]] = {}
+        self.silent: set[str] = set()
+        """Names of servers that do not answer: they are named in `failures`, and nothing is known of their users."""
         self._position = 1
         self._inboxes: dict[tuple[str, str], list[tuple[int, dict[str, Any]]]] = {}
         self._changes: list[tuple[int, str]] = []
@@ -58,6 +60,8 @@ class KeyBook:
 
     def query(self, viewer: str, users: list[str]) -> dict[str, Any]:
         """The answer of /keys/query to `viewer`, who alone sees their own user-signing key."""
+        failures = self.unanswered(users)
+        users = [user for user in users if user.partition(":")[2] not in failures]
         cross = {user: self._cross.get(user, {}) for user in users}
         return {
             "device_keys": {user: dict(self.devices.get(user, {})) for user in users},
@@ -66,8 +70,13 @@ class KeyBook:
             "user_signing_keys": {
                 user: keys["user_signing"] for user, keys in cross.items() if "user_signing" in keys and user == viewer
             },
-            "failures": {},
+            "failures": failures,
         }
+
+    def unanswered(self, users: list[str]) -> dict[str, Any]:
+        """The `failures` of an answer about these users."""
+        servers = sorted({user.partition(":")[2] for user in users} & self.silent)
+        return {server: {"status": 504, "message": "timeout"} for server in servers}
 
     def claim(self, user: str, device: str, algorithm: str) -> Keys:
         """Takes the oldest one-time key, or gives the fallback key; `{}` when there is neither."""

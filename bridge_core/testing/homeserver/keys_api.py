@@ -56,12 +56,16 @@ class KeysApi:
     async def claim(self, request: web.Request) -> dict[str, Any]:
         identify(self._world, request)
         keys: dict[str, Any] = {}
-        for user, devices in (await json_of(request)).get("one_time_keys", {}).items():
+        wanted = (await json_of(request)).get("one_time_keys", {})
+        failures = self._book.unanswered(list(wanted))
+        for user, devices in wanted.items():
+            if user.partition(":")[2] in failures:
+                continue
             for device, algorithm in devices.items():
                 found = self._book.claim(user, device, algorithm)
                 if found:
                     keys.setdefault(user, {})[device] = found
-        return {"one_time_keys": keys, "failures": {}}
+        return {"one_time_keys": keys, "failures": failures}
 
     async def cross_signing(self, request: web.Request) -> dict[str, Any]:
         caller = identify(self._world, request)

@@ -131,9 +131,9 @@ class FakeHomeserver:
         """What there is of encryption: keys by device, to-device messages."""
         return self._world.keys
 
-    def user(self, localpart: str) -> FakeUser:
-        """Registers a human."""
-        return FakeUser(self._world, self._world.register(localpart, token=secrets.token_urlsafe(16)))
+    def user(self, localpart: str, server: str = "") -> FakeUser:
+        """Registers a human, of another server where one is named (who acts here all the same)."""
+        return FakeUser(self._world, self._world.register(localpart, token=secrets.token_urlsafe(16), server=server))
 
     def room(self, room_or_alias: str) -> FakeRoom:
         """A room by id or alias, to look into: `timeline`, `content(type, key)`, `membership(user)`, `members()`."""

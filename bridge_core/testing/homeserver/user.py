@@ -32,6 +32,10 @@ class FakeUser:
         """The device that `token` belongs to."""
         return self._account.device or ""
 
+    def wipe(self) -> None:
+        """The client has lost all it had: its device is gone, and `token` belongs to a new one without keys."""
+        self._world.new_device(self._account)
+
     def to_device(self) -> list[dict[str, Any]]:
         """The to-device messages that came since the last call."""
         return self._world.keys.take(self.id, self.device)

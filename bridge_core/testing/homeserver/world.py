@@ -42,15 +42,14 @@ class World:
 
     # users
 
-    def register(self, localpart: str, *, token: str | None = None) -> Account:
-        """Adds a user. Raises M_USER_IN_USE."""
-        user = f"@{localpart}:{self.server_name}"
+    def register(self, localpart: str, *, token: str | None = None, server: str = "") -> Account:
+        """Adds a user, of another server where one is named. Raises M_USER_IN_USE."""
+        user = f"@{localpart}:{server or self.server_name}"
         if user in self.accounts:
             raise MatrixError(400, "M_USER_IN_USE", "User ID already taken.")
         account = self.accounts[user] = Account(user, token, displayname=localpart)
         if token is not None:
-            account.device = secrets.token_hex(5).upper()
-            account.devices[account.device] = "Fake"
+            self.new_device(account)
         return account
 
     def device_list(self, user: str) -> None:
@@ -58,6 +57,13 @@ class World:
         self.keys.changed(user)
         self.on_device_list(user)
         self.wake()
+
+    def new_device(self, account: Account) -> None:
+        """The account's token belongs to another device from now on."""
+        if account.device is not None:
+            self.forget_device(account.id, account.device)
+        account.device = secrets.token_hex(5).upper()
+        account.devices[account.device] = "Fake"
 
     def forget_device(self, user: str, device: str) -> None:
         """Removes a device with its keys."""
