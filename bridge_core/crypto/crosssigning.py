@@ -94,6 +94,10 @@ class CrossSigning:
         """Changes with the recovery key: what was signed in another epoch is signed by another identity."""
         return blake2b(await self._key(), digest_size=8, person=b"mxbridge-epoch-1").hexdigest()
 
+    async def backup_secret(self) -> bytes:
+        """32 bytes, made from the recovery key: what the backup of keys is encrypted with."""
+        return HKDF(SHA256(), _SIZE, None, b"mxbridge-backup-1").derive(await self._key())
+
     async def recovery_key(self) -> str:
         """The recovery key as people write it down. It opens every identity of the bridge: for admins' eyes."""
         return recovery_text(await self._key())

@@ -14,7 +14,17 @@ import vodozemac
 
 from bridge_core.crypto.errors import DamagedKeyError, OlmError, Reason
 
-__all__ = ["MAX_GAP", "Account", "GroupSession", "InboundSession", "OlmSession", "decode", "encode", "message_index"]
+__all__ = [
+    "MAX_GAP",
+    "Account",
+    "BackupKey",
+    "GroupSession",
+    "InboundSession",
+    "OlmSession",
+    "decode",
+    "encode",
+    "message_index",
+]
 
 PRE_KEY: Final = 0
 NORMAL: Final = 1
@@ -245,6 +255,35 @@ class InboundSession:
 def message_index(body: str) -> int:
     """The index that a Megolm message says it has. Raises OlmError."""
     return _tried(vodozemac.MegolmMessage.from_base64, body).message_index()
+
+
+class BackupKey:
+    """A Curve25519 key of 32 bytes that what is in a backup is encrypted for (m.megolm_backup.v1.curve25519-aes-sha2).
+
+    The algorithm's own MAC covers nothing, by an error that the specification has kept: whoever knows the public key
+    can make a message, and change one.
+    """
+
+    __slots__ = ("_for", "_from", "public")
+
+    def __init__(self, secret: bytes) -> None:
+        self._from = vodozemac.PkDecryption.from_key(vodozemac.Curve25519SecretKey.from_bytes(secret))
+        self._for = vodozemac.PkEncryption.from_key(self._from.public_key)
+        self.public = self._from.public_key.to_base64()
+
+    def encrypt(self, plaintext: bytes) -> dict[str, str]:
+        """The keys `ciphertext`, `mac`, `ephemeral` of a `session_data`. About 0.2 ms."""
+        made = self._for.encrypt(plaintext)
+        return {
+            "ciphertext": encode(bytes(made.ciphertext)),
+            "mac": encode(bytes(made.mac)),
+            "ephemeral": encode(bytes(made.ephemeral_key)),
+        }
+
+    def decrypt(self, ciphertext: str, mac: str, ephemeral: str) -> bytes:
+        """Undo `encrypt`. Raises OlmError."""
+        made = _tried(vodozemac.Message, decode(ciphertext), decode(mac), decode(ephemeral))
+        return bytes(_tried(self._from.decrypt, made))
 
 
 def _message(kind: int, body: str) -> vodozemac.AnyOlmMessage:

@@ -10,6 +10,7 @@ from bridge_core.crypto.rows import (
     AccountRow,
     InboundGone,
     InboundRow,
+    InboundSaved,
     InboundUsed,
     IndexRow,
     KeysWanted,
@@ -36,10 +37,12 @@ from bridge_core.engine.ports import Write
 __all__ = [
     "AccountGone",
     "AccountRow",
+    "BackupVersion",
     "Claimed",
     "CryptoStore",
     "InboundGone",
     "InboundRow",
+    "InboundSaved",
     "InboundUsed",
     "IndexRow",
     "KeyServer",
@@ -109,6 +112,12 @@ class CryptoStore(Protocol):
     async def inbound(self, room: RoomId, session: str) -> list[InboundRow]:
         """The inbound sessions with this id: as many as there are devices that claim it, mostly one."""
 
+    async def unsaved(self, generation: int, limit: int) -> list[InboundRow]:
+        """Inbound sessions that are not in the backup of this generation, at most `limit`, in any order."""
+
+    async def count_unsaved(self, generation: int) -> int:
+        """How many such sessions there are. Reads an index of all: for people who ask."""
+
     async def highest_index(self, room: RoomId, session: str, sender_key: str) -> int:
         """The highest index that was used; -1 when none was."""
 
@@ -161,6 +170,16 @@ class Claimed:
     failed: frozenset[str] = frozenset()
 
 
+@dataclass(frozen=True, slots=True)
+class BackupVersion:
+    """A backup of keys at the homeserver, as it says. `count`: sessions in it."""
+
+    version: str
+    algorithm: str
+    auth_data: Mapping[str, Any]
+    count: int = 0
+
+
 class KeyServer(Protocol):
     """The homeserver's key endpoints, each call as one device of ours (user_id and device_id).
 
@@ -187,3 +206,19 @@ class KeyServer(Protocol):
 
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """POST /keys/signatures/upload: user to device id or key to signed object; return the failures."""
+
+    async def backup_version(self, owner: Owner) -> BackupVersion | None:
+        """GET /room_keys/version: the current backup of the owner's user; None when there is none."""
+
+    async def make_backup(self, owner: Owner, algorithm: str, auth_data: Mapping[str, Any]) -> str:
+        """POST /room_keys/version: a new backup, which is the current one from now on. Others stay as they are."""
+
+    async def put_backup(self, owner: Owner, version: str, rooms: Mapping[RoomId, Mapping[str, Any]]) -> int:
+        """PUT /room_keys/keys: room to session to key data; return how many sessions are in the backup.
+
+        Sessions that are there as good stay as they are. Raises MatrixRejectedError (M_NOT_FOUND,
+        M_WRONG_ROOM_KEYS_VERSION) when the version is not the current one.
+        """
+
+    async def backed_up(self, owner: Owner, version: str, room: RoomId, session: str) -> Mapping[str, Any] | None:
+        """GET /room_keys/keys of one session: its key data; None when the backup, or the version, has none."""

@@ -13,6 +13,7 @@ __all__ = [
     "AccountRow",
     "InboundGone",
     "InboundRow",
+    "InboundSaved",
     "InboundUsed",
     "IndexRow",
     "KeysWanted",
@@ -176,6 +177,20 @@ class InboundUsed:
 
 
 @dataclass(frozen=True, slots=True)
+class InboundSaved:
+    """Notes that the row which was received at `received_at` is in the backup of this generation.
+
+    No such row, or another one put in its place meanwhile, no effect. A put takes the note away.
+    """
+
+    room: RoomId
+    session: str
+    sender_key: str
+    received_at: int
+    generation: int
+
+
+@dataclass(frozen=True, slots=True)
 class InboundGone:
     """Removes an inbound session, with its used indexes and its shares."""
 
@@ -275,6 +290,7 @@ Row = (
     | SharesRow
     | InboundRow
     | InboundUsed
+    | InboundSaved
     | InboundGone
     | IndexRow
     | WithheldRow

@@ -13,8 +13,9 @@ import orjson
 import structlog
 
 from bridge_core.api.errors import TransientError
-from bridge_core.api.ids import UserId
-from bridge_core.crypto.ports import Claimed, Owner, Queried
+from bridge_core.api.ids import RoomId, UserId
+from bridge_core.crypto.ports import BackupVersion, Claimed, Owner, Queried
+from bridge_core.engine.matrix_ports import MatrixRejectedError
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.requests import UnreadableAnswerError
 from bridge_core.matrix.transaction import is_entry
@@ -25,7 +26,7 @@ _log = structlog.get_logger(__name__)
 
 _REMOTE_MS: Final = 10_000
 """How long the homeserver waits for other servers; those that do not answer are named in `failed`."""
-
+_NOT_FOUND: Final = "M_NOT_FOUND"
 
 # Rooms come with transactions; a filter that names none is the smallest /sync there is.
 _ONLY_KEYS: Final = orjson.dumps(
@@ -132,6 +133,50 @@ class Keys:
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """POST /keys/signatures/upload; the failures, by user and device or key."""
         return _object(await self._post("signatures", owner, body, "upload"), "failures")
+
+    async def backup_version(self, owner: Owner) -> BackupVersion | None:
+        """GET /room_keys/version; None when the user has no backup."""
+        try:
+            answer = await self._hs.get("room_keys", "version", user=owner.user)
+        except MatrixRejectedError as error:
+            if error.errcode == _NOT_FOUND:
+                return None
+            raise
+        version, algorithm, count = answer.get("version"), answer.get("algorithm"), answer.get("count")
+        if not isinstance(version, str) or not isinstance(algorithm, str):
+            raise TransientError("the homeserver does not say which backup of keys there is")
+        return BackupVersion(version, algorithm, _object(answer, "auth_data"), count if isinstance(count, int) else 0)
+
+    async def make_backup(self, owner: Owner, algorithm: str, auth_data: Mapping[str, Any]) -> str:
+        """POST /room_keys/version; its version."""
+        answer = await self._hs.post(
+            "room_keys", "version", content={"algorithm": algorithm, "auth_data": auth_data}, user=owner.user
+        )
+        version = answer.get("version")
+        if not isinstance(version, str):
+            raise TransientError("the homeserver does not say which backup of keys it made")
+        return version
+
+    async def put_backup(self, owner: Owner, version: str, rooms: Mapping[RoomId, Mapping[str, Any]]) -> int:
+        """PUT /room_keys/keys; how many sessions the backup has."""
+        answer = await self._hs.put(
+            "room_keys",
+            "keys",
+            content={"rooms": {room: {"sessions": sessions} for room, sessions in rooms.items()}},
+            user=owner.user,
+            query={"version": version},
+        )
+        count = answer.get("count")
+        return count if isinstance(count, int) else 0
+
+    async def backed_up(self, owner: Owner, version: str, room: RoomId, session: str) -> Mapping[str, Any] | None:
+        """GET /room_keys/keys/{room}/{session}; None when there is none, or no such version."""
+        try:
+            return await self._hs.get("room_keys", "keys", room, session, user=owner.user, query={"version": version})
+        except MatrixRejectedError as error:
+            if error.errcode == _NOT_FOUND:
+                return None
+            raise
 
     async def sync(self, owner: Owner, since: str | None, *, wait: float = 0) -> Synced:
         """GET /sync of a device, without rooms: waits up to `wait` seconds (less than the requests' own bound).

@@ -170,6 +170,30 @@ class SealedCryptoStore:
             for key, sender, value, received_at, used_at in found
         ]
 
+    async def unsaved(self, generation: int, limit: int) -> list[InboundRow]:
+        """Inbound sessions that are not in the backup of this generation."""
+        table = tables.inbound
+        columns = [one for one in table.c if one.name != "saved"]
+        found = await self._all(select(*columns).where(table.c.saved < generation).order_by(table.c.saved).limit(limit))
+        return [
+            InboundRow(
+                RoomId(room),
+                session,
+                key,
+                UserId(sender),
+                self._rows.open(value, "inbound", room, session, key, sender),
+                received_at,
+                used_at,
+            )
+            for room, session, key, sender, value, received_at, used_at in found
+        ]
+
+    async def count_unsaved(self, generation: int) -> int:
+        """How many such sessions there are."""
+        table = tables.inbound
+        ((found,),) = await self._all(select(func.count()).select_from(table).where(table.c.saved < generation))
+        return int(found)
+
     async def highest_index(self, room: RoomId, session: str, sender_key: str) -> int:
         """The highest index that was used; -1 when none was."""
         table = tables.position.c

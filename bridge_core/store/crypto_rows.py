@@ -73,6 +73,7 @@ class CryptoRows:
         row: ports.SharesRow
         | ports.InboundRow
         | ports.InboundUsed
+        | ports.InboundSaved
         | ports.InboundGone
         | ports.IndexRow
         | ports.WithheldRow
@@ -85,9 +86,11 @@ class CryptoRows:
                 return (("shares_put", room, session, part, sealed, at),)
             case ports.InboundRow(room, session, key, sender, value, received_at, used_at):
                 sealed = self._sealed(value, "inbound", room, session, key, sender)
-                return (("inbound_put", room, session, key, sender, sealed, received_at, used_at),)
+                return (("inbound_put", room, session, key, sender, sealed, received_at, used_at, 0),)
             case ports.InboundUsed(room, session, key, at):
                 return (("inbound_used", room, session, key, at),)
+            case ports.InboundSaved(room, session, key, received_at, generation):
+                return (("inbound_saved", room, session, key, received_at, generation),)
             case ports.InboundGone(room, session, key):
                 return (
                     ("inbound_gone", room, session, key),

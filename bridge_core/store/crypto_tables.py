@@ -83,9 +83,12 @@ inbound = Table(
     octets("value"),
     number("received_at"),
     number("used_at"),
+    number("saved", 0),
     sqlite_with_rowid=False,
 )
-"""Megolm sessions that others speak in."""
+"""Megolm sessions that others speak in. `saved`: the generation of the backup that it is in; 0 for none."""
+
+Index("crypto_inbound_saved", inbound.c.saved)
 
 position = Table(
     "crypto_index",

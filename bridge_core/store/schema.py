@@ -8,9 +8,9 @@ from bridge_core.store.crypto_tables import metadata
 from bridge_core.store.errors import SchemaError
 
 VERSION_TABLE = "bridge_schema"
-HEAD = "0004"
+HEAD = "0005"
 """The newest revision in `migrations/versions`; a test compares them."""
-REVISIONS = ("0001", "0002", "0003", "0004")
+REVISIONS = ("0001", "0002", "0003", "0004", "0005")
 """All revisions, oldest first."""
 
 

@@ -34,6 +34,7 @@ class Statement:
     """One statement. `columns` is the order of values in a row; `fixed` are further assignments of an update.
 
     `first` are columns that an UPSERT sets in a new row only; `unless` are the columns by which an OFFER finds one.
+    `guards`: so many columns after the keys are not set by an UPDATE: the row must have them as they are.
     """
 
     name: str
@@ -44,6 +45,7 @@ class Statement:
     fixed: str = ""
     first: tuple[str, ...] = ()
     unless: tuple[str, ...] = ()
+    guards: int = 0
 
     @property
     def types(self) -> tuple[str, ...]:
@@ -85,8 +87,9 @@ class Statement:
 
     def _update(self, source: str, names: list[str]) -> str:
         pairs = list(zip(self.columns, names, strict=True))
-        sets = [self._set(column, f"v.{name}") for column, name in pairs[self.keys :]]
-        where = [f"t.{column} = v.{name}" for column, name in pairs[: self.keys]]
+        fixed = self.keys + self.guards
+        sets = [self._set(column, f"v.{name}") for column, name in pairs[fixed:]]
+        where = [f"t.{column} = v.{name}" for column, name in pairs[:fixed]]
         sets += [self.fixed] if self.fixed else []
         head = f"UPDATE {self.table.name} AS t SET {', '.join(sets)}"  # noqa: S608
         return f"{head} FROM {source} WHERE {' AND '.join(where)}"
@@ -117,7 +120,7 @@ class Statement:
     @property
     def replaces(self) -> bool:
         """Whether a row leaves nothing of an earlier one for the same key in this statement."""
-        return self.last_wins and not self.first
+        return self.last_wins and not self.first and not self.guards
 
     @property
     def of_many(self) -> bool:
@@ -219,6 +222,14 @@ IN_SEQUENCE = (
     Statement("shares_gone", Kind.DELETE, crypto.shares, ("room", "session"), 2),
     Statement("inbound_put", Kind.UPSERT, crypto.inbound, _all(crypto.inbound), 3),
     Statement("inbound_used", Kind.RAISE, crypto.inbound, ("room", "session", "sender_key", "used_at"), 3),
+    Statement(
+        "inbound_saved",
+        Kind.UPDATE,
+        crypto.inbound,
+        ("room", "session", "sender_key", "received_at", "saved"),
+        3,
+        guards=1,
+    ),
     Statement("inbound_gone", Kind.DELETE, crypto.inbound, ("room", "session", "sender_key"), 3),
     Statement("position_put", Kind.OFFER, crypto.position, _all(crypto.position), 2),
     Statement("positions_gone", Kind.DELETE, crypto.position, ("inbound",), 1),

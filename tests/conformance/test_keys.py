@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bridge_core.api.ids import UserId
+from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.olm import Account
-from bridge_core.crypto.ports import KeyServer, Owner
+from bridge_core.crypto.ports import BackupVersion, KeyServer, Owner
 from bridge_core.crypto.signing import SigningKey, signed_bytes, with_signature
 from bridge_core.engine.matrix_ports import MatrixRejectedError, RoomSpec
 from bridge_core.matrix.http import AppserviceHttp
@@ -328,6 +328,49 @@ async def test_what_came_while_the_bridge_was_away_is_got_by_sync(at: Setting) -
     await human.send(room, "after")
     await at.received.first(lambda txn: any(event["content"].get("body") == "after" for event in txn.events))
     assert not any(message["type"] == "m.test" for txn in at.received.transactions for message in txn.to_device)
+
+
+def _key(first: int, text: str) -> Json:
+    """A session as a backup keeps it."""
+    data = {"ciphertext": text, "mac": "bWFj", "ephemeral": "ZXBo", "signatures": {"@a:hs": {"k": "s"}}}
+    return {"first_message_index": first, "forwarded_count": 0, "is_verified": True, "session_data": data}
+
+
+async def test_a_backup_of_keys(at: Setting) -> None:
+    """Sessions are put into the current version alone, where better ones replace others, and got from it singly."""
+    owner = await at.ghost()
+    room, name = RoomId(f"!röom/{secrets.token_hex(4)}:{SERVER}"), "a+session/with=all.of_it"
+    assert await at.keys.backup_version(owner) is None
+    with pytest.raises(MatrixRejectedError) as caught:
+        await at.keys.put_backup(owner, "1", {room: {name: _key(0, "YQ")}})
+    assert caught.value.errcode == "M_NOT_FOUND"
+    auth = {"public_key": "a key", "signatures": {owner.user: {"ed25519:x": "y"}}}
+    first = await at.keys.make_backup(owner, "m.test", auth)
+    assert await at.keys.backup_version(owner) == BackupVersion(first, "m.test", auth, 0)
+    assert await at.keys.backed_up(owner, first, room, name) is None
+    assert await at.keys.put_backup(owner, first, {room: {name: _key(5, "NQ"), "other": _key(0, "bw")}}) == 2
+    for index, text in ((7, "Nw"), (3, "Mw"), (3, "bm90")):
+        await at.keys.put_backup(owner, first, {room: {name: _key(index, text)}})
+    assert await at.keys.backed_up(owner, first, room, name) == _key(3, "Mw")
+    assert (await at.keys.backup_version(owner) or pytest.fail()).count == 2
+
+    second = await at.keys.make_backup(owner, "m.test", auth)
+    assert second != first
+    assert await at.keys.backup_version(owner) == BackupVersion(second, "m.test", auth, 0)
+    assert await at.keys.backed_up(owner, first, room, name) == _key(3, "Mw")
+    assert await at.keys.backed_up(owner, second, room, name) is None
+    with pytest.raises(MatrixRejectedError) as caught:
+        await at.keys.put_backup(owner, first, {room: {name: _key(0, "YQ")}})
+    assert caught.value.errcode == "M_WRONG_ROOM_KEYS_VERSION"
+    other = await at.ghost()
+    assert await at.keys.backup_version(other) is None
+    assert await at.keys.backed_up(other, first, room, name) is None
+    (human, _) = await at.human()
+    made = await human.call("POST", "room_keys/version", {"algorithm": "m.test", "auth_data": {}})
+    assert "status" not in await human.call("DELETE", f"room_keys/version/{made['version']}")
+    assert (await human.call("GET", "room_keys/version"))["errcode"] == "M_NOT_FOUND"
+    again = await human.call("POST", "room_keys/version", {"algorithm": "m.test", "auth_data": {}})
+    assert again["version"] != made["version"]
 
 
 def _counts(txn: Transaction, owner: Owner) -> tuple[Any, Any]:

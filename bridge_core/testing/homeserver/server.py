@@ -10,6 +10,7 @@ import orjson
 from aiohttp import web
 
 from bridge_core.testing.homeserver.accounts_api import AccountsApi
+from bridge_core.testing.homeserver.backups import BackupsApi
 from bridge_core.testing.homeserver.events_api import EventsApi
 from bridge_core.testing.homeserver.failure import MatrixError
 from bridge_core.testing.homeserver.faults import Faults
@@ -194,6 +195,7 @@ class FakeHomeserver:
             EventsApi(self._world, self._pusher),
             MediaApi(self._world),
             KeysApi(self._world),
+            BackupsApi(self._world),
         ):
             api.add_to(app.router, _as_json)
         return app

@@ -39,6 +39,9 @@ class World:
         self.on_device_list: Callable[[str], None] = lambda _: None
         self.on_to_device: Callable[[dict[str, Any]], None] = lambda _: None
         self.keys = KeyBook()
+        self.backups: dict[str, dict[str, Any]] = {}
+        """Backups of keys, by user and version."""
+        self.backup_versions: dict[str, int] = {}
 
     # users
 

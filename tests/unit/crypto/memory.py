@@ -22,6 +22,8 @@ class MemoryCryptoStore:
     def __init__(self) -> None:
         self.rows: dict[tuple[Any, ...], Any] = {}
         self.behind: list[Row] = []
+        self.saved: dict[tuple[str, str, str], int] = {}
+        """The generation of the backup that an inbound session is in."""
         self.commits = 0
         self.at_commit: Callable[[int, str], None] = lambda number, when: None
         self.broken = False
@@ -100,8 +102,13 @@ class MemoryCryptoStore:
                 put[ports.SharesRow, row.room, row.session, row.part] = row
             case ports.InboundRow():
                 put[ports.InboundRow, row.room, row.session, row.sender_key] = row
+                self.saved.pop((row.room, row.session, row.sender_key), None)
             case ports.InboundUsed():
                 pass
+            case ports.InboundSaved():
+                old = put.get((ports.InboundRow, row.room, row.session, row.sender_key))
+                if old is not None and old.received_at == row.received_at:
+                    self.saved[row.room, row.session, row.sender_key] = row.generation
             case ports.InboundGone():
                 put.pop((ports.InboundRow, row.room, row.session, row.sender_key), None)
             case ports.IndexRow():
@@ -157,6 +164,15 @@ class MemoryCryptoStore:
 
     async def inbound(self, room: RoomId, session: str) -> list[ports.InboundRow]:
         return [row for row in self.all(ports.InboundRow) if (row.room, row.session) == (room, session)]
+
+    async def unsaved(self, generation: int, limit: int) -> list[ports.InboundRow]:
+        if self.broken:
+            raise TransientError("the database is away")
+        rows = self.all(ports.InboundRow)
+        return [row for row in rows if self.saved.get((row.room, row.session, row.sender_key), 0) < generation][:limit]
+
+    async def count_unsaved(self, generation: int) -> int:
+        return len(await self.unsaved(generation, 1_000_000))
 
     async def highest_index(self, room: RoomId, session: str, sender_key: str) -> int:
         rows = [row for row in self.all(ports.IndexRow) if (row.room, row.session) == (room, session)]

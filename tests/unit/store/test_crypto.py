@@ -21,6 +21,7 @@ from bridge_core.crypto.ports import (
     CryptoStore,
     InboundGone,
     InboundRow,
+    InboundSaved,
     InboundUsed,
     IndexRow,
     KeysWanted,
@@ -153,6 +154,27 @@ async def test_inbound_sessions_and_their_indexes(database_url: str, opened: Ope
     await store.commit([shared, InboundGone(ROOM, "s", "key")])
     assert await store.inbound(ROOM, "s") == [two]
     assert (await store.highest_index(ROOM, "s", "key"), await store.shares(ROOM, "s")) == (-1, [])
+
+
+async def test_what_is_in_the_backup(database_url: str, opened: Opened) -> None:
+    """A session is in a generation's backup from when that is noted until it is put anew; older notes count less."""
+    store = (await opened(database_url)).crypto
+    one = InboundRow(ROOM, "s", "key", ALICE, SECRET, 10, 10)
+    rows = [replace(one, session=f"s{number}", received_at=number) for number in range(5)]
+    await store.commit([one, *rows])
+    assert await store.count_unsaved(1) == 6
+    assert len(await store.unsaved(1, 4)) == 4
+    await store.commit([InboundSaved(ROOM, row.session, "key", row.received_at, 1) for row in rows])
+    assert await store.unsaved(1, 9) == [one]
+    await store.commit([InboundSaved(ROOM, "s", "other", 10, 1), InboundSaved(ROOM, "s", "key", 9, 1)])
+    assert await store.unsaved(1, 9) == [one]  # neither was this row
+    better = replace(rows[0], value=b"better", received_at=20)
+    await store.commit([better, InboundSaved(ROOM, "s0", "key", 0, 1), InboundSaved(ROOM, "s", "key", 10, 1)])
+    assert await store.unsaved(1, 9) == [better]
+    taken = replace(better, session="taken")
+    await store.commit([taken, InboundSaved(ROOM, "taken", "key", 20, 1), InboundUsed(ROOM, "taken", "key", 30)])
+    assert await store.unsaved(1, 9) == [better]
+    assert await store.count_unsaved(2) == len(await store.unsaved(2, 9)) == 7
 
 
 async def test_what_comes_to_a_device_is_kept_once_and_in_order(database_url: str, opened: Opened) -> None:
@@ -302,6 +324,7 @@ _SESSIONS = [("old", (40, 99)), ("unused", (55, 55)), ("kept", (55, 99))]
 
 # Every statement on a table of three rows' keys: what comes out must not depend on how rows were put together.
 _NAMES = ["account_put", "account_wanted", "account_gone", "olm_put", "olm_gone", "olms_gone", "position_put"]
+_NAMES += ["inbound_put", "inbound_saved", "inbound_gone"]
 _ROWS = st.lists(
     st.tuples(st.sampled_from(_NAMES), st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3)), max_size=25
 )
@@ -326,7 +349,13 @@ def _statement_row(name: str, first: str, second: str, value: int) -> tuple[Any,
     columns = BY_NAME[name].columns
     if columns[0] == "inbound":
         return name, first.encode(), value % 2, second, value
+    if name == "inbound_put":
+        return name, first, second, "key", "sender", b"", value % 2, 0, 0
     keys = (first, second, "peer", "session")[: BY_NAME[name].keys]
+    if name.startswith("inbound"):
+        keys = (first, second, "key")
+    if name == "inbound_saved":
+        return name, *keys, value % 2, value
     return (name, *keys, *[value] * (len(columns) - len(keys)))
 
 
@@ -341,7 +370,9 @@ def _apply(tables: dict[Any, Any], name: str, rows: Sequence[tuple[Any, ...]]) -
             case "OFFER":
                 table.setdefault(key, values)
             case "UPDATE" if key in table:
-                table[key].update(values)
+                guards = statement.columns[statement.keys : statement.keys + statement.guards]
+                if all(table[key][name] == values[name] for name in guards):
+                    table[key].update(values)
             case "DELETE":
                 for known in [one for one in table if one[: len(row)] == row]:
                     del table[known]
