@@ -20,7 +20,8 @@ from bridge_core.config.encryption import EncryptionMode, GhostDevices, TrustNam
 from bridge_core.crypto.errors import OlmError
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Owner
-from bridge_core.engine.commands.encryption import EncryptionCommands, EncryptionState
+from bridge_core.engine.commands.backup import BackupCommands
+from bridge_core.engine.commands.encryption import TOPIC, EncryptionCommands, EncryptionState
 from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
@@ -143,6 +144,7 @@ class Encryption:
         engine.on_visibility.append(self.readers.forget)
         engine.on_meeting.append(self._met)
         EncryptionCommands(engine.commands, self, self.rooms, matrix.bot)
+        BackupCommands(engine.commands, TOPIC, self.machine.backup)
         metrics.gauge("crypto_accounts_loaded", "Devices of ours whose keys are in memory.", self._loaded)
 
     async def start(self, *, restored: bool) -> None:
@@ -182,6 +184,7 @@ class Encryption:
     async def rotate(self) -> None:
         """A new recovery key, and new identities: the bot's at once, a ghost's when it speaks next."""
         await self.machine.identities.rotate(self._bot)
+        self._key_changed()
 
     async def reset(self, user: UserId) -> None:
         """A new identity for one user of ours, uploaded at once."""
@@ -198,6 +201,11 @@ class Encryption:
             await self.machine.identities.restore(self._bot, key)
         except OlmError as error:
             raise RejectedError(str(error)) from error
+        self._key_changed()
+
+    def _key_changed(self) -> None:
+        if self.machine.backup is not None:
+            self.machine.backup.wake()
 
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again."""
@@ -237,6 +245,8 @@ class Encryption:
 
     async def _synced(self) -> None:
         await self._readied()
+        if self.machine.backup is not None:
+            self._endless.append(self._tasks.spawn(self.machine.backup.run(), "crypto-backup"))
         await self.sync.run()
 
     async def _readied(self) -> None:
@@ -303,4 +313,5 @@ def _policy(settings: Settings) -> Policy:
         per_ghost=settings.ghost_devices is GhostDevices.PER_GHOST,
         max_age=int(settings.session_max_age * 1000),
         max_unused=int(settings.session_max_unused * 1000),
+        backup=settings.backup,
     )

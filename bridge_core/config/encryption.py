@@ -106,6 +106,13 @@ class Encryption(Section):
         default=90 * 86400.0, description="The same, after they were last needed. 0: never."
     )
 
+    backup: bool = Field(
+        default=False,
+        description="Put the keys of what can be read here into a backup at the homeserver (the bot's), encrypted with "
+        "a key that is made from the recovery key. With `encryption restore KEY` messages can be read again after the "
+        "database is lost, as far back as session_max_age. Keys that are removed here stay in the backup.",
+    )
+
     @model_validator(mode="after")
     def _bounded(self) -> Encryption:
         if self.missing_key_lifetime < self.missing_key_wait:

@@ -17,3 +17,4 @@ class CryptoCounts:
         self.devices = metrics.counter("crypto_devices", "Device keys that were not believed", ["reason"])
         self.uploads = metrics.counter("crypto_uploads", "Uploads of our own keys", ["kind"])
         self.requests = metrics.counter("crypto_requests", "Requests for keys, ours and others'", ["result"])
+        self.backup = metrics.counter("crypto_backup", "Sessions of the backup of keys", ["result"])

@@ -122,7 +122,7 @@ class Inbounds:
 
     async def is_better(self, row: InboundRow) -> bool:
         """Whether a session is worth storing: not known of this device, or known from later on only, or forwarded."""
-        new = self._found(row)
+        new = self.found(row)
         for one in await self.find(row.room, row.session):
             if one.row.sender_key != row.sender_key:
                 continue
@@ -140,7 +140,7 @@ class Inbounds:
         """The row was committed."""
         known = self._held.peek((row.room, row.session))
         if known is not None:
-            new = self._found(row)
+            new = self.found(row)
             known.found = [one for one in known.found if one.row.sender_key != row.sender_key] + [new]
         self._arrived(row.room, row.session)
 
@@ -152,9 +152,10 @@ class Inbounds:
         return await self._held.get((room, session), lambda: self._load(room, session))
 
     async def _load(self, room: RoomId, session: str) -> _Candidates:
-        return _Candidates([self._found(row) for row in await self._store.inbound(room, session)])
+        return _Candidates([self.found(row) for row in await self._store.inbound(room, session)])
 
-    def _found(self, row: InboundRow) -> Found:
+    def found(self, row: InboundRow) -> Found:
+        """A stored session. Raises DamagedKeyError."""
         try:
             value = orjson.loads(row.value)
             session = InboundSession.unpickled(value["pickle"].encode(), self._store.pickle_key)

@@ -16,6 +16,7 @@ from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.crypto.accounts import MEGOLM, UNKNOWN_DEVICE, Accounts
+from bridge_core.crypto.backup import KeyBackup
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.devices import DeviceLists, trust_of
@@ -106,7 +107,14 @@ class CryptoMachine:
         self.identities = Identities(server, self.accounts, self.cross)
         self.devices = DeviceLists(store, server, bot, clock, policy, counts.devices)
         self._pairwise = Pairwise(store, server, self.accounts, clock, policy, counts.claims, faults)
-        self._inbounds = Inbounds(store, clock, policy, arrived)
+        self._told = arrived
+        self._inbounds = Inbounds(store, clock, policy, self._arrived)
+        self.backup: KeyBackup | None = None
+        """Where the policy wants it; its `run` is the application's to start."""
+        if policy.backup:
+            self.backup = KeyBackup(
+                store, server, self.cross, self._inbounds, bot, clock, policy, counts.backup, faults
+            )
         self._outbounds = Outbounds(
             store, server, self.devices, self._pairwise, clock, policy, counts.shares, skipped, faults
         )
@@ -262,11 +270,31 @@ class CryptoMachine:
             raise
 
     async def ask_for(self, missing: MissingKeyError, event: Mapping[str, Any]) -> bool:
-        """Ask the sender's devices for the key of an event, once per session; whether it was asked now."""
+        """Look for the key of an event in the backup, else ask the sender's devices, once per session.
+
+        Returns whether they were asked now.
+        """
+        if await self.recall(missing):
+            return False
         sender_key = event["content"].get("sender_key")
         return await self._requests.ask(
             missing.room, missing.session, missing.sender, sender_key if isinstance(sender_key, str) else ""
         )
+
+    async def recall(self, missing: MissingKeyError) -> bool:
+        """Look for a key in the backup; whether it came."""
+        if self.backup is None:
+            return False
+        try:
+            return await self.backup.recall(missing.room, missing.session)
+        except BridgeError as error:
+            _log.info("key_backup_not_read", error=str(error))
+            return False
+
+    def _arrived(self, room: RoomId, session: str) -> None:
+        if self.backup is not None:
+            self.backup.wake()
+        self._told(room, session)
 
     async def _decrypt(self, event: Mapping[str, Any]) -> Decrypted:
         room, sender, content = RoomId(event["room_id"]), UserId(event["sender"]), event["content"]

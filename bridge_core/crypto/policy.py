@@ -72,3 +72,10 @@ class Policy:
     """The same after they were last needed."""
     forget: int = 7 * _DAY
     """When handled to-device messages, notes of withheld keys and open requests are forgotten."""
+    backup: bool = False
+    """The sessions we can read in are put into a backup at the homeserver."""
+    backup_batch: int = 100
+    backup_pause: int = 1000
+    """Between two batches."""
+    backup_gather: int = 5000
+    """How long more is waited for once there is something to save."""

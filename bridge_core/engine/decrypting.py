@@ -84,7 +84,10 @@ class Cipher(Protocol):
         """The event in the clear. Raises MissingKeyError, RejectedError in words, TransientError."""
 
     async def ask_for(self, missing: MissingKeyError, event: Mapping[str, Any]) -> bool:
-        """Ask the sender's devices for a key, once per session. Raises BridgeError."""
+        """Look for a key in the backup, else ask the sender's devices, once per session. Raises BridgeError."""
+
+    async def recall(self, missing: MissingKeyError) -> bool:
+        """Look for a key in the backup; whether it came."""
 
     async def handled(self) -> None:
         """Return when all keys that were stored are opened."""
@@ -227,12 +230,17 @@ class Decrypting:
     async def clear(self, event: Mapping[str, Any]) -> Mapping[str, Any]:
         """An event that the homeserver was asked for, in the clear where it was encrypted.
 
-        Raises as `Cipher.decrypt`; nothing is waited for.
+        Its key may be in the backup. Raises as `Cipher.decrypt`; nothing else is waited for.
         """
         if event.get("type") != ENCRYPTED:
             return event
         if self._cipher is None:
             raise RejectedError(OFF)
+        try:
+            return (await self._cipher.decrypt(event)).event
+        except MissingKeyError as missing:
+            if not await self._cipher.recall(missing):
+                raise
         return (await self._cipher.decrypt(event)).event
 
     async def open(self, entry: Entry, *, first: bool) -> Opened:

@@ -10,7 +10,7 @@ from bridge_core.testing.homeserver.caller import identify
 from bridge_core.testing.homeserver.failure import MatrixError, not_found
 from bridge_core.testing.homeserver.world import World
 
-__all__ = ["BackupsApi"]
+__all__ = ["Backup", "BackupsApi"]
 
 _KEY = {"first_message_index": int, "forwarded_count": int, "is_verified": bool, "session_data": dict}
 
@@ -113,12 +113,12 @@ class BackupsApi:
             raise not_found("Unknown backup version")
         return backup
 
-    def _mine(self, request: web.Request) -> tuple[str, dict[str, Any]]:
+    def _mine(self, request: web.Request) -> tuple[str, dict[str, Backup]]:
         user = identify(self._world, request).user
         return user, self._world.backups.setdefault(user, {})
 
 
-def _current(backups: dict[str, Any]) -> tuple[str, Backup]:
+def _current(backups: dict[str, Backup]) -> tuple[str, Backup]:
     if not backups:
         raise not_found("No backup found")
     version = max(backups, key=int)

@@ -407,7 +407,7 @@ async def test_a_stranger_cannot_take_a_sessions_place(pair: Pair) -> None:
     target = read_device(a.world.devices[b.bot.user][b.bot.device], b.bot.user, b.bot.device, "")
     assert target is not None
     row = next(one for one in a.store.all(type(found.row)) if one.session == session(event))
-    key = a.machine._inbounds._found(row).session
+    key = a.machine._inbounds.found(row).session
     content = {
         "algorithm": "m.megolm.v1.aes-sha2",
         "room_id": ROOM,

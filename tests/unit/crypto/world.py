@@ -13,11 +13,12 @@ from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.machine import CryptoMachine, Decrypted
 from bridge_core.crypto.policy import Policy
-from bridge_core.crypto.ports import Claimed, Owner, Queried
+from bridge_core.crypto.ports import BackupVersion, Claimed, Owner, Queried
 from bridge_core.crypto.shares import Skipped
-from bridge_core.engine.matrix_ports import SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.observe.metrics import Metrics
 from bridge_core.observe.tasks import TaskOwner
+from bridge_core.testing.homeserver.backups import Backup
 from tests.unit.crypto.memory import Killed, MemoryCryptoStore
 
 ROOM = RoomId("!room:test")
@@ -57,6 +58,8 @@ class KeyWorld:
         self.silent: set[str] = set()
         """Servers that do not answer."""
         self.sent: list[tuple[str, str, str, Any]] = []
+        self.backups: dict[str, dict[str, Backup]] = {}
+        self.versions = 0
 
     def count(self, name: str) -> int:
         return sum(call[0] == name for call in self.calls)
@@ -134,6 +137,38 @@ class KeyWorld:
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         await self._call("upload_signatures", owner, body)
         return {}
+
+    async def backup_version(self, owner: Owner) -> BackupVersion | None:
+        await self._call("backup_version", owner, None)
+        mine = self.backups.get(owner.user)
+        if not mine:
+            return None
+        version = max(mine, key=int)
+        return BackupVersion(version, mine[version].algorithm, mine[version].auth_data, mine[version].count)
+
+    async def make_backup(self, owner: Owner, algorithm: str, auth_data: Mapping[str, Any]) -> str:
+        await self._call("make_backup", owner, auth_data)
+        self.versions += 1
+        version = str(self.versions)
+        self.backups.setdefault(owner.user, {})[version] = Backup(algorithm, dict(auth_data))
+        return version
+
+    async def put_backup(self, owner: Owner, version: str, rooms: Mapping[RoomId, Mapping[str, Any]]) -> int:
+        await self._call("put_backup", owner, rooms)
+        mine = self.backups.get(owner.user, {})
+        if version not in mine:
+            raise MatrixRejectedError("M_NOT_FOUND", "no such version", 404)
+        if version != max(mine, key=int):
+            raise MatrixRejectedError("M_WRONG_ROOM_KEYS_VERSION", "another is the current one", 403)
+        for room, sessions in rooms.items():
+            for session, data in sessions.items():
+                mine[version].put(room, session, orjson.loads(orjson.dumps(data)))
+        return mine[version].count
+
+    async def backed_up(self, owner: Owner, version: str, room: RoomId, session: str) -> Mapping[str, Any] | None:
+        await self._call("backed_up", owner, session)
+        found = self.backups.get(owner.user, {}).get(version)
+        return copy.deepcopy(found.rooms.get(room, {}).get(session)) if found is not None else None
 
 
 class Faults:
