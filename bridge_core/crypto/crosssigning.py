@@ -7,6 +7,7 @@ per ghost. A reset of one user raises their generation; a rotation makes a new r
 
 import asyncio
 import os
+from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
 from typing import Any, Final
@@ -17,7 +18,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge_core.api.ids import UserId
-from bridge_core.crypto.errors import OlmError, Reason
+from bridge_core.crypto.errors import IdentityFailedError, OlmError, Reason
 from bridge_core.crypto.ports import CryptoStore, KeyServer, Owner, SecretRow
 from bridge_core.crypto.signing import SigningKey, signed_bytes, with_signature
 from bridge_core.observe.metrics import Counter
@@ -79,10 +80,26 @@ class CrossSigning:
         generation, uploaded = await self._state(owner.user)
         identity = self._derived(await self._key(), owner.user, generation)
         if uploaded != identity.master.public:
-            await self._server.upload_cross_signing(owner, identity.upload())
+            try:
+                await self._server.upload_cross_signing(owner, identity.upload())
+            except IdentityFailedError:
+                if not await self._has_another(owner, identity):
+                    raise
+                # Synapse never takes back an identity that was replaced (its public keys are unique for ever).
+                _log.warning("identity_not_taken_back", user=owner.user)
+                generation += 1
+                identity = self._derived(await self._key(), owner.user, generation)
+                await self._server.upload_cross_signing(owner, identity.upload())
             self._uploads.inc("cross_signing")
             await self._note(owner.user, generation, identity.master.public)
         return identity
+
+    async def _has_another(self, owner: Owner, identity: Identity) -> bool:
+        """Whether the homeserver answers, and has another identity of the user than the one it failed over."""
+        answer = await self._server.query_keys(owner, [owner.user])
+        master = answer.masters.get(owner.user)
+        keys = master.get("keys") if isinstance(master, Mapping) else None
+        return isinstance(keys, Mapping) and identity.master.public not in keys.values()
 
     async def reset(self, user: UserId) -> None:
         """From now on the user has another identity; `ensure` uploads it. Others have to trust it anew."""

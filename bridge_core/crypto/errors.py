@@ -2,10 +2,10 @@
 
 from enum import StrEnum
 
-from bridge_core.api.errors import BridgeError, RejectedError
+from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.engine.decrypting import MissingKeyError
 
-__all__ = ["CryptoRejectedError", "DamagedKeyError", "MissingKeyError", "OlmError", "Reason"]
+__all__ = ["CryptoRejectedError", "DamagedKeyError", "IdentityFailedError", "MissingKeyError", "OlmError", "Reason"]
 
 
 class Reason(StrEnum):
@@ -48,3 +48,7 @@ class OlmError(BridgeError):
 
 class DamagedKeyError(BridgeError):
     """What the store holds of a key cannot be read: the secret or the database is not the one it was."""
+
+
+class IdentityFailedError(TransientError):
+    """The homeserver failed over cross-signing keys: they may be some that it had before, or it is in trouble."""

@@ -202,7 +202,10 @@ class KeyServer(Protocol):
         """PUT /sendToDevice: user to device (or `*`) to content. The same `txn` again is sent once."""
 
     async def upload_cross_signing(self, owner: Owner, body: Mapping[str, Any]) -> None:
-        """POST /keys/device_signing/upload (master_key, self_signing_key, user_signing_key), as an appservice user."""
+        """POST /keys/device_signing/upload (master_key, self_signing_key, user_signing_key), as an appservice user.
+
+        Raises IdentityFailedError where the homeserver may refuse these keys for good without saying so.
+        """
 
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """POST /keys/signatures/upload: user to device id or key to signed object; return the failures."""

@@ -14,8 +14,10 @@ import structlog
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import RoomId, UserId
+from bridge_core.crypto.errors import IdentityFailedError
 from bridge_core.crypto.ports import BackupVersion, Claimed, Owner, Queried
 from bridge_core.engine.matrix_ports import MatrixRejectedError
+from bridge_core.matrix.failures import HomeserverFailedError
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.requests import UnreadableAnswerError
 from bridge_core.matrix.transaction import is_entry
@@ -127,8 +129,16 @@ class Keys:
         )
 
     async def upload_cross_signing(self, owner: Owner, body: Mapping[str, Any]) -> None:
-        """POST /keys/device_signing/upload; appservice users need no user-interactive authentication."""
-        await self._post("device_signing", owner, body, "upload")
+        """POST /keys/device_signing/upload; appservice users need no user-interactive authentication.
+
+        Raises IdentityFailedError for 500, which is Synapse's answer to keys that it had before and that were replaced.
+        """
+        try:
+            await self._post("device_signing", owner, body, "upload")
+        except HomeserverFailedError as error:
+            if error.status == 500:
+                raise IdentityFailedError(str(error)) from error
+            raise
 
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """POST /keys/signatures/upload; the failures, by user and device or key."""

@@ -10,6 +10,7 @@ import pytest
 import pytest_asyncio
 
 from bridge_core.api.ids import RoomId, UserId
+from bridge_core.crypto.errors import IdentityFailedError
 from bridge_core.crypto.olm import Account
 from bridge_core.crypto.ports import BackupVersion, KeyServer, Owner
 from bridge_core.crypto.signing import SigningKey, signed_bytes, with_signature
@@ -217,6 +218,9 @@ async def test_cross_signing_without_anybody_typing_a_password(at: Setting) -> N
     assert (await at.keys.query_keys(owner, [owner.user])).masters[owner.user]["keys"] == anew.body["master_key"][
         "keys"
     ]
+    # An identity that was replaced is not taken back.
+    with pytest.raises(IdentityFailedError):
+        await at.keys.upload_cross_signing(owner, identity.body)
 
 
 async def test_wrong_signatures_are_told(at: Setting) -> None:

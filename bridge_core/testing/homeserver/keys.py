@@ -26,6 +26,7 @@ class KeyBook:
         self._one_time: dict[tuple[str, str], dict[str, Keys]] = {}
         self._fallback: dict[tuple[str, str], dict[str, tuple[Keys, bool]]] = {}
         self._cross: dict[str, dict[str, Keys]] = {}
+        self._used: dict[str, set[str]] = {}
 
     def upload(self, user: str, device: str, body: Keys) -> tuple[dict[str, int], bool]:
         """Keeps a device's keys; returns the counts, and whether its list entry changed."""
@@ -111,6 +112,13 @@ class KeyBook:
             if kind != "master" and not verified(key, user, *_public(master)):
                 raise MatrixError(400, "M_INVALID_SIGNATURE", f"Invalid signature on {kind} key")
             new[kind] = key
+        if all(mine.get(kind, {}).get("keys") == key["keys"] for kind, key in new.items()):
+            return
+        used = self._used.setdefault(user, set())
+        publics = {public for key in new.values() for public in key["keys"].values()}
+        if used & publics:
+            raise MatrixError(500, "M_UNKNOWN", "Internal server error")  # as Synapse: unique for ever
+        used |= publics
         self._cross[user] = {**mine, **new}
 
     def upload_signatures(self, user: str, body: Keys) -> dict[str, Any]:

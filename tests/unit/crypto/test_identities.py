@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from bridge_core.api.errors import TransientError
 from bridge_core.crypto.crosssigning import recovery_from, recovery_text
-from bridge_core.crypto.errors import DamagedKeyError, OlmError
+from bridge_core.crypto.errors import DamagedKeyError, IdentityFailedError, OlmError
 from bridge_core.crypto.identities import Standing
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.signing import verified
@@ -110,7 +110,7 @@ async def test_a_reset_changes_one_user(pair: Pair) -> None:
 
 
 async def test_a_rotation_changes_all(pair: Pair) -> None:
-    """The bot's identity at once, a ghost's with its next message; the old recovery key brings the old ones back."""
+    """The bot has another identity at once, a ghost with its next message; an old key brings back who had not."""
     a, b = pair
     (ann,) = await a.join("ann")
     old_key = await a.machine.cross.recovery_key()
@@ -119,11 +119,42 @@ async def test_a_rotation_changes_all(pair: Pair) -> None:
     assert new_key != old_key and keys_of(a.world, a.bot.user)[1] != old[a.bot]
     assert keys_of(a.world, ann.user)[1] == old[ann]
     await a.restart()
+    await a.machine.identities.restore(a.bot, old_key)
     await a.send(ann, "x", [b.bot])
-    assert keys_of(a.world, ann.user)[1] != old[ann]
+    assert keys_of(a.world, ann.user)[1] == old[ann]
+
+
+async def test_an_identity_that_was_replaced_is_not_waited_for(pair: Pair) -> None:
+    """Synapse takes back no identity it had before: another of the same recovery key is made, and all goes on."""
+    a, b = pair
+    (ann,) = await a.join("ann")
+    old_key = await a.machine.cross.recovery_key()
+    old = {owner: keys_of(a.world, owner.user)[1] for owner in (a.bot, ann)}
+    await a.machine.identities.rotate(a.bot)
+    await a.send(ann, "x", [b.bot])
+    between = {owner: keys_of(a.world, owner.user)[1] for owner in (a.bot, ann)}
     await a.machine.identities.restore(a.bot, old_key)
     await a.send(ann, "y", [b.bot])
-    assert {owner: keys_of(a.world, owner.user)[1] for owner in (a.bot, ann)} == old
+    for owner in (a.bot, ann):
+        assert keys_of(a.world, owner.user)[1] not in (old[owner], between[owner])
+        assert await a.machine.identities.standing(owner) is Standing.RIGHT
+    await a.restart()
+    calls = a.world.count("upload_cross_signing")
+    await a.send(ann, "z", [b.bot])
+    assert a.world.count("upload_cross_signing") == calls
+
+
+async def test_trouble_of_the_homeserver_changes_no_identity(pair: Pair) -> None:
+    """A 500 while it has no other identity of the user says nothing of this one: the same is uploaded later."""
+    a, _ = pair
+    await a.machine.accounts.ready(a.bot)
+    a.world.errors["upload_cross_signing"] = [IdentityFailedError("500")]
+    ann = a.ghost("ann")
+    with pytest.raises(IdentityFailedError):
+        await a.machine.accounts.ready(ann)
+    await a.machine.accounts.ready(ann)
+    sent = [what for name, owner, what in a.world.calls if name == "upload_cross_signing" and owner == ann]
+    assert len(sent) == 2 and sent[0] == sent[1]
 
 
 async def test_a_device_that_was_deleted_comes_back(pair: Pair) -> None:

@@ -11,6 +11,7 @@ import orjson
 
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.counts import CryptoCounts
+from bridge_core.crypto.errors import IdentityFailedError
 from bridge_core.crypto.machine import CryptoMachine, Decrypted
 from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import BackupVersion, Claimed, Owner, Queried
@@ -50,6 +51,7 @@ class KeyWorld:
         self.one_time: dict[Owner, dict[str, Any]] = {}
         self.fallback: dict[Owner, dict[str, Any]] = {}
         self.cross: dict[str, dict[str, Any]] = {}
+        self.retired: set[str] = set()
         self.queue: dict[str, deque[dict[str, Any]]] = {}
         self.changed: dict[str, set[str]] = {}
         self.bridges: dict[str, Bridge] = {}
@@ -131,6 +133,10 @@ class KeyWorld:
 
     async def upload_cross_signing(self, owner: Owner, body: Mapping[str, Any]) -> None:
         await self._call("upload_cross_signing", owner, body)
+        public = next(iter(body["master_key"]["keys"].values()))
+        if public in self.retired and self.cross[owner.user] != body:
+            raise IdentityFailedError("the homeserver answered 500 (M_UNKNOWN)")
+        self.retired.add(public)
         self.cross[owner.user] = dict(body)
         self.tell_changed(owner.user)
 
