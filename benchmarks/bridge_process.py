@@ -39,6 +39,7 @@ class BridgeSetup:
     ca: Path | None = None
     database: str = "sqlite:///bridge.db"
     members: str = "lazy"
+    encryption: str = "off"
 
     @property
     def ready_url(self) -> str:
@@ -80,6 +81,7 @@ class BridgeSetup:
             "health": {"listen": f"127.0.0.1:{self.health_port}"},
             "logging": {"level": "warning", "format": "json"},
             "networks": {"irc": irc},
+            **({"encryption": {"mode": self.encryption}} if self.encryption != "off" else {}),
         }
 
     def registration(self) -> dict[str, Any]:
@@ -98,6 +100,8 @@ class BridgeSetup:
                 "rooms": [],
             },
             "receive_ephemeral": True,
+            "org.matrix.msc3202": True,
+            "io.element.msc4190": True,
         }
 
     async def start(self) -> Child:

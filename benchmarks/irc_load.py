@@ -42,6 +42,7 @@ async def write_all(out: Mapping[W, Sequence[bytes]]) -> None:
 class Speaker:
     """Says ``count`` numbered lines round-robin over channels, as ``nicks`` nicks per channel.
 
+    ``first`` is the number of the first nick; to speak as others than those before.
     With ``rate`` (lines per second) each leaves at its own time; without, as fast as the clients take them.
     """
 
@@ -49,12 +50,13 @@ class Speaker:
     nicks: int
     count: int
     rate: float = 0.0
+    first: int = 0
 
     def line(self, sequence: int) -> Line:
         """Make one line; nick ``c3n5`` is the sixth speaker of the fourth channel."""
         turn, place = divmod(sequence, len(self.channels))
         channel = self.channels[place]
-        nick = f"c{place}n{turn % self.nicks}"
+        nick = f"c{place}n{self.first + turn % self.nicks}"
         text = f"{mark(sequence, time.monotonic_ns())} hello there, a message of ordinary length"
         return channel, f":{nick}!user@host.example PRIVMSG {channel.decode()} :{text}\r\n".encode()
 

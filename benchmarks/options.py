@@ -15,6 +15,8 @@ class Options:
     portals: tuple[int, ...] = (1_000, 10_000)
     members: tuple[int, ...] = (10, 1_000, 10_000)
     synced: int = 5_000
+    devices: int = 1_000
+    ghosts: int = 10_000
     latency_rate: float = 50.0
     latency_seconds: float = 20.0
     postgres: str | None = None

@@ -69,10 +69,10 @@ class AppserviceLink:
             await self.close()
             raise ConnectionResetError("the appservice closed the connection") from error
 
-    async def transaction(self, events: Sequence[dict[str, Any]]) -> None:
-        """Put one transaction; any status but 200 is an error."""
+    async def transaction(self, events: Sequence[dict[str, Any]], **more: Any) -> None:
+        """Put one transaction (`more`: to_device and so on); any status but 200 is an error."""
         path = f"/_matrix/app/v1/transactions/b{next(self.txns)}-{time.time_ns()}"
-        status, body = await self.request("PUT", path, orjson.dumps({"events": events}))
+        status, body = await self.request("PUT", path, orjson.dumps({"events": events, **more}))
         if status != 200:
             raise PushError(f"transaction answered {status}: {body[:200]!r}")
 

@@ -47,6 +47,7 @@ class Rig:
     bridge: BridgeSetup | None = None
     ready_s: float = 0.0
     shown: str = "lazy"
+    encryption: str = "off"
     rooms: dict[str, str] = field(default_factory=dict)
 
     @property
@@ -91,6 +92,7 @@ class Rig:
                 ca=self.ca,
                 database=database,
                 members=self.shown,
+                encryption=self.encryption,
             )
         url = f"http://127.0.0.1:{self.bridge.port}"
         await self.matrix.ask("appservice", url=url, hs_token=HS_TOKEN)
@@ -159,11 +161,17 @@ class Rig:
 
 @asynccontextmanager
 async def rig(
-    layout: Layout, *, tls: bool = False, irc_caps: str = "", irc_members: int = 0, shown: str = "lazy"
+    layout: Layout,
+    *,
+    tls: bool = False,
+    irc_caps: str = "",
+    irc_members: int = 0,
+    shown: str = "lazy",
+    encryption: str = "off",
 ) -> AsyncIterator[Rig]:
     """Start both stubs in a temporary folder; everything is stopped at the end.
 
-    ``irc_members`` nicks are listed in every channel; ``shown`` is the bridge's ``members``.
+    ``irc_members`` nicks are listed in every channel; ``shown`` is the bridge's ``members``, ``encryption`` its mode.
     """
     async with AsyncExitStack() as stack:
         folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="bridge-bench-")))
@@ -192,6 +200,7 @@ async def rig(
             layout,
             ca,
             shown=shown,
+            encryption=encryption,
         )
         stack.push_async_callback(made.stop_relay)
         yield made

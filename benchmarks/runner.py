@@ -16,7 +16,9 @@ import uvloop
 from benchmarks.options import Options
 from benchmarks.processes import BenchmarkError
 from benchmarks.scenarios.backlog import growth, i2m, m2i
+from benchmarks.scenarios.encryption import encryption
 from benchmarks.scenarios.footprint import puppets, start
+from benchmarks.scenarios.ghostkeys import ghost_keys
 from benchmarks.scenarios.latency import latency
 from benchmarks.scenarios.mail import accept as mail_accept
 from benchmarks.scenarios.mail import large as mail_large
@@ -37,6 +39,8 @@ SCENARIOS: Mapping[str, Scenario] = MappingProxyType(
         "growth": growth,
         "members": members_growth,
         "sync": sync,
+        "encryption": encryption,
+        "ghost-keys": ghost_keys,
         "mail": mail_accept,
         "mail-large": mail_large,
         "mail-queue": mailqueue,
@@ -62,6 +66,10 @@ TARGETS: tuple[tuple[str, str, bool, float], ...] = (
     ("growth", "ratio", False, 1.1),
     ("members", "members_ratio", False, 1.1),
     ("sync", "lazy_ghosts", False, 0),
+    ("encryption", "i2m_over_plain_ms", False, 1.0),
+    ("encryption", "m2i_over_plain_ms", False, 1.0),
+    ("encryption", "first_share_s", False, 3),
+    ("encryption", "next_share_s", False, 3),
     ("mail", "mails_per_s", True, 300),
     ("mail", "cpu_ms_per_mail", False, 2.5),
     ("mail", "trusted_mails_per_s", True, 300),
@@ -128,6 +136,8 @@ def main(argv: list[str] | None = None) -> int:
     parser.add_argument("--portals", type=int, nargs="+", default=list(defaults.portals))
     parser.add_argument("--members", type=int, nargs="+", default=list(defaults.members), help="ghosts in one room")
     parser.add_argument("--synced", type=int, default=defaults.synced, help="members of the chat that is mirrored")
+    parser.add_argument("--devices", type=int, default=defaults.devices, help="devices of others in one room")
+    parser.add_argument("--ghosts", type=int, default=defaults.ghosts, help="ghosts that have keys")
     parser.add_argument("--latency-seconds", type=float, default=defaults.latency_seconds)
     parser.add_argument("--postgres", metavar="URL", help="an empty database to measure i2m on as well")
     parser.add_argument("--bare-only", action="store_true", help="measure the bare relay only")
@@ -139,6 +149,8 @@ def main(argv: list[str] | None = None) -> int:
         portals=tuple(args.portals),
         members=tuple(args.members),
         synced=args.synced,
+        devices=args.devices,
+        ghosts=args.ghosts,
         latency_seconds=args.latency_seconds,
         postgres=args.postgres,
         bare_only=args.bare_only,

@@ -1,7 +1,8 @@
 """A homeserver that answers at once: ``python -m benchmarks.stub_homeserver --port N``.
 
 It knows what an application service asks for and nothing of Matrix's rules. ``/_stub/...`` controls it:
-``stats``, ``reset``, ``wait``, ``rooms``, ``faults``, ``appservice``, ``events``, ``push``.
+``stats``, ``reset``, ``wait``, ``rooms``, ``state``, ``faults``, ``appservice``, ``events``, ``push``, and those of
+`stub_keys`.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ import uvloop
 
 from benchmarks.http_protocol import HttpProtocol, Reply
 from benchmarks.push import AppserviceLink, Load, push
+from benchmarks.stub_keys import KeyRoutes
 from benchmarks.stub_state import Fault, Homeserver, Room
 from benchmarks.tally import Tally
 
@@ -40,10 +42,11 @@ def error(status: int, code: str, text: str = "stub", **more: object) -> Reply:
     return Reply(status, orjson.dumps({"errcode": code, "error": text, **more}))
 
 
-class StubHomeserver:
+class StubHomeserver(KeyRoutes):
     """Routes requests to answers over one memory. Nothing blocks; only control requests are awaited."""
 
     def __init__(self, domain: str, bot: str) -> None:
+        super().__init__()
         self.state = Homeserver(domain)
         self.bot = f"@{bot}:{domain}"
         self.tally = Tally()
@@ -90,6 +93,8 @@ class StubHomeserver:
         if len(parts) < 4 or parts[:2] != ["_matrix", "client"]:
             return error(404, "M_UNRECOGNIZED")
         name = parts[3]
+        if (method, name) == ("GET", "sync"):
+            return self._synced(asked)
         route: Route | None = getattr(self, f"_{method.lower()}_{name.lower()}", None)
         if route is None:
             return error(404, "M_UNRECOGNIZED", f"{method} {path}")
@@ -104,7 +109,11 @@ class StubHomeserver:
         known = self.state.transactions.get(key)
         if known is None:
             known = self.state.transactions[key] = self.state.event_id()
-            self.tally.add(room, body)
+            if parts[7] == "m.room.encrypted":
+                self.tally.sealed()
+                self.keys.sealed.append((urllib.parse.unquote(room), urllib.parse.unquote(key[0]), body))
+            else:
+                self.tally.add(room, body)
         return Reply(200, b'{"event_id":"%s"}' % known.encode())
 
     # --- client API; (user, path after the name, query, body)
@@ -250,6 +259,9 @@ class StubHomeserver:
         if name == "reset":
             self.tally.reset()
             state.transactions.clear()
+            self.keys.sealed.clear()
+        elif (found := self._about_keys(name, data)) is not None:
+            return ok(found)
         elif name == "wait":
             return ok({"reached": await self.tally.wait(data["count"], data["seconds"])})
         elif name == "rooms":
@@ -259,6 +271,9 @@ class StubHomeserver:
         elif name == "members":
             for room_id, user in data["members"]:
                 state.set_member(room_id, user, data.get("membership", "join"))
+        elif name == "state":
+            for room_id in data["rooms"]:
+                state.rooms.setdefault(room_id, Room(room_id)).state[data["type"], ""] = data["content"]
         elif name == "faults":
             state.faults.append(Fault(**data))
         elif name == "appservice":
@@ -267,7 +282,7 @@ class StubHomeserver:
             return error(400, "M_URL_NOT_SET")
         elif name == "events":
             assert self.link is not None
-            await self.link.transaction(data["events"])
+            await self.link.transaction(**data)
         elif name == "push":
             await self._push(data)
         else:

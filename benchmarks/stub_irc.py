@@ -263,7 +263,8 @@ class StubIrc:
     async def _say(self, asked: dict[str, Any]) -> None:
         """Speak ``count`` lines round-robin over ``channels`` as ``nicks`` nicks each; at ``rate`` when given."""
         channels = [name.encode() for name in asked["channels"]]
-        speaker = Speaker(channels, int(asked["nicks"]), int(asked["count"]), float(asked.get("rate", 0)))
+        rate, first = float(asked.get("rate", 0)), int(asked.get("first", 0))
+        speaker = Speaker(channels, int(asked["nicks"]), int(asked["count"]), rate, first)
         task = asyncio.create_task(speaker.run(self._deliver), name="speaker")
         if asked.get("wait", True):
             await task

@@ -37,6 +37,10 @@ class Tally:
         self._seen: set[int] = set()
         self._last: dict[str, int] = {}
 
+    def sealed(self) -> None:
+        """Count a message whose number cannot be read; whoever can read it looks whether it came once, in order."""
+        self._counted(time.monotonic_ns())
+
     def add(self, lane: str, data: bytes) -> None:
         """Count one message of a lane (a channel or room); messages without a mark count as ``other``."""
         found = _MARK.search(data)
@@ -49,14 +53,17 @@ class Tally:
             self.doubled += 1
             return
         self._seen.add(sequence)
-        if self.count == 0:
-            self.first_ns = now
-        self.count += 1
-        self.last_ns = now
         self.latencies.append(now - sent)
         if sequence < self._last.get(lane, -1):
             self.reordered += 1
         self._last[lane] = sequence
+        self._counted(now)
+
+    def _counted(self, now: int) -> None:
+        if self.count == 0:
+            self.first_ns = now
+        self.count += 1
+        self.last_ns = now
         for wanted, event in self._waiting:
             if self.count >= wanted:
                 event.set()

@@ -56,6 +56,8 @@ def test_targets_name_scenarios_and_are_judged_in_their_direction() -> None:
         "growth",
         "members",
         "sync",
+        "encryption",
+        "ghost-keys",
         "mail",
         "mail-large",
         "mail-queue",
