@@ -15,7 +15,7 @@ import sys
 import time
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import orjson
 import structlog
@@ -30,7 +30,7 @@ from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.machine import CryptoMachine
 from bridge_core.crypto.olm import Account
 from bridge_core.crypto.policy import Policy
-from bridge_core.crypto.ports import Claimed, Owner, Queried, Row, SecretRow
+from bridge_core.crypto.ports import Claimed, KeyServer, Owner, Queried, Row, SecretRow
 from bridge_core.engine.clock import SystemClock
 from bridge_core.engine.faults import NoFaults
 from bridge_core.engine.matrix_ports import SendRequest
@@ -47,7 +47,7 @@ _BATCH = 500
 
 
 class Server:
-    """Implements `KeyServer`. What ghosts upload is dropped: it is the bridge's memory that is measured."""
+    """What of `KeyServer` is used without a backup. What ghosts upload is dropped: the bridge is measured."""
 
     def __init__(self) -> None:
         self._keys = DeviceKeys()
@@ -148,7 +148,7 @@ async def run(settings: dict[str, Any]) -> dict[str, Any]:
     count = settings["count"]
     machine = CryptoMachine(
         database.crypto,
-        Server(),
+        cast(KeyServer, Server()),
         Owner(UserId("@bridgebot:bench.test"), _DEVICE),
         lambda user: user.startswith(("@_irc_", "@bridgebot:")),
         SystemClock(),
