@@ -411,27 +411,30 @@ class Engine:
         """A ghost came, went, or has a new name, or made somebody go. Does not block: the hot path."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
             self._member(event)
-        elif event["type"] == ENCRYPTION:
-            self._encrypted(event)
+        else:
+            self._seen_rule(event)
 
     def _seen(self, event: Mapping[str, Any]) -> None:
         """Membership and redactions count at once, however long the lane of their room has to wait."""
         if event["type"] == "m.room.member" and isinstance(event.get("state_key"), str):
             self._member(event)
-        elif event["type"] == VISIBILITY and "state_key" in event:
-            for told in self.on_visibility:
-                told(RoomId(event["room_id"]))
-        elif event["type"] == ENCRYPTION:
-            self._encrypted(event)
+        elif self._seen_rule(event):
+            pass
         elif (redacted := redacted_by(event)) is not None:
             self._tasks.start(self.links.revoke(RoomId(event["room_id"]), redacted), "revoke-links")
             for told in self.on_redaction:
                 told(RoomId(event["room_id"]))
 
-    def _encrypted(self, event: Mapping[str, Any]) -> None:
+    def _seen_rule(self, event: Mapping[str, Any]) -> bool:
+        """Whether it says who may read in its room, whoever of us or others has set that: all who care are told."""
+        kind = event["type"]
+        if kind not in (VISIBILITY, ENCRYPTION):
+            return False
+        watching = self.on_visibility if kind == VISIBILITY else self.on_encryption
         if event.get("state_key") == "":
-            for told in self.on_encryption:
+            for told in watching:
                 told(RoomId(event["room_id"]))
+        return True
 
     def _member(self, event: Mapping[str, Any]) -> None:
         room, user = RoomId(event["room_id"]), UserId(event["state_key"])

@@ -1,115 +1,81 @@
 """A whole bridge on a real Synapse, with the independent clients: they read it without a shield, and it reads them."""
 
-import shutil
-import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from pathlib import Path
-from typing import Any
+from itertools import count
 
 import pytest
 import pytest_asyncio
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain
-from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
-from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.api.events import RemoteEdit, RemoteMessage, RemoteReaction, RemoteRedaction, RemoteSender
+from bridge_core.api.ids import ChatId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.content.plain import to_plain
-from bridge_core.demo.peers.peer import Peer, PeerEvent, Shield, nio_peer
-from bridges.irc.demo.witness import Witness
-from tests.able import AbleScript
-from tests.conformance.bridged import ECHO, Bridged
-from tests.conformance.homeservers import SERVER, synapse
-from tests.peers.rust import RustPeer, rust_peer
-from tests.real import CAPS, alias, ghost, irc
-from tests.servers.inspircd import InspIRCd
+from bridge_core.demo.peers.peer import Peer, PeerEvent
+from tests.peers.meeting import ANNA, NONE, PASSWORD, WANDA, Meeting, meeting
+from tests.peers.steps import TABLE, Act, Step
 
 pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
-NONE = Shield("none")
-ANNA = RemoteSender(RemoteUserId("anna"), "Anna")
-GHOST = f"@_net_anna:{SERVER}"
-
-
-class Meeting:
-    """The bridge and the two clients, in the encrypted rooms that the bridge makes."""
-
-    def __init__(self, at: Bridged, rust: RustPeer, nio: Peer, ircd: InspIRCd) -> None:
-        self.at, self.rust, self.nio, self.ircd = at, rust, nio, ircd
-
-    async def enter(self, network: str) -> tuple[str, ChatId]:
-        """Both clients join the room of a new chat."""
-        chat = self.at.chat()
-        alias = f"#_{network}_{chat}:{SERVER}"
-        room = await self.rust.join(alias)
-        await self.nio.join(alias)
-        return room, ChatId(chat)
-
-    async def receive(self, event: RemoteEvent) -> None:
-        """It happens on the scripted network."""
-        assert self.at.script.inbox is not None
-        await self.at.script.inbox.receive([event])
-
-    async def sent(self, number: int) -> Any:
-        """The event with this number that the network was sent."""
-        script = self.at.script
-        await self.at.bridge.until(lambda: len(script.sent) > number)
-        return script.sent[number][1]
-
-    async def echoed(self, room: str, body: str) -> PeerEvent:
-        """The echo's ghost says this to the Rust client, which shows no shield; nio reads it too."""
-        seen = await self.rust.wait_for(lambda e: e.room_id == room and e.sender == ECHO and e.body == body, body)
-        assert seen.encrypted and seen.shield == NONE
-        assert (await self.nio.wait_readable(seen.event_id)).body == body
-        return seen
-
-    async def both(self, room: str, body: str) -> PeerEvent:
-        """Both clients read this; what the Rust client sees."""
-        seen = await self.rust.wait_text(room, body)
-        assert (await self.nio.wait_text(room, body)).event_id == seen.event_id
-        assert seen.encrypted and seen.shield == NONE
-        return seen
+PERSON = RemoteSender(RemoteUserId("anna"), "Anna")
+NUMBERS = count(1)
+CASES = [
+    pytest.param(network, step, peer, id=f"{step.__name__}-{peer}".replace("_", "-"))
+    for (network, _), steps in TABLE.items()
+    for step in steps
+    for peer in ("rust", "nio")
+]
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def met() -> AsyncIterator[Meeting]:
-    folder = Path(tempfile.mkdtemp(prefix="mb-"))
-    folder.chmod(0o755)
-    ircd = InspIRCd(folder / "inspircd")
-    async with synapse(folder, encryption=True) as homeserver, AsyncExitStack() as stack:
-        # nio knows no cross-signing: it is let in as somebody without any identity.
-        sections = {"encryption": {"mode": "auto", "trust": {"send": "no-identity"}}}
-        (folder / "bridge").mkdir()
-        stack.callback(ircd.kill)
-        await ircd.start()
-        at = await Bridged.start(
-            homeserver,
-            folder / "bridge",
-            script=AbleScript(),
-            sections=sections,
-            echo={"encryption": "require"},
-            beside={"irc": irc(ircd, portals=["#lounge"], encryption="require")},
-            encryption="default",
-        )
-        stack.push_async_callback(at.bridge.stop_bridge)
-        rust = await rust_peer(homeserver.url, folder / "rosa")
-        nio = await nio_peer(homeserver.url, folder / "nina")
-        for peer in (rust, nio):
-            stack.push_async_callback(peer.kill)
-            human = await homeserver.human()
-            await peer.start(human.id[1:].partition(":")[0], "secret")
-        yield Meeting(at, rust, nio, ircd)
-    shutil.rmtree(folder, ignore_errors=True)
+    async with meeting() as made:
+        yield made
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module", params=["new", "restarted"])
+async def life(request: pytest.FixtureRequest, met: Meeting) -> AsyncIterator[str]:
+    """The bridge as it was made; then started again from its disk, before a client that believes signed devices only.
+
+    The bot and the ghosts keep their devices, one for each, which its owner has signed.
+    """
+    before = await met.devices()
+    assert [[device["signed"] for device in devices.values()] for devices in before] == [[True]] * 3
+    if request.param == "restarted":
+        await met.restart()
+        await met.rust.isolate(True)
+    yield request.param
+    await met.rust.isolate(False)
+    assert await met.devices() == before
+
+
+@pytest.mark.parametrize(("network", "step", "peer"), CASES)
+async def test_it_crosses(met: Meeting, life: str, network: str, step: Step, peer: str) -> None:
+    """One client does it: it arrives as the network knows it; all that comes back is read without a shield."""
+    text = f"the quick brown fox number {next(NUMBERS)}"
+    await step(Act(met, met.peer(peer), met.rooms[network], text))
+
+
+async def both(met: Meeting, room: str, body: str) -> PeerEvent:
+    """Both clients read this of anna's ghost."""
+    return await met.shown(room, ANNA, lambda event: event.body == body, body)
+
+
+async def says(met: Meeting, chat: ChatId, body: str, room: str) -> PeerEvent:
+    """Anna says this on the scripted network; both clients read it."""
+    await met.receive(RemoteMessage(chat, PERSON, Content((Plain(body),)), id=MessageId(f"{chat} {body}")))
+    return await both(met, room, body)
 
 
 async def test_a_ghost_is_read_without_a_shield(met: Meeting) -> None:
     """Text, edit, file, reaction and redaction of a ghost: both clients have them, and no shield is shown."""
     room, chat = await met.enter("net")
-    await met.receive(RemoteMessage(chat, ANNA, Content((Plain("hello"),)), id=MessageId("a1")))
-    seen = await met.both(room, "hello")
-    assert seen.sender == GHOST
-    await met.receive(RemoteEdit(chat, ANNA, MessageId("a1"), Content((Plain("edited"),)), id=MessageId("a2")))
-    await met.both(room, "edited")
+    await met.receive(RemoteMessage(chat, PERSON, Content((Plain("hello"),)), id=MessageId("a1")))
+    seen = await both(met, room, "hello")
+    assert seen.sender == ANNA
+    await met.receive(RemoteEdit(chat, PERSON, MessageId("a1"), Content((Plain("edited"),)), id=MessageId("a2")))
+    await both(met, room, "edited")
     assert met.at.script.host is not None
     data = bytes(range(256)) * 40
 
@@ -118,13 +84,13 @@ async def test_a_ghost_is_read_without_a_shield(met: Meeting) -> None:
 
     blob = await met.at.script.host.blobs.put(chunks(), len(data))
     file = Attachment(MediaKind.FILE, "bytes.bin", blob, "application/octet-stream", len(data))
-    await met.receive(RemoteMessage(chat, ANNA, Content(attachments=(file,)), id=MessageId("a3")))
-    shown = await met.both(room, "bytes.bin")
+    await met.receive(RemoteMessage(chat, PERSON, Content(attachments=(file,)), id=MessageId("a3")))
+    shown = await both(met, room, "bytes.bin")
     assert await met.rust.download(shown) == data
     assert await met.nio.download(await met.nio.wait_event(shown.event_id)) == data
-    await met.receive(RemoteReaction(chat, ANNA, MessageId("a1"), "👍"))
-    await met.rust.wait_for(lambda e: e.kind == "m.reaction" and e.room_id == room and e.sender == GHOST)
-    await met.receive(RemoteRedaction(chat, ANNA, MessageId("a3")))
+    await met.receive(RemoteReaction(chat, PERSON, MessageId("a1"), "👍"))
+    await met.rust.wait_for(lambda e: e.kind == "m.reaction" and e.room_id == room and e.sender == ANNA)
+    await met.receive(RemoteRedaction(chat, PERSON, MessageId("a3")))
     await met.rust.wait_for(lambda e: e.redacts == shown.event_id)
 
 
@@ -155,44 +121,71 @@ async def test_both_clients_are_read(met: Meeting) -> None:
         assert isinstance(await met.sent(4), MatrixRedaction)
 
 
-async def test_the_echo_network(met: Meeting) -> None:
-    """What each client says comes back from the echo network's ghost, encrypted and without a shield; edits too."""
-    room, _ = await met.enter("echo")
-    for peer in (met.rust, met.nio):
-        said = await peer.text(room, f"hello from {peer.user_id}")
-        echo = await met.echoed(room, f"hello from {peer.user_id}")
-        await peer.edit(room, said, f"edited by {peer.user_id}")
-        edited = await met.echoed(room, f"edited by {peer.user_id}")
-        assert edited.content["m.relates_to"]["event_id"] == echo.event_id
+async def test_a_private_chat_is_encrypted_from_its_first_word(met: Meeting) -> None:
+    """What opens a private chat on IRC is read by the invited client once it joins, and it answers."""
+    for peer in met.peers:
+        nick = met.nicks[peer.user_id]
+        met.witness.privmsg(nick, f"psst, {nick}")
+        room = await peer.join(await met.private(peer))
+        seen = await peer.wait_text(room, f"psst, {nick}")
+        assert seen.encrypted and seen.sender == WANDA
+        if peer is met.rust:
+            await peer.wait_for(lambda e, said=seen.event_id: e.event_id == said and e.shield == NONE, "no shield")  # type: ignore[misc]
+        mark = met.witness.mark()
+        await peer.text(room, f"yes, {nick} here")
+        line = await met.witness.wait_text(f"yes, {nick} here", "wanda", since=mark)
+        assert line.nick == nick
 
 
-async def test_a_channel_of_irc(met: Meeting) -> None:
-    """What is said in a channel is read by both clients, without a shield; what they say arrives in the channel."""
-    witness = await Witness.connect(met.ircd.host, met.ircd.port, "wanda", caps=CAPS)
-    try:
-        await witness.join("#lounge")
-        room = await met.rust.join(alias("irc", "#lounge"))
-        await met.nio.join(room)
-        witness.privmsg("#lounge", "hello from irc")
-        assert (await met.both(room, "hello from irc")).sender == ghost("irc", "wanda")
-        for peer in (met.rust, met.nio):
-            await peer.text(room, f"to irc from {peer.device_id}")
-            await witness.wait_text(f"to irc from {peer.device_id}", "#lounge")
-    finally:
-        await witness.close()
-
-
-async def test_a_restart_makes_no_warning(met: Meeting) -> None:
-    """After a restart the ghost goes on as the same device; both clients read on, and it reads them."""
+async def test_who_comes_later_reads_what_is_said_later(met: Meeting) -> None:
+    """Who comes reads what is said from then on, where history is shared from their invitation on; and is read."""
     room, chat = await met.enter("net")
-    await met.receive(RemoteMessage(chat, ANNA, Content((Plain("before"),)), id=MessageId("b1")))
-    await met.both(room, "before")
-    devices = await met.rust.devices(GHOST)
-    await met.at.bridge.stop_bridge()
-    await met.at.bridge.start_bridge()
+    matrix = met.at.bridge.running.matrix
+    async with AsyncExitStack() as stack:
+        guest, stranger = await met.newcomers(stack, "guest", "stranger")
+        await says(met, chat, "before all", room)
+        await stranger.join(room)
+        await is_read(met, stranger, room, "I am new")
+        seen = await stranger.wait_readable((await says(met, chat, "to the stranger", room)).event_id)
+        assert seen.shield == NONE
+        shared = {"history_visibility": "shared"}
+        await matrix.set_state(RoomId(room), "m.room.history_visibility", "", shared, matrix.bot)
+        await matrix.invite(RoomId(room), UserId(guest.user_id))
+        await is_read(met, stranger, room, "somebody is invited")
+        await says(met, chat, "to the guest", room)
+        await guest.join(room)
+        # It came with a key from somebody whom the client had not met; its mind changes with its first look at anna.
+        seen = await guest.wait_for(lambda e: e.body == "to the guest" and e.shield == NONE, "it without a shield")
+        assert (seen.sender, seen.room_id) == (ANNA, room)
+        await is_read(met, guest, room, "I am new too")
+        seen = await guest.wait_readable((await says(met, chat, "to all", room)).event_id)
+        assert seen.shield == NONE
+        assert not [e for e in stranger.events.values() if e.body == "before all" or e.failure is not None]
+
+
+async def is_read(met: Meeting, peer: Peer, room: str, body: str) -> None:
+    """A client's words reach the scripted network; so the bridge knows all that was before them in the room."""
     met.at.script.sent.clear()
-    await met.receive(RemoteMessage(chat, ANNA, Content((Plain("after"),)), id=MessageId("b2")))
-    await met.both(room, "after")
-    assert await met.rust.devices(GHOST) == devices
-    await met.rust.text(room, "still here")
-    assert to_plain((await met.sent(0)).content.text) == "still here"
+    said = await peer.text(room, body)
+    sent = await met.sent(0)
+    assert (sent.event_id, to_plain(sent.content.text)) == (said, body)
+
+
+async def test_a_client_that_has_lost_everything(met: Meeting) -> None:
+    """Its new device reads what is said from then on, by ghosts and the bot, and is read; the other reads on."""
+    room, chat = await met.enter("net")
+    await says(met, chat, "before", room)
+    for peer in met.peers:
+        user, device = peer.user_id, peer.device_id
+        await peer.stop()
+        peer.wipe()
+        peer.events.clear()
+        await peer.start(user[1:].partition(":")[0], PASSWORD)
+        assert peer.device_id != device
+        await says(met, chat, f"welcome back, {user}", room)
+        await is_read(met, peer, room, f"{user} is new")
+        mark = met.witness.mark()
+        await peer.text(met.rooms["irc"], f"{user} is here too")
+        await met.witness.wait_text(f"{user} is here too", since=mark)
+        file = await peer.file(met.rooms["irc"], b"data", "data.bin", "application/octet-stream")
+        await met.told(met.rooms["irc"], file, "it is encrypted")

@@ -204,6 +204,32 @@ async def test_who_comes_later_reads_what_is_said_later(tmp_path: Path) -> None:
                 await late.read(event_of(harness, room, third))
 
 
+async def test_who_is_invited_reads_what_the_room_shows_them(tmp_path: Path) -> None:
+    """Where history is shown from the invitation on the invited read what is said, else not: whoever sets that."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        bob = harness.homeserver.user("bob")
+        matrix = harness.running.matrix
+        async with (
+            EncryptedClient(harness.homeserver, harness.alice) as alice,
+            EncryptedClient(harness.homeserver, bob) as invited,
+        ):
+            await said(script, "hello")
+            await alice.sees(room, "hello")
+            await matrix.invite(RoomId(room), UserId(bob.id))
+            for number, visibility in enumerate(("joined", "shared", "joined"), 2):
+                content = {"history_visibility": visibility}
+                await matrix.set_state(RoomId(room), "m.room.history_visibility", "", content, matrix.bot)
+                await harness.homeserver.wait_pushed()
+                await said(script, f"{visibility} {number}", number)
+                event = event_of(harness, room, (await alice.sees(room, f"{visibility} {number}")).event["event_id"])
+                if visibility == "shared":
+                    assert (await invited.read(event)).event["content"]["body"] == "shared 3"
+                else:
+                    with pytest.raises(MissingKeyError):
+                        await invited.read(event)
+
+
 async def test_devices_that_are_not_verified_are_named_once(tmp_path: Path) -> None:
     """A device that its owner has not signed reads nothing; the room is told of it once, whoever speaks."""
     async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
