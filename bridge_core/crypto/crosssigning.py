@@ -27,6 +27,8 @@ __all__ = ["RECOVERY", "CrossSigning", "Identity", "recovery_from", "recovery_te
 
 RECOVERY: Final = "recovery"
 _SIZE: Final = 32
+_GENERATIONS: Final = 10
+"""Identities of one user that are tried at once; the next try goes on behind them."""
 _PREFIX: Final = b"\x8b\x01"
 _DIGITS: Final = "123456789ABCDEFGHJKLMNPQRSTUVWXYZabcdefghijkmnopqrstuvwxyz"
 
@@ -80,19 +82,30 @@ class CrossSigning:
         generation, uploaded = await self._state(owner.user)
         identity = self._derived(await self._key(), owner.user, generation)
         if uploaded != identity.master.public:
+            generation = await self._uploaded(owner, generation)
+            identity = self._derived(await self._key(), owner.user, generation)
+        return identity
+
+    async def _uploaded(self, owner: Owner, generation: int) -> int:
+        """Upload the identity of a generation, or of the next one that the homeserver takes, and return which.
+
+        Synapse never takes back an identity that was replaced: its public keys are unique for ever.
+        """
+        for _ in range(_GENERATIONS):
+            identity = self._derived(await self._key(), owner.user, generation)
             try:
                 await self._server.upload_cross_signing(owner, identity.upload())
             except IdentityFailedError:
                 if not await self._has_another(owner, identity):
                     raise
-                # Synapse never takes back an identity that was replaced (its public keys are unique for ever).
-                _log.warning("identity_not_taken_back", user=owner.user)
-                generation += 1
-                identity = self._derived(await self._key(), owner.user, generation)
-                await self._server.upload_cross_signing(owner, identity.upload())
-            self._uploads.inc("cross_signing")
-            await self._note(owner.user, generation, identity.master.public)
-        return identity
+            else:
+                self._uploads.inc("cross_signing")
+                await self._note(owner.user, generation, identity.master.public)
+                return generation
+            _log.warning("identity_not_taken_back", user=owner.user)
+            generation += 1
+            await self._note(owner.user, generation, "")
+        raise IdentityFailedError("the homeserver takes none of the identities that the recovery key makes")
 
     async def _has_another(self, owner: Owner, identity: Identity) -> bool:
         """Whether the homeserver answers, and has another identity of the user than the one it failed over."""

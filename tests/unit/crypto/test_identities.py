@@ -11,6 +11,7 @@ from bridge_core.crypto.crosssigning import recovery_from, recovery_text
 from bridge_core.crypto.errors import DamagedKeyError, IdentityFailedError, OlmError
 from bridge_core.crypto.identities import Standing
 from bridge_core.crypto.policy import Policy, Trust
+from bridge_core.crypto.ports import SecretRow
 from bridge_core.crypto.signing import verified
 from bridge_core.engine.matrix_ports import MatrixRejectedError
 from tests.unit.crypto.world import ROOM, Bridge, KeyWorld
@@ -142,6 +143,18 @@ async def test_an_identity_that_was_replaced_is_not_waited_for(pair: Pair) -> No
     calls = a.world.count("upload_cross_signing")
     await a.send(ann, "z", [b.bot])
     assert a.world.count("upload_cross_signing") == calls
+
+
+async def test_a_forgotten_reset_is_found_again(pair: Pair) -> None:
+    """Where the database that knew of resets is lost, the recovery key finds the identity that is in force."""
+    a, _ = pair
+    (ann,) = await a.join("ann")
+    for _ in range(3):
+        await a.machine.identities.reset(ann)
+    in_force = keys_of(a.world, ann.user)[1]
+    await a.store.commit([SecretRow(f"identity/{ann.user}", b'{"generation": 0, "master": ""}')])
+    assert (await a.machine.cross.ensure(ann)).master.public == in_force
+    assert keys_of(a.world, ann.user)[1] == in_force
 
 
 async def test_trouble_of_the_homeserver_changes_no_identity(pair: Pair) -> None:
