@@ -110,6 +110,7 @@ class Bridge:
             media_keys=StoredMediaKeys(self.database.media, self._clock),
             clock=self._clock,
             devices={Profile.AUTO: None, Profile.FULL: True, Profile.BASIC: False}[config.homeserver.profile],
+            device=config.encryption.device,
             timeout=config.homeserver.request_timeout,
             connections=config.homeserver.max_connections,
             puppets=puppet_servers(config),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RejectedError
+from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.app.engine import Engine
@@ -49,6 +49,11 @@ _RETRY: Final = (1.0, 300.0)
 _NO_DEVICES: Final = (
     "the homeserver lets the bridge act as no devices (masquerading by device_id, specification v1.17): nothing can be "
     "encrypted"
+)
+_OTHER_DEVICE: Final = (
+    "the homeserver has other keys of the device {device} than this database, so the database was lost, or another "
+    "bridge has the same name: say `encryption restore KEY` if you have the recovery key, then set encryption.device "
+    "to a new name and start again"
 )
 _POLLS: Final = {EncryptionMode.AUTO: None, EncryptionMode.APPSERVICE: False, EncryptionMode.SYNC: True}
 _TRUST: Final[Mapping[TrustName, Trust]] = {
@@ -198,10 +203,12 @@ class Encryption:
     async def restore(self, key: str) -> None:
         """Take a recovery key that was written down: all identities are then those it made."""
         try:
-            await self.machine.identities.restore(self._bot, key)
+            await self.machine.cross.restore(key)
         except OlmError as error:
             raise RejectedError(str(error)) from error
         self._key_changed()
+        if not self.rooms.trouble:
+            await self.machine.accounts.ready(self._bot)
 
     def _key_changed(self) -> None:
         if self.machine.backup is not None:
@@ -227,6 +234,8 @@ class Encryption:
                 self._tasks.spawn(self._synced(), "crypto-sync"),
                 self._tasks.spawn(self.sync.run_ghosts(), "crypto-sync-ghosts"),
             ]
+            if self.machine.backup is not None:
+                self._endless.append(self._tasks.spawn(self.machine.backup.run(), "crypto-backup"))
         self.rooms.met()
 
     def _skipped(self, room: RoomId, devices: Sequence[Skipped]) -> None:
@@ -245,14 +254,18 @@ class Encryption:
 
     async def _synced(self) -> None:
         await self._readied()
-        if self.machine.backup is not None:
-            self._endless.append(self._tasks.spawn(self.machine.backup.run(), "crypto-backup"))
         await self.sync.run()
 
     async def _readied(self) -> None:
+        from bridge_core.crypto.identities import Standing
+
         delay = _RETRY[0]
         while True:
             try:
+                if await self.machine.identities.standing(self._bot) is Standing.OTHER:
+                    self.rooms.trouble = _OTHER_DEVICE.format(device=self._bot.device)
+                    raise TransientError(self.rooms.trouble)
+                self.rooms.trouble = ""
                 await self.machine.accounts.ready(self._bot)
             except BridgeError as error:
                 log.warning("bot_keys_not_uploaded", error=str(error), retry_in=delay)

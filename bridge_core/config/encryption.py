@@ -83,6 +83,12 @@ class Encryption(Section):
         "clients show no warning. bot: the bot's device encrypts for all, which costs less; clients warn of each "
         "message.",
     )
+    device: str = Field(
+        default="MATRIXBRIDGE",
+        pattern=r"^[A-Za-z0-9_-]{1,64}$",
+        description="The id of the one device that the bot and each ghost has. Change it after the database was lost: "
+        "clients never take new keys for a device that they know.",
+    )
     trust: Trusted = Field(
         default=Trusted(),
         description="How far devices must be trusted. unknown: the owner's server does not list it. unsigned: the "

@@ -112,6 +112,8 @@ class KeyBackup:
         """What was not there, and when."""
         self._again: list[tuple[RoomId, str]] = []
         """What was not there before the version that is used now: looked for once more."""
+        self._epoch = ""
+        """That of the recovery key with which the homeserver's version was looked at last."""
         self._saved = 0
         self._trouble = ""
 
@@ -160,7 +162,7 @@ class KeyBackup:
         A session older than sessions are kept is left where it is. Raises as KeyServer and CryptoStore.
         """
         now = self._clock.now_ms()
-        if now - self._absent.get((room, session), -_ABSENT_MS) < _ABSENT_MS:
+        if await self._cross.epoch() == self._epoch and self._was_absent(room, session, now):
             return False
         async with self._gate:
             row = await self._got(room, session, now)
@@ -178,6 +180,9 @@ class KeyBackup:
         self._inbounds.stored(row)
         self._counted.inc("recalled")
         return True
+
+    def _was_absent(self, room: RoomId, session: str, now: int) -> bool:
+        return now - self._absent.get((room, session), -_ABSENT_MS) < _ABSENT_MS
 
     async def status(self) -> BackupStatus:
         """How it is. Raises as CryptoStore."""
@@ -211,6 +216,7 @@ class KeyBackup:
                 return self._current
             seal, known = await self._seal(), await self._known()
             there = await self._server.backup_version(self._bot)
+            self._epoch = epoch
             if there is not None and _is(there, seal.public):
                 if (known.version, known.public) != (there.version, seal.public):
                     known = replace(known, version=there.version, public=seal.public, generation=known.generation + 1)

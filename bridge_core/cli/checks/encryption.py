@@ -14,7 +14,6 @@ from bridge_core.config.load import LoadedConfig
 
 __all__ = ["Brought", "check_encryption"]
 
-_DEVICE: Final = "MATRIXBRIDGE"
 _PATIENCE: Final = 5.0
 """Seconds that the homeserver may need to send the message on."""
 _FILTER: Final = '{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}'
@@ -67,8 +66,9 @@ async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | No
     if mode is EncryptionMode.OFF:
         return
     bot = quote(f"@{loaded.config.appservice.bot}:{loaded.config.homeserver.domain}", safe="")
-    as_bot = f"user_id={bot}&device_id={_DEVICE}"
-    made = await ask("PUT", f"devices/{_DEVICE}?user_id={bot}", json={"display_name": "Matrix bridge"})
+    device = loaded.config.encryption.device
+    as_bot = f"user_id={bot}&device_id={device}"
+    made = await ask("PUT", f"devices/{device}?user_id={bot}", json={"display_name": "Matrix bridge"})
     if made.status not in (200, 201):
         report.error(
             "encryption",
@@ -77,7 +77,7 @@ async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | No
         )
         return
     me = await ask("GET", f"account/whoami?{as_bot}")
-    if me.status != 200 or me.body.get("device_id") != _DEVICE:
+    if me.status != 200 or me.body.get("device_id") != device:
         report.error(
             "encryption",
             "the homeserver does not let the bridge act as a device (`device_id`, specification v1.17)",
@@ -94,7 +94,7 @@ async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought 
     if brought is None:
         return None
     bot = f"@{loaded.config.appservice.bot}:{loaded.config.homeserver.domain}"
-    body: dict[str, Any] = {"messages": {bot: {_DEVICE: {}}}}
+    body: dict[str, Any] = {"messages": {bot: {loaded.config.encryption.device: {}}}}
     path = f"sendToDevice/m.dummy/check{secrets.token_hex(8)}?{as_bot}"
     if (await ask("PUT", path, json=body)).status != 200:
         return False
