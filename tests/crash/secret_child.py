@@ -1,4 +1,7 @@
-"""A bridge in a process of its own, with a network that says the same each time it connects: `SENDER TEXT` lines."""
+"""A bridge in a process of its own, with a network that says the same each time it connects: `SENDER TEXT` lines.
+
+What the network is sent is added to the file `delivered` beside the configuration, a line each.
+"""
 
 import asyncio
 import sys
@@ -7,9 +10,11 @@ from pathlib import Path
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
-from bridge_core.api.network import Inbox, Login
+from bridge_core.api.matrix import MatrixMessage, MatrixOutgoing
+from bridge_core.api.network import Attempt, Inbox, Login, Sent
 from bridge_core.app.bridge import Bridge
 from bridge_core.config import load_config
+from bridge_core.content.plain import to_plain
 from tests.scripted import Script, ScriptedClient, ScriptedConnector
 
 
@@ -42,7 +47,15 @@ class _Lines(Script):
 
 async def main(config: Path) -> None:
     """Run until killed."""
-    await Bridge(load_config(config, {}), adapters={"scripted": _Lines()}).start()
+    lines = _Lines()
+
+    def answer(message: MatrixOutgoing, attempt: Attempt) -> Sent:
+        with (config.parent / "delivered").open("a") as file:
+            file.write(f"{to_plain(message.content.text) if isinstance(message, MatrixMessage) else message}\n")
+        return Sent()
+
+    lines.answer = answer
+    await Bridge(load_config(config, {}), adapters={"scripted": lines}).start()
     await asyncio.Event().wait()
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from bridge_core.api.ids import RoomId
 from bridge_core.demo.ports import free_port
 from bridge_core.testing.faults import KILL_AT
 from bridge_core.testing.homeserver import FakeAppservice, FakeHomeserver
@@ -17,11 +18,25 @@ from tests.harness import write_config
 pytestmark = pytest.mark.crash
 
 POINTS = (
+    "crypto.keys_committed",
     "crypto.keys_uploaded",
     "crypto.session_committed",
+    "crypto.claimed",
     "crypto.olm_committed",
     "crypto.key_sent",
+    "crypto.share_committed",
+    "crypto.reserved",
     "matrix.after_send",
+)
+READING = (
+    "intake.before_keys",
+    "intake.after_keys",
+    "intake.before_append",
+    "intake.after_append",
+    "crypto.before_commit:3",
+    "crypto.after_commit:3",
+    "crypto.to_device_opened",
+    "crypto.to_device_committed",
 )
 
 
@@ -81,3 +96,59 @@ async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(
             assert sorted([text async for text in alice.all(room)]) == ["four", "three", "two"]
         assert homeserver.messages(room) == []
         assert not [body for body in bodies if b'"body":"t' in body or b'"body": "t' in body]
+
+
+@pytest.mark.parametrize("point", READING)
+async def test_what_is_said_encrypted_is_delivered_once_whatever_point_the_bridge_dies_at(
+    tmp_path: Path, point: str
+) -> None:
+    """Keys come while the bridge is away, dies, and is away again: all is delivered in order, once, none is stored."""
+    port = free_port()
+    service = FakeAppservice(
+        url=f"http://127.0.0.1:{port}", encryption=True, sender_localpart="bridgesender", bot="bridgebot"
+    )
+    async with FakeHomeserver(appservice=service) as homeserver:
+        config = write_config(
+            tmp_path,
+            homeserver.url,
+            {"net": {"type": "scripted", "portals": ["lobby"], "encryption": "require"}},
+            port=port,
+            tokens=(service.as_token, service.hs_token),
+            encryption={"mode": "auto", "missing_key_wait": "10m"},
+            appservice={"sender": "bridgesender"},
+        )
+        delivered = tmp_path / "delivered"
+        delivered.touch()
+        child = await _run(config, "anna zero")
+        await homeserver.wait_for(homeserver.rooms)
+        await homeserver.wait_for(lambda: homeserver.keys.devices.get(homeserver.bot))
+        (room,) = homeserver.rooms()
+        async with EncryptedClient(homeserver, homeserver.user("alice")) as alice:
+
+            async def says(text: str) -> None:
+                await alice.machine.discard(alice.owner, RoomId(room))  # each message needs a key of its own
+                await alice.says(room, f"marker-{text}")
+
+            alice.user.join(room)
+            await homeserver.wait_pushed()
+            child.kill()
+            await child.wait()
+            await says("one")
+            child = await _run(config, kill_at=point)
+            await says("two")
+            async with asyncio.timeout(60):
+                assert await child.wait() == -signal.SIGKILL
+            await says("three")
+            child = await _run(config)
+            try:
+                await says("four")
+                async with asyncio.timeout(60):
+                    while "four" not in delivered.read_text():
+                        await asyncio.sleep(0.05)  # alice answers nobody: no key may be lost
+            finally:
+                child.kill()
+                await child.wait()
+        assert delivered.read_text().split() == ["marker-one", "marker-two", "marker-three", "marker-four"]
+        assert homeserver.messages(room) == []
+        stored = [path.name for path in tmp_path.rglob("*") if path.is_file() and b"marker-" in path.read_bytes()]
+        assert stored == ["delivered"]
