@@ -38,7 +38,7 @@ class Meeting:
     def __init__(self, homeserver: Homeserver, folder: Path, ircd: InspIRCd) -> None:
         self._homeserver = homeserver
         self._folder = folder
-        self._ircd = ircd
+        self.ircd = ircd
         self.at: Bridged
         self.rust: RustPeer
         self.nio: Peer
@@ -60,7 +60,7 @@ class Meeting:
             script=AbleScript(),
             sections=sections,
             echo={"encryption": "require"},
-            beside={"irc": irc(self._ircd, portals=[CHANNEL], encryption="require")},
+            beside={"irc": irc(self.ircd, portals=[CHANNEL], encryption="require")},
             encryption="default",
         )
         stack.push_async_callback(self.at.bridge.stop_bridge)
@@ -69,7 +69,7 @@ class Meeting:
         (self.rust,), _ = await asyncio.gather(
             self.newcomers(stack, "rosa"), self.nio.start(await self.name(), PASSWORD)
         )
-        self.witness = await Witness.connect(self._ircd.host, self._ircd.port, "wanda", caps=CAPS)
+        self.witness = await Witness.connect(self.ircd.host, self.ircd.port, "wanda", caps=CAPS)
         stack.push_async_callback(self.witness.close)
         await self.witness.join(CHANNEL)
         self.rooms["echo"], _ = await self.enter("echo")

@@ -58,7 +58,8 @@ def _is_about(event: PeerEvent, kind: str, target: str) -> bool:
     return relation.get("rel_type") == kind and relation.get("event_id") == target
 
 
-def _answers(event: PeerEvent) -> str | None:
+def answered(event: PeerEvent) -> str | None:
+    """What a message answers."""
     answered = event.content.get("m.relates_to", {}).get("m.in_reply_to", {}).get("event_id")
     return str(answered) if answered is not None else None
 
@@ -118,7 +119,7 @@ async def echo_reply(act: Act) -> None:
     _, echo = await act.said()
     await act.peer.reply(act.room, echo.event_id, f"an answer to {act.text}")
     answer = await act.echoed(lambda event: event.body == f"an answer to {act.text}")
-    assert _answers(answer) == echo.event_id
+    assert answered(answer) == echo.event_id
 
 
 # -- IRC: what a client says
@@ -219,7 +220,7 @@ async def wanda_reply(act: Act) -> None:
     name = (await act.heard(mark, act.text)).tags["msgid"]
     act.met.witness.raw(f"@+draft/reply={name} PRIVMSG {CHANNEL} :yes, {act.text}")
     seen = await act.met.shown(act.room, WANDA, lambda event: event.body == f"yes, {act.text}", "the answer")
-    assert _answers(seen) == said
+    assert answered(seen) == said
 
 
 TABLE: Mapping[tuple[str, str], tuple[Step, ...]] = {

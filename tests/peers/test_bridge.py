@@ -123,26 +123,31 @@ async def test_both_clients_are_read(town: Town) -> None:
         await bridge.stop_bridge()
 
 
-async def test_a_late_key_delivers_late(town: Town) -> None:
-    """A message whose key its client held back is delivered when the client gives it, marked as late."""
+@pytest.mark.parametrize("late", ["rust", "nio"])
+async def test_a_late_key_delivers_late(town: Town, late: str) -> None:
+    """A message whose key its client held back is delivered when the client gives it, marked as late, and once."""
     bridge = town.bridge(missing_key_wait="1s")
     await bridge.start_bridge()
+    holder = town.peers[late]
+    (other,) = [peer for name, peer in town.peers.items() if name != late]
     try:
         room = await town.room(bridge)
-        rust, nio = town.peers["rust"], town.peers["nio"]
-        await nio.text(room, "first")
+        await other.text(room, "first")
         await until(bridge, town, "first")
-        await rust.hold()
-        await rust.discard(room)
-        await rust.text(room, "held")
+        await holder.hold()
+        await holder.discard(room)
+        await holder.text(room, "held")
         await bridge.until(lambda: len(bridge.running.engine.decrypting), 90)
-        await nio.text(room, "second")
+        await other.text(room, "second")
         await until(bridge, town, "first", "second")
-        await rust.release()
+        await holder.release()
         await bridge.until(lambda: len(town.texts()) == 3, 90)
         assert town.texts()[2].startswith("(said ") and town.texts()[2].endswith(" ago) held")
+        await holder.text(room, "third")
+        await bridge.until(lambda: len(town.texts()) == 4, 90)
+        assert town.texts()[3] == "third"
     finally:
-        await rust.release()
+        await holder.release()
         await bridge.stop_bridge()
 
 

@@ -1,6 +1,6 @@
 """A whole bridge on a real Synapse, with the independent clients: they read it without a shield, and it reads them."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack
 from itertools import count
 
@@ -13,13 +13,18 @@ from bridge_core.api.ids import ChatId, MessageId, RemoteUserId, RoomId, UserId
 from bridge_core.api.matrix import MatrixEdit, MatrixMessage, MatrixReaction, MatrixRedaction
 from bridge_core.content.plain import to_plain
 from bridge_core.demo.peers.peer import Peer, PeerEvent
-from tests.peers.meeting import ANNA, NONE, PASSWORD, WANDA, Meeting, meeting
-from tests.peers.steps import TABLE, Act, Step
+from bridges.irc.demo.witness import Witness
+from tests.conformance.bridged import BOT
+from tests.peers.meeting import ANNA, CHANNEL, NONE, PASSWORD, WANDA, Meeting, meeting
+from tests.peers.rust import RustPeer
+from tests.peers.steps import TABLE, Act, Step, answered
+from tests.real import CAPS, ghost
 
 pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
 PERSON = RemoteSender(RemoteUserId("anna"), "Anna")
 NUMBERS = count(1)
+WALT = ghost("irc", "walt")
 CASES = [
     pytest.param(network, step, peer, id=f"{step.__name__}-{peer}".replace("_", "-"))
     for (network, _), steps in TABLE.items()
@@ -189,3 +194,40 @@ async def test_a_client_that_has_lost_everything(met: Meeting) -> None:
         await met.witness.wait_text(f"{user} is here too", since=mark)
         file = await peer.file(met.rooms["irc"], b"data", "data.bin", "application/octet-stream")
         await met.told(met.rooms["irc"], file, "it is encrypted")
+
+
+async def test_an_encrypted_chat_with_the_bot(met: Meeting) -> None:
+    """Whoever writes to the bot in an encrypted room, as clients make them, is greeted and answered there."""
+    for peer in met.peers:
+        room = await peer.create_room(invite=[BOT], preset="trusted_private_chat", is_direct=True)
+        greeting = await by(peer, room, BOT, lambda event: "management room" in event.body)
+        assert greeting.content["msgtype"] == "m.notice"
+        said = await peer.text(room, "ping")
+        await by(peer, room, BOT, lambda event, said=said: answered(event) == said)  # type: ignore[misc]
+
+
+async def test_an_encrypted_chat_with_a_ghost(met: Meeting) -> None:
+    """Who invites a ghost into an encrypted room talks with that person on IRC, both ways."""
+    walt = await Witness.connect(met.ircd.host, met.ircd.port, "walt", caps=CAPS)
+    try:
+        await walt.join(CHANNEL)
+        walt.privmsg(CHANNEL, "I am walt")
+        await met.shown(met.rooms["irc"], WALT, lambda event: event.body == "I am walt", "walt")
+        for peer in met.peers:
+            room = await peer.create_room(invite=[WALT], preset="trusted_private_chat", is_direct=True)
+            await peer.wait_for(lambda e, room=room: e.room_id == room and e.state_key == BOT, "the bot")  # type: ignore[misc]
+            nick = met.nicks[peer.user_id]
+            await peer.text(room, f"hello walt, this is {nick}")
+            assert (await walt.wait_text(f"hello walt, this is {nick}", "walt")).nick == nick
+            walt.privmsg(nick, f"hello {nick}")
+            await by(peer, room, WALT, lambda event, nick=nick: event.body == f"hello {nick}")  # type: ignore[misc]
+    finally:
+        await walt.close()
+
+
+async def by(peer: Peer, room: str, sender: str, fits: Callable[[PeerEvent], bool]) -> PeerEvent:
+    """One client reads such a message of a sender; the Rust client has no shield beside it, once it knows them."""
+    shield = NONE if isinstance(peer, RustPeer) else None
+    return await peer.wait_for(
+        lambda e: (e.room_id, e.sender, e.encrypted, e.shield) == (room, sender, True, shield) and fits(e), sender
+    )

@@ -82,6 +82,7 @@ class Peer:
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
         self._news = asyncio.Condition()
+        self._last_words = ""
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
 
@@ -266,7 +267,7 @@ class Peer:
         return self._folder.with_name(self._folder.name + ".log")
 
     def _tail(self) -> str:
-        return f"the end of {self._log}:\n{self._log.read_text(errors='replace')[-3_000:]}"
+        return f"{self._last_words} the end of {self._log}:\n{self._log.read_text(errors='replace')[-3_000:]}"
 
     async def _read(self, process: asyncio.subprocess.Process) -> None:
         assert process.stdout is not None
@@ -286,6 +287,7 @@ class Peer:
                     else:
                         waiting.set_result(said.get("ok"))
             else:
+                self._last_words = str(said.get("died", ""))
                 break  # it says that it cannot go on
         for waiting in self._answers.values():
             if not waiting.done():
