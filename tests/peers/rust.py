@@ -32,6 +32,11 @@ class RustPeer(Peer):
         """Makes the client tell unverified devices m.room_key.withheld instead of giving them keys."""
         await self.call("withhold", on=on)
 
+    async def restore(self, key: str, version: str) -> dict[str, int]:
+        """Reads the user's backup of keys with its key as people write it; how many are in it (`total`, `imported`)."""
+        found = await self.call("restore", key=key, version=version)
+        return {name: int(found[name]) for name in ("total", "imported")}
+
     async def save(self) -> None:
         """Writes the client's store to its folder now: what a `kill` from here on finds again."""
         await self.call("save")

@@ -15,6 +15,7 @@ import pytest_asyncio
 
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.counts import CryptoCounts
+from bridge_core.crypto.crosssigning import recovery_text
 from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.identities import Standing
 from bridge_core.crypto.machine import CryptoMachine, Decrypted
@@ -148,7 +149,10 @@ class Side:
 class Meeting:
     """The machine and the two clients, in a room that the Rust client has made."""
 
-    def __init__(self, side: Side, rust: RustPeer, nio: Peer, room: RoomId) -> None:
+    def __init__(
+        self, homeserver: Homeserver, folder: Path, side: Side, rust: RustPeer, nio: Peer, room: RoomId
+    ) -> None:
+        self.homeserver, self.folder = homeserver, folder
         self.side, self.rust, self.nio, self.room = side, rust, nio, room
 
 
@@ -157,7 +161,7 @@ async def at() -> AsyncIterator[Meeting]:
     folder = Path(tempfile.mkdtemp(prefix="mb-"))
     async with synapse(folder, encryption=True) as homeserver, AsyncExitStack() as stack:
         # nio knows no cross-signing: it is let in as somebody without any identity.
-        side = Side(homeserver, folder, Policy(send=Trust.NO_IDENTITY))
+        side = Side(homeserver, folder, Policy(send=Trust.NO_IDENTITY, backup=True))
         await side.start()
         stack.push_async_callback(side.stop)
         rust = await rust_peer(homeserver.url, folder / "rosa")
@@ -171,7 +175,7 @@ async def at() -> AsyncIterator[Meeting]:
         await side.matrix.enter(room, SERVER)
         await side.machine.room_encrypted(room, {"algorithm": "m.megolm.v1.aes-sha2"})
         await side.machine.accounts.ready(side.bot)
-        yield Meeting(side, rust, nio, room)
+        yield Meeting(homeserver, folder, side, rust, nio, room)
     shutil.rmtree(folder, ignore_errors=True)
 
 
@@ -248,6 +252,61 @@ async def test_a_blocked_device(at: Meeting) -> None:
     await at.side.machine.devices.change(UserId(at.nio.user_id), unblock=[at.nio.device_id])
     said = await at.side.send(ghost, at.room, "with nina again")
     assert (await at.nio.wait_readable(said)).body == "with nina again"
+
+
+async def test_the_backup_of_keys(at: Meeting) -> None:
+    """What the machine has saved, the Rust client restores from its key, and so does a machine with an empty database.
+
+    The client is another account's, which the backup was copied to, and knows nothing of what was said before.
+    """
+    said = [await peer.text(at.room, f"saved of {peer.user_id}") for peer in (at.rust, at.nio)]
+    before = [await at.side.reads(one) for one in said]
+    said.append(await at.side.send(at.side.bot, at.room, "saved of the bot"))
+    machine = at.side.machine
+    assert machine.backup is not None
+    while await machine.backup.save():
+        pass
+    status = await machine.backup.status()
+    assert (status.waiting, status.trouble) == (0, "") and status.saved >= 3
+
+    made = await at.side.matrix.keys.backup_version(at.side.bot)
+    assert made is not None
+    stored = await at.side.matrix.keys._hs.get("room_keys", "keys", user=BOT, query={"version": made.version})
+    human = await at.homeserver.human()
+    body = {"algorithm": made.algorithm, "auth_data": dict(made.auth_data)}
+    version = (await human.call("POST", "room_keys/version", body))["version"]
+    assert (await human.call("PUT", f"room_keys/keys?version={version}", stored))["count"] == status.saved
+    await at.side.matrix.keys._hs.post("rooms", at.room, "invite", content={"user_id": human.id}, user=BOT)
+    peer = await rust_peer(at.homeserver.url, at.folder / "new")
+    try:
+        await peer.start(human.id[1:].partition(":")[0], "secret")
+        await peer.join(at.room)
+        restored = await peer.restore(recovery_text(await machine.cross.backup_secret()), version)
+        assert restored == {"total": status.saved, "imported": status.saved}
+        for one, body_ in zip(said, ("saved of ", "saved of ", "saved of the bot"), strict=True):
+            assert (await peer.wait_readable(one)).body.startswith(body_)
+    finally:
+        await peer.kill()
+
+    key = await machine.cross.recovery_key()
+    empty = at.folder / "empty"
+    empty.mkdir()
+    other = Side(at.homeserver, empty, Policy(send=Trust.NO_IDENTITY, backup=True))
+    await at.side.stop()
+    await other.start()
+    try:
+        await other.machine.cross.restore(key)
+        for one, was in zip(said, before, strict=False):
+            event = at.side.events[one]
+            with pytest.raises(MissingKeyError) as missing:
+                await other.machine.decrypt(event)
+            assert await other.machine.recall(missing.value)
+            found = await other.machine.decrypt(event)
+            assert (found.event["content"], found.device) == (was.event["content"], was.device)
+        assert await other.machine.identities.standing(other.bot) is Standing.OTHER
+    finally:
+        await other.stop()
+        await at.side.start()
 
 
 async def test_a_deleted_device(at: Meeting) -> None:

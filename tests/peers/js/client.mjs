@@ -190,6 +190,11 @@ const verbs = {
     async withhold({ on }) {
         client.getCrypto().globalBlacklistUnverifiedDevices = on;
     },
+    async restore({ key, version }) {
+        const crypto = client.getCrypto();
+        await crypto.storeSessionBackupPrivateKey(cryptoApi.decodeRecoveryKey(key), version);
+        return crypto.restoreKeyBackup();
+    },
     async hold() {
         holding = true;
     },
