@@ -6,6 +6,7 @@ import hashlib
 import hmac
 import os
 from collections.abc import AsyncIterator, Callable
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,7 +26,7 @@ from bridge_core.crypto.backupdata import BackupSeal
 from bridge_core.crypto.errors import MissingKeyError, OlmError
 from bridge_core.crypto.olm import BackupKey, decode, encode
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.crypto.ports import Owner
+from bridge_core.crypto.ports import InboundRow, Owner
 from bridge_core.crypto.signing import verified
 from tests.unit.crypto.memory import Killed
 from tests.unit.crypto.world import ROOM, Bridge, KeyWorld
@@ -266,7 +267,16 @@ def _changed(b: Backing, entry: dict[str, Any], secret: bytes) -> None:
 
 
 def _of_another_room(b: Backing, entry: dict[str, Any], secret: bytes) -> None:
-    entry |= b.world.backups[b.bot.user]["1"].rooms["!other:test"].popitem()[1]
+    """The same session, as it would have been saved for another room."""
+    (row,) = [one for one in b.store.all(InboundRow) if one.room == ROOM]
+    elsewhere = replace(row, room=RoomId("!other:test"))
+    entry |= BackupSeal(secret, b.bot.user).sealed(b.machine._inbounds.found(elsewhere))
+
+
+def _another_session(b: Backing, entry: dict[str, Any], secret: bytes) -> None:
+    """Another session of the same room."""
+    (row,) = [one for one in b.store.all(InboundRow) if one.room != ROOM]
+    entry |= BackupSeal(secret, b.bot.user).sealed(b.machine._inbounds.found(replace(row, room=ROOM)))
 
 
 def _nothing(b: Backing, entry: dict[str, Any], secret: bytes) -> None:
@@ -277,7 +287,7 @@ def _bare(entry: dict[str, Any]) -> dict[str, str]:
     return {name: entry["session_data"][name] for name in ("ciphertext", "mac", "ephemeral")}
 
 
-_FORGED = (_no_mac, _another_mac, _made_by_the_homeserver, _changed, _of_another_room, _nothing)
+_FORGED = (_no_mac, _another_mac, _made_by_the_homeserver, _changed, _of_another_room, _another_session, _nothing)
 
 
 @pytest.mark.parametrize("forged", _FORGED)
