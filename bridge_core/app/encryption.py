@@ -142,6 +142,7 @@ class Encryption:
         matrix.seal_by(self.rooms)
         engine.readers = self.readers
         engine.rendering.seal_by(self.rooms.secret)
+        engine.acts.seal_by(self.rooms.secret)
         engine.gate.add(self.rooms)
         engine.rooms.begin_with(self.rooms.beginning)
         engine.rooms.when_bridged(self.rooms.bridged)

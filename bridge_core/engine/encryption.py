@@ -14,6 +14,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
+from bridge_core.engine.acts import REASON, without_reason
 from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
 from bridge_core.engine.portals import PortalIndex, own_rooms
@@ -177,7 +178,10 @@ class RoomEncryption(Check):
         Raises NoDeviceError where somebody else has to say it, TransientError and RejectedError where it must not be
         sent (now).
         """
-        if request.redacts is not None or request.type in _CLEAR:
+        if request.redacts is not None:
+            told = REASON in request.body and await self.secret(request.room, request.sender)
+            return without_reason(request) if told else request
+        if request.type in _CLEAR:
             return request
         if not await self.encrypted(request.room, request.sender):
             return request

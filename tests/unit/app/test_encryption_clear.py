@@ -1,0 +1,35 @@
+"""What of an encrypted room homeservers can read: every request that the bridge makes is searched for it."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge_core.api.events import Membership, RemoteMember, RemoteRedaction, RemoteSender
+from bridge_core.api.ids import MessageId, RemoteUserId
+from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, bridged, received, said
+
+CARL = RemoteSender(RemoteUserId("carl"), "Carl")
+GONE = "@_net_carl:hs.test"
+
+
+@pytest.mark.parametrize("encryption", ["default", "allow"])
+async def test_reasons_are_not_given_in_encrypted_rooms(tmp_path: Path, encryption: str) -> None:
+    """Why people left, were removed or took back a message stands in rooms that are not encrypted, in no other."""
+    async with bridged(tmp_path, network={"encryption": encryption, "leave_grace": "0s"}) as (harness, script):
+        harness.homeserver.bodies = bodies = []
+        room = await harness.portal_room("net", "hall")
+        await said(script, "hello")
+        await received(script, RemoteRedaction(HALL, ANNA, MessageId("m1"), reason=f"{SECRET} redaction"))
+        await received(script, RemoteMember(HALL, ANNA, Membership.LEAVE, None, f"{SECRET} leave"))
+        await received(script, RemoteMember(HALL, CARL, Membership.KNOCK, None, f"{SECRET} knock"))
+        await received(script, RemoteMember(HALL, CARL, Membership.INVITE, ANNA, f"{SECRET} invite"))
+        await received(script, RemoteMember(HALL, CARL, Membership.KICK, ANNA, f"{SECRET} kick"))
+        await received(script, RemoteMember(HALL, CARL, Membership.BAN, ANNA, f"{SECRET} ban"))
+        there = harness.homeserver.room(room)
+        await harness.until(lambda: there.membership(GONE) == "ban" and there.membership(GHOST) == "leave")
+        await harness.until(lambda: any(one["type"] == "m.room.redaction" for one in there.timeline))
+        said_openly = b"".join(bodies)
+        if encryption == "default":
+            assert SECRET.encode() not in said_openly
+        else:
+            assert all(f"{SECRET} {kind}".encode() in said_openly for kind in ("redaction", "leave", "ban"))
