@@ -93,7 +93,7 @@ class Encryption:
         self._matrix = matrix
         self._policies = policies
         self._is_ours = engine.names.is_ours
-        self._named = SkippedDevices(kv, engine.status)
+        self._named = SkippedDevices(kv, engine.status, clock)
         self.settings = settings
         self.on_arrived: list[Callable[[RoomId, str], None]] = [engine.decrypting.arrived]
         self.machine: CryptoMachine = CryptoMachine(
