@@ -19,6 +19,8 @@ class Reason(StrEnum):
     """Decrypted, and not what must be inside."""
     KEYS = "keys"
     """The keys inside are not those of the sender or not ours."""
+    KIND = "kind"
+    """Of a type that homeservers must have judged, or state: such events are not encrypted."""
     NOT_ENCRYPTED = "not_encrypted"
     REPLAY = "replay"
     ROOM = "room"

@@ -82,11 +82,21 @@ class Inbounds:
         self._held: Held[tuple[RoomId, str], _Candidates] = Held(policy.loaded_inbound)
 
     async def read(
-        self, room: RoomId, session: str, sender: UserId, body: str, event: EventId, ts: int, *, any_sender: bool
+        self,
+        room: RoomId,
+        session: str,
+        sender: UserId,
+        body: str,
+        event: EventId,
+        ts: int,
+        *,
+        any_sender: bool,
+        claimed: object = None,
     ) -> Read:
         """What the event of `sender` says. The index is used up by it, soon after in the store.
 
-        `any_sender`: where there is no session of this sender's, one of another user's will do.
+        `any_sender`: where there is no session of this sender's, one of another user's will do. `claimed` is the
+        identity key that the event names as its sender's, which is believed against it only.
 
         Raises MissingKeyError (it may come), CryptoRejectedError (never).
         """
@@ -95,7 +105,8 @@ class Inbounds:
         if not own and any_sender:
             own = list(known.found)
         if not own:
-            if known.found:
+            # Whoever has received a session can give it as theirs: that says nothing of who made it. The event may.
+            if any(one.row.sender_key == claimed for one in known.found):
                 raise CryptoRejectedError(Reason.SENDER, "the session is of another user")
             raise MissingKeyError(room, session, sender, await self._withheld(room, session, sender))
         # A session from its own device goes before one that was forwarded.

@@ -298,6 +298,8 @@ class CryptoMachine:
 
     async def _decrypt(self, event: Mapping[str, Any]) -> Decrypted:
         room, sender, content = RoomId(event["room_id"]), UserId(event["sender"]), event["content"]
+        if "state_key" in event:
+            raise CryptoRejectedError(Reason.KIND, "state is never encrypted")
         body, session = content.get("ciphertext"), content.get("session_id")
         if content.get("algorithm") != MEGOLM:
             raise CryptoRejectedError(Reason.ALGORITHM, "encrypted in a way that is not allowed here")
@@ -312,14 +314,16 @@ class CryptoMachine:
             EventId(event["event_id"]),
             ts if type(ts) is int else 0,
             any_sender=self._policy.receive <= Trust.MISMATCHED,
+            claimed=content.get("sender_key"),
         )
         kind, inner = event_inside(read.plaintext, room)
         trust, device = await self._trust(sender, read)
         if trust < self._policy.receive:
             raise CryptoRejectedError(Reason.TRUST, "sent by a device that is not trusted enough")
-        # What a message relates to is outside, where homeservers can use it.
+        # What a message relates to is outside, where homeservers and all clients look.
+        inner.pop("m.relates_to", None)
         if "m.relates_to" in content:
-            inner.setdefault("m.relates_to", content["m.relates_to"])
+            inner["m.relates_to"] = content["m.relates_to"]
         self._counts.messages.inc("decrypted")
         return Decrypted({**event, "type": kind, "content": inner}, trust, device, session)
 

@@ -34,6 +34,9 @@ __all__ = [
 
 _LONGEST: Final = 255
 _KEY_LONGEST: Final = 1024
+_JUDGED: Final = ("m.room.", "m.space.", "m.policy.")
+"""Beginnings of types that mean something only since a homeserver has judged whether the sender may: state, redactions.
+Of them one may be encrypted: m.room.message."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,4 +206,6 @@ def event_inside(plaintext: bytes, room: RoomId) -> tuple[str, dict[str, Any]]:
     kind, content = found.get("type"), found.get("content")
     if not isinstance(kind, str) or not isinstance(content, dict):
         raise CryptoRejectedError(Reason.DAMAGED, "what was decrypted is no event")
+    if kind.startswith(_JUDGED) and kind != "m.room.message":
+        raise CryptoRejectedError(Reason.KIND, "such an event may not be encrypted")
     return kind, content
