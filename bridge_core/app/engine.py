@@ -147,7 +147,7 @@ class Engine:
         """Told of each redaction in any room as soon as it is stored. Must not block."""
         self.on_visibility: list[Callable[[RoomId], None]] = []
         """Told as soon as it is stored that other people may read a room's history now. Must not block."""
-        self.on_encryption: list[Callable[[RoomId], None]] = []
+        self.on_encryption: list[Callable[[RoomId, Mapping[str, Any]], None]] = []
         """Told as soon as it is stored that how a room is encrypted was set, by anybody. Must not block."""
         self.on_meeting: list[Callable[[], None]] = []
         """Told when the homeserver is met. Must not block."""
@@ -430,10 +430,14 @@ class Engine:
         kind = event["type"]
         if kind not in (VISIBILITY, ENCRYPTION):
             return False
-        watching = self.on_visibility if kind == VISIBILITY else self.on_encryption
         if event.get("state_key") == "":
-            for told in watching:
-                told(RoomId(event["room_id"]))
+            room = RoomId(event["room_id"])
+            if kind == VISIBILITY:
+                for told in self.on_visibility:
+                    told(room)
+            else:
+                for learnt in self.on_encryption:
+                    learnt(room, event["content"])
         return True
 
     def _member(self, event: Mapping[str, Any]) -> None:

@@ -33,6 +33,7 @@ MEGOLM: Final = "m.megolm.v1.aes-sha2"
 ALGORITHMS: Final = (OLM, MEGOLM)
 ONE_TIME: Final = "signed_curve25519"
 UNKNOWN_DEVICE: Final = "M_UNKNOWN_DEVICE"
+_UPLOADS: Final = 6
 
 _log = structlog.get_logger(__name__)
 
@@ -298,12 +299,26 @@ class Accounts:
         await self._store.commit([self.row(device)])
         self._owners.add(device.owner)
         self._faults.hit("crypto.keys_committed")
-        body: dict[str, Any] = {"one_time_keys": self._signed(device, account.one_time_keys())}
-        if fallback_keys := account.fallback_key():
-            body["fallback_keys"] = self._signed(device, fallback_keys, fallback=True)
-        if keys is not None:
-            body["device_keys"] = keys
-        await self._server.upload_keys(device.owner, body)
+        for left in reversed(range(_UPLOADS)):
+            body: dict[str, Any] = {"one_time_keys": self._signed(device, account.one_time_keys())}
+            if fallback_keys := account.fallback_key():
+                body["fallback_keys"] = self._signed(device, fallback_keys, fallback=True)
+            if keys is not None:
+                body["device_keys"] = keys
+            try:
+                await self._server.upload_keys(device.owner, body)
+                break
+            except MatrixRejectedError as error:
+                again = len(account.one_time_keys())
+                if error.status != 400 or error.errcode == UNKNOWN_DEVICE or not again or not left:
+                    raise
+                # It has other keys under these ids: ours are of an older copy of the database. They are not used.
+                _log.warning("one_time_keys_refused", user=device.owner.user, error=str(error))
+                account.published()
+                account.add_one_time_keys(again)
+                if fallback:
+                    account.add_fallback_key()
+                await self._store.commit([self.row(device)])
         self._uploads.inc("device" if keys is not None else "one_time")
         self._faults.hit("crypto.keys_uploaded")
         account.published()

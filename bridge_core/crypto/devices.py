@@ -28,6 +28,8 @@ _AFTER_FAILURE: Final = 240_000
 """Milliseconds until a server that did not answer is asked again: less than `outbound._RECHECK`, which asks."""
 _RUNS: Final = "runs"
 _GONE_KEPT: Final = 200
+_YIELD: Final = 50
+"""Devices looked at before the loop gets its turn: about 10 ms."""
 
 _log = structlog.get_logger(__name__)
 
@@ -98,6 +100,11 @@ class DeviceLists:
         self._asking: dict[UserId, asyncio.Event] = {}
         self._changes: deque[tuple[int, UserId]] = deque(maxlen=_CHANGES)
         self._mark = 0
+        self._first = 0
+        """What was asked before this run is asked once more: changes may have come while nobody listened."""
+        self._loading = 0
+        self._marked: dict[UserId, int] = {}
+        """Marks that came while rows were being read."""
         self._saving = asyncio.Lock()
         self.version = 0
         """Grows with each change of anything that is known."""
@@ -106,7 +113,7 @@ class DeviceLists:
         """Make sure that marks of this run are above those of all runs before, whatever the clock says."""
         runs = int(await self._store.secret(_RUNS) or b"0") + 1
         await self._store.commit([SecretRow(_RUNS, b"%d" % runs)])
-        self._mark = runs << 32
+        self._mark = self._first = runs << 32
 
     def changed_since(self, version: int, users: frozenset[UserId]) -> bool:
         """Whether anything of these users may have changed after that version. Costs as much as there were changes."""
@@ -130,6 +137,8 @@ class DeviceLists:
         """Marks of `marks` were committed."""
         for row in rows:
             if isinstance(row, Outdated):
+                if self._loading:
+                    self._marked[row.user] = row.mark
                 tracked = self._users.get(row.user)
                 if tracked is not None:
                     tracked.outdated = max(tracked.outdated, row.mark)
@@ -140,6 +149,11 @@ class DeviceLists:
         """What is known of one user, without asking anybody."""
         await self._load([user])
         return self._users[user].keys
+
+    async def tracks(self, user: UserId) -> bool:
+        """Whether the user was ever asked about: as a reader of an encrypted room, or as who spoke in one."""
+        await self._load([user])
+        return bool(self._users[user].queried)
 
     async def current(self, users: Iterable[UserId]) -> dict[UserId, UserKeys]:
         """What is known of the users, outdated ones asked about first, in batches. Raises as KeyServer.
@@ -192,12 +206,19 @@ class DeviceLists:
     async def _load(self, users: Sequence[UserId]) -> None:
         missing = [user for user in users if user not in self._users]
         if missing:
-            rows = {row.user: row for row in await self._store.tracked(missing)}
-            for user in missing:
-                if user not in self._users:
-                    row = rows.get(user)
-                    keys = _unpacked(user, row.value) if row is not None else UserKeys(user)
-                    self._users[user] = _Tracked(keys, row.queried if row else 0, row.outdated if row else 1)
+            self._loading += 1
+            try:
+                rows = {row.user: row for row in await self._store.tracked(missing)}
+                for user in missing:
+                    if user not in self._users:
+                        row = rows.get(user)
+                        keys = _unpacked(user, row.value) if row is not None else UserKeys(user)
+                        mark = max(row.outdated if row else 1, self._first, self._marked.get(user, 0))
+                        self._users[user] = _Tracked(keys, row.queried if row else 0, mark)
+            finally:
+                self._loading -= 1
+                if not self._loading:
+                    self._marked.clear()
         for user in users:
             self._users.move_to_end(user)
         while len(self._users) > max(self._policy.loaded_users, len(users)):
@@ -232,14 +253,17 @@ class DeviceLists:
     async def _answered(self, tracked: Mapping[UserId, _Tracked], marks: Mapping[UserId, int], answer: Queried) -> None:
         rows: list[Row] = []
         changed: list[tuple[_Tracked, UserKeys, int]] = []
-        for number, (user, one) in enumerate(tracked.items()):
+        looked = 0
+        for user, one in tracked.items():
             if user.partition(":")[2] in answer.failed and user not in answer.devices:
                 one.failed_at = self._clock.now_ms()
                 continue
             keys = self._read(user, one.keys, answer)
             rows.append(TrackedRow(user, _packed(keys), marks[user], one.outdated))
             changed.append((one, keys, marks[user]))
-            if number % 20 == 19:
+            looked += 1 + len(keys.devices)
+            if looked >= _YIELD:
+                looked = 0
                 await asyncio.sleep(0)
         if rows:
             await self._store.commit(rows)
@@ -265,13 +289,15 @@ class DeviceLists:
         devices: dict[str, PeerDevice] = {}
         taken: set[str] = set()
         given = answer.devices.get(user)
-        for name, value in (given if isinstance(given, Mapping) else {}).items():
-            device = self._device(user, name, value, signer, old)
+        given = given if isinstance(given, Mapping) else {}
+        # Each costs a signature, right or wrong: those that are known go first, then as many as there may be.
+        names = [*(name for name in old.devices if name in given), *(name for name in given if name not in old.devices)]
+        if len(names) > self._policy.devices_per_user:
+            self._refused.inc("too_many")
+        for name in names[: self._policy.devices_per_user]:
+            device = self._device(user, name, given[name], signer, old)
             if device is None or device.curve25519 in taken:
                 continue
-            if len(devices) >= self._policy.devices_per_user:
-                self._refused.inc("too_many")
-                break
             taken.add(device.curve25519)
             devices[name] = device
         left = {name: one.ed25519 for name, one in old.devices.items() if name not in devices}

@@ -6,6 +6,7 @@ Source: client-server API, "Device keys", "Cross-signing" (validation), "One-tim
 from collections.abc import Mapping
 from dataclasses import dataclass
 from hashlib import blake2b
+from itertools import islice
 from typing import Any, TypeGuard
 
 from bridge_core.api.ids import UserId
@@ -17,6 +18,8 @@ __all__ = ["PeerDevice", "claimed_key", "digest_of", "read_cross_key", "read_dev
 
 _KEY = 32
 _LONGEST = 255
+_CLAIMED = 3
+"""Keys that are looked at of those given for one device: there is one, and each costs a signature."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,7 +76,7 @@ def claimed_key(value: Any, device: PeerDevice) -> str:
     """The one-time (or fallback) key that was claimed of a device; empty unless the device has signed it."""
     if not isinstance(value, Mapping):
         return ""
-    for key_id, signed in value.items():
+    for key_id, signed in islice(value.items(), _CLAIMED):
         if not key_id.startswith("signed_curve25519:") or not isinstance(signed, Mapping):
             continue
         key = signed.get("key")

@@ -12,7 +12,7 @@ from typing import Any, Final
 import orjson
 import structlog
 
-from bridge_core.api.errors import BridgeError
+from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.crypto.accounts import MEGOLM, UNKNOWN_DEVICE, Accounts
@@ -334,6 +334,11 @@ class CryptoMachine:
             return Trust.VERIFIED, ""
         try:
             keys = (await self.devices.current([sender]))[sender]
+        except MatrixRejectedError as error:
+            if self._policy.receive > Trust.UNKNOWN:
+                # It says something of the question, and nothing of the message, which must not be refused for it.
+                raise TransientError(f"the homeserver does not say whose device it is: {error}") from error
+            keys = await self.devices.known(sender)
         except BridgeError:
             if self._policy.receive > Trust.UNKNOWN:
                 raise
@@ -360,7 +365,7 @@ class CryptoMachine:
         changed = {
             UserId(user)
             for name in ("changed", "left")
-            for user in (device_lists.get(name) or ())
+            for user in _list(device_lists.get(name))
             if isinstance(user, str) and 0 < len(user) <= 255 and "\0" not in user and not self._is_ours(user)
         }
         if changed:
@@ -394,3 +399,7 @@ class CryptoMachine:
         if request.device is None:
             return self._bot
         return Owner(request.sender, request.device) if self._policy.per_ghost else self._bot
+
+
+def _list(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else []

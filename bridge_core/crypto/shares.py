@@ -33,7 +33,8 @@ class RoomSettings:
         messages, after = content.get("rotation_period_msgs"), content.get("rotation_period_ms")
         return cls(
             min(messages, 10_000) if type(messages) is int and messages > 0 else policy.rotate_messages,
-            max(min(after, 2**45), _LEAST) if type(after) is int and after > 0 else policy.rotate_after,
+            # Who has got a session's key is remembered for `forget`: it must not be spoken in for longer.
+            max(min(after, policy.forget), _LEAST) if type(after) is int and after > 0 else policy.rotate_after,
         )
 
 

@@ -97,6 +97,8 @@ class Upkeep:
 
     async def _mended(self, owner: Owner, user: UserId, sender_key: str) -> None:
         async def mend() -> None:
+            if not await self._devices.tracks(user):
+                return  # a stranger's, whose server may take its time to answer
             ours = await self._accounts.ready(owner)
             if not await self._pairwise.unwedge_due(ours, sender_key):
                 return

@@ -261,7 +261,8 @@ class Decrypting:
             return await self._opened(entry, self._cipher, event)
         except MissingKeyError as error:
             missing = error
-        except TransientError:
+        except Exception:
+            # Whatever it is: only of the first entry of its lane can it be said whose it is.
             if not first:
                 return Opened.NOT_YET
             raise

@@ -94,6 +94,8 @@ class RoomEncryption(Check):
         """Rooms that are known not to be encrypted."""
         self._stale: set[RoomId] = set()
         """Rooms whose encryption has changed since it was asked for."""
+        self._told: dict[RoomId, Mapping[str, Any]] = {}
+        """What events have said of rooms that are not known to be encrypted."""
         self._devices: dict[UserId, str] = {}
         """Devices of those of ours whose requests name none."""
         self._changes = 0
@@ -130,9 +132,12 @@ class RoomEncryption(Check):
         except RejectedError:
             return True
 
-    def changed(self, room: RoomId) -> None:
+    def changed(self, room: RoomId, content: Mapping[str, Any]) -> None:
         """The room's m.room.encryption has come in, of whatever content. Does not block."""
         self._changes += 1
+        if len(self._told) >= _MOST:
+            del self._told[next(iter(self._told))]
+        self._told[room] = content
         self.plain.discard(room)
         self._stale.add(room)
         self._learn(room)
@@ -156,6 +161,9 @@ class RoomEncryption(Check):
     async def _found(self, room: RoomId, content: Mapping[str, Any] | None) -> bool:
         known = self._cipher.settings(room) is not None
         if content is None:
+            # An answer may be older than the event: of a worker that lags behind, or for somebody who has left since.
+            content = self._told.get(room)
+        if content is None:
             self._stale.discard(room)
             if not known:
                 if len(self.plain) >= _MOST:
@@ -166,6 +174,8 @@ class RoomEncryption(Check):
         believed = await self._cipher.room_encrypted(room, content)
         if changes == self._changes:
             self._stale.discard(room)
+            if believed or known:
+                self._told.pop(room, None)
         if not believed and not known:
             raise RejectedError("this room is encrypted in a way that the bridge does not know")
         return True

@@ -4,6 +4,8 @@ Client-Server API v1.17, "End-to-End Encryption" and "Send-to-Device messaging";
 ("Application Service API", "Identity assertion"; MSC3202 before that).
 """
 
+import asyncio
+import contextlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import blake2b
@@ -26,6 +28,9 @@ __all__ = ["Keys", "Synced"]
 
 _log = structlog.get_logger(__name__)
 
+_ELSEWHERE: Final = frozenset({"query", "claim"})
+_AT_ONCE: Final = 8
+"""Calls that may wait for other servers: far fewer than there are connections, so that messages always have some."""
 _REMOTE_MS: Final = 10_000
 """How long the homeserver waits for other servers; those that do not answer are named in `failed`."""
 _NOT_FOUND: Final = "M_NOT_FOUND"
@@ -57,6 +62,7 @@ class Keys:
 
     def __init__(self, homeserver: Homeserver) -> None:
         self._hs = homeserver
+        self._gate = asyncio.Semaphore(_AT_ONCE)
 
     async def upload_keys(self, owner: Owner, body: Mapping[str, Any]) -> dict[str, int]:
         """POST /keys/upload; the counts by algorithm. Raises MatrixRejectedError when the device is gone."""
@@ -223,9 +229,10 @@ class Keys:
         )
 
     async def _post(self, endpoint: str, owner: Owner, body: Mapping[str, Any], *more: str) -> dict[str, Any]:
-        return await self._hs.post(
-            "keys", endpoint, *more, content=body, user=owner.user, query={"device_id": owner.device}
-        )
+        async with self._gate if endpoint in _ELSEWHERE else contextlib.nullcontext():
+            return await self._hs.post(
+                "keys", endpoint, *more, content=body, user=owner.user, query={"device_id": owner.device}
+            )
 
 
 def _object(answer: Mapping[str, Any], key: str) -> dict[str, Any]:
