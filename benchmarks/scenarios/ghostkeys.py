@@ -34,9 +34,8 @@ async def ghost_keys(options: Options) -> Result:
     more = result[f"rss_mb_{options.ghosts}_ghosts"] - result["rss_mb_without_ghosts"]
     return result | {
         "start_over_s": result[f"ready_s_{options.ghosts}_ghosts"] - result["ready_s_without_ghosts"],
-        "bytes_per_idle_ghost": more * 2**20 / options.ghosts,
-        "machine_bytes_per_idle_ghost": found["idle"] * 1024 / options.ghosts,
-        "machine_start_cpu_s": found["start_cpu_s"],
+        "rss_mb_over": more,
+        "bytes_per_idle_ghost": found["idle"] / options.ghosts,
         "kib_per_loaded_ghost": found["loaded"] / speaking,
         "kib_per_speaking_ghost": found["spoken"] / speaking,
     }

@@ -104,7 +104,8 @@ class Accounts:
         self._uploads = uploads
         self._faults = faults
         self._held: Held[Owner, OurDevice] = Held(policy.loaded_accounts)
-        self._owners: set[Owner] = set()
+        self._made: dict[str, set[UserId]] = {}
+        """Users by the name of their device, which all of ours share: one string and a place in a set for each."""
 
     def __len__(self) -> int:
         """How many are loaded."""
@@ -118,19 +119,20 @@ class Accounts:
     @property
     def made(self) -> int:
         """How many devices of ours have an account."""
-        return len(self._owners)
+        return sum(map(len, self._made.values()))
 
     async def start(self) -> None:
-        """Read which devices have an account: about 100 bytes each stay in memory."""
-        self._owners.update(await self._store.owners())
+        """Read which devices have an account: their names stay in memory, and nothing else of those that are idle."""
+        for owner in await self._store.owners():
+            self._note(owner)
 
     def has(self, owner: Owner) -> bool:
         """Whether the device has an account. Does not block."""
-        return owner in self._owners
+        return owner.user in self._made.get(owner.device, ())
 
     async def known(self, owner: Owner) -> OurDevice | None:
         """The account if there is one: for what was sent to it. Raises DamagedKeyError."""
-        return await self._get(owner) if owner in self._owners else None
+        return await self._get(owner) if self.has(owner) else None
 
     async def ready(self, owner: Owner) -> OurDevice:
         """The account with its keys on the homeserver, signed by its owner's identity. Raises as KeyServer.
@@ -201,7 +203,7 @@ class Accounts:
         async with device.lock:
             device.stale, device.uploaded = True, False
             await self._store.commit([AccountGone(owner)])
-            self._owners.discard(owner)
+            self._made[owner.device].discard(owner.user)
 
     def row(self, device: OurDevice) -> AccountRow:
         """What is to be committed of an account that has moved. Under its lock."""
@@ -212,6 +214,9 @@ class Accounts:
             "fallback_at": device.fallback_at,
         }
         return AccountRow(device.owner, orjson.dumps(value))
+
+    def _note(self, owner: Owner) -> None:
+        self._made.setdefault(owner.device, set()).add(owner.user)
 
     async def _get(self, owner: Owner) -> OurDevice:
         return await self._held.get(owner, lambda: self._load(owner))
@@ -297,7 +302,7 @@ class Accounts:
             account.add_fallback_key()
             device.fallback_at = self._clock.now_ms()
         await self._store.commit([self.row(device)])
-        self._owners.add(device.owner)
+        self._note(device.owner)
         self._faults.hit("crypto.keys_committed")
         for left in reversed(range(_UPLOADS)):
             body: dict[str, Any] = {"one_time_keys": self._signed(device, account.one_time_keys())}

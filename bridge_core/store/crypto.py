@@ -90,7 +90,8 @@ class SealedCryptoStore:
     async def owners(self) -> list[Owner]:
         """All devices that have an account."""
         found = await self._all(select(tables.account.c.user_id, tables.account.c.device))
-        return [Owner(UserId(user), device) for user, device in found]
+        names: dict[str, str] = {}  # nearly all have the same: one string of each
+        return [Owner(UserId(user), names.setdefault(device, device)) for user, device in found]
 
     async def wanting(self, limit: int) -> list[Owner]:
         """Devices whose one-time keys are wanted, by an index that holds only those."""

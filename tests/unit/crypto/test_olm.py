@@ -5,7 +5,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge_core.crypto.errors import DamagedKeyError, OlmError, Reason
-from bridge_core.crypto.olm import Account, GroupSession, InboundSession, OlmSession, decode, encode, message_index
+from bridge_core.crypto.olm import (
+    Account,
+    GroupSession,
+    InboundSession,
+    OlmSession,
+    decode,
+    encode,
+    is_signature,
+    message_index,
+)
 from tests.unit.crypto.megolm import Ratchet
 
 KEY = bytes(range(32))
@@ -195,3 +204,17 @@ def test_one_time_keys_are_published_once() -> None:
         peer = Account()
         session = peer.outbound(account.curve25519, key)
         assert account.inbound(peer.curve25519, session.encrypt(b"x")[1])[1] == b"x"
+
+
+def test_signatures_of_others_and_garbage_are_none() -> None:
+    """A signature counts for its own key and message only; whatever else is given is no signature, and no error."""
+    account, other = Account(), Account()
+    signature = account.sign(b"words")
+    assert is_signature(account.ed25519, b"words", signature)
+    assert is_signature(account.ed25519 + "=", b"words", signature + "==")
+    assert not is_signature(account.ed25519, b"other", signature)
+    assert not is_signature(other.ed25519, b"words", signature)
+    assert not is_signature(account.ed25519, b"words", signature[:-4])
+    for garbage in ("", "=", "\ud800", "AAAA", "A" * 43, "A" * 86, "not base64!", signature + "AAAA"):
+        assert not is_signature(garbage, b"words", signature)
+        assert not is_signature(account.ed25519, b"words", garbage)
