@@ -10,11 +10,13 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from bridge_core.api.content import Attachment
-from bridge_core.api.ids import ChatId, NetworkId
+from bridge_core.api.content import Attachment, Content, Plain
+from bridge_core.api.events import RemoteMessage, RemoteSender
+from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId
 from bridge_core.api.matrix import MatrixMessage
 from bridge_core.content.plain import to_plain
-from bridge_core.demo.peers.peer import Peer, nio_peer
+from bridge_core.demo.peers.peer import Peer, PeerEvent, nio_peer
+from tests.conformance.bridged import BOT
 from tests.conformance.homeservers import Homeserver, synapse
 from tests.harness import InProcess
 from tests.peers.rust import rust_peer
@@ -148,6 +150,41 @@ async def test_a_late_key_delivers_late(town: Town, late: str) -> None:
         assert town.texts()[3] == "third"
     finally:
         await holder.release()
+        await bridge.stop_bridge()
+
+
+async def test_devices_that_are_left_out_are_named(town: Town) -> None:
+    """By default who has not signed their device reads nothing of ghosts, which is said once, over a restart too."""
+    bridge = town.bridge()
+    await bridge.start_bridge()
+    rust, nio = town.peers["rust"], town.peers["nio"]
+    anna = RemoteSender(RemoteUserId("anna"), "Anna")
+
+    async def says(room: str, number: int) -> PeerEvent:
+        assert town.script.inbox is not None
+        content = Content((Plain(f"anna {number}"),))
+        await town.script.inbox.receive([RemoteMessage(ChatId("lobby"), anna, content, id=MessageId(f"a{number}"))])
+        return await rust.wait_text(room, f"anna {number}")
+
+    def named() -> list[PeerEvent]:
+        return [event for event in rust.events.values() if f"{nio.user_id} ({nio.device_id})" in event.body]
+
+    try:
+        room = await town.room(bridge)
+        said = await says(room, 1)
+        assert (await nio.wait_event(said.event_id)).failure is not None
+        seen = await rust.wait_for(lambda event: event in named() and event.room_id == room, "the words")
+        assert seen.encrypted and seen.sender == BOT
+        await bridge.stop_bridge()
+        bridge = town.bridge()
+        await bridge.start_bridge()
+        said = await says(room, 2)
+        assert (await nio.wait_event(said.event_id)).failure is not None
+        await bridge.settled()
+        await rust.text(room, "the end")
+        await until(bridge, town, "the end")
+        assert len({event.event_id for event in named()}) == 1
+    finally:
         await bridge.stop_bridge()
 
 

@@ -231,3 +231,38 @@ async def by(peer: Peer, room: str, sender: str, fits: Callable[[PeerEvent], boo
     return await peer.wait_for(
         lambda e: (e.room_id, e.sender, e.encrypted, e.shield) == (room, sender, True, shield) and fits(e), sender
     )
+
+
+async def test_a_withheld_key_is_told_in_words(met: Meeting) -> None:
+    """A client that gives keys to verified devices only is told why it is not heard; when it gives them, it is."""
+    room, _ = await met.enter("net")
+    await is_read(met, met.rust, room, "with a key")
+    await met.rust.withhold(True)
+    try:
+        await met.rust.discard(room)
+        said = await met.rust.text(room, "withheld")
+        await by(met.rust, room, BOT, lambda event: answered(event) == said and "it is encrypted" in event.body)
+    finally:
+        await met.rust.withhold(False)
+    await met.rust.discard(room)
+    await is_read(met, met.rust, room, "with a key again")
+
+
+async def test_sessions_are_changed_on_the_way(met: Meeting) -> None:
+    """More messages than a session is for, in a row: all are read, in order, without a shield; both ways."""
+    room, chat = await met.enter("net")
+    for number in range(105):
+        content = Content((Plain(f"number {number}"),))
+        await met.receive(RemoteMessage(chat, PERSON, content, id=MessageId(f"{chat} {number}")))
+    for peer in met.peers:
+        await by(peer, room, ANNA, lambda event: event.body == "number 104")
+        seen = [event for event in peer.events.values() if (event.room_id, event.sender) == (room, ANNA) and event.body]
+        assert [event.body for event in seen] == [f"number {number}" for number in range(105)]
+    assert {event.shield for event in met.rust.events.values() if event.room_id == room and event.encrypted} == {NONE}
+    met.at.script.sent.clear()
+    for peer in met.peers:
+        for number in range(5):
+            await peer.text(room, f"{peer.user_id} {number}")
+    await met.sent(9)
+    expected = [f"{peer.user_id} {number}" for peer in met.peers for number in range(5)]
+    assert [to_plain(event.content.text) for _, event in met.at.script.sent] == expected
