@@ -5,7 +5,7 @@ import secrets
 import tempfile
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
@@ -35,31 +35,33 @@ class Pair:
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def synapse() -> AsyncIterator[Synapse]:
-    """One homeserver for all tests of this file."""
-    with tempfile.TemporaryDirectory(prefix="mb-") as folder:
-        server = Synapse(Path(folder))
-        await server.start()
-        yield server
-        server.kill()
-
-
-@pytest_asyncio.fixture(loop_scope="module")
-async def pair(synapse: Synapse, tmp_path: Path) -> AsyncIterator[Pair]:
-    """Two new users."""
-    names = [f"{name}{secrets.token_hex(4)}" for name in ("nina", "rosa")]
-    for name in names:
-        await synapse.register_user(name, PASSWORD)
+async def met() -> AsyncIterator[Pair]:
+    """Two new users on a homeserver of their own, in no room yet: for all tests of this file."""
     async with AsyncExitStack() as stack:
-        nio = await nio_peer(synapse.url, tmp_path / "nina")
-        rust = await rust_peer(synapse.url, tmp_path / "rosa")
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="mb-", ignore_cleanup_errors=True)))
+        synapse = Synapse(folder / "synapse")
+        stack.callback(synapse.kill)
+        await synapse.start()
+        names = [f"{name}{secrets.token_hex(4)}" for name in ("nina", "rosa")]
+        for name in names:
+            await synapse.register_user(name, PASSWORD)
+        nio = await nio_peer(synapse.url, folder / "nina")
+        rust = await rust_peer(synapse.url, folder / "rosa")
         for peer in (nio, rust):
             stack.push_async_callback(peer.kill)
         await asyncio.gather(nio.start(names[0], PASSWORD), rust.start(names[1], PASSWORD))
-        room = await nio.create_room(invite=[rust.user_id], preset="private_chat")
-        await rust.join(room)
-        await nio.wait_for(lambda event: event.kind == "m.room.member" and event.state_key == rust.user_id, "the join")
-        yield Pair(nio, rust, room, names, synapse, tmp_path)
+        yield Pair(nio, rust, "", names, synapse, folder)
+
+
+@pytest_asyncio.fixture(loop_scope="module")
+async def pair(met: Pair) -> Pair:
+    """Both in a new room."""
+    room = await met.nio.create_room(invite=[met.rust.user_id], preset="private_chat")
+    await met.rust.join(room)
+    await met.nio.wait_for(
+        lambda e: (e.room_id, e.state_key, e.content.get("membership")) == (room, met.rust.user_id, "join"), "the join"
+    )
+    return replace(met, room=room)
 
 
 async def test_everything_crosses_both_ways(pair: Pair) -> None:
