@@ -31,6 +31,7 @@ from bridge_core.crypto.messages import (
     text,
     withheld,
 )
+from bridge_core.crypto.olm import PRE_KEY
 from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import CryptoStore, InboundRow, Owner, Row, ToDeviceDone, ToDeviceRow, WithheldRow
@@ -44,7 +45,8 @@ _LARGEST: Final = 65_536
 _PAGE: Final = 256
 _AT_ONCE: Final = 8
 _RETRY: Final = 5.0
-_KEYS_PER_HOUR: Final = 5000
+_MOST_PER_HOUR: Final = 5000
+"""Messages in new sessions, and keys, that are taken of one user: in a room of 1,000 ghosts they first send 1,000."""
 _HOUR: Final = 3_600_000
 _TYPES: Final = frozenset({"m.room.encrypted", "m.room_key_request", "m.room_key.withheld"})
 _MENDABLE: Final = frozenset({Reason.UNKNOWN_SESSION, Reason.BAD_MESSAGE})
@@ -84,7 +86,7 @@ class Inbox:
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._given: OrderedDict[UserId, tuple[int, int]] = OrderedDict()
+        self._given: OrderedDict[tuple[str, UserId], tuple[int, int]] = OrderedDict()
 
     async def start(self) -> None:
         """Find out where the ids go on, and that there may be something to do."""
@@ -244,6 +246,8 @@ class Inbox:
         """The rows of one Olm message; the keys it brings are put into `keys`."""
         try:
             sender_key, kind, body = olm_body(outer.content, ours.account.curve25519)
+            if kind == PRE_KEY and self._is_flooding("session", outer.sender):
+                raise OlmError(Reason.TRUST, "more sessions in an hour than anybody needs")
         except OlmError as error:
             self._counted.inc(error.reason)
             return []
@@ -272,7 +276,7 @@ class Inbox:
         given = room_key(found)
         if given.forwarded and not await self._requests.is_welcome(found, given):
             raise OlmError(Reason.TRUST, "a forwarded key that was not asked for, or of a device that is not trusted")
-        if self._is_flooding(found.sender):
+        if self._is_flooding("key", found.sender):
             raise OlmError(Reason.TRUST, "more keys in an hour than anybody needs")
         row = self._row(found, given)
         place = (row.room, row.session, row.sender_key)
@@ -308,7 +312,7 @@ class Inbox:
             # They have found no key of ours: a session from our side lets them answer.
             wedged.add((outer.sender, note.session))
             return []
-        if self._is_flooding(outer.sender):
+        if self._is_flooding("key", outer.sender):
             return []
         return [WithheldRow(note.room, note.session, outer.sender, note.code, self._clock.now_ms())]
 
@@ -322,12 +326,13 @@ class Inbox:
             self._counted.inc("request")
             self._requests.asked(outer.sender, request)
 
-    def _is_flooding(self, sender: UserId) -> bool:
+    def _is_flooding(self, what: str, sender: UserId) -> bool:
+        place = (what, sender)
         hour = self._clock.now_ms() // _HOUR
-        since, count = self._given.get(sender, (hour, 0))
+        since, count = self._given.get(place, (hour, 0))
         count = count + 1 if since == hour else 1
-        self._given[sender] = (hour, count)
-        self._given.move_to_end(sender)
+        self._given[place] = (hour, count)
+        self._given.move_to_end(place)
         if len(self._given) > 10_000:
             self._given.popitem(last=False)
-        return count > _KEYS_PER_HOUR
+        return count > _MOST_PER_HOUR

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, func, or_, select, tuple_
+from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, exists, func, or_, select, tuple_
 
 from bridge_core.store import crypto_tables as tables
 from bridge_core.store.crypto_rows import inbound_digest
@@ -33,8 +33,12 @@ class CryptoSweep:
             to_device.c.id < select(func.max(to_device.c.id)).scalar_subquery(),
         )
         aged = or_(inbound.c.received_at < received_before, inbound.c.used_at < unused_before)
+        # Anybody may give us keys of rooms that we have nothing to do with.
+        known = exists().where(tables.room.c.room == inbound.c.room)
+        stray = and_(inbound.c.used_at == inbound.c.received_at, inbound.c.received_at < forgotten_before, ~known)
         return {
-            "inbound": await self._remove(inbound, aged),
+            "inbound": await self._remove(inbound, or_(aged, stray)),
+            "olm": await self._remove(tables.olm, tables.olm.c.used_at < unused_before),
             "to_device": await self._remove(to_device, handled),
             "shares": await self._remove(tables.shares, tables.shares.c.at < forgotten_before),
             "withheld": await self._remove(tables.withheld, tables.withheld.c.at < forgotten_before),

@@ -9,10 +9,11 @@ from hypothesis import strategies as st
 
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.ids import RoomId
+from bridge_core.crypto.accounts import OLM
 from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError
 from bridge_core.crypto.keyobjects import PeerDevice
-from bridge_core.crypto.olm import GroupSession
-from bridge_core.crypto.ports import InboundRow, Owner, RequestRow, ToDeviceRow
+from bridge_core.crypto.olm import Account, GroupSession
+from bridge_core.crypto.ports import InboundRow, OlmSessionRow, Owner, RequestRow, ToDeviceRow
 from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
@@ -375,10 +376,27 @@ async def test_events_of_any_form(content: Any) -> None:
 async def test_too_many_keys_of_one_sender(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
     """Somebody who gives keys without end is not stored without end."""
     a, b = pair
-    monkeypatch.setattr("bridge_core.crypto.todevice._KEYS_PER_HOUR", 2)
+    monkeypatch.setattr("bridge_core.crypto.todevice._MOST_PER_HOUR", 2)
     for _ in range(4):
         await gives(a, b, "m.room_key", room_key(GroupSession()))
     assert (b.total("to_device", "room_key"), b.total("to_device", "trust")) == (2, 2)
     b.clock.ms += 3_600_000
     await gives(a, b, "m.room_key", room_key(GroupSession()))
     assert b.total("to_device", "room_key") == 3
+
+
+async def test_sessions_of_strangers_are_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may use the fallback key, and each message in a new session leaves it behind: not without end."""
+    _, b = pair
+    before = len(b.store.all(OlmSessionRow))
+    monkeypatch.setattr("bridge_core.crypto.todevice._MOST_PER_HOUR", 15)
+    curve = b.world.devices[b.bot.user][b.bot.device]["keys"][f"curve25519:{b.bot.device}"]
+    for _ in range(20):
+        account = Account()  # in no list of devices, in no room
+        session = account.outbound(curve, next(iter(b.world.fallback[b.bot].values()))["key"])
+        kind, body = session.encrypt(b"{}")
+        ciphertext = {curve: {"type": kind, "body": body}}
+        content = {"algorithm": OLM, "sender_key": account.curve25519, "ciphertext": ciphertext}
+        b.world.put("@mallory:evil", b.bot.user, b.bot.device, "m.room.encrypted", content)
+    await b.hear()
+    assert len(b.store.all(OlmSessionRow)) == before + 15 and b.total("to_device", "trust") == 5

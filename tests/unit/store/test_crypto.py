@@ -307,10 +307,17 @@ async def test_the_sweep(database_url: str, opened: Opened) -> None:
     await store.commit([old, unused, kept, *many, *uses, *shares, SharesRow(OTHER, "s", 0, b"", 1)])
     await store.commit([waiting, replace(waiting, id=2, digest=b"2"), ToDeviceDone(2), ToDeviceRow(3, b"3", b"", 1)])
     await store.commit([WithheldRow(ROOM, "s", ALICE, "x", 1), RequestRow("r", ROOM, "s", b"", 1)])
+    # Never used: of a room that is known it is kept, of any other not for long.
+    await store.commit(
+        [RoomRow(ROOM, b""), *(InboundRow(room, "new", "key", ALICE, b"", 85, 85) for room in (ROOM, OTHER))]
+    )
+    await store.commit([OlmSessionRow(BOT, "peer", name, b"", 1, used) for name, used in (("1", 59), ("2", 60))])
     swept = await store.sweep(received_before=50, unused_before=60, forgotten_before=90)
-    assert swept == {"inbound": 452, "to_device": 1, "shares": 1, "withheld": 1, "requests": 1}
+    assert swept == {"inbound": 453, "olm": 1, "to_device": 1, "shares": 1, "withheld": 1, "requests": 1}
     assert await store.inbound(ROOM, kept.session) == [kept]
     assert await store.inbound(ROOM, old.session) == await store.inbound(ROOM, unused.session) == []
+    assert (len(await store.inbound(ROOM, "new")), await store.inbound(OTHER, "new")) == (1, [])
+    assert [row.session for row in await store.olm_sessions(BOT, ["peer"])] == ["2"]
     assert await store.highest_index(ROOM, old.session, "key") == -1
     assert await store.highest_index(ROOM, kept.session, "key") == 1
     assert (await store.shares(ROOM, old.session), len(await store.shares(ROOM, kept.session))) == ([], 1)
