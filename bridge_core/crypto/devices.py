@@ -145,6 +145,10 @@ class DeviceLists:
                     tracked.failed_at = 0
                 self._note(row.user)
 
+    def reachable(self, user: UserId) -> None:
+        """A device of the user's that could not be written to can be: it gets what it lacks with the next message."""
+        self._note(user)
+
     async def known(self, user: UserId) -> UserKeys:
         """What is known of one user, without asking anybody."""
         await self._load([user])

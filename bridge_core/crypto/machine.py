@@ -140,6 +140,7 @@ class CryptoMachine:
             self._requests,
             is_ours,
             self._upkeep.wedged,
+            self.devices.reachable,
             clock,
             policy,
             counts.to_device,
@@ -277,6 +278,8 @@ class CryptoMachine:
         if await self.recall(missing):
             return False
         sender_key = event["content"].get("sender_key")
+        await self.devices.current([missing.sender])
+        await self._upkeep.met(missing.sender)  # else the answer comes in a session that we do not have, too
         return await self._requests.ask(
             missing.room, missing.session, missing.sender, sender_key if isinstance(sender_key, str) else ""
         )

@@ -38,10 +38,14 @@ _YIELD: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Opened:
-    """A decrypted to-device message, with the rows to commit together with what it brings."""
+    """A decrypted to-device message, with the rows to commit together with what it brings.
+
+    `reachable`: the device had no keys left for us, and can be written to now.
+    """
 
     plaintext: bytes
     rows: tuple[Row, ...]
+    reachable: bool = False
 
 
 class Pairwise:
@@ -124,9 +128,17 @@ class Pairwise:
             return Opened(plaintext, (self._row(ours, sender_key, found),))
         if kind != PRE_KEY:
             raise error
-        session, plaintext = ours.account.inbound(sender_key, body)
+        try:
+            session, plaintext = ours.account.inbound(sender_key, body)
+        except OlmError as failed:
+            if failed.reason is not Reason.REPLAY:
+                raise
+            # Not a repeated message of a session that we know: a homeserver that was restored gives a key out twice.
+            # Who got it second can be helped as anybody whose session we do not have.
+            raise OlmError(Reason.UNKNOWN_SESSION, "its one-time key was used before, or never ours") from failed
         rows = [self._accounts.row(ours), *self._add(ours, sender_key, session)]
-        return Opened(plaintext, tuple(rows))
+        lacked = self._without.pop((ours.account.curve25519, sender_key), None) is not None
+        return Opened(plaintext, tuple(rows), lacked)
 
     async def unwedge_due(self, ours: OurDevice, sender_key: str) -> bool:
         """Whether a new session may be started with a device whose message did not decrypt: once in an hour."""

@@ -55,7 +55,10 @@ _log = structlog.get_logger(__name__)
 
 
 class Inbox:
-    """Takes to-device messages and handles them. `wedged` is told of devices with which a new session is needed."""
+    """Takes to-device messages and handles them. `wedged` is told of devices with which a new session is needed.
+
+    `reachable` is told of users with a device that had no keys left and has written now. Neither may block.
+    """
 
     def __init__(
         self,
@@ -66,6 +69,7 @@ class Inbox:
         requests: KeyRequests,
         is_ours: Callable[[str], bool],
         wedged: Callable[[Owner, UserId, str], None],
+        reachable: Callable[[UserId], None],
         clock: Clock,
         policy: Policy,
         counted: Counter,
@@ -78,6 +82,7 @@ class Inbox:
         self._requests = requests
         self._is_ours = is_ours
         self._wedged = wedged
+        self._reachable = reachable
         self._clock = clock
         self._policy = policy
         self._counted = counted
@@ -259,6 +264,8 @@ class Inbox:
             if error.reason in _MENDABLE:
                 wedged.add((outer.sender, sender_key))
             return []
+        if opened.reachable:
+            self._reachable(outer.sender)  # whoever writes to it now waits for the account, and so for our commit
         rows = list(opened.rows)
         try:
             found = inner(opened.plaintext, outer, sender_key, ours.account.ed25519)

@@ -4,6 +4,7 @@ Source: client-server API, "One-time and fallback keys", "Recovering from undecr
 of its own, one at a time per device; what fails is tried again when the homeserver or the peer tells of it once more.
 """
 
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Coroutine, Mapping
 from typing import Any, Final
 
@@ -24,6 +25,8 @@ Few = tuple[Owner, int, bool | None]
 """A device, how many one-time keys the homeserver has of it, whether its fallback key is unused (None: not known)."""
 
 _AT_ONCE: Final = 100
+_STRANGERS: Final = 1_000
+_DEVICES: Final = 5
 
 _log = structlog.get_logger(__name__)
 
@@ -50,6 +53,7 @@ class Upkeep:
         self._start = start
         self._filling: set[Owner] = set()
         self._mending: set[tuple[Owner, str]] = set()
+        self._strangers: OrderedDict[UserId, list[tuple[Owner, str]]] = OrderedDict()
 
     def few(self, counts: Mapping[str, Any], unused: Mapping[str, Any]) -> list[Few]:
         """Devices of ours whose keys are running out, from what a transaction says of counts and fallback keys.
@@ -85,6 +89,22 @@ class Upkeep:
             self._mending.add(place)
             self._start(self._mended(owner, user, sender_key), "crypto-mend")
 
+    async def met(self, user: UserId) -> None:
+        """Somebody is tracked now, since they have spoken in a room: what did not decrypt before is mended."""
+        for owner, sender_key in self._strangers.pop(user, ()):
+            place = (owner, sender_key)
+            if place not in self._mending:
+                self._mending.add(place)
+                await self._mended(owner, user, sender_key)
+
+    def _strange(self, owner: Owner, user: UserId, sender_key: str) -> None:
+        found = self._strangers.setdefault(user, [])
+        if (owner, sender_key) not in found:
+            found.append((owner, sender_key))
+            del found[:-_DEVICES]
+        while len(self._strangers) > _STRANGERS:
+            self._strangers.popitem(last=False)
+
     async def _filled(self, owner: Owner, left: int, unused: bool | None) -> None:
         async def fill() -> None:
             if not await self._accounts.counted(owner, left, unused):
@@ -98,7 +118,8 @@ class Upkeep:
     async def _mended(self, owner: Owner, user: UserId, sender_key: str) -> None:
         async def mend() -> None:
             if not await self._devices.tracks(user):
-                return  # a stranger's, whose server may take its time to answer
+                self._strange(owner, user, sender_key)  # their server may take its time to answer
+                return
             ours = await self._accounts.ready(owner)
             if not await self._pairwise.unwedge_due(ours, sender_key):
                 return

@@ -215,6 +215,22 @@ async def test_a_device_without_one_time_keys(pair: Pair) -> None:
     assert [user for kind, user, _, _ in a.world.sent[before:]] == [carl.user]
 
 
+async def test_a_device_that_writes_can_be_written_to(pair: Pair) -> None:
+    """A device without one-time keys that begins a session itself gets the key with the next message."""
+    a, b = pair
+    await a.hear()
+    await b.machine.devices.current([a.bot.user])  # strangers are not written to
+    b.world.one_time[b.bot].clear()
+    b.world.fallback.pop(b.bot)
+    await a.send(a.bot, "1", [b.bot])
+    await b.hear()
+    # It was told that there is no session (m.no_olm), and has made one.
+    await a.hear()
+    event = await a.send(a.bot, "2", [b.bot])
+    await b.hear()
+    assert await b.read(event) == "2" and a.total("claims", "none") == 1
+
+
 async def test_a_homeserver_that_loses_one_time_keys(pair: Pair) -> None:
     """An empty count brings new keys, a used fallback key a new one; in between the fallback key serves."""
     a, b = pair
