@@ -19,11 +19,13 @@ from bridge_core.cli.wanted import wanted_registration
 from bridge_core.config.adapters import adapter_models, installed_types
 from bridge_core.config.describe import allowed_words
 from bridge_core.config.example import render_config
+from bridge_core.config.homeserver import Appservice
 from bridge_core.config.load import LoadedConfig, load_config
 from bridge_core.config.network import NetworkCommon
 from bridge_core.config.problems import ConfigError, Problem
 from registration.document import read_document
 from registration.generate import generate, render, write_private
+from registration.model import Registration
 from registration.model import load as load_registration
 from registration.namespaces import NETWORK_NAME
 
@@ -133,9 +135,19 @@ def collect(options: argparse.Namespace, asker: Asker) -> dict[str, Any]:
         _ask_required(name, section, models.get(section["type"]), asker)
     _keep_secrets(values, options.config)
     registration = options.config.parent / values["appservice"]["registration"]
-    if registration.exists():  # the homeserver knows the bridge by this id
-        values["appservice"].setdefault("id", load_registration(registration).id)
+    _keep_identity(values["appservice"], load_registration(registration) if registration.exists() else None)
     return values
+
+
+def _keep_identity(appservice: dict[str, Any], known: Registration | None) -> None:
+    """The homeserver knows the bridge by id and sender. A new sender is not the bot: Synapse has no /sync for it."""
+    bot = str(appservice.get("bot", Appservice.model_fields["bot"].default))
+    if known is None:
+        appservice.setdefault("sender", f"{bot}-sender")
+        return
+    appservice.setdefault("id", known.id)
+    if known.sender_localpart != bot:
+        appservice.setdefault("sender", known.sender_localpart)
 
 
 def _guess_domain(address: str) -> str | None:

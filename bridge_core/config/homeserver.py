@@ -98,7 +98,7 @@ class Appservice(Section):
         default=None,
         description="Localpart of the registration's sender, where it is not the bot. Synapse's /sync serves no "
         "sender, so a bot that asks for keys there (section `encryption`) needs another name here, such as "
-        "bridgesender. After a change: `matrix-bridge init --only-registration`, and restart the homeserver.",
+        "bridgebot-sender. After a change: `matrix-bridge init --only-registration`, and restart the homeserver.",
     )
     bot_displayname: str | None = Field(default="Bridge", description="Name of the bot; null leaves it as is.")
     bot_avatar: Annotated[str, Field(pattern=r"^mxc://[^/\s]+/[^/\s]+$")] | None = Field(

@@ -129,7 +129,7 @@ async def test_what_init_wrote_works(site: Site, tmp_path: Path) -> None:
     config = site.copy(tmp_path / "bridge")
     status, said = await command("check", "-c", str(config))
     assert "ok: the homeserver reaches the bridge's address with the right token" in said
-    assert f"ok: the homeserver knows the bridge as @bridgebot:{DOMAIN}" in said
+    assert f"ok: the homeserver knows the bridge as @bridgebot-sender:{DOMAIN}" in said
     assert (status, "Nothing to complain about." in said) == (0, True), said
     async with site.running(config):
         await site.talk()

@@ -14,6 +14,7 @@ from bridge_core.config.load import LoadedConfig
 
 __all__ = ["Brought", "check_encryption"]
 
+_TYPE: Final = "m.dummy"
 _PATIENCE: Final = 5.0
 """Seconds that the homeserver may need to send the message on."""
 _FILTER: Final = '{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}'
@@ -25,7 +26,7 @@ _SETTINGS: Final = (
 )
 _SENDER: Final = (
     "Synapse serves all but the registration's sender: set appservice.sender to another name than the bot's, such as "
-    f"bridgesender, and run `matrix-bridge init --only-registration` (tokens are kept). {_RESTART}"
+    f"bridgebot-sender, and run `matrix-bridge init --only-registration` (tokens are kept). {_RESTART}"
 )
 
 
@@ -50,14 +51,34 @@ class Brought:
     def __init__(self) -> None:
         self.messages = False
         self.counts = False
+        self.refused = False
+        """Something came that is the bridge's: the homeserver brings nothing to devices until that is taken."""
         self.came = asyncio.Event()
 
-    def look(self, body: Mapping[str, Any]) -> None:
-        """Look at a transaction (MSC4203, MSC3202; stable names or not)."""
-        self.messages |= bool(body.get("to_device") or body.get("de.sorunome.msc2409.to_device"))
+    def look(self, body: Mapping[str, Any]) -> bool:
+        """Look at a transaction (MSC4203, MSC3202; stable names or not); whether it may be taken in the bridge's place.
+
+        Refused, Synapse drops what it had for devices. Typing and presence may be lost, events and keys may not.
+        """
+        found = body.get("to_device") or body.get("de.sorunome.msc2409.to_device") or []
+        messages = found if isinstance(found, list) else []
+        self.messages |= bool(messages)
         self.counts |= any("one_time_key" in key for key in body)
-        if self.messages:
+        taken = not body.get("events") and all(_is_ours(one) for one in messages)
+        self.refused |= not taken
+        if self.messages or self.refused:
             self.came.set()
+        return taken
+
+
+def _is_ours(message: Any) -> bool:
+    """Whether a message is what the check has sent: the bot's to itself, of no meaning."""
+    return (
+        isinstance(message, Mapping)
+        and message.get("type") == _TYPE
+        and "sender" in message
+        and message["sender"] == message.get("to_user_id")
+    )
 
 
 async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | None, report: Report) -> None:
@@ -68,6 +89,9 @@ async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | No
     bot = quote(f"@{loaded.config.appservice.bot}:{loaded.config.homeserver.domain}", safe="")
     device = loaded.config.encryption.device
     as_bot = f"user_id={bot}&device_id={device}"
+    # Before the first start of the bridge a bot that is not the registration's sender does not exist.
+    name = {"type": "m.login.application_service", "username": loaded.config.appservice.bot, "inhibit_login": True}
+    await ask("POST", "register", json=name)
     made = await ask("PUT", f"devices/{device}?user_id={bot}", json={"display_name": "Matrix bridge"})
     if made.status not in (200, 201):
         report.error(
@@ -84,9 +108,14 @@ async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | No
             "It cannot be used with encryption: set encryption.mode to off, or use another homeserver.",
         )
         return
-    syncs = (await ask("GET", f"sync?{as_bot}&timeout=0&filter={quote(_FILTER, safe='')}")).status
+    # Before the sync, which may bring presence.
     pushes = await _pushes(ask, as_bot, loaded, brought) if mode is not EncryptionMode.SYNC else False
-    _say(mode, report, syncs=syncs, pushes=pushes)
+    sync = f"sync?{as_bot}&timeout=0&set_presence=offline&filter={quote(_FILTER, safe='')}"
+    syncs = (await ask("GET", sync)).status
+    where = (
+        "the running bridge gets the transactions" if brought is None else "events wait for the bridge to be started"
+    )
+    _say(mode, report, syncs=syncs, pushes=pushes, unseen=where)
 
 
 async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought | None) -> bool | None:
@@ -95,7 +124,7 @@ async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought 
         return None
     bot = f"@{loaded.config.appservice.bot}:{loaded.config.homeserver.domain}"
     body: dict[str, Any] = {"messages": {bot: {loaded.config.encryption.device: {}}}}
-    path = f"sendToDevice/m.dummy/check{secrets.token_hex(8)}?{as_bot}"
+    path = f"sendToDevice/{_TYPE}/check{secrets.token_hex(8)}?{as_bot}"
     if (await ask("PUT", path, json=body)).status != 200:
         return False
     try:
@@ -103,14 +132,16 @@ async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought 
             await brought.came.wait()
     except TimeoutError:
         pass
+    if brought.refused and not brought.messages:
+        return None
     return brought.messages and brought.counts
 
 
-def _say(mode: EncryptionMode, report: Report, *, syncs: int, pushes: bool | None) -> None:
+def _say(mode: EncryptionMode, report: Report, *, syncs: int, pushes: bool | None, unseen: str) -> None:
     if pushes:
         report.ok("encryption: keys come with transactions (appservice mode)")
     elif pushes is None:
-        report.ok("encryption: the running bridge gets the transactions, so whether they bring keys was not looked at")
+        report.ok(f"encryption: {unseen}, so whether transactions bring keys was not looked at")
     elif mode is EncryptionMode.APPSERVICE or (mode is EncryptionMode.AUTO and syncs != 200):
         report.error("encryption", "transactions bring no messages to devices, or no key counts", _SETTINGS)
     elif syncs == 200:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from bridge_core.cli.checks.report import Report
 from bridge_core.cli.wanted import wanted_registration
+from bridge_core.config.encryption import EncryptionMode
 from bridge_core.config.load import LoadedConfig
 from registration.model import Namespace, Registration, RegistrationError, load
 from registration.review import compare, review
@@ -92,7 +93,7 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
     if wanted.ephemeral and not registration.ephemeral:
         report.warning(f"{name}: receive_ephemeral", "is not set, so typing and receipts do not cross", _REGENERATE)
     if wanted.encryption:
-        _encryption(registration, name, report)
+        _encryption(registration, name, report, mode=loaded.config.encryption.mode)
     missing = sorted(set(wanted.protocols or ()) - set(registration.protocols or ()))
     if missing:
         words = f"does not name {', '.join(missing)}, so people find nothing there by look-ups in their clients"
@@ -105,16 +106,21 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
         _namespaces(f"{name}: namespaces.{kind}", have_spaces, want_spaces, report)
 
 
-def _encryption(registration: Registration, name: str, report: Report) -> None:
-    """What end-to-end encryption asks of the registration, in the words of the file."""
+def _encryption(registration: Registration, name: str, report: Report, *, mode: EncryptionMode) -> None:
+    """What end-to-end encryption asks of the registration, in the words of the file. Nobody need push in sync mode."""
+    pushed = mode is not EncryptionMode.SYNC
     if not registration.msc3202:
-        words = "is not true, so the homeserver tells nothing of devices and keys, and messages cannot be decrypted"
-        report.error(f"{name}: org.matrix.msc3202", words, _REGENERATE)
+        words = "is not true, so the homeserver's transactions tell nothing of devices and keys"
+        say = report.error if mode is EncryptionMode.APPSERVICE else report.warning
+        if pushed:
+            say(f"{name}: org.matrix.msc3202", words, _REGENERATE)
     if not registration.msc4190:
         words = "is not true: a homeserver that asks for it lets the bridge make no devices"
         report.warning(f"{name}: io.element.msc4190", words, _REGENERATE)
-    if not registration.ephemeral:
-        report.error(f"{name}: receive_ephemeral", "is not true, so no keys arrive", _REGENERATE)
+    if not registration.ephemeral and pushed:
+        words = "is not true, so no keys arrive with transactions"
+        say = report.error if mode is EncryptionMode.APPSERVICE else report.warning
+        say(f"{name}: receive_ephemeral", words, _REGENERATE)
 
 
 def _namespaces(where: str, have: Sequence[Namespace], want: Sequence[Namespace], report: Report) -> None:

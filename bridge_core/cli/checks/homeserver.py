@@ -107,7 +107,7 @@ async def _check_token(session: aiohttp.ClientSession, loaded: LoadedConfig, as_
 
 
 class _Probe:
-    """Answers the homeserver's ping in place of the bridge, and nothing else."""
+    """Answers the homeserver's ping in place of the bridge, and takes nothing that is the bridge's."""
 
     def __init__(self, hs_token: str) -> None:
         self._hs_token = hs_token
@@ -118,8 +118,8 @@ class _Probe:
     async def handle(self, request: web.Request) -> web.Response:
         if request.path != "/_matrix/app/v1/ping":
             # Whatever else arrives is kept by the homeserver for the bridge.
-            if "/transactions/" in request.path:
-                await self._look(request)
+            if "/transactions/" in request.path and await self._look(request):
+                return web.json_response({})
             return web.json_response({"errcode": "M_UNKNOWN", "error": "being checked"}, status=503)
         given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         if not hmac.compare_digest(given.encode(), self._hs_token.encode()):
@@ -128,13 +128,16 @@ class _Probe:
         self.pinged = True
         return web.json_response({})
 
-    async def _look(self, request: web.Request) -> None:
+    async def _look(self, request: web.Request) -> bool:
+        """Whether a transaction holds nothing that is the bridge's."""
+        given = request.headers.get("Authorization", "").removeprefix("Bearer ")
         try:
             body = json.loads(await request.text())
         except ValueError:
-            return
-        if isinstance(body, dict):
-            self.brought.look(body)
+            return False
+        if not isinstance(body, dict) or not hmac.compare_digest(given.encode(), self._hs_token.encode()):
+            return False
+        return self.brought.look(body)
 
 
 async def _check_ping(

@@ -92,13 +92,8 @@ def test_the_servers_of_networks_are_tried(folder: Path, capsys: pytest.CaptureF
     ("name", "old", "new", "words"),
     [
         ("registration.yaml", "id: matrix-bridge", "id: other", "id: is other, but appservice.id is matrix-bridge"),
-        ("registration.yaml", "sender_localpart: bridgebot", "sender_localpart: b", "but appservice.bot is bridgebot"),
-        (
-            "config.yaml",
-            "#sender: null",
-            "sender: other",
-            "sender_localpart: is bridgebot, but appservice.sender is other",
-        ),
+        ("registration.yaml", "sender_localpart: ", "sender_localpart: b", "but appservice.sender is bridgebot-sender"),
+        ("config.yaml", "sender: bridgebot-sender", "#", "is bridgebot-sender, but appservice.bot is bridgebot"),
         ("registration.yaml", "@_libera_", "@_oftc_", "lacks @_libera_.*:example\\.org"),
         ("registration.yaml", "#_libera_", "#_oftc_", "namespaces.aliases: lacks #_libera_"),
         ("registration.yaml", "exclusive: true", "exclusive: false", "is not exclusive"),
@@ -124,13 +119,26 @@ def test_mismatches_are_found(
     assert int("error: " in out or "is not allowed" in out) == code
 
 
-def test_encryption_asks_for_more_of_the_registration(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    """Where the configuration wants encryption and the registration has none of it, each flag is named."""
-    _edit(folder / "config.yaml", '#mode: "off"', "mode: auto")
+@pytest.mark.parametrize(("mode", "level", "status"), [("appservice", "error", 1), ("auto", "warning", 0)])
+def test_encryption_asks_for_more_of_the_registration(
+    folder: Path, capsys: pytest.CaptureFixture[str], mode: str, level: str, status: int
+) -> None:
+    """Where encryption wants keys with transactions and the registration has none of it, each flag is named."""
+    _edit(folder / "config.yaml", '#mode: "off"', f"mode: {mode}")
+    _edit(folder / "registration.yaml", "receive_ephemeral: true", "receive_ephemeral: false")
     code, out = _check(folder, capsys, "--offline")
-    assert code == 1
-    assert "org.matrix.msc3202: is not true" in out
+    assert code == status
+    assert f"{level}: registration.yaml: org.matrix.msc3202: is not true" in out
+    assert f"{level}: registration.yaml: receive_ephemeral: is not true" in out
     assert "io.element.msc4190: is not true" in out
+
+
+def test_who_asks_for_keys_needs_none_with_transactions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """In sync mode nothing of the registration is missing but what lets the bridge make devices."""
+    _edit(folder / "config.yaml", '#mode: "off"', "mode: sync")
+    code, out = _check(folder, capsys, "--offline")
+    assert code == 0
+    assert "msc3202" not in out and "io.element.msc4190: is not true" in out
 
 
 def test_init_writes_what_encryption_needs(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -225,7 +233,7 @@ class _Homeserver:
 
     def __init__(self, loaded: LoadedConfig) -> None:
         self.registration = load(loaded.registration_path)
-        self.user_id = "@bridgebot:example.org"
+        self.user_id = "@bridgebot-sender:example.org"
         self.can_ping = True
 
     async def handle(self, request: web.Request) -> web.Response:

@@ -59,6 +59,46 @@ async def test_the_mode_that_applies_is_said(
     assert any(words in text for text in said), said
 
 
+async def test_what_is_the_bridges_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Events and keys are left for the bridge, what the check sent and presence are not; then nothing is said."""
+    dummy = {"type": "m.dummy", "sender": "@bridgebot:hs", "to_user_id": "@bridgebot:hs"}
+    for taken in (
+        {"ephemeral": [{}], "events": []},
+        {"to_device": [dummy]},
+        {"events": [], "to_device": [dummy, dummy]},
+    ):
+        assert Brought().look(taken)
+    for kept in ({"events": [{}]}, {"to_device": [dummy, {**dummy, "type": "m.room_key"}]}, {"to_device": [{}]}):
+        assert not Brought().look(kept)
+    monkeypatch.setattr(encryption, "_PATIENCE", 0.01)
+    brought, report = Brought(), Report()
+
+    async def ask(method: str, path: str, **more: Any) -> Reply:
+        if path.startswith("sendToDevice"):
+            brought.look({"events": [{}]})
+        return Reply(200, {"device_id": "MATRIXBRIDGE"})
+
+    await check_encryption(ask, _loaded(tmp_path, "appservice"), brought, report)
+    assert report.errors == 0
+    assert any("events wait for the bridge" in text for text in report.fine)
+
+
+async def test_the_bot_of_a_new_installation_is_there(tmp_path: Path) -> None:
+    """Before the bridge's first start the check registers the bot, without which nothing could be tried."""
+    report, there = Report(), set[str]()
+
+    async def ask(method: str, path: str, **more: Any) -> Reply:
+        if path == "register":
+            there.add(more["json"]["username"])
+        elif "bridgebot" not in there:
+            return Reply(403, errcode="M_FORBIDDEN")
+        return Reply(200, {"device_id": "MATRIXBRIDGE"})
+
+    await check_encryption(ask, _loaded(tmp_path, "auto"), None, report)
+    assert report.errors == 0
+    assert any("encryption" in text for text in report.fine)
+
+
 async def test_without_devices_there_is_no_encryption(tmp_path: Path) -> None:
     """A homeserver on which the bridge cannot act as a device is named as such: nothing else is asked."""
     report = Report()

@@ -32,7 +32,8 @@ def test_both_files_are_written_private_and_valid(tmp_path: Path, capsys: pytest
     assert config.networks["libera"]["server"] == "irc.example.org"
     assert config.permission_of("@me:example.org") == "admin"
     assert config.logging.level == "debug"
-    assert [one.regex for one in registration.namespaces.users] == ["@_libera_.*:example\\.org"]
+    users = ["@_libera_.*:example\\.org", "@bridgebot:example\\.org"]
+    assert [one.regex for one in registration.namespaces.users] == users
     assert registration.url == "http://127.0.0.1:29310"
     assert registration.protocols == ["irc"]
     out = capsys.readouterr().out
@@ -71,6 +72,20 @@ def test_force_keeps_secrets_tokens_and_id(tmp_path: Path) -> None:
     assert ("known", registration.as_token, registration.hs_token) == (again.id, again.as_token, again.hs_token)
     assert second.appservice.id == "known"
     assert list(second.networks) == ["oftc"]
+
+
+def test_the_sender_is_another_than_the_bot(tmp_path: Path) -> None:
+    """Synapse's /sync serves the bot of a new installation; the sender of one that is there stays."""
+    _init(tmp_path, *_IRC, "--set", "appservice.bot=irc")
+    assert load(tmp_path / "registration.yaml").sender_localpart == "irc-sender"
+    old = tmp_path / "old"
+    old.mkdir()
+    _init(old, *_IRC, "--set", "appservice.sender=bridgebot")
+    for _ in range(2):
+        assert load(old / "registration.yaml").sender_localpart == "bridgebot"
+        assert _init(old, *_IRC, "--force") == 0
+    assert _init(tmp_path, *_IRC, "--set", "appservice.bot=irc", "--force") == 0
+    assert load_config(tmp_path / "config.yaml", {}).config.appservice.sender == "irc-sender"
 
 
 def test_only_the_registration_is_written_anew(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
