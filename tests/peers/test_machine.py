@@ -49,7 +49,8 @@ NONE = Shield("none")
 class Side:
     """An appservice with a machine, its keys on disk: as a bridge has it, without the bridge."""
 
-    def __init__(self, homeserver: Homeserver, folder: Path, policy: Policy) -> None:
+    def __init__(self, homeserver: Homeserver, folder: Path, policy: Policy, device: str = "MATRIXBRIDGE") -> None:
+        self._device = device
         self._hs = homeserver
         self._folder = folder
         self._policy = policy
@@ -69,6 +70,7 @@ class Side:
             sender=SENDER,
             media_keys=Keys(),
             clock=Clock(),
+            device=self._device,
             timeout=60,
         )
         await self.matrix.start()
@@ -324,6 +326,38 @@ async def test_the_backup_of_keys(at: Meeting) -> None:
         assert await other.machine.identities.standing(other.bot) is Standing.OTHER
     finally:
         await other.stop()
+        await at.side.start()
+
+
+async def test_a_lost_database(at: Meeting) -> None:
+    """With the recovery key and devices of another name, bot and ghosts go on without a shield, and read again."""
+    ghost = await at.side.ghost(at.room)
+    await at.rust.wait_readable(await at.side.send(ghost, at.room, "before"))
+    await at.rust.wait_readable(await at.side.send(at.side.bot, at.room, "before"))
+    key = await at.side.machine.cross.recovery_key()
+    folder = at.folder / "lost"
+    folder.mkdir()
+    await at.side.stop()
+    new = Side(at.homeserver, folder, Policy(send=Trust.NO_IDENTITY), "SECOND")
+    await new.start()
+    try:
+        await new.machine.cross.restore(key)
+        await new.machine.accounts.ready(new.bot)
+        await new.machine.room_encrypted(at.room, {"algorithm": "m.megolm.v1.aes-sha2"})
+        assert await new.matrix.ensure_registered(ghost.user) == "SECOND"
+        for sender in (new.bot, Owner(ghost.user, "SECOND")):
+            said = await new.send(sender, at.room, "after")
+            assert (await at.rust.wait_readable(said)).shield == NONE
+            assert (await at.nio.wait_readable(said)).body == "after"
+            identity = await at.rust.identity(sender.user)
+            assert identity["exists"] and not identity["changed"]
+        # After an outage Synapse pushes nothing for devices until all that waited is through.
+        await new.sees(lambda event: event["event_id"] == said)
+        for peer in (at.rust, at.nio):
+            said = await peer.text(at.room, "are you there?")
+            assert (await new.reads(said)).event["content"]["body"] == "are you there?"
+    finally:
+        await new.stop()
         await at.side.start()
 
 
