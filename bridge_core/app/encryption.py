@@ -120,6 +120,7 @@ class Encryption:
             policies,
             tasks,
             engine.wake,
+            engine.ghosts.known,
         )
         self.sync = DeviceSync(
             matrix.keys,

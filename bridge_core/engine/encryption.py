@@ -4,7 +4,8 @@ A room that is encrypted stays so (client-server API, "m.room.encryption"). What
 homeserver, once per room and start; where it cannot be known nothing is sent.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from enum import Enum
 from typing import Any, Final, Protocol
@@ -64,7 +65,7 @@ class RoomEncryption(Check):
     """Of one bridge. Implements `matrix.sending.Sealing`.
 
     `policies` names networks; all others allow encryption. `trouble` says why encryption does not work now, empty when
-    it does. `wake` lets lanes try again.
+    it does. `wake` lets lanes try again, `ghosts` tells who of ours is in a room.
     """
 
     def __init__(
@@ -77,6 +78,7 @@ class RoomEncryption(Check):
         policies: Mapping[NetworkId, RoomPolicy],
         tasks: TaskOwner,
         wake: Callable[[], None],
+        ghosts: Callable[[RoomId], Awaitable[AbstractSet[UserId]]],
     ) -> None:
         self._cipher = cipher
         self._matrix = matrix
@@ -85,6 +87,7 @@ class RoomEncryption(Check):
         self._is_ours = is_ours
         self._tasks = tasks
         self._wake = wake
+        self._ghosts = ghosts
         self._begin = frozenset(
             name for name, one in policies.items() if one in {RoomPolicy.DEFAULT, RoomPolicy.REQUIRE}
         )
@@ -154,7 +157,12 @@ class RoomEncryption(Check):
         try:
             return await self._matrix.state(room, ENCRYPTION)
         except MatrixRejectedError as error:
-            if error.status != 403 or viewer is None or viewer == self._matrix.bot:
+            if error.status != 403:
+                raise
+            if viewer is None or viewer == self._matrix.bot:
+                # People invite ghosts into rooms that will not have the bot.
+                viewer = min(await self._ghosts(room) - {self._matrix.bot}, default=None)
+            if viewer is None:
                 raise
         return await self._matrix.state(room, ENCRYPTION, viewer=viewer)
 

@@ -10,7 +10,7 @@ import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
 from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteRedaction, RemoteSender
-from bridge_core.api.ids import ChatId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.policy import Trust
 from bridge_core.engine.encrypted_files import decrypted
@@ -228,6 +228,33 @@ async def test_who_is_invited_reads_what_the_room_shows_them(tmp_path: Path) -> 
                 else:
                     with pytest.raises(MissingKeyError):
                         await invited.read(event)
+
+
+@pytest.mark.parametrize("needed", [0, 100])
+async def test_a_private_chat_that_a_user_begins(tmp_path: Path, needed: int) -> None:
+    """Who invites a ghost into an encrypted room talks with that person, also where the bot may not be invited."""
+    async with bridged(tmp_path, network={"encryption": "require"}) as (harness, script):
+        script.provided = True
+        await harness.portal_room("net", "hall")
+        await said(script, "hello")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            private = harness.alice.create_room(
+                preset="private_chat",
+                invite=[GHOST],
+                initial_state=[{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}],
+                power_level_content_override={"invite": needed},
+            )
+            there = harness.homeserver.room(private)
+            await harness.until(lambda: GHOST in there.members())
+            await harness.settled()
+            assert ("@bridgebot:hs.test" in there.members()) is (needed == 0)
+            await alice.says(private, "psst")
+            await harness.until(lambda: script.sent)
+            assert script.texts() == ["psst"]
+            chat, receiver = script.sent[0][1].chat, LoginId(alice.user.id)
+            answer = RemoteMessage(chat, ANNA, Content((Plain("yes?"),)), id=MessageId("y"), receiver=receiver)
+            await received(script, answer)
+            assert (await alice.sees(private, "yes?")).event["sender"] == GHOST
 
 
 async def test_devices_that_are_not_verified_are_named_once(tmp_path: Path) -> None:
