@@ -34,6 +34,7 @@ ALGORITHMS: Final = (OLM, MEGOLM)
 ONE_TIME: Final = "signed_curve25519"
 UNKNOWN_DEVICE: Final = "M_UNKNOWN_DEVICE"
 _UPLOADS: Final = 6
+_AGAIN: Final = 3_600_000
 
 _log = structlog.get_logger(__name__)
 
@@ -55,6 +56,7 @@ class OurDevice:
     __slots__ = (
         "__weakref__",
         "account",
+        "again_at",
         "epoch",
         "fallback_at",
         "keys",
@@ -74,6 +76,8 @@ class OurDevice:
         self.epoch = ""
         """The epoch of the identity that has signed what was uploaded."""
         self.fallback_at = 0
+        self.again_at = 0
+        """When a signature that the homeserver refused is tried again, in ms."""
         self.keys: dict[str, Any] = {}
         """The device's keys with all signatures, once they are made."""
         self.lock = asyncio.Lock()
@@ -141,9 +145,9 @@ class Accounts:
         """
         device = await self._get(owner)
         epoch = await self._epoch()
-        if not (device.uploaded and device.epoch == epoch and device.keys):
+        if not (self._is_up(device, epoch) and device.keys):
             async with self.using(device):
-                if not (device.uploaded and device.epoch == epoch):
+                if not self._is_up(device, epoch):
                     await self._publish(device, epoch)
                 elif not device.keys:
                     device.keys = await self._signed_keys(device)
@@ -240,11 +244,15 @@ class Accounts:
                 device.account = Account.unpickled(value["pickle"].encode(), self._store.pickle_key)
                 device.uploaded, device.epoch = value["uploaded"], value["epoch"]
                 device.fallback_at = value["fallback_at"]
-            except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
-                raise DamagedKeyError("a stored account cannot be read") from error
+            except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError, DamagedKeyError) as error:
+                _log.error("account_damaged", user=device.owner.user, device=device.owner.device)
+                raise DamagedKeyError("the keys of a device of ours cannot be read from the database") from error
         if device.epoch != epoch:
             device.keys = {}
         device.stale = False
+
+    def _is_up(self, device: OurDevice, epoch: str) -> bool:
+        return device.uploaded and (device.epoch == epoch or self._clock.now_ms() < device.again_at)
 
     def _is_old(self, device: OurDevice) -> bool:
         return self._clock.now_ms() - device.fallback_at >= self._policy.fallback_min_age
@@ -258,6 +266,8 @@ class Accounts:
     async def _publish(self, device: OurDevice, epoch: str) -> None:
         device.keys = {}
         keys = await self._signed_keys(device, ensure=True)
+        if self._clock.now_ms() < device.again_at:
+            epoch = ""
         # Where the keys are uploaded again, since they were lost or have a new signature, one-time keys may be gone.
         await self._upload(device, self._wanted(device.owner), fallback=True, keys=keys, epoch=epoch)
         device.keys = keys
@@ -281,6 +291,7 @@ class Accounts:
                 raise
             # Clients then warn of what the device says, which is better than that it says nothing.
             _log.warning("cross_signing_refused", user=owner.user, error=str(error))
+            device.again_at = self._clock.now_ms() + _AGAIN
             return keys
         return identity.signed_device(keys)
 

@@ -15,7 +15,6 @@ import structlog
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import UserId
-from bridge_core.crypto.errors import DamagedKeyError
 from bridge_core.crypto.keyobjects import PeerDevice, digest_of, read_cross_key, read_device
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import CryptoStore, KeyServer, Outdated, Owner, Queried, Row, SecretRow, TrackedRow
@@ -217,6 +216,10 @@ class DeviceLists:
                     if user not in self._users:
                         row = rows.get(user)
                         keys = _unpacked(user, row.value) if row is not None else UserKeys(user)
+                        if keys is None:
+                            # Asked for anew. Who they were and what was blocked is not known any more.
+                            _log.error("device_list_damaged", user=user)
+                            row, keys = None, UserKeys(user)
                         mark = max(row.outdated if row else 1, self._first, self._marked.get(user, 0))
                         self._users[user] = _Tracked(keys, row.queried if row else 0, mark)
             finally:
@@ -342,7 +345,7 @@ def _packed(keys: UserKeys) -> bytes:
     )
 
 
-def _unpacked(user: UserId, value: bytes) -> UserKeys:
+def _unpacked(user: UserId, value: bytes) -> UserKeys | None:
     try:
         found = orjson.loads(value)
         return UserKeys(
@@ -355,5 +358,5 @@ def _unpacked(user: UserId, value: bytes) -> UserKeys:
             found["gone"],
             frozenset(found["blocked"]),
         )
-    except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError) as error:
-        raise DamagedKeyError("what is stored of a user's devices cannot be read") from error
+    except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError):
+        return None

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import orjson
+import structlog
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
@@ -25,6 +26,8 @@ __all__ = ["Found", "Inbounds", "Read", "inbound_row", "own_row"]
 
 _USED_STEP: Final = 24 * 3600 * 1000
 _RECENT: Final = 256
+
+_log = structlog.get_logger(__name__)
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +166,14 @@ class Inbounds:
         return await self._held.get((room, session), lambda: self._load(room, session))
 
     async def _load(self, room: RoomId, session: str) -> _Candidates:
-        return _Candidates([self.found(row) for row in await self._store.inbound(room, session)])
+        found: list[Found] = []
+        for row in await self._store.inbound(room, session):
+            try:
+                found.append(self.found(row))
+            except DamagedKeyError:
+                # As if it had never come: it is asked for, and what comes takes its place.
+                _log.error("inbound_session_damaged", room=room, session=session, sender=row.sender)
+        return _Candidates(found)
 
     def found(self, row: InboundRow) -> Found:
         """A stored session. Raises DamagedKeyError."""

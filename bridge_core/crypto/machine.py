@@ -20,7 +20,7 @@ from bridge_core.crypto.backup import KeyBackup
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.devices import DeviceLists, trust_of
-from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
+from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError, Reason
 from bridge_core.crypto.identities import Identities
 from bridge_core.crypto.inbound import Inbounds, Read
 from bridge_core.crypto.messages import event_inside
@@ -236,6 +236,8 @@ class CryptoMachine:
         try:
             ours = await self.accounts.ready(sender)
             encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
+        except DamagedKeyError as error:
+            raise TransientError(str(error)) from error  # an admin may put the database right
         except MatrixRejectedError as error:
             make = self._make_device if error.errcode == UNKNOWN_DEVICE else None
             if make is None or not await make(sender.user):

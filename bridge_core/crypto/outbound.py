@@ -168,15 +168,15 @@ class Outbounds:
                 value = orjson.loads(row.value)
                 group = GroupSession.unpickled(value["pickle"].encode(), self._store.pickle_key)
                 out.created_at, out.reserved = value["created_at"], value["reserved"]
+                rows = await self._store.shares(out.room, group.id)
+                for part in sorted(rows, key=lambda one: one.part):
+                    out.shares.update(shares_in(part))
             except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError, DamagedKeyError):
                 _log.warning("outbound_session_damaged", user=out.owner.user, room=out.room)
-                out.stale = False
+                out.stale, out.shares = False, {}
                 return  # a new one is made: no index of it was ever used
             # What was reserved may have been sent: nobody can tell any more.
             group.skip_to(out.reserved)
-            rows = await self._store.shares(out.room, group.id)
-            for part in sorted(rows, key=lambda one: one.part):
-                out.shares.update(shares_in(part))
             out.parts = max((part.part for part in rows), default=-1) + 1
             out.named.update(place for place, share in out.shares.items() if share.since < 0)
             out.group = group

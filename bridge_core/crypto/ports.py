@@ -72,7 +72,8 @@ class CryptoStore(Protocol):
     """Keeps keys. One commit holds all rows it was given, in their order, or none.
 
     Every read sees all that was committed and all that was handed to `later`. Raises TransientError while the database
-    cannot be used, UnreadableError for what does not open with the configured secret.
+    cannot be used. What does not open with the configured secret comes with an empty value (one damaged row must not
+    hide those beside it), but for secrets, rooms and requests, which raise UnreadableError.
     """
 
     @property

@@ -84,7 +84,7 @@ class SealedCryptoStore:
             select(table.value, table.wanted).where(table.user_id == owner.user, table.device == owner.device)
         )
         for value, wanted in found:
-            return AccountRow(owner, self._rows.open(value, "account", owner.user, owner.device), bool(wanted))
+            return AccountRow(owner, self._opened(value, "account", owner.user, owner.device), bool(wanted))
         return None
 
     async def owners(self) -> list[Owner]:
@@ -104,7 +104,7 @@ class SealedCryptoStore:
         table = tables.tracked
         found = await self._many(users, lambda part: select(table).where(table.c.user_id.in_(part)))
         return [
-            TrackedRow(UserId(user), self._rows.open(value, "tracked", user), queried, outdated)
+            TrackedRow(UserId(user), self._opened(value, "tracked", user), queried, outdated)
             for user, value, queried, outdated in found
         ]
 
@@ -120,7 +120,7 @@ class SealedCryptoStore:
                 owner,
                 peer,
                 session,
-                self._rows.open(value, "olm", owner.user, owner.device, peer, session),
+                self._opened(value, "olm", owner.user, owner.device, peer, session),
                 created_at,
                 used_at,
             )
@@ -134,7 +134,7 @@ class SealedCryptoStore:
             select(table.value).where(table.user_id == owner.user, table.device == owner.device, table.room == room)
         )
         for (value,) in found:
-            return OutboundRow(owner, room, self._rows.open(value, "outbound", owner.user, owner.device, room))
+            return OutboundRow(owner, room, self._opened(value, "outbound", owner.user, owner.device, room))
         return None
 
     async def shares(self, room: RoomId, session: str) -> list[SharesRow]:
@@ -146,7 +146,7 @@ class SealedCryptoStore:
             .order_by(table.part)
         )
         return [
-            SharesRow(room, session, part, self._rows.open(value, "shares", room, session, str(part)), at)
+            SharesRow(room, session, part, self._opened(value, "shares", room, session, str(part)), at)
             for part, value, at in found
         ]
 
@@ -164,7 +164,7 @@ class SealedCryptoStore:
                 session,
                 key,
                 UserId(sender),
-                self._rows.open(value, "inbound", room, session, key, sender),
+                self._opened(value, "inbound", room, session, key, sender),
                 received_at,
                 used_at,
             )
@@ -182,7 +182,7 @@ class SealedCryptoStore:
                 session,
                 key,
                 UserId(sender),
-                self._rows.open(value, "inbound", room, session, key, sender),
+                self._opened(value, "inbound", room, session, key, sender),
                 received_at,
                 used_at,
             )

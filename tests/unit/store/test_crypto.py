@@ -288,8 +288,14 @@ async def test_values_are_sealed_for_their_rows(database_url: str, opened: Opene
     assert sorted([*moved, "crypto_to_device"]) == tables
     for table, (change, reading) in moved.items():
         await _change(database, f"UPDATE {table} SET {change}")
-        with pytest.raises(UnreadableError):
-            await reading
+        if table in {"crypto_request", "crypto_secret", "crypto_room"}:
+            with pytest.raises(UnreadableError):
+                await reading
+        else:
+            # One of a list must not hide those beside it: it is given empty.
+            found = await reading
+            (row,) = found if isinstance(found, list) else [found]
+            assert row.value == b"", table
     await store.commit([ToDeviceRow(3, b"other", b"good", 1)])
     await _change(database, "UPDATE crypto_to_device SET id = 2 WHERE id = 1")
     # One of a list must not hide those beside it: it is given empty.
