@@ -107,6 +107,35 @@ async def test_a_refused_claim_is_made_again(tmp_path: Path) -> None:
             assert harness.homeserver.faults.hits == 2
 
 
+@pytest.mark.parametrize("endpoint", ["keys/upload", "device_signing", "keys/query", "keys/claim", "sendToDevice"])
+@pytest.mark.parametrize("failure", ["limit", "answer", "lose_answer"])
+async def test_whatever_key_endpoint_fails_the_message_goes_out_once(
+    tmp_path: Path, endpoint: str, failure: str
+) -> None:
+    """429, 500, an answer that is lost: two times each, and the message is read, once."""
+    async with bridged(tmp_path, network=ENCRYPTED) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        await harness.until(lambda: harness.homeserver.keys.devices.get(harness.homeserver.bot))
+        await harness.settled()
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            faults = harness.homeserver.faults
+            order = {
+                "limit": lambda: faults.limit(50, times=2, match=endpoint),
+                "answer": lambda: faults.answer(500, times=2, match=endpoint),
+                "lose_answer": lambda: faults.lose_answer(times=2, match=endpoint),
+            }
+            order[failure]()
+            await said(script, "one")
+            await harness.until(lambda: encrypted_events(harness, room, GHOST))
+            assert faults.hits == 2
+            await said(script, "two", 2)
+            found = await alice.sees(room, "two")
+            assert [text async for text in alice.all(room)] == ["one", "two"]
+            assert found.trust.name == "PINNED"
+            await harness.settled()
+        assert harness.homeserver.messages(room) == []
+
+
 async def test_a_large_room_of_whom_some_have_no_keys(tmp_path: Path) -> None:
     """500 users, 60 of them unsigned and 40 without one-time keys: 400 read at once, the rest is named once."""
     async with bridged(tmp_path, network=ENCRYPTED) as (harness, script):
