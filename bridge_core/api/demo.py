@@ -29,6 +29,8 @@ class Way(StrEnum):
 
     TO_NETWORK = "to_network"
     TO_MATRIX = "to_matrix"
+    AT_REST = "at_rest"
+    """Nowhere: what is stored is looked at."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,10 +85,14 @@ class MatrixUser(Protocol):
     """A person on Matrix: a raw client of the homeserver. Every call may raise OSError, TimeoutError or DemoError."""
 
     user_id: str
-    events: list[Event]
-    """All timeline events seen so far, in the order seen."""
-    invites: dict[str, list[Event]]
-    """Rooms not joined yet, with their stripped state."""
+
+    @property
+    def events(self) -> list[Event]:
+        """All timeline events seen so far, in the order seen."""
+
+    @property
+    def invites(self) -> dict[str, list[Event]]:
+        """Rooms not joined yet, with their stripped state."""
 
     async def wait_until(self, found: Callable[[], _T | None], timeout: float, what: str) -> _T:
         """Sync until `found` returns something other than None; raises TimeoutError naming `what`."""
@@ -151,10 +157,15 @@ class Scene:
     name: str
     """The Matrix user's display name."""
     fetch: Callable[[str], Awaitable[bytes]]
+    encrypted: bool = False
+    """Whether the rooms are encrypted; `matrix` then reads and writes by an encrypted client."""
 
 
 class NetworkDemo(Protocol):
     """One network's part of the demo."""
+
+    in_encrypted_rooms: bool
+    """Whether its script can be held in an encrypted room (`demo --encrypted`); `Scene.encrypted` says when it is."""
 
     @property
     def portal_chat(self) -> str:

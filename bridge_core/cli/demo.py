@@ -16,6 +16,11 @@ def add_parser(subparser: argparse.ArgumentParser) -> None:
     """Add the command's arguments."""
     add = subparser.add_argument
     add("--headless", action="store_true", help="hold the conversation, compare both sides, exit 0 or 1")
+    add(
+        "--encrypted",
+        action="store_true",
+        help="in encrypted rooms, with matrix-nio (installed once); then search for it in what is stored",
+    )
     add("--json", action="store_true", help="the result as JSON on standard output; implies --headless")
     add("--network", type=_names, metavar="NAME,...", default=(), help="only these networks")
     add("--require", type=_names, metavar="NAME,...", default=(), help="exit 1 when one of these cannot be started")
@@ -28,6 +33,7 @@ def run(options: argparse.Namespace) -> int:
     wanted = DemoOptions(
         headless=options.headless or options.json,
         json=options.json,
+        encrypted=options.encrypted,
         directory=options.directory,
         networks=options.network,
         required=options.require,

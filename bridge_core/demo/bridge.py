@@ -10,11 +10,12 @@ from bridge_core.demo.place import Child, python_command
 from bridge_core.demo.ports import free_port
 from bridge_core.demo.process import ChildProcess, ProcessDiedError, http_answers
 
-__all__ = ["DemoBridge", "WriteFiles"]
+__all__ = ["BOT", "DemoBridge", "WriteFiles"]
 
 WriteFiles = Callable[[Path, Mapping[str, Any]], tuple[Path, bool]]
 """Writes the configuration and its registration, as `matrix-bridge init` does; where the registration is."""
 
+BOT = "bridgebot"
 _START_LIMIT = 30.0
 _STOP_LIMIT = 15.0
 
@@ -36,13 +37,26 @@ class DemoBridge:
             ),
         )
 
-    def configure(self, homeserver: str, domain: str, admin: str, networks: Mapping[str, Mapping[str, Any]]) -> Path:
+    def configure(
+        self,
+        homeserver: str,
+        domain: str,
+        admin: str,
+        networks: Mapping[str, Mapping[str, Any]],
+        *,
+        encrypted: bool = False,
+    ) -> Path:
         """Write both files; the registration's path. Raises ConfigError. Blocks on the disk."""
         self.directory.mkdir(parents=True, exist_ok=True)
         media = free_port()
         values = {
             "homeserver": {"address": homeserver, "domain": domain},
-            "appservice": {"registration": "registration.yaml", "listen": f"127.0.0.1:{free_port()}"},
+            "appservice": {
+                "registration": "registration.yaml",
+                "listen": f"127.0.0.1:{free_port()}",
+                "bot": BOT,
+                "sender": "bridgesender",
+            },
             "database": {"url": "sqlite:///bridge.db"},
             "journal": {"secret": secrets.token_hex(32)},
             "media": {
@@ -55,6 +69,10 @@ class DemoBridge:
             "permissions": {"local": "user", admin: "admin"},
             "networks": {name: dict(section) for name, section in networks.items()},
         }
+        if encrypted:
+            # matrix-nio knows no cross-signing: it is let in as somebody without any identity.
+            values["relay"] = {"reactions": True}
+            values["encryption"] = {"mode": "auto", "trust": {"send": "no-identity"}}
         return self._write(self.config, values)[0]
 
     async def start(self) -> None:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import aiohttp
 
@@ -10,7 +10,7 @@ from bridge_core.api.demo import DemoError, NetworkDemo, Scene, Step
 from bridge_core.demo.matrix_client import MatrixError
 from bridge_core.demo.report import NetworkReport, StepReport
 
-__all__ = ["hold", "run_step"]
+__all__ = ["hold", "play", "run_step"]
 
 STEP_LIMIT = 25.0
 """Seconds after which a step has failed, whatever its script waits for."""
@@ -46,7 +46,14 @@ async def hold(
 
     Steps that were not tried then are failed ones, with that reason.
     """
-    for step in demo.script(scene):
+    await play(demo.script(scene), report, trouble, tell)
+
+
+async def play(
+    steps: Iterable[Step], report: NetworkReport, trouble: Callable[[], str | None], tell: Callable[[StepReport], None]
+) -> None:
+    """Run these steps into `report`, in the same way."""
+    for step in steps:
         if report.error:
             done = StepReport(step.name, step.way, 0.0, reason="not tried")
         else:

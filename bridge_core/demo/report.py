@@ -59,22 +59,27 @@ class Report:
     networks: dict[str, NetworkReport] = field(default_factory=dict)
     seconds: float = 0.0
     error: str = ""
+    stored: NetworkReport | None = None
+    """What was looked for in what is stored, in a demo of encryption."""
 
     @property
     def ok(self) -> bool:
         """Whether at least one network ran, all that ran went well, and none that is required is missing."""
         ran = [one for one in self.networks.values() if not one.unavailable]
-        return not self.error and bool(ran) and all(one.ok for one in ran) and not self.missing()
+        kept = self.stored is None or self.stored.ok
+        return kept and not self.error and bool(ran) and all(one.ok for one in ran) and not self.missing()
 
     def missing(self) -> list[str]:
         """Networks that are required and did not start."""
         return sorted(name for name in self.required if name not in self.networks or not self.networks[name].server)
 
     def as_json(self) -> dict[str, Any]:
-        """`{"ok", "seconds", "networks"}`, and `error` only when there is one."""
+        """`{"ok", "seconds", "networks"}`; `stored` in a demo of encryption, `error` only when there is one."""
         found = {
             "ok": self.ok,
             "seconds": round(self.seconds, 2),
             "networks": {name: one.as_json() for name, one in self.networks.items()},
         }
+        if self.stored is not None:
+            found["stored"] = self.stored.as_json()
         return {**found, "error": self.error} if self.error else found

@@ -11,10 +11,12 @@ from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from bridge_core.api.demo import DemoError
+from bridge_core.api.demo import DemoError, NetworkDemo, Step
 from bridge_core.demo.bridge import WriteFiles
-from bridge_core.demo.conversation import hold
+from bridge_core.demo.conversation import hold, play
+from bridge_core.demo.encrypted.echo import EchoDemo
 from bridge_core.demo.networks import load_demos
+from bridge_core.demo.peers.peer import ensure_nio
 from bridge_core.demo.report import NetworkReport, Report
 from bridge_core.demo.screen import Screen
 from bridge_core.demo.stage import USER, Stage
@@ -26,6 +28,11 @@ __all__ = ["INTERRUPTED", "DemoOptions", "run_demo"]
 LIMIT = 60.0
 """Seconds that a headless run may take once Synapse is installed; stopping included."""
 _STOPPING = 6.0
+ENCRYPTED_LIMIT = 120.0
+"""The same for a demo of encryption, whose search reads all that is stored."""
+STORED = "stored"
+"""What the search is called among the networks."""
+_ECHO = "echo"
 INTERRUPTED = 130
 
 
@@ -39,6 +46,8 @@ class DemoOptions:
     networks: Collection[str] = ()
     required: Collection[str] = ()
     servers: Mapping[str, str] = field(default_factory=dict)
+    encrypted: bool = False
+    """In encrypted rooms, with an encrypted client, and then a search for it in what is stored."""
 
 
 async def run_demo(options: DemoOptions, write: WriteFiles, screen: Screen) -> int:
@@ -46,8 +55,12 @@ async def run_demo(options: DemoOptions, write: WriteFiles, screen: Screen) -> i
 
     SIGINT and SIGTERM end it in good order. With `json` the report is the only thing on standard output.
     """
-    demos, broken = load_demos(options.networks, options.servers)
     report = Report(frozenset(options.required))
+    if options.encrypted:
+        demos, broken = _in_encrypted_rooms(options)
+        report.stored = NetworkReport(STORED, "what is stored")
+    else:
+        demos, broken = load_demos(options.networks, options.servers)
     for name in sorted({*demos, *broken}):
         report.networks[name] = NetworkReport(name, error=broken.get(name, ""))
     interrupted = False
@@ -60,7 +73,7 @@ async def run_demo(options: DemoOptions, write: WriteFiles, screen: Screen) -> i
         report.error = "nothing was started"
     else:
         with _folder(options.directory) as (directory, keep):
-            stage = Stage(directory, demos, write, screen)
+            stage = Stage(directory, demos, write, screen, encrypted=options.encrypted)
             interrupted = await _until_signal(_Demo(stage, report, options, screen))
             keep(not interrupted and not report.ok)
             if not interrupted and not report.ok:
@@ -88,8 +101,15 @@ class _Demo:
         except (SetupError, OSError) as error:
             self._report.error = f"Synapse cannot be installed: {error}"
             return
+        if self._options.encrypted:
+            try:
+                await ensure_nio(self._screen.progress)
+            except (SetupError, OSError) as error:
+                self._report.error = f"matrix-nio, the encrypted client, cannot be installed: {error}"
+                return
         began = time.monotonic()
-        bound = asyncio.timeout(LIMIT - _STOPPING)
+        limit = ENCRYPTED_LIMIT if self._options.encrypted else LIMIT
+        bound = asyncio.timeout(limit - _STOPPING)
         try:
             async with bound:
                 await self._start()
@@ -99,7 +119,7 @@ class _Demo:
                     await self._stay()
         except (DemoError, OSError) as error:  # a TimeoutError is an OSError
             late = isinstance(error, TimeoutError) and bound.expired()
-            self._report.error = f"the demo did not end within {LIMIT:g} s" if late else str(error)
+            self._report.error = f"the demo did not end within {limit:g} s" if late else str(error)
         finally:
             await self._stage.stop()
             self._report.seconds = time.monotonic() - began
@@ -116,8 +136,19 @@ class _Demo:
 
     async def _converse(self) -> None:
         self._screen.say()
-        await asyncio.gather(*(self._one(name) for name in self._stage.demos))
+        stored = self._report.stored
+        if stored is None:
+            await asyncio.gather(*(self._one(name) for name in self._stage.demos))
+        else:
+            proof = await self._stage.proof()
+            await self._look(proof.before(), stored)
+            if stored.ok:  # what cannot be found in the clear would not be found at all
+                await asyncio.gather(*(self._one(name) for name in self._stage.demos))
+                await self._look(proof.after(), stored)
         self._screen.say()
+
+    async def _look(self, steps: list[Step], stored: NetworkReport) -> None:
+        await play(steps, stored, lambda: _any_trouble(self._stage), lambda step: self._screen.step(STORED, step))
 
     async def _one(self, name: str) -> None:
         report = self._report.networks[name]
@@ -155,6 +186,19 @@ class _Demo:
 
 def _any_trouble(stage: Stage) -> str | None:
     return next((words for name in stage.demos if (words := stage.trouble(name)) is not None), None)
+
+
+def _in_encrypted_rooms(options: DemoOptions) -> tuple[dict[str, NetworkDemo], dict[str, str]]:
+    """As `load_demos`: those that can be held there, the echo network's among them. Others are broken only if named."""
+    others = set(options.networks) - {_ECHO}
+    demos, broken = load_demos(others, options.servers) if others or not options.networks else ({}, {})
+    for name in others & demos.keys():
+        if not demos[name].in_encrypted_rooms:
+            broken[name] = f"the demo of {name} is not held in encrypted rooms"
+    demos = {name: demo for name, demo in demos.items() if demo.in_encrypted_rooms}
+    if not options.networks or _ECHO in options.networks:
+        demos[_ECHO] = EchoDemo()
+    return demos, broken
 
 
 async def _until_signal(demo: _Demo) -> bool:
@@ -212,7 +256,8 @@ def _tell(report: Report, options: DemoOptions, screen: Screen) -> None:
         screen.failure(f"{name} is required, and could not be started")
     if report.error:
         screen.failure(report.error)
-    for name, one in report.networks.items():
+    stored = {} if report.stored is None else {STORED: report.stored}
+    for name, one in {**report.networks, **stored}.items():
         if one.steps:
             good = sum(step.ok for step in one.steps)
             screen.say(f"{name} ({one.server}): {good} of {len(one.steps)} steps went well")

@@ -10,7 +10,7 @@ from bridge_core.demo.report import StepReport
 
 __all__ = ["Screen", "shown"]
 
-_ARROWS = {Way.TO_NETWORK: "Matrix ──▶ {network}", Way.TO_MATRIX: "{network} ──▶ Matrix"}
+_ARROWS = {Way.TO_NETWORK: "Matrix ──▶ {network}", Way.TO_MATRIX: "{network} ──▶ Matrix", Way.AT_REST: "{network}"}
 _LONGEST = 96
 
 

@@ -10,8 +10,12 @@ import aiohttp
 
 from bridge_core.api.demo import DemoError, DemoUnavailableError, NetworkDemo, Scene
 from bridge_core.config.problems import ConfigError
-from bridge_core.demo.bridge import DemoBridge, WriteFiles
+from bridge_core.demo.bridge import BOT, DemoBridge, WriteFiles
+from bridge_core.demo.encrypted.proof import CONTROL, Proof
+from bridge_core.demo.encrypted.user import EncryptedUser
+from bridge_core.demo.locked_venv import SetupError
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
+from bridge_core.demo.peers.peer import Peer, PeerError, nio_peer
 from bridge_core.demo.place import DemoPlace
 from bridge_core.demo.process import ProcessDiedError
 from bridge_core.demo.report import NetworkReport
@@ -30,14 +34,25 @@ _LARGEST_FILE = 10_000_000
 class Stage:
     """Starts and stops it all. `start` and `stop` are called once each; `stop` also after a `start` that failed."""
 
-    def __init__(self, directory: Path, demos: Mapping[str, NetworkDemo], write: WriteFiles, screen: Screen) -> None:
+    def __init__(
+        self,
+        directory: Path,
+        demos: Mapping[str, NetworkDemo],
+        write: WriteFiles,
+        screen: Screen,
+        *,
+        encrypted: bool = False,
+    ) -> None:
         self.directory = directory
         self.demos = dict(demos)
         self.password = secrets.token_urlsafe(6)
         self.synapse = Synapse(directory / "synapse", server_name=DOMAIN, progress=screen.progress)
         self.bridge = DemoBridge(directory / "bridge", write)
         self.places = {name: DemoPlace(name, directory / name, screen.progress, f"@{USER}:{DOMAIN}") for name in demos}
-        self.matrix: MatrixClient | None = None
+        self.matrix: MatrixClient | EncryptedUser | None = None
+        self._encrypted = encrypted
+        self._peer: Peer | None = None
+        self._raw: MatrixClient | None = None
         self._screen = screen
 
     async def start_networks(self, reports: Mapping[str, NetworkReport]) -> None:
@@ -62,8 +77,13 @@ class Stage:
         sections = {
             name: {**demo.config(), "portals": [{"chat": demo.portal_chat}]} for name, demo in self.demos.items()
         }
+        if self._encrypted:
+            sections = {name: {**section, "encryption": "require"} for name, section in sections.items()}
+            sections[CONTROL] = {"type": "echo", "portals": [{"chat": CONTROL}]}
         try:
-            registration = self.bridge.configure(self.synapse.url, DOMAIN, f"@{USER}:{DOMAIN}", sections)
+            registration = self.bridge.configure(
+                self.synapse.url, DOMAIN, f"@{USER}:{DOMAIN}", sections, encrypted=self._encrypted
+            )
         except ConfigError as error:
             raise DemoError(f"the networks' sections do not fit the configuration: {error}") from error
         self.synapse.registrations = [registration]
@@ -75,26 +95,42 @@ class Stage:
             raise DemoError(f"Synapse did not start (more in {self.synapse.log_file}): {error}") from error
         self._screen.progress("starting the bridge")
         await self.bridge.start()
-        client = MatrixClient(self.synapse.url, token)
-        try:
-            await client.open()
-        except BaseException:
-            await client.close()
-            raise
-        self.matrix = client
+        self._raw = self.matrix = MatrixClient(self.synapse.url, token)
+        await self._raw.open()
+        if self._encrypted:
+            self.matrix = await self._encrypted_user(self._raw)
         self._screen.progress("the bridge is ready")
+
+    async def _encrypted_user(self, raw: MatrixClient) -> EncryptedUser:
+        self._screen.progress("starting matrix-nio")
+        try:
+            self._peer = await nio_peer(self.synapse.url, self.directory / "nio", self._screen.progress)
+            await self._peer.start(USER, self.password)
+        except (SetupError, PeerError) as error:
+            raise DemoError(f"the encrypted client does not start: {error}") from error
+        return EncryptedUser(raw, self._peer)
+
+    async def proof(self) -> Proof:
+        """The search of what is stored, with the control room joined. Raises DemoError."""
+        if not isinstance(self.matrix, EncryptedUser):
+            raise DemoError("nobody is logged in with an encrypted client")
+        alias = _alias(CONTROL, CONTROL)
+        try:
+            room = await self.matrix.raw.join(alias)
+        except (MatrixError, aiohttp.ClientError, TimeoutError) as error:
+            raise DemoError(f"{USER} cannot join {alias}: {error}") from error
+        return Proof(self.synapse.directory, self.bridge.directory, self.matrix, room, f"@{BOT}:{DOMAIN}")
 
     async def scene(self, name: str) -> Scene:
         """Join a network's portal as a person would, by its alias. Raises DemoError."""
         if self.matrix is None:
             raise DemoError("nobody is logged in")
-        demo = self.demos[name]
-        alias = f"#{_ALIASES.localpart(name, demo.portal_chat, DOMAIN)}:{DOMAIN}"
+        alias = self.alias(name)
         try:
             room = await self.matrix.join(alias)
         except (MatrixError, aiohttp.ClientError, TimeoutError) as error:
             raise DemoError(f"{USER} cannot join {alias}: {error}") from error
-        return Scene(self.matrix, room, USER, fetch)
+        return Scene(self.matrix, room, USER, fetch, self._encrypted)
 
     def trouble(self, name: str) -> str | None:
         """Which process has ended that a network's conversation needs, with the end of its log."""
@@ -104,13 +140,15 @@ class Stage:
 
     def alias(self, name: str) -> str:
         """The alias of a network's portal."""
-        return f"#{_ALIASES.localpart(name, self.demos[name].portal_chat, DOMAIN)}:{DOMAIN}"
+        return _alias(name, self.demos[name].portal_chat)
 
     async def stop(self) -> None:
         """Stop everything in order, the bridge first; what does not end is killed."""
         try:
-            if self.matrix is not None:
-                await self.matrix.close()
+            if self._peer is not None:
+                await self._peer.stop()
+            if self._raw is not None:
+                await self._raw.close()
             await self.bridge.stop()
             for demo in self.demos.values():
                 with contextlib.suppress(OSError, TimeoutError):
@@ -121,6 +159,10 @@ class Stage:
             self.synapse.kill()
             for place in self.places.values():
                 place.kill()
+
+
+def _alias(network: str, chat: str) -> str:
+    return f"#{_ALIASES.localpart(network, chat, DOMAIN)}:{DOMAIN}"
 
 
 async def fetch(address: str) -> bytes:

@@ -5,6 +5,7 @@ from collections.abc import Callable
 import aiohttp
 
 from bridge_core.api.demo import DemoError, Event
+from bridge_core.demo.encrypted.user import EncryptedUser
 from bridge_core.demo.matrix_client import MatrixClient, MatrixError
 from bridge_core.demo.screen import Screen, shown
 
@@ -23,18 +24,20 @@ def line_of(event: Event, own: str) -> str | None:
     return f"{arrow}  {sender}  {shown(body)}"
 
 
-async def watch(client: MatrixClient, screen: Screen, trouble: Callable[[], str | None]) -> None:
+async def watch(client: MatrixClient | EncryptedUser, screen: Screen, trouble: Callable[[], str | None]) -> None:
     """Show every new message until cancelled. Raises DemoError when a process has ended."""
-    wait = 0  # what is known by then was shown as a step
+    wait = 0
+    seen: set[str] = set()
     while True:
-        seen = len(client.events)
         try:
             await client.sync(wait)
         except (MatrixError, aiohttp.ClientError, TimeoutError) as error:
             raise DemoError(trouble() or f"the homeserver does not answer: {error}") from error
-        for event in client.events[seen:] if wait else ():
+        for event in client.events:
+            known = event["event_id"] in seen
+            seen.add(event["event_id"])
             line = line_of(event, client.user_id)
-            if line is not None:
+            if wait and not known and line is not None:  # what is known at first was shown as a step
                 screen.say(line)
         wait = _WAIT_MS
         words = trouble()

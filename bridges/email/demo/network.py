@@ -15,6 +15,7 @@ class EmailDemo:
     """A `bridge_core.api.demo.NetworkDemo`: the bridge is the mail server of bridge.test, all on loopback."""
 
     portal_chat: str = _BOX
+    in_encrypted_rooms: bool = False  # nearly all of its script is files and their links
 
     def __init__(self, server: str | None = None) -> None:
         if server is not None:

@@ -49,6 +49,11 @@ def is_taken_back(text: str) -> bool:
     return _TAKEN_BACK.search(plain(action(text) or text)) is not None
 
 
+def is_kept_for_encryption(event: dict[str, Any]) -> bool:
+    """Whether an event tells that a file went nowhere since it is encrypted."""
+    return "it is encrypted" in str(event.get("content", {}).get("body", ""))
+
+
 def link_in(text: str) -> str | None:
     """The first link of a line."""
     found = _LINK.search(plain(text))

@@ -19,6 +19,7 @@ class IrcDemo:
     """A `bridge_core.api.demo.NetworkDemo` on InspIRCd, ngIRCd, or the small server of this folder."""
 
     portal_chat: str = _CHANNEL
+    in_encrypted_rooms: bool = True
 
     def __init__(self, server: str | None = None) -> None:
         if server is not None and server not in CHOICES:

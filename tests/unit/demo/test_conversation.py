@@ -30,6 +30,7 @@ class _Scripted:
     """A network's demo that is only a script."""
 
     portal_chat = "#x"
+    in_encrypted_rooms = False
     server = "x 1"
 
     def __init__(self, *steps: Step) -> None:
