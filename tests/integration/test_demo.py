@@ -23,13 +23,13 @@ TO_MATRIX = {"plain", "notice", "emote", "formatted", "colours", "private_messag
 
 
 @asynccontextmanager
-async def demo(*arguments: str) -> AsyncIterator[Process]:
+async def demo(*arguments: str, limit: float = _LIMIT) -> AsyncIterator[Process]:
     """A running `matrix-bridge demo`, interrupted when the block ends before it does."""
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "bridge_core.cli.main", "demo", *arguments, stdout=PIPE, stderr=PIPE
     )
     try:
-        async with asyncio.timeout(_LIMIT):
+        async with asyncio.timeout(limit):
             yield process
     finally:
         if process.returncode is None:
@@ -81,6 +81,36 @@ async def test_every_step_crosses(server: str, folder: Path) -> None:
     wanted = {(name, "to_network") for name in MAIL_TO_NETWORK} | {(name, "to_matrix") for name in MAIL_TO_MATRIX}
     assert wanted == done
     assert alive(folder) == []
+
+
+ECHOED = {"text", "own_device", "reply", "edit", "reaction", "file", "redaction"}
+STORED = ["control_is_found", "only_ciphertext", "absent_from_homeserver", "absent_from_bridge"]
+
+
+@pytest.mark.timeout(240)
+async def test_encrypted(folder: Path) -> None:
+    """In encrypted rooms each step of Echo and IRC crosses, and nothing of it is stored; a control room's words are."""
+    arguments = ("--encrypted", "--json", "--require", "irc,echo", "--server", "irc=inspircd")
+    async with demo(*arguments, "--directory", f"{folder}/d", limit=200) as process:
+        status, report, err = await ended(process)
+    assert (status, report["ok"]) == (0, True), err
+    networks = report["networks"]
+    assert set(networks) == {"echo", "irc"}
+    assert {step["name"] for step in networks["echo"]["steps"] if step["ok"]} == ECHOED
+    done = {(step["name"], step["direction"]) for step in networks["irc"]["steps"] if step["ok"]}
+    assert {(name, "to_network") for name in TO_NETWORK} | {(name, "to_matrix") for name in TO_MATRIX} <= done
+    stored = report["stored"]
+    assert [step["name"] for step in stored["steps"] if step["ok"]] == STORED
+    assert {step["direction"] for step in stored["steps"]} == {"at_rest"}
+    assert alive(folder) == []
+
+
+async def test_networks_that_are_not_held_in_encrypted_rooms() -> None:
+    """Such a network is left out, and asking for it by name makes the status 1, with the reason."""
+    async with demo("--encrypted", "--json", "--network", "email") as process:
+        status, report, err = await ended(process)
+    assert (status, report["ok"]) == (1, False)
+    assert "the demo of email is not held in encrypted rooms" in err
 
 
 async def test_unknown_required_network() -> None:

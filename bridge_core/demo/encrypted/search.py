@@ -62,7 +62,8 @@ def _look(data: bytes, place: str, forms: Mapping[str, Sequence[bytes]], found: 
 
 
 def _forms(needle: bytes) -> list[bytes]:
-    forms = [needle, needle.decode().encode("utf-16-le"), needle.hex().encode(), needle.hex().upper().encode()]
+    wide = [needle.decode().encode(code) for code in ("utf-16-le", "utf-16-be")]
+    forms = [needle, *wide, needle.hex().encode(), needle.hex().upper().encode()]
     for before in range(3):  # bytes in front of it, of a group of three; the digits that are its alone
         whole = base64.b64encode(bytes(before) + needle)
         forms.append(whole[(before * 8 + 5) // 6 : (before + len(needle)) * 8 // 6])

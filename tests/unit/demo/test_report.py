@@ -37,6 +37,15 @@ def test_one_failed_step_fails_the_run() -> None:
     assert not Report(networks={"irc": _network(_GOOD), "xmpp": _network(_BAD)}).ok
 
 
+def test_what_is_stored_counts() -> None:
+    """In a demo of encryption the search is part of the report, and a run is good only when it found nothing."""
+    report = Report(networks={"irc": _network(_GOOD)}, stored=_network(_GOOD))
+    assert report.ok
+    assert report.as_json()["stored"]["ok"]
+    assert not Report(networks={"irc": _network(_GOOD)}, stored=_network(_BAD)).ok
+    assert not Report(networks={"irc": _network(_GOOD)}, stored=_network()).ok
+
+
 def test_nothing_held_is_nothing_shown() -> None:
     """A run without networks, or with a network that took no step, is not a good one."""
     assert not Report().ok
