@@ -21,7 +21,7 @@ from bridge_core.crypto.errors import OlmError
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Owner
 from bridge_core.engine.commands.backup import BackupCommands
-from bridge_core.engine.commands.encryption import TOPIC, EncryptionCommands, EncryptionState
+from bridge_core.engine.commands.encryption import NONE, TOPIC, EncryptionCommands, EncryptionState
 from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
@@ -215,6 +215,20 @@ class Encryption:
     def _key_changed(self) -> None:
         if self.machine.backup is not None:
             self.machine.backup.wake()
+
+    async def confirm(self, user: UserId, key: str) -> str:
+        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back."""
+        devices = self.machine.devices
+        master = (await devices.current([user]))[user].master
+        if not master:
+            raise RejectedError(f"{user} has no identity, as far as I know")
+        if key == NONE:
+            await devices.change(user, confirm="")
+        elif key == master:
+            await devices.change(user, confirm=master)
+        elif key:
+            raise RejectedError(f"the identity of {user} is another: {master}")
+        return master
 
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again."""

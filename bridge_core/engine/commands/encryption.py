@@ -12,6 +12,8 @@ from bridge_core.engine.encryption import RoomEncryption
 from bridge_core.engine.permissions import Permission
 
 TOPIC = "Encryption"
+NONE = "none"
+"""Instead of a key: the confirmation is taken back."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,9 +49,15 @@ class Keeper(Protocol):
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again. Raises RejectedError when there is none."""
 
+    async def confirm(self, user: UserId, key: str) -> str:
+        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
+
+        Raises RejectedError where there is no such key.
+        """
+
 
 class EncryptionCommands:
-    """encryption status, recovery-key, rotate, restore, reset, block, unblock."""
+    """encryption status, recovery-key, rotate, restore, reset, confirm, block, unblock."""
 
     def __init__(self, commands: Commands, keeper: Keeper, rooms: RoomEncryption, bot: UserId) -> None:
         self._keeper = keeper
@@ -91,6 +99,14 @@ class EncryptionCommands:
                 "make a new identity for a ghost, or for me; who has verified it has to do it again",
                 admin,
                 self._reset,
+                TOPIC,
+            ),
+            Command(
+                "encryption confirm",
+                "USER [KEY]",
+                "show a user's identity; with its key: I have compared it with them (trust level verified), or none",
+                admin,
+                self._confirm,
                 TOPIC,
             ),
             Command(
@@ -139,6 +155,17 @@ class EncryptionCommands:
         user = UserId(call.get("user") or self._bot)
         await self._keeper.reset(user)
         return Answer(f"{user} has a new identity.", {"user": user})
+
+    async def _confirm(self, call: Call) -> Answer:
+        user, key = UserId(call["user"]), call.get("key", "")
+        master = await self._keeper.confirm(user, key)
+        if not key:
+            return Answer(
+                f"{user} has the identity {master}. Compare it with them, then say encryption confirm {user} {master}",
+                {"user": user, "key": master},
+            )
+        how = "is not confirmed any more" if key == NONE else "is confirmed"
+        return Answer(f"The identity of {user} {how}.", {"user": user, "key": master, "confirmed": key != NONE})
 
     def _block(self, blocked: bool) -> Any:
         async def block(call: Call) -> Answer:

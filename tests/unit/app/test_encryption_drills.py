@@ -264,3 +264,36 @@ async def test_new_identities_by_command(tmp_path: Path) -> None:
         await harness.settled()
         log = harness.homeserver.room(desk).timeline
         assert written not in str([one for one in log if one["event_id"] != command])
+
+
+async def test_an_admin_confirms_an_identity(tmp_path: Path) -> None:
+    """With `trust.send: verified` who has been confirmed by their key reads, and nobody else; it can be taken back."""
+    async with bridged(tmp_path, network=ENCRYPTED, encryption={"trust": {"send": "verified"}}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        admin, bot, alice = harness.homeserver.user("admin"), harness.homeserver.bot, harness.alice.id
+        desk = admin.create_room(invite=[bot])
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(desk).membership(bot) == "join")
+
+        async def asks(words: str, answer: str) -> None:
+            admin.send(desk, words)
+            await harness.homeserver.wait_event(desk, lambda e: answer in str(e["content"].get("body")))
+
+        async with EncryptedClient(harness.homeserver, harness.alice) as client:
+            (key,) = harness.homeserver.keys.query(bot, [alice])["master_keys"][alice]["keys"].values()
+            await asks(f"encryption confirm {alice}", f"has the identity {key}")
+            await asks(f"encryption confirm {alice} {key[:-1]}x", "is another")
+            await said(script, "one")
+            await harness.settled()
+            (unread,) = encrypted_events(harness, room, GHOST)
+            with pytest.raises(MissingKeyError):
+                await client.read(unread)
+            await asks(f"encryption confirm {alice} {key}", "is confirmed")
+            await said(script, "two", 2)
+            await client.sees(room, "two")
+            await asks(f"encryption confirm {alice} none", "not confirmed any more")
+            await said(script, "three", 3)
+            await harness.settled()
+            (*_, last) = encrypted_events(harness, room, GHOST)
+            with pytest.raises(MissingKeyError):
+                await client.read(last)
+        await asks("encryption confirm @nobody:hs.test", "has no identity")
