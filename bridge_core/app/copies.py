@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from bridge_core.api.host import Clock
 from bridge_core.engine.barred import SERVER_ACL, Barred
 from bridge_core.engine.copies import Copies
 from bridge_core.engine.copyacts import CopyActs
@@ -20,11 +21,17 @@ if TYPE_CHECKING:
 
 
 def add_copies(
-    engine: Engine, messages: Messages, rendering: Rendering, relaying: Relaying, threads: Threads, matrix: MatrixSide
+    engine: Engine,
+    messages: Messages,
+    rendering: Rendering,
+    relaying: Relaying,
+    threads: Threads,
+    matrix: MatrixSide,
+    clock: Clock,
 ) -> Barred:
     """Let copies be shown; who knows whom rooms keep out is returned, to be told of changes."""
     barred = Barred(matrix, engine.members)
-    secrecy = Secrecy(matrix)
+    secrecy = Secrecy(matrix, clock)
     places = CopyPlaces(engine.names, messages, engine.translation, matrix, engine.puppets)
     copies = Copies(
         engine.conversion,

@@ -121,6 +121,7 @@ class Encryption:
             tasks,
             engine.wake,
             engine.ghosts.known,
+            clock,
         )
         self.sync = DeviceSync(
             matrix.keys,
@@ -262,7 +263,7 @@ class Encryption:
 
     def watched(self, sink: TransactionSink) -> TransactionSink:
         """A sink before the one given, which notices what transactions bring of keys, and what they have lost."""
-        return Watched(sink, self.sync)
+        return Watched(sink, self.sync, self.rooms.doubt)
 
     def _arrived(self, room: RoomId, session: str) -> None:
         for told in self.on_arrived:

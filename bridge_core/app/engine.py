@@ -268,7 +268,7 @@ class Engine:
             LaneSettings(batch=settings.attempt_window, retry_window=settings.retry_window),
         )
         outgoing.attach(self.to_network)
-        self.barred = add_copies(self, stores.messages, rendering, relaying, threads, matrix)
+        self.barred = add_copies(self, stores.messages, rendering, relaying, threads, matrix, clock)
         signals = metrics.counter(
             "signals", "Receipts, typing and presence.", ("network", "direction", "kind", "outcome")
         )

@@ -13,6 +13,7 @@ from typing import Any, Final, Protocol
 import structlog
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
 from bridge_core.engine.acts import REASON, without_reason
@@ -20,7 +21,7 @@ from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
 from bridge_core.engine.portals import PortalIndex, own_rooms
 from bridge_core.engine.readers import Readers
-from bridge_core.engine.secrecy import ENCRYPTION
+from bridge_core.engine.secrecy import ENCRYPTION, Plain, encryption_in
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
@@ -79,6 +80,7 @@ class RoomEncryption(Check):
         tasks: TaskOwner,
         wake: Callable[[], None],
         ghosts: Callable[[RoomId], Awaitable[AbstractSet[UserId]]],
+        clock: Clock,
     ) -> None:
         self._cipher = cipher
         self._matrix = matrix
@@ -93,7 +95,7 @@ class RoomEncryption(Check):
         )
         self._ruled = {name: one for name, one in policies.items() if one in {RoomPolicy.OFF, RoomPolicy.REQUIRE}}
         self.trouble = ""
-        self.plain: set[RoomId] = set()
+        self.plain = Plain(clock)
         """Rooms that are known not to be encrypted."""
         self._stale: set[RoomId] = set()
         """Rooms whose encryption has changed since it was asked for."""
@@ -108,7 +110,7 @@ class RoomEncryption(Check):
 
     def known(self, room: RoomId) -> bool | None:
         """Whether the room is encrypted; None while that is not known. Does not block."""
-        if room in self.plain:
+        if self.plain.was(room):
             return False
         return True if self._cipher.settings(room) is not None else None
 
@@ -145,6 +147,10 @@ class RoomEncryption(Check):
         self._stale.add(room)
         self._learn(room)
 
+    def doubt(self) -> None:
+        """Events that came are to come once more, and some may be late: no room counts as plain. Does not block."""
+        self.plain.clear()
+
     async def bridged(self, portal: PortalRow, room: RoomId) -> None:
         """A room that was there is bridged now: find out whether it is encrypted."""
         self._learn(room)
@@ -154,17 +160,19 @@ class RoomEncryption(Check):
         return [(ENCRYPTION, "", {"algorithm": MEGOLM})] if portal.network in self._begin else []
 
     async def _content(self, room: RoomId, viewer: UserId | None) -> Mapping[str, Any] | None:
+        bot = self._matrix.bot
+        if viewer is not None and viewer != bot:
+            return await encryption_in(self._matrix, room, bot, viewer)
         try:
-            return await self._matrix.state(room, ENCRYPTION)
+            return await encryption_in(self._matrix, room, bot)
         except MatrixRejectedError as error:
             if error.status != 403:
                 raise
-            if viewer is None or viewer == self._matrix.bot:
-                # People invite ghosts into rooms that will not have the bot.
-                viewer = min(await self._ghosts(room) - {self._matrix.bot}, default=None)
+            # People invite ghosts into rooms that will not have the bot.
+            viewer = min(await self._ghosts(room) - {bot}, default=None)
             if viewer is None:
                 raise
-        return await self._matrix.state(room, ENCRYPTION, viewer=viewer)
+        return await encryption_in(self._matrix, room, viewer)
 
     async def _found(self, room: RoomId, content: Mapping[str, Any] | None) -> bool:
         known = self._cipher.settings(room) is not None
@@ -174,8 +182,6 @@ class RoomEncryption(Check):
         if content is None:
             self._stale.discard(room)
             if not known:
-                if len(self.plain) >= _MOST:
-                    self.plain.pop()
                 self.plain.add(room)
             return known
         changes = self._changes

@@ -169,11 +169,15 @@ class DeviceSync:
 
 
 class Watched:
-    """A sink before the sink: notices transactions that bring keys, and those that have lost them."""
+    """A sink before the sink: notices transactions that bring keys, and those that have lost them.
 
-    def __init__(self, sink: TransactionSink, sync: DeviceSync) -> None:
+    `late` is told that events come later than they could. It must not block.
+    """
+
+    def __init__(self, sink: TransactionSink, sync: DeviceSync, late: Callable[[], None]) -> None:
         self._sink = sink
         self._sync = sync
+        self._late = late
 
     async def accept(self, txn: Transaction) -> None:
         """As `TransactionSink.accept`."""
@@ -182,6 +186,7 @@ class Watched:
             await self._sink.accept(txn)
         except BaseException:
             self._sync.lost()  # it comes again without them
+            self._late()
             raise
         if messages or counts:
             self._sync.pushed(messages=messages, counts=counts)

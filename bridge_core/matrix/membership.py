@@ -105,29 +105,18 @@ class Membership:
         }
 
     async def reading(self, room: RoomId, viewer: UserId) -> Reading:
-        """Who is joined or invited, as the bot sees it, or else `viewer`."""
-        seen = self._hs.bot
-        try:
-            answer = await self._present(room, seen)
-        except MatrixRejectedError as error:
-            if error.errcode != "M_FORBIDDEN" or viewer == seen:
-                raise
-            seen = viewer
-            answer = await self._present(room, seen)
-        chunk = answer.get("chunk")
-        if not isinstance(chunk, list):
-            raise TransientError("the homeserver does not say who is in the room")
-        found: dict[object, list[UserId]] = {"join": [], "invite": []}
-        for event in chunk:
-            if isinstance(event, dict) and isinstance(user := event.get("state_key"), str):
-                content = event.get("content")
-                of = found.get(content.get("membership")) if isinstance(content, dict) else None
-                if of is not None:
-                    of.append(UserId(user))
-        return Reading(tuple(found["join"]), tuple(found["invite"]), seen)
-
-    async def _present(self, room: RoomId, viewer: UserId) -> dict[str, Any]:
-        return await self._hs.get("rooms", room, "members", user=viewer, query={"not_membership": "leave"})
+        """Who is joined or invited, as the bot sees it, or else `viewer`: whoever of them is in the room."""
+        for seen in dict.fromkeys((self._hs.bot, viewer)):
+            try:
+                answer = await self._hs.get("rooms", room, "members", user=seen, query={"not_membership": "leave"})
+            except MatrixRejectedError as error:
+                if error.errcode != "M_FORBIDDEN" or seen == viewer:
+                    raise
+                continue
+            found = _reading(answer, seen)
+            if seen in found.joined:  # else they are those of when it left (Synapse)
+                return found
+        raise MatrixRejectedError("M_FORBIDDEN", "nobody of ours is in the room to see who reads there", 403)
 
     async def _join(self, room: RoomId, user: UserId) -> None:
         await self._hs.post("rooms", room, "join", user=user)
@@ -139,3 +128,17 @@ class Membership:
         except MatrixRejectedError as error:
             return unknown and error.status != 404
         return member.get("membership") in states
+
+
+def _reading(answer: dict[str, Any], seen: UserId) -> Reading:
+    chunk = answer.get("chunk")
+    if not isinstance(chunk, list):
+        raise TransientError("the homeserver does not say who is in the room")
+    found: dict[object, list[UserId]] = {"join": [], "invite": []}
+    for event in chunk:
+        if isinstance(event, dict) and isinstance(user := event.get("state_key"), str):
+            content = event.get("content")
+            of = found.get(content.get("membership")) if isinstance(content, dict) else None
+            if of is not None:
+                of.append(UserId(user))
+    return Reading(tuple(found["join"]), tuple(found["invite"]), seen)

@@ -13,6 +13,7 @@ import pytest_asyncio
 from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, RoomSpec, SendRequest
+from bridge_core.engine.secrecy import encryption_in
 from bridge_core.matrix.http import AppserviceHttp
 from bridge_core.matrix.listener import Listener
 from bridge_core.matrix.media import StoredAddress
@@ -540,6 +541,26 @@ async def test_joined_members_have_their_times(at: Setting) -> None:
     events = {e["state_key"]: e for e in await human.timeline(room) if e["type"] == "m.room.member"}
     assert joins[UserId(human.id)] == events[human.id]["origin_server_ts"]
     assert joins[BOT] <= joins[ghost] <= joins[UserId(human.id)]
+
+
+async def test_who_has_left_is_not_believed(at: Setting) -> None:
+    """Homeservers show who left the room of then: who reads and whether it is encrypted is asked of others."""
+    room = await at.room(power_levels={"events": {"m.room.encryption": 0}})
+    ghost, _ = await at.ghost()
+    await at.side.join(room, ghost)
+    assert await encryption_in(at.side, room, BOT) is None
+    await at.side.leave(room, BOT)
+    human = await at.homeserver.human()
+    await human.join(room)
+    await at.side.set_state(room, "m.room.encryption", "", {"algorithm": "m.megolm.v1.aes-sha2"}, ghost)
+    assert await at.side.state(room, "m.room.encryption") is None
+    assert await encryption_in(at.side, room, BOT, ghost)
+    reading = await at.side.reading(room, ghost)
+    assert reading.viewer == ghost and set(reading.joined) == {ghost, human.id}
+    with pytest.raises(MatrixRejectedError, match="M_FORBIDDEN"):
+        await encryption_in(at.side, room, BOT)
+    with pytest.raises(MatrixRejectedError, match="M_FORBIDDEN"):
+        await at.side.reading(room, BOT)
 
 
 async def test_powers_of_a_room(at: Setting) -> None:

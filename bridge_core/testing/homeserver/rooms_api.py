@@ -143,9 +143,8 @@ class RoomsApi:
         return {"joined": joined}
 
     async def all_members(self, request: web.Request) -> dict[str, Any]:
-        room = self._inside(request)[1]
         wanted, unwanted = request.query.get("membership"), request.query.get("not_membership")
-        members = [event for (kind, _), event in room.current.items() if kind == "m.room.member"]
+        members = [event for (kind, _), event in self._seen(request).items() if kind == "m.room.member"]
         shown = [(event, event["content"].get("membership")) for event in members]
         return {"chunk": [event for event, is_ in shown if wanted in {None, is_} and is_ != unwanted]}
 
