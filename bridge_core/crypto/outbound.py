@@ -249,13 +249,7 @@ class Outbounds:
         return group
 
     async def _share(self, out: Outbound, group: GroupSession, ours: OurDevice, wanted: list[PeerDevice]) -> None:
-        now = self._clock.now_ms()
-        due = [
-            one
-            for one in wanted
-            if ((share := out.shares.get((one.user, one.id))) is None or share.since < 0)
-            and self._pairwise.retry_at(ours, one) <= now
-        ]
+        due = [one for one in wanted if (share := out.shares.get((one.user, one.id))) is None or share.since < 0]
         if not due:
             return
         key = {"algorithm": MEGOLM, "room_id": out.room, "session_id": group.id, "session_key": group.key}

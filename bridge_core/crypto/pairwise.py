@@ -8,7 +8,7 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import orjson
 import structlog
@@ -29,9 +29,11 @@ __all__ = ["Content", "Opened", "Pairwise", "ToDevice"]
 Content = Mapping[str, Any]
 ToDevice = dict[UserId, dict[str, Content]]
 
+_Key = TypeVar("_Key")
 _log = structlog.get_logger(__name__)
 
 _REMEMBERED: Final = 10_000
+_AFTER_FAILURE: Final = 300_000
 _YIELD: Final = 20
 """Sessions worked on before the loop gets its turn: about 4 ms."""
 
@@ -68,9 +70,11 @@ class Pairwise:
         self._policy = policy
         self._claims = claims
         self._faults = faults
-        self._without: OrderedDict[tuple[str, str], int] = OrderedDict()
-        """(our key, their key) of devices that had no one-time key, and when they were asked for one."""
+        self._without: OrderedDict[str, int] = OrderedDict()
+        """Identity keys of devices that had no one-time key for whichever of ours, and servers that did not answer; and
+        when they are asked again, in ms."""
         self._unwedged: OrderedDict[tuple[str, str], int] = OrderedDict()
+        """(our key, their key) of devices with which a new session was made, and when."""
         self.not_before = -1
         """Sessions made until then (ms) are not spoken in any more: what they have sent is not known."""
 
@@ -137,7 +141,7 @@ class Pairwise:
             # Who got it second can be helped as anybody whose session we do not have.
             raise OlmError(Reason.UNKNOWN_SESSION, "its one-time key was used before, or never ours") from failed
         rows = [self._accounts.row(ours), *self._add(ours, sender_key, session)]
-        lacked = self._without.pop((ours.account.curve25519, sender_key), None) is not None
+        lacked = self._without.pop(sender_key, None) is not None
         return Opened(plaintext, tuple(rows), lacked)
 
     async def unwedge_due(self, ours: OurDevice, sender_key: str) -> bool:
@@ -155,16 +159,15 @@ class Pairwise:
         """Start a new session with a device, to be used from now on; False when it has no keys. As KeyServer."""
         return bool(await self._claim(ours, [peer]))
 
-    def retry_at(self, ours: OurDevice, peer: PeerDevice) -> int:
+    def retry_at(self, peer: PeerDevice) -> int:
         """When a device without keys will be asked for one again, in ms; 0 when it is not known to have none."""
-        asked = self._without.get((ours.account.curve25519, peer.curve25519))
-        return asked + self._policy.no_key_retry if asked is not None else 0
+        return max(self._without.get(peer.curve25519, 0), self._without.get(_server(peer), 0))
 
     async def _prepare(self, ours: OurDevice, peers: Sequence[PeerDevice]) -> None:
         async with self._accounts.using(ours):
             await self._load(ours, peers)
             now = self._clock.now_ms()
-            missing = [one for one in peers if self._spoken(ours, one) is None and self.retry_at(ours, one) <= now]
+            missing = [one for one in peers if self._spoken(ours, one) is None and self.retry_at(one) <= now]
         size = self._policy.claim_batch
         for start in range(0, len(missing), size):
             await self._claim(ours, missing[start : start + size])
@@ -181,23 +184,27 @@ class Pairwise:
         answer = await self._server.claim_keys(ours.owner, wanted)
         self._faults.hit("crypto.claimed")
         made: list[PeerDevice] = []
+        now = self._clock.now_ms()
+        for server in answer.failed:
+            # Each question waits for it, and every device of ours would put one.
+            self._remember(self._without, server, now + _AFTER_FAILURE)
         async with self._accounts.using(ours):
             await self._load(ours, peers)
             rows: list[Row] = []
             for number, peer in enumerate(peers):
                 given = answer.keys.get(peer.user)
                 key = claimed_key(given.get(peer.id) if isinstance(given, Mapping) else None, peer)
-                place = (ours.account.curve25519, peer.curve25519)
                 try:
                     session = ours.account.outbound(peer.curve25519, key) if key else None
                 except OlmError:
                     session = None
                 if session is None:
                     self._claims.inc("none")
-                    self._remember(self._without, place, self._clock.now_ms())
+                    if _server(peer) not in answer.failed:
+                        self._remember(self._without, peer.curve25519, now + self._policy.no_key_retry)
                     continue
                 self._claims.inc("made")
-                self._without.pop(place, None)
+                self._without.pop(peer.curve25519, None)
                 rows += self._add(ours, peer.curve25519, session)
                 made.append(peer)
                 if number % _YIELD == _YIELD - 1:
@@ -259,8 +266,12 @@ class Pairwise:
         return OlmSessionRow(ours.owner, peer, found.session.id, pickle, found.created_at, found.used_at)
 
     @staticmethod
-    def _remember(place: OrderedDict[tuple[str, str], int], key: tuple[str, str], now: int) -> None:
-        place[key] = now
+    def _remember(place: OrderedDict[_Key, int], key: _Key, at: int) -> None:
+        place[key] = at
         place.move_to_end(key)
         if len(place) > _REMEMBERED:
             place.popitem(last=False)
+
+
+def _server(peer: PeerDevice) -> str:
+    return peer.user.partition(":")[2]
