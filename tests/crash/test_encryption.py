@@ -4,9 +4,11 @@ import asyncio
 import os
 import signal
 import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 
 import pytest
+import pytest_asyncio
 
 from bridge_core.api.ids import RoomId
 from bridge_core.demo.ports import free_port
@@ -17,6 +19,7 @@ from tests.harness import write_config
 
 pytestmark = pytest.mark.crash
 
+Run = Callable[..., Awaitable[asyncio.subprocess.Process]]
 POINTS = (
     "crypto.keys_committed",
     "crypto.keys_uploaded",
@@ -58,8 +61,26 @@ async def _run(config: Path, *said: str, kill_at: str = "") -> asyncio.subproces
         log.close()
 
 
+@pytest_asyncio.fixture(name="run")
+async def _children() -> AsyncIterator[Run]:
+    """Starts children; none outlives its test, whatever that ends with."""
+    children: list[asyncio.subprocess.Process] = []
+
+    async def run(config: Path, *said: str, kill_at: str = "") -> asyncio.subprocess.Process:
+        children.append(await _run(config, *said, kill_at=kill_at))
+        return children[-1]
+
+    yield run
+    for child in children:
+        if child.returncode is None:
+            child.kill()
+            await child.wait()
+
+
 @pytest.mark.parametrize("point", POINTS)
-async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(tmp_path: Path, point: str) -> None:
+async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(
+    tmp_path: Path, run: Run, point: str
+) -> None:
     """A new ghost begins to speak, the bridge is killed, and its next start says all of it, readable, once."""
     port = free_port()
     service = FakeAppservice(url=f"http://127.0.0.1:{port}", encryption=True)
@@ -73,7 +94,7 @@ async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(
             tokens=(service.as_token, service.hs_token),
             encryption={"mode": "auto"},
         )
-        child = await _run(config, "anna one")
+        child = await run(config, "anna one")
         await homeserver.wait_for(homeserver.rooms)
         (room,) = homeserver.rooms()
         await homeserver.wait_event(room, lambda event: event["type"] == "m.room.encrypted")
@@ -83,10 +104,10 @@ async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(
             await homeserver.wait_pushed()
             child.kill()
             await child.wait()
-            child = await _run(config, "bert two", "anna three", kill_at=f"{point}:1")
+            child = await run(config, "bert two", "anna three", kill_at=f"{point}:1")
             async with asyncio.timeout(60):
                 assert await child.wait() == -signal.SIGKILL
-            child = await _run(config, "bert two", "anna three", "bert four")
+            child = await run(config, "bert two", "anna three", "bert four")
             try:
                 await alice.sees(room, "four")
             finally:
@@ -100,7 +121,7 @@ async def test_what_is_encrypted_is_said_once_whatever_point_the_bridge_dies_at(
 
 @pytest.mark.parametrize("point", READING)
 async def test_what_is_said_encrypted_is_delivered_once_whatever_point_the_bridge_dies_at(
-    tmp_path: Path, point: str
+    tmp_path: Path, run: Run, point: str
 ) -> None:
     """Keys come while the bridge is away, dies, and is away again: all is delivered in order, once, none is stored."""
     port = free_port()
@@ -119,7 +140,7 @@ async def test_what_is_said_encrypted_is_delivered_once_whatever_point_the_bridg
         )
         delivered = tmp_path / "delivered"
         delivered.touch()
-        child = await _run(config, "anna zero")
+        child = await run(config, "anna zero")
         await homeserver.wait_for(homeserver.rooms)
         await homeserver.wait_for(lambda: homeserver.keys.devices.get(homeserver.bot))
         (room,) = homeserver.rooms()
@@ -134,12 +155,12 @@ async def test_what_is_said_encrypted_is_delivered_once_whatever_point_the_bridg
             child.kill()
             await child.wait()
             await says("one")
-            child = await _run(config, kill_at=point)
+            child = await run(config, kill_at=point)
             await says("two")
             async with asyncio.timeout(60):
                 assert await child.wait() == -signal.SIGKILL
             await says("three")
-            child = await _run(config)
+            child = await run(config)
             try:
                 await says("four")
                 async with asyncio.timeout(60):
