@@ -30,6 +30,8 @@ log = structlog.get_logger(__name__)
 MEGOLM: Final = "m.megolm.v1.aes-sha2"
 _CLEAR: Final = frozenset({"m.reaction", "m.room.redaction", "m.room.encrypted"})
 """What is not encrypted anywhere: homeservers have to read it (client-server API, "m.room.encrypted")."""
+_ONCE: Final = "encrypted"
+"""Option of portals: one of their rooms is, or was, encrypted."""
 _MOST: Final = 100_000
 _TURNS: Final = 3
 _UNKNOWN: Final = "it is not known yet whether this room is encrypted"
@@ -156,8 +158,14 @@ class RoomEncryption(Check):
         self._learn(room)
 
     def beginning(self, portal: PortalRow, info: ChatInfo | None) -> list[tuple[str, str, dict[str, Any]]]:
-        """The state with which a portal's new room begins."""
-        return [(ENCRYPTION, "", {"algorithm": MEGOLM})] if portal.network in self._begin else []
+        """The state with which a portal's new room begins: a chat that was encrypted once is not put in the clear."""
+        stays = portal.options.get(_ONCE) and self._ruled.get(portal.network) is not RoomPolicy.OFF
+        return [(ENCRYPTION, "", {"algorithm": MEGOLM})] if stays or portal.network in self._begin else []
+
+    async def _keep(self, room: RoomId) -> None:
+        for portal in self._portals.in_room(room):
+            if not portal.options.get(_ONCE):
+                await self._portals.set_option(portal, _ONCE, True)
 
     async def _content(self, room: RoomId, viewer: UserId | None) -> Mapping[str, Any] | None:
         bot = self._matrix.bot
@@ -192,6 +200,7 @@ class RoomEncryption(Check):
                 self._told.pop(room, None)
         if not believed and not known:
             raise RejectedError("this room is encrypted in a way that the bridge does not know")
+        await self._keep(room)
         return True
 
     # Sending
@@ -297,7 +306,9 @@ class RoomEncryption(Check):
     async def _learned(self, room: RoomId) -> bool:
         """Find out whether a room is encrypted, and encrypt it where it must be; whether that is known now."""
         try:
-            if not await self.encrypted(room):
+            if await self.encrypted(room):
+                await self._keep(room)
+            else:
                 await self._made_so(room)
         except (TransientError, RateLimitedError) as error:
             log.info("room_encryption_not_known", room=room, error=str(error))  # whoever wants to cross has it asked

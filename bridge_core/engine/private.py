@@ -68,13 +68,14 @@ class PrivateChats:
         if inviter not in members or others or self._portals.in_room(room):
             return
         portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
-        await self._portals.add_room(portal, room)
+        row = await self._portals.add_room(portal, room)
         try:
             # The bot tells users there what went wrong; a room that will not have it is bridged all the same.
             await self._matrix.invite(room, self._matrix.bot, ghost_user)
             await self._matrix.join(room, self._matrix.bot)
         except MatrixRejectedError as error:
             log.info("bot_not_in_private_room", room=room, error=str(error))
+        await self._rooms.taken(row, room)
 
     async def _portal(self, network: Network, user: UserId, name: str, remote: RemoteUserId) -> PortalRow:
         if not network.granted(Grant.PRIVATE_REPLIES) and not network.granted(Grant.PRIVATE_MESSAGES):

@@ -266,10 +266,14 @@ class RoomMaker:
             await self._matrix.join(room, self._matrix.bot)
         await self.refuse(portal.network, room)
         row = await self._portals.add_room(portal, room, plumbed=by, since=self._clock.now_ms())
-        for told in self._bridged:
-            await told(row, room)
+        await self.taken(row, room)
         await self.tell(row, room)
         return self._portals.by_id(row.id) or row
+
+    async def taken(self, row: PortalRow, room: RoomId) -> None:
+        """A room that was there is a portal's now: whoever wants to look at it does. Raises as they do."""
+        for told in self._bridged:
+            await told(row, room)
 
     async def tell(self, row: PortalRow, room: RoomId) -> None:
         """The room tells clients what it is bridged to, as far as the bot may say so there. Idempotent."""

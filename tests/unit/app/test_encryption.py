@@ -10,7 +10,7 @@ import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
 from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteRedaction, RemoteSender
-from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.policy import Trust
 from bridge_core.engine.encrypted_files import decrypted
@@ -255,6 +255,38 @@ async def test_a_private_chat_that_a_user_begins(tmp_path: Path, needed: int) ->
             answer = RemoteMessage(chat, ANNA, Content((Plain("yes?"),)), id=MessageId("y"), receiver=receiver)
             await received(script, answer)
             assert (await alice.sees(private, "yes?")).event["sender"] == GHOST
+
+
+@pytest.mark.parametrize("policy", ["allow", "off"])
+async def test_a_private_chat_stays_encrypted_in_its_next_room(tmp_path: Path, policy: str) -> None:
+    """Who left the encrypted room of a private chat is invited to another encrypted one, if the network may have it."""
+    async with bridged(tmp_path, network={"encryption": "allow"}) as (harness, script):
+        script.provided = True
+        await harness.portal_room("net", "hall")
+        await said(script, "hello")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            state = [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}]
+            private = harness.alice.create_room(preset="private_chat", invite=[GHOST], initial_state=state)
+            await harness.until(lambda: "@bridgebot:hs.test" in harness.homeserver.room(private).members())
+            await alice.says(private, "psst")
+            await harness.until(lambda: script.sent)
+            chat, receiver = script.sent[0][1].chat, LoginId(alice.user.id)
+            key = PortalKey(NetworkId("net"), chat, receiver)
+            await harness.until(lambda: harness.running.engine.portals.get(key).options.get("encrypted"))  # type: ignore[union-attr]
+            await harness.stop_bridge()
+            harness.networks = {"net": {**harness.networks["net"], "encryption": policy}}
+            await harness.start_bridge()
+            harness.alice.leave(private)
+            await harness.until(lambda: (row := harness.running.engine.portals.get(key)) and not row.rooms)
+            again = RemoteMessage(chat, ANNA, Content((Plain("again"),)), id=MessageId("a"), receiver=receiver)
+            await received(script, again)
+            row = await harness.until(lambda: (row := harness.running.engine.portals.get(key)) and row.rooms and row)
+            assert row.rooms[0] != private
+            content = harness.homeserver.room(row.rooms[0]).content("m.room.encryption")
+            assert (content is not None) is (policy == "allow")
+            if policy == "allow":
+                harness.alice.join(row.rooms[0])
+                assert (await alice.sees(row.rooms[0], "again")).event["sender"] == GHOST
 
 
 async def test_devices_that_are_not_verified_are_named_once(tmp_path: Path) -> None:
