@@ -14,9 +14,12 @@ from bridge_core.api.demo import DemoError
 from bridge_core.cli.demo import add_parser
 from bridge_core.cli.init import write_files
 from bridge_core.config import load_config
+from bridge_core.demo import runner
 from bridge_core.demo.bridge import DemoBridge
+from bridge_core.demo.locked_venv import SetupError
 from bridge_core.demo.networks import load_demos
 from bridge_core.demo.place import DemoPlace
+from bridge_core.demo.screen import Screen
 from registration.model import load as load_registration
 
 
@@ -96,3 +99,24 @@ def test_command_line() -> None:
         _parsed("--server", "ngircd")
     with pytest.raises(SystemExit):
         _parsed("--network", ",")
+
+
+@pytest.mark.parametrize("missing", ["ensure_synapse", "ensure_nio"])
+async def test_what_cannot_be_installed_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], missing: str
+) -> None:
+    """Without Synapse or the encrypted client nothing is started; the status is 1, and the words say which and why."""
+
+    async def installed(progress: object) -> Path:
+        return tmp_path
+
+    async def refused(progress: object) -> Path:
+        raise SetupError("pip install failed with status 1:\nno index")
+
+    for name in ("ensure_synapse", "ensure_nio"):
+        monkeypatch.setattr(runner, name, refused if name == missing else installed)
+    options = runner.DemoOptions(headless=True, encrypted=True, networks=("echo",), directory=tmp_path / "d")
+    assert await runner.run_demo(options, write_files, Screen()) == 1
+    title = {"ensure_synapse": "Synapse", "ensure_nio": "matrix-nio, the encrypted client,"}[missing]
+    assert f"{title} cannot be installed: pip install failed with status 1:\nno index" in capsys.readouterr().out
+    assert list((tmp_path / "d").rglob("*.log")) == []
