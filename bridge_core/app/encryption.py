@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Final
@@ -110,7 +111,7 @@ class Encryption:
             faults,
             lambda user: _made_again(matrix, user),
         )
-        self.readers = Readers(matrix, engine.names.is_ours)
+        self.readers = Readers(matrix, engine.names.is_ours, clock)
         self.rooms = RoomEncryption(
             self.machine,
             matrix,
@@ -259,7 +260,8 @@ class Encryption:
         for keyless in (False, True):
             those = [(one.user, one.device) for one in devices if one.keyless is keyless]
             if those:
-                self._tasks.start(self._named.name(room, those, keyless=keyless), "skipped-devices")
+                with contextlib.suppress(RuntimeError):  # the bridge stops: they are named another time
+                    self._tasks.start(self._named.name(room, those, keyless=keyless), "skipped-devices")
 
     def watched(self, sink: TransactionSink) -> TransactionSink:
         """A sink before the one given, which notices what transactions bring of keys, and what they have lost."""

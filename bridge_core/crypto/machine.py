@@ -99,7 +99,6 @@ class CryptoMachine:
         self._counts = counts
         self._tasks = tasks
         self._make_device = make_device
-        self._readers: dict[RoomId, tuple[frozenset[UserId], frozenset[UserId]]] = {}
         self._rooms: dict[RoomId, RoomSettings] = {}
         self._handling: asyncio.Task[None] | None = None
         self.cross = CrossSigning(store, server, counts.uploads)
@@ -222,7 +221,9 @@ class CryptoMachine:
         return request.room in self._rooms and request.redacts is None and request.type not in _NEVER
 
     async def encrypt(self, request: SendRequest, members: frozenset[UserId]) -> SendRequest:
-        """The request with its body encrypted for the devices of `members`; one that is not to be is given back as is.
+        """The request with its body encrypted for the devices of `members`, none of whom is ours.
+
+        One that is not to be encrypted is given back as it is.
 
         Encrypted anew for each try: the homeserver knows the transaction id, and gives the first try's event.
         Raises as KeyServer and CryptoStore; then nothing may be sent.
@@ -231,11 +232,10 @@ class CryptoMachine:
         if settings is None or not self.is_encrypted(request):
             return request
         content = orjson.loads(request.body)
-        others = self._others(request.room, members)
         sender = self._speaker(request)
         try:
             ours = await self.accounts.ready(sender)
-            encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
+            encrypted = await self._outbounds.encrypt(ours, request.room, members, settings, request.type, content)
         except DamagedKeyError as error:
             raise TransientError(str(error)) from error  # an admin may put the database right
         except MatrixRejectedError as error:
@@ -245,7 +245,7 @@ class CryptoMachine:
             # Somebody deleted the device; it is back under its old name, and gets its old keys.
             await self.accounts.lost(sender)
             ours = await self.accounts.ready(sender)
-            encrypted = await self._outbounds.encrypt(ours, request.room, others, settings, request.type, content)
+            encrypted = await self._outbounds.encrypt(ours, request.room, members, settings, request.type, content)
         encrypted |= {key: content[key] for key in _CLEAR if key in content}
         self._counts.messages.inc("encrypted")
         return replace(request, type=ENCRYPTED, body=orjson.dumps(encrypted))
@@ -391,14 +391,6 @@ class CryptoMachine:
     async def handled(self) -> None:
         """Return when all to-device messages that were committed are handled."""
         await self._inbox.idle()
-
-    def _others(self, room: RoomId, members: frozenset[UserId]) -> frozenset[UserId]:
-        """Those who are not ours. The same members again cost nothing."""
-        known = self._readers.get(room)
-        if known is None or known[0] is not members:
-            known = (members, frozenset(user for user in members if not self._is_ours(user)))
-            self._readers[room] = known
-        return known[1]
 
     def _speaker(self, request: SendRequest) -> Owner:
         if request.device is None:

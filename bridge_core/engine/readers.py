@@ -4,11 +4,14 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from typing import Any, Final
 
+from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.privacy import VISIBILITY
 
 _ROOMS: Final = 1_000
+_BELIEVED: Final = 3600.0
+"""Seconds until members are asked for anew: no event tells of what the resolution of a fork has undone."""
 _CLOSED: Final = "joined"
 """The history visibility at which who is only invited may not read what is said before they join."""
 
@@ -16,9 +19,10 @@ _CLOSED: Final = "joined"
 class _Room:
     """The members of one room who are not ours, and the same frozen until somebody comes or goes."""
 
-    __slots__ = ("frozen", "invited", "joined", "open")
+    __slots__ = ("frozen", "invited", "joined", "open", "until")
 
-    def __init__(self, joined: set[UserId], invited: set[UserId], *, is_open: bool) -> None:
+    def __init__(self, joined: set[UserId], invited: set[UserId], until: float, *, is_open: bool) -> None:
+        self.until = until
         self.joined = joined
         self.invited = invited
         self.open = is_open
@@ -26,10 +30,11 @@ class _Room:
 
 
 class Readers:
-    """Asked of the homeserver once per room, kept right by events, bounded. Users of ours are left out."""
+    """Asked of the homeserver once an hour and room, kept right by events, bounded. Users of ours are left out."""
 
-    def __init__(self, matrix: MatrixSide, is_ours: Callable[[UserId], bool]) -> None:
+    def __init__(self, matrix: MatrixSide, is_ours: Callable[[UserId], bool], clock: Clock) -> None:
         self._matrix = matrix
+        self._clock = clock
         self._is_ours = is_ours
         self._rooms: OrderedDict[RoomId, _Room] = OrderedDict()
         self._asking: dict[RoomId, int] = {}
@@ -42,7 +47,7 @@ class Readers:
         Raises as the Matrix side does, also where neither the bot nor `viewer` may see the members: fail closed.
         """
         known = self._rooms.get(room)
-        if known is None:
+        if known is None or self._clock.monotonic() >= known.until:
             known = await self._ask(room, viewer)
         else:
             self._rooms.move_to_end(room)
@@ -85,6 +90,7 @@ class Readers:
         known = _Room(
             {user for user in there.joined if not ours(user)},
             {user for user in there.invited if not ours(user)},
+            self._clock.monotonic() + _BELIEVED,
             is_open=content.get("history_visibility", "shared") != _CLOSED,
         )
         if not changed:  # else the answer may be older than what came meanwhile: the next message asks again

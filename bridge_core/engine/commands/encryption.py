@@ -138,7 +138,7 @@ class EncryptionCommands:
 
     async def _recovery_key(self, call: Call) -> Answer:
         # Said in the clear, it would stay in the homeserver's database.
-        if call.event is not None and not (call.room is not None and await self._rooms.encrypted(call.room)):
+        if await self._is_heard(call):
             raise RejectedError("this room is not encrypted: ask in an encrypted one, or by the API")
         key = await self._keeper.recovery_key()
         return Answer(f"The recovery key: {key}\nWhoever has it can act as all ghosts.", {"recovery_key": key})
@@ -148,8 +148,17 @@ class EncryptionCommands:
         return Answer("There is a new recovery key. Each user of mine gets a new identity when it speaks.")
 
     async def _restore(self, call: Call) -> Answer:
+        heard = await self._is_heard(call)
         await self._keeper.restore(call["key"])
-        return Answer("The recovery key is taken. Each user of mine has the identity that it made when it speaks.")
+        words = "The recovery key is taken. Each user of mine has the identity that it made when it speaks."
+        if heard:
+            words += " It was said in a room that is not encrypted, so your homeserver has seen it: once all is well, "
+            words += "say encryption rotate."
+        return Answer(words)
+
+    async def _is_heard(self, call: Call) -> bool:
+        """Whether homeservers read what is said there: it is no encrypted room, and not the API."""
+        return call.event is not None and not (call.room is not None and await self._rooms.encrypted(call.room))
 
     async def _reset(self, call: Call) -> Answer:
         user = UserId(call.get("user") or self._bot)

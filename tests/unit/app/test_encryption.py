@@ -21,6 +21,7 @@ from bridge_core.testing.homeserver import FakeHomeserver, FakeProfile
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
+from tests.unit.crypto.world import HandClock
 
 HALL = ChatId("hall")
 GHOST = "@_net_anna:hs.test"
@@ -425,7 +426,8 @@ async def test_encryption_that_cannot_be_sends_nothing(tmp_path: Path) -> None:
 async def test_readers_are_kept_right_by_events() -> None:
     """Who is asked once: joins, invites where the history is open, and leaves change the set, names do not."""
     matrix = _Matrix()
-    readers = Readers(matrix, lambda user: user.startswith("@_"))  # type: ignore[arg-type]
+    clock = HandClock()
+    readers = Readers(matrix, lambda user: user.startswith("@_"), clock)  # type: ignore[arg-type]
     room, bot = RoomId("!r"), UserId("@_bot:hs")
     first = await readers.of(room, bot)
     assert first == {"@a:hs", "@i:hs"}
@@ -442,6 +444,11 @@ async def test_readers_are_kept_right_by_events() -> None:
     readers.forget(room)
     assert await readers.of(room, bot) == {"@a:hs"}
     assert matrix.asked == 2
+    # No event tells of what homeservers have undone where they disagreed.
+    readers.changed(room, UserId("@c:hs"), {"membership": "join"})
+    assert await readers.of(room, bot) == {"@a:hs", "@c:hs"}
+    clock.ms += 3_600_000
+    assert await readers.of(room, bot) == {"@a:hs"}
 
 
 class _Matrix:
