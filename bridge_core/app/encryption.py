@@ -58,6 +58,7 @@ _OTHER_DEVICE: Final = (
 )
 _POLLS: Final = {EncryptionMode.AUTO: None, EncryptionMode.APPSERVICE: False, EncryptionMode.SYNC: True}
 _TRUST: Final[Mapping[TrustName, Trust]] = {
+    TrustName.MISMATCHED: Trust.MISMATCHED,
     TrustName.UNKNOWN: Trust.UNKNOWN,
     TrustName.UNSIGNED: Trust.UNSIGNED,
     TrustName.NO_IDENTITY: Trust.NO_IDENTITY,

@@ -30,6 +30,7 @@ class GhostDevices(StrEnum):
 class TrustName(StrEnum):
     """How far a device is known to be its owner's, from anybody's to confirmed by an admin."""
 
+    MISMATCHED = "mismatched"
     UNKNOWN = "unknown"
     UNSIGNED = "unsigned"
     NO_IDENTITY = "no-identity"
@@ -64,6 +65,12 @@ class Trusted(Section):
         description="Which devices are given keys of earlier messages when they ask, if they were to have them.",
     )
 
+    @model_validator(mode="after")
+    def _of_use(self) -> Trusted:
+        if TrustName.MISMATCHED in {self.send, self.share}:
+            raise ValueError("mismatched is of use for receive alone: keys go to devices, and those have an owner")
+        return self
+
 
 class Encryption(Section):
     """End-to-end encryption of Matrix rooms, up to the bridge: here all is readable, since it goes on to networks.
@@ -91,7 +98,9 @@ class Encryption(Section):
     )
     trust: Trusted = Field(
         default=Trusted(),
-        description="How far devices must be trusted. unknown: the owner's server does not list it. unsigned: the "
+        description="How far devices must be trusted. mismatched (of use for receive alone): the "
+        "session is another user's, as of ghosts that speak by their bot's device. unknown: "
+        "the owner's server does not list it. unsigned: the "
         "owner has an identity and has not signed it. no-identity: the owner has none. cross-signed: the owner has "
         "signed it. pinned: with the identity that was seen first. verified: with one that an admin has confirmed.",
     )

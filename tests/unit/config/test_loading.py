@@ -8,6 +8,7 @@ import pytest
 from pydantic import BaseModel, Field, SecretStr
 
 from bridge_core.config import ConfigError, LoadedConfig, Permission, UnknownOutcome, load_config
+from bridge_core.config.encryption import TrustName
 
 _SECRET = "0f8fad5bd9cb469fa16570867728950e7d3c"
 _GOOD = f"""\
@@ -25,6 +26,7 @@ networks:
         room: "!abc"
       - "#two"
 """
+_TRUST = "encryption: {{mode: auto, trust: {{{}: mismatched}}}}\n"
 
 
 class _Irc(BaseModel):
@@ -315,3 +317,10 @@ def test_tokens_come_from_the_registration_or_the_configuration(tmp_path: Path) 
     assert loaded.tokens() == ("a", "h")
     own = _load(tmp_path, _GOOD + f"appservice: {{as_token: a{_SECRET}, hs_token: h{_SECRET}}}\n")
     assert (f"a{_SECRET}", f"h{_SECRET}") == own.tokens()
+
+
+def test_sessions_of_others_may_be_read_but_never_given_keys(tmp_path: Path) -> None:
+    """`mismatched` may be set for what is received; for what is sent or shared it is a mistake."""
+    assert TrustName.MISMATCHED is _load(tmp_path, _GOOD + _TRUST.format("receive")).config.encryption.trust.receive
+    for name in ("send", "share"):
+        assert "mismatched is of use for receive alone" in _problems(tmp_path, _GOOD + _TRUST.format(name))
