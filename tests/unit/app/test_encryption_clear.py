@@ -4,11 +4,13 @@ from pathlib import Path
 
 import pytest
 
-from bridge_core.api.events import Membership, RemoteMember, RemoteRedaction, RemoteSender
-from bridge_core.api.ids import MessageId, RemoteUserId, RoomId, UserId
+from bridge_core.api.content import Attachment, Content, MediaKind, Plain
+from bridge_core.api.events import Membership, RemoteEdit, RemoteMember, RemoteMessage, RemoteRedaction, RemoteSender
+from bridge_core.api.ids import MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.crypto.policy import Trust
 from bridge_core.crypto.shares import Skipped
-from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, bridged, received, said
+from tests.encrypted import MEGOLM, EncryptedClient
+from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, _chunks, bridged, received, said
 
 CARL = RemoteSender(RemoteUserId("carl"), "Carl")
 GONE = "@_net_carl:hs.test"
@@ -55,3 +57,48 @@ async def test_who_is_skipped_while_the_bridge_stops_costs_no_message(tmp_path: 
         encryption = harness.running.encryption
     assert encryption is not None
     encryption._skipped(RoomId("!r:hs"), [Skipped(UserId("@a:hs"), "DEVICE", Trust.UNSIGNED, False)])
+
+
+async def test_what_is_said_once_a_room_is_encrypted_is_not_in_clear(tmp_path: Path) -> None:
+    """From the moment a room is encrypted nothing that is said, sent or changed there is in any request."""
+    async with bridged(tmp_path) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        await said(script, "before")
+        await harness.homeserver.wait_message(room, "before")
+        harness.homeserver.bodies = bodies = []
+        harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+        await harness.homeserver.wait_pushed()
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            edit = RemoteEdit(HALL, ANNA, MessageId("m1"), Content((Plain(f"{SECRET} edit"),)), id=MessageId("e1"))
+            await received(script, edit)
+            assert script.host is not None
+            blob = await script.host.blobs.put(_chunks(SECRET.encode() * 100), 10_000)
+            file = Attachment(MediaKind.FILE, f"{SECRET}.txt", blob, "text/plain", len(SECRET) * 100)
+            await received(script, RemoteMessage(HALL, ANNA, Content(attachments=(file,)), id=MessageId("m2")))
+            await said(script, f"{SECRET} text", 3)
+            await alice.sees(room, f"{SECRET}.txt")
+            await alice.sees(room, f"{SECRET} text")
+            await harness.settled()
+            assert len([one async for one in alice.all(room) if SECRET in one]) == 3
+        assert bodies and not [one for one in bodies if SECRET.encode() in one or b"a%20word" in one]
+
+
+async def test_copies_in_encrypted_rooms_are_not_in_clear(tmp_path: Path) -> None:
+    """What is said in one encrypted room of a chat is shown in its other one encrypted, and in no request in clear."""
+    async with bridged(tmp_path) as (harness, _):
+        harness.homeserver.bodies = bodies = []
+        state = [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}]
+        rooms = [harness.alice.create_room(preset="public_chat", initial_state=state) for _ in range(2)]
+        engine = harness.running.engine
+        for room in rooms:
+            await engine.rooms.adopt(await engine.portals.ensure(NetworkId("net"), HALL), RoomId(room))
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await alice.says(rooms[0], SECRET)
+            await harness.until(
+                lambda: any(one["type"] == "m.room.encrypted" for one in harness.homeserver.room(rooms[1]).timeline)
+            )
+            await harness.settled()
+            assert any([SECRET in one async for one in alice.all(rooms[1])])
+        assert bodies and SECRET.encode() not in b"".join(bodies)
