@@ -23,6 +23,7 @@ from bridge_core.app.privacy import add_privacy
 from bridge_core.app.queries import EngineQueries
 from bridge_core.app.reload import Reload, Reloaded
 from bridge_core.app.staff import StaffDesks
+from bridge_core.app.unencrypted import Unencrypted
 from bridge_core.app.whomay import WhoMay
 from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
@@ -169,6 +170,11 @@ class Bridge:
             self.metrics,
             faults,
         )
+        self._unencrypted = (
+            Unencrypted(self.engine, self.matrix, self.database.crypto, self._tasks)
+            if self.encryption is None
+            else None
+        )
         self._local_users = LocalUsers(self.matrix, names, self._clock)
         self.whomay.join(self.engine, self.matrix, self._tasks, self.metrics)
         self._links = self._make_links()
@@ -275,6 +281,8 @@ class Bridge:
             await self.whomay.load()
             await self.staff.load()
             await self.engine.load()
+            if self._unencrypted is not None:
+                await self._unencrypted.load()
             if self.encryption is not None:
                 await self.encryption.start(restored=self.database.restored_from is not None)
             self._leftovers.resume(await self.database.transactions.newest())

@@ -80,8 +80,8 @@ class Encryption(Section):
 
     mode: EncryptionMode = Field(
         default=EncryptionMode.OFF,
-        description="off: the bridge takes no part in it: it cannot read encrypted messages and writes in the clear, "
-        "in encrypted rooms too. appservice: keys come with the homeserver's transactions (Synapse with "
+        description="off: the bridge takes no part in it: nothing crosses in rooms of which it has seen that they are "
+        "encrypted, either way. appservice: keys come with the homeserver's transactions (Synapse with "
         "`experimental_features`, see the guide). sync: the bridge asks for them. auto: as the homeserver can.",
     )
     ghost_devices: GhostDevices = Field(

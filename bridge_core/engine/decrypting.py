@@ -184,6 +184,8 @@ class Decrypting:
         self._counted = counted
         self.missed: Callable[[], None] = lambda: None
         """Told that a key is missing: it may lie somewhere. Must not block."""
+        self.unread: Callable[[RoomId], None] = lambda _: None
+        """Told of a room with something encrypted, where nothing can be decrypted. Must not block."""
         self._cipher: Cipher | None = None
         self._settings = DecryptingSettings()
         self._rooms: dict[RoomId, _Room] = {}
@@ -255,6 +257,7 @@ class Decrypting:
                 return await self._keep(entry, event, behind, "")
             return self._ended(entry) if entry.id in self._late else Opened.READY
         if self._cipher is None:
+            self.unread(RoomId(event["room_id"]))
             entry.event = {**event, UNREADABLE: OFF}
             return Opened.READY
         try:

@@ -1,0 +1,62 @@
+"""A bridge whose encryption is off, in rooms that are encrypted."""
+
+from pathlib import Path
+
+import pytest
+
+from bridge_core.api.ids import NetworkId, RoomId
+from tests.encrypted import MEGOLM
+from tests.harness import Harness
+from tests.scripted import Script
+from tests.unit.app.test_encryption import HALL, SECRET, said
+
+OFF = "this room is encrypted, and the bridge's encryption is off"
+
+
+def off(folder: Path) -> tuple[Harness, Script]:
+    """A bridge without encryption, with the scripted network."""
+    script = Script()
+    return Harness(folder, {"net": {"type": "scripted", "portals": ["hall"]}}, {"scripted": script}), script
+
+
+@pytest.mark.parametrize("seen", ["its state", "what is said there", "what it has when it is bridged"])
+async def test_nothing_crosses_in_a_room_that_is_encrypted(tmp_path: Path, seen: str) -> None:
+    """However the bridge has seen it: nothing goes there in the clear, over a restart too, and who speaks is told."""
+    harness, script = off(tmp_path)
+    async with harness:
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        room = harness.alice.create_room(preset="public_chat")
+        if seen == "what it has when it is bridged":
+            harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        if seen == "its state":
+            harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+        elif seen == "what is said there":
+            content = {
+                "algorithm": MEGOLM,
+                "ciphertext": "AAAA",
+                "session_id": "s",
+                "sender_key": "k",
+                "device_id": "d",
+            }
+            harness.alice.send_event(room, "m.room.encrypted", content)
+        await harness.settled()
+        harness.alice.send(room, "in the clear")
+        await harness.homeserver.wait_event(room, lambda event: OFF in str(event["content"].get("body")))
+        await said(script, SECRET)
+        await harness.settled()
+        await harness.stop_bridge()
+        await harness.start_bridge()
+        await said(script, SECRET, 2)
+        await harness.settled()
+        assert SECRET not in [body for _, body in harness.homeserver.messages(room)]
+        assert script.texts() == []
+
+
+async def test_plain_rooms_are_as_ever(tmp_path: Path) -> None:
+    """What is not encrypted crosses."""
+    harness, script = off(tmp_path)
+    async with harness:
+        room = await harness.portal_room("net", "hall")
+        await said(script, "hello")
+        await harness.homeserver.wait_message(room, "hello")
