@@ -102,7 +102,8 @@ class Encryption(Section):
         "session is another user's, as of ghosts that speak by their bot's device. unknown: "
         "the owner's server does not list it. unsigned: the "
         "owner has an identity and has not signed it. no-identity: the owner has none. cross-signed: the owner has "
-        "signed it. pinned: with the identity that was seen first. verified: with one that an admin has confirmed.",
+        "signed it. pinned: with the identity that was seen first. verified: with one that an admin has confirmed. "
+        "Which devices there are is what homeservers say: from cross-signed on they cannot speak for their users.",
     )
     missing_key_wait: Annotated[Duration, Field(ge=0, le=600)] = Field(
         default=10.0,

@@ -262,6 +262,7 @@ class KeyBackup:
 
     async def _put(self, current: _Current, rows: Sequence[InboundRow]) -> None:
         rooms: dict[RoomId, dict[str, Any]] = {}
+        places: dict[tuple[RoomId, str], InboundRow] = {}
         for number, row in enumerate(rows, 1):
             try:
                 data = current.seal.sealed(self._inbounds.found(row))
@@ -269,8 +270,11 @@ class KeyBackup:
                 self._counted.inc("unreadable")
                 continue
             sessions = rooms.setdefault(row.room, {})
-            if row.session not in sessions or _rank(data) < _rank(sessions[row.session]):
+            if row.session not in sessions or await self._goes_before(
+                row, data, places[row.room, row.session], sessions[row.session]
+            ):
                 sessions[row.session] = data
+                places[row.room, row.session] = row
             if number % _SLICE == 0:
                 await asyncio.sleep(0)
         if rooms:
@@ -284,6 +288,16 @@ class KeyBackup:
         await self._store.commit(
             [InboundSaved(row.room, row.session, row.sender_key, row.received_at, current.generation) for row in rows]
         )
+
+    async def _goes_before(self, row: InboundRow, data: dict[str, Any], other: InboundRow, its: dict[str, Any]) -> bool:
+        """Which of two that say they gave a session has the one place there is.
+
+        Whoever has received it can give it as theirs, so the one that messages were read by goes first.
+        """
+        used, others = [
+            await self._store.highest_index(one.room, one.session, one.sender_key) >= 0 for one in (row, other)
+        ]
+        return (not used, *_rank(data)) < (not others, *_rank(its))
 
     async def _got(self, room: RoomId, session: str, now: int) -> InboundRow | None:
         """A session of the backup that is worth keeping."""

@@ -5,7 +5,7 @@ Source: client-server API, "m.olm.v1.curve25519-aes-sha2" (what a plaintext must
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final
 
 import orjson
@@ -46,7 +46,7 @@ class Envelope:
     to: Owner
     sender: UserId
     type: str
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +57,7 @@ class Inner:
     sender_key: str
     ed25519: str
     type: str
-    content: Mapping[str, Any]
+    content: Mapping[str, Any] = field(repr=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +65,7 @@ class RoomKey:
     """A session that was given, its own device's keys with it."""
 
     room: RoomId
-    session: InboundSession
+    session: InboundSession = field(repr=False)
     sender_key: str
     ed25519: str
     forwarded: bool

@@ -124,8 +124,16 @@ class KeyRequests:
             work.close()
             self._counted.inc("dropped")
             return
+        guarded = self._guarded(work)
+        try:
+            self._start(guarded, name)
+        except RuntimeError:
+            # The bridge stops: nobody waits for the answer any more.
+            guarded.close()
+            work.close()
+            self._counted.inc("dropped")
+            return
         self._running += 1
-        self._start(self._guarded(work), name)
 
     async def _guarded(self, work: Coroutine[Any, Any, None]) -> None:
         try:

@@ -6,6 +6,7 @@ kept is never lost, and needs no table of its own: after a start it is found in 
 """
 
 import asyncio
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
@@ -121,13 +122,14 @@ class DecryptingSettings:
     """Times are seconds.
 
     `wait`: how long what is said later in a room waits for a key, from when its message came; `lifetime`: when a
-    message whose key never came is given up. `most`: how many are kept, of all rooms and of one room.
+    message whose key never came is given up. `most`: how many are kept, of all rooms, of one room and of one sender.
     """
 
     wait: float = 10.0
     lifetime: float = 7 * 86_400.0
     most: int = 10_000
     most_in_room: int = 1_000
+    most_of_sender: int = 500
 
 
 class Opened(Enum):
@@ -149,7 +151,7 @@ class _Session:
 
     came: asyncio.Event = field(default_factory=asyncio.Event)
     waiting: int = 0
-    kept: dict[int, EventId] = field(default_factory=dict)
+    kept: dict[int, tuple[EventId, UserId]] = field(default_factory=dict)
     oldest: int = 0
 
 
@@ -192,6 +194,8 @@ class Decrypting:
         self._late: set[int] = set()
         """Kept before, and to be handled now."""
         self._count = 0
+        self._of: Counts[UserId] = Counts()
+        """How many are kept of each sender."""
         self._stopping = False
 
     def use(self, cipher: Cipher, settings: DecryptingSettings) -> None:
@@ -352,7 +356,12 @@ class Decrypting:
             self._counted.inc("given_up")
             return self._refused(entry, event, _NEVER)
         room = self._rooms.setdefault(name, _Room())
-        full = self._count >= settings.most or len(room.events) >= settings.most_in_room
+        sender = UserId(event["sender"])
+        full = (
+            self._count >= settings.most
+            or len(room.events) >= settings.most_in_room
+            or self._of[sender] >= settings.most_of_sender
+        )
         if full and event["type"] != _REDACTION:  # else what it takes back would be sent
             self._counted.inc("too_many")
             return self._refused(entry, event, _TOO_MANY)
@@ -366,9 +375,10 @@ class Decrypting:
         self._late.discard(entry.id)
         if not found.kept:
             found.oldest = entry.received_at
-        found.kept[entry.id] = EventId(event["event_id"])
+        found.kept[entry.id] = (EventId(event["event_id"]), sender)
         room.events[EventId(event["event_id"])] = session
         self._count += 1
+        self._of[sender] += 1
         if not again:
             self._counted.inc("kept")
             log.info("event_waits_for_key", room=name, entry=entry.id, waiting=self._count)
@@ -379,8 +389,11 @@ class Decrypting:
         kept, found.kept = found.kept, {}
         if not kept:
             return
-        for event in kept.values():
+        for event, sender in kept.values():
             room.events.pop(event, None)
+            self._of[sender] -= 1
+            if self._of[sender] <= 0:
+                del self._of[sender]
         self._count -= len(kept)
         self._late.update(kept)
         self._tidy(name, session)

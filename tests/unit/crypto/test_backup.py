@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 from cryptography.hazmat.primitives.padding import PKCS7
 
 from bridge_core.api.errors import RateLimitedError, TransientError
-from bridge_core.api.ids import RoomId
+from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.backup import KeyBackup
 from bridge_core.crypto.backupdata import BackupSeal
 from bridge_core.crypto.errors import MissingKeyError, OlmError
@@ -512,6 +512,23 @@ async def test_of_two_that_claim_a_session_its_own_is_saved(pair: Pair) -> None:
     await b.store.commit([stranger])
     await b.save()
     assert b.entries()[event["content"]["session_id"]]["is_verified"] is True
+
+
+@pytest.mark.parametrize("first", [True, False])
+async def test_who_gives_anothers_session_as_theirs_does_not_take_its_place(pair: Pair, first: bool) -> None:
+    """Of two who say that a session is theirs the one is saved whose messages were read by it."""
+    a, b = pair
+    (event,) = await told(a, b, "one")
+    await b.read(event)
+    (row,) = await b.store.unsaved(1, 9)
+    stranger = type(row)(row.room, row.session, "A" * 43, UserId("@mallory:else"), row.value, 1, 1)
+    await b.backup.save()
+    assert b.backup._current is not None
+    b.world.backups[b.bot.user]["1"].rooms.clear()
+    await b.backup._put(b.backup._current, [stranger, row] if first else [row, stranger])
+    entry = b.entries()[event["content"]["session_id"]]
+    saved = b.backup._current.seal.opened(ROOM, row.session, entry, 1, b.store.pickle_key)
+    assert (saved.sender, saved.sender_key) == (row.sender, row.sender_key)
 
 
 async def test_a_bridge_without_a_backup_asks_for_none(world: KeyWorld) -> None:

@@ -471,6 +471,16 @@ async def test_a_wedged_session_is_replaced(pair: Pair) -> None:
     assert await b.read(event) == "5"
 
 
+async def test_a_key_that_comes_while_the_bridge_stops_is_no_error(pair: Pair) -> None:
+    """Where no task can be begun any more, what is to be asked or taken back is dropped and counted."""
+    _, b = pair
+    await b.tasks.close(0)
+    requests = b.machine._requests
+    for _ in range(3):
+        requests.arrived(ROOM, "session")
+    assert (b.total("requests", "dropped"), requests._running) == (3, 0)
+
+
 async def test_a_missing_key_is_asked_for_once_and_given(pair: Pair) -> None:
     """The device that was to have the key asks its sender and gets it; after a restart it does not ask twice."""
     a, b = pair

@@ -1,7 +1,9 @@
 """Encrypted messages from Matrix: read in their order, waited for, refused in words, never lost."""
 
-from collections.abc import AsyncIterator, Callable
+import asyncio
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +14,7 @@ from bridge_core.api.ids import RoomId
 from bridge_core.api.matrix import MatrixMessage
 from bridge_core.api.network import Sent
 from bridge_core.content.plain import to_plain
+from bridge_core.crypto.errors import DamagedKeyError
 from bridge_core.engine import decrypting
 from bridge_core.engine.decrypting import DecryptingSettings
 from tests.encrypted import MEGOLM, EncryptedClient
@@ -215,10 +218,12 @@ async def test_a_key_that_never_comes_ends_the_message(tmp_path: Path, monkeypat
         await talk.bridge.until(lambda: talk.texts() == ["two"])
 
 
-async def test_what_waits_is_bounded(tmp_path: Path) -> None:
-    """More messages without keys than may wait are refused in words at once; those that wait stay."""
+@pytest.mark.parametrize("bound", ["most", "most_in_room", "most_of_sender"])
+async def test_what_waits_is_bounded(tmp_path: Path, bound: str) -> None:
+    """More than may wait for keys, of all, a room or a sender, are refused in words at once; those that wait stay."""
     async with talking(tmp_path, missing_key_wait="0s") as talk:
-        talk.bridge.running.engine.decrypting._settings = DecryptingSettings(0, 600, most_in_room=2)
+        kept = talk.bridge.running.engine.decrypting
+        kept._settings = replace(DecryptingSettings(0, 600), **{bound: 2})
         talk.hold()
         for text in ("one", "two", "three"):
             await talk.alice.says(talk.room, text)
@@ -227,6 +232,7 @@ async def test_what_waits_is_bounded(tmp_path: Path) -> None:
         talk.release()
         await talk.bridge.until(lambda: len(talk.script.sent) == 2)
         assert [text.rpartition(" ")[2] for text in talk.texts()] == ["one", "two"]
+        assert not kept._of, "what does not wait any more does not count"
 
 
 async def test_a_key_that_is_lost_is_asked_for(tmp_path: Path) -> None:
@@ -467,3 +473,31 @@ async def test_redacted_while_it_waits_is_never_sent(tmp_path: Path) -> None:
         await talk.waiting(0)
         await talk.bridge.settled()
         assert talk.texts() == ["two"]
+
+
+async def test_a_key_that_does_not_open_costs_its_own_message_alone(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What goes wrong with a message behind others is not laid at their door: they are sent, in order."""
+    async with talking(tmp_path) as talk:
+        encryption = talk.bridge.running.encryption
+        assert encryption is not None
+        decrypt, going, held, bad = encryption.machine.decrypt, asyncio.Event(), asyncio.Event(), set[str]()
+
+        async def damaged(event: Mapping[str, Any]) -> Any:
+            if event["event_id"] in bad:
+                raise DamagedKeyError("a stored session cannot be read")
+            held.set()
+            await going.wait()
+            return await decrypt(event)
+
+        monkeypatch.setattr(encryption.machine, "decrypt", damaged)
+        await talk.alice.says(talk.room, "slow")
+        await held.wait()
+        for number in range(3):
+            talk.bridge.alice.send(talk.room, f"m{number}")
+        bad.add(await talk.alice.says(talk.room, "bad"))
+        going.set()
+        await talk.bridge.until(lambda: len(talk.script.sent) == 4)
+        assert (await talk.balance()).delivered == 4
+        assert talk.texts() == ["slow", "m0", "m1", "m2"]
