@@ -26,6 +26,7 @@ __all__ = [
     "ENCRYPTED",
     "UNREADABLE",
     "Cipher",
+    "ClearEvent",
     "Decrypting",
     "DecryptingSettings",
     "KeyIntake",
@@ -163,6 +164,10 @@ class _Room:
     events: dict[EventId, str] = field(default_factory=dict)
 
 
+class ClearEvent(dict[str, Any]):
+    """An event that came encrypted: a type, since whatever stands in an event anybody may have written."""
+
+
 class Decrypting:
     """Opens entries of the lanes towards networks. Without `use` nothing can be read, which senders are told.
 
@@ -284,7 +289,7 @@ class Decrypting:
         behind = self._behind(clear)
         if behind is not None:
             return await self._keep(entry, event, behind, "")
-        entry.event = clear
+        entry.event = ClearEvent(clear)
         return self._ended(entry)
 
     def _refused(self, entry: Entry, event: Mapping[str, Any], reason: str) -> Opened:

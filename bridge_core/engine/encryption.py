@@ -16,7 +16,10 @@ from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError,
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
+from bridge_core.api.matrix import MatrixSender
+from bridge_core.content.polls import POLL_ENDS, POLL_STARTS, POLL_VOTES
 from bridge_core.engine.acts import REASON, without_reason
+from bridge_core.engine.decrypting import ClearEvent
 from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
 from bridge_core.engine.portals import PortalIndex, own_rooms
@@ -36,6 +39,9 @@ _MOST: Final = 100_000
 _TURNS: Final = 3
 _UNKNOWN: Final = "it is not known yet whether this room is encrypted"
 _NOT_ENCRYPTED: Final = "that network requires encrypted rooms, and this room is not encrypted"
+_IN_CLEAR: Final = "that network requires encryption, and this was sent in the clear"
+_SPOKEN: Final = frozenset({"m.room.message", "m.sticker", *POLL_STARTS, *POLL_VOTES, *POLL_ENDS})
+"""What clients encrypt in encrypted rooms."""
 _NOT_HERE: Final = "this room is encrypted, and encryption is off for that network"
 
 
@@ -272,6 +278,14 @@ class RoomEncryption(Check):
                 if self.trouble:
                     raise TransientError(f"that network requires encryption, and {self.trouble}")
         return ""
+
+    def spend(self, sender: MatrixSender, event: Mapping[str, Any], received_at: int) -> None:
+        """As `Check.spend`: what is said in the clear in an encrypted room is not for a network that requires it."""
+        if not self._ruled or isinstance(event, ClearEvent) or event["type"] not in _SPOKEN:
+            return
+        for portal in self._portals.in_room(RoomId(event["room_id"])):
+            if self._ruled.get(portal.network) is RoomPolicy.REQUIRE:
+                raise RejectedError(_IN_CLEAR)
 
     def met(self) -> None:
         """The homeserver is there: find out about the rooms of networks that require encryption."""

@@ -167,6 +167,20 @@ async def test_required_encryption_lets_nothing_through_without_it(tmp_path: Pat
         assert not [body for sender, body in harness.homeserver.messages(room) if SECRET in body]
 
 
+async def test_what_is_said_in_the_clear_is_not_for_a_network_that_requires_encryption(tmp_path: Path) -> None:
+    """In an encrypted room too: its sender is told, and what they encrypt crosses."""
+    async with bridged(tmp_path, network={"encryption": "require"}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, "hello")
+            await alice.sees(room, "hello")
+            harness.alice.send(room, "in the clear")
+            await harness.settled()
+            await alice.says(room, "encrypted")
+            await harness.until(lambda: script.texts() == ["encrypted"])
+            assert [text async for text in alice.all(room) if "was sent in the clear" in text]
+
+
 async def test_required_encryption_comes_to_rooms_that_were_there(tmp_path: Path) -> None:
     """A room that the bridge made before its network required encryption becomes encrypted by itself."""
     async with bridged(tmp_path) as (harness, script):
