@@ -171,7 +171,7 @@ class Bridge:
             faults,
         )
         self._unencrypted = (
-            Unencrypted(self.engine, self.matrix, self.database.crypto, self._tasks)
+            Unencrypted(self.engine, self.matrix, self.database.crypto, self._clock, self._tasks)
             if self.encryption is None
             else None
         )

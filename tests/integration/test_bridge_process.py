@@ -145,7 +145,8 @@ async def test_what_init_wrote_works(site: Site, tmp_path: Path) -> None:
         ("hs_token", "shows another hs_token than the registration file has"),
         ("listen", "cannot connect to the url of its registration"),
         ("homeserver", "cannot be reached"),
-        ("bot", "sender_localpart: is bridgebot, but appservice.bot is another"),
+        ("sender", "but appservice.sender is another"),
+        ("bot", "namespaces.users: lacks @another"),
     ],
 )
 async def test_check_says_what_is_wrong(site: Site, tmp_path: Path, key: str, words: str) -> None:
@@ -153,6 +154,7 @@ async def test_check_says_what_is_wrong(site: Site, tmp_path: Path, key: str, wo
     mistakes: dict[str, dict[str, dict[str, str]]] = {
         "listen": {"appservice": {"listen": f"127.0.0.1:{free_port()}"}},
         "homeserver": {"homeserver": {"address": f"http://127.0.0.1:{free_port()}"}},
+        "sender": {"appservice": {"sender": "another"}},
         "bot": {"appservice": {"bot": "another"}},
     }
     config = site.copy(tmp_path / "bridge", **mistakes.get(key, {}))
@@ -160,7 +162,7 @@ async def test_check_says_what_is_wrong(site: Site, tmp_path: Path, key: str, wo
         path = config.with_name("registration.yaml")
         path.write_text(re.sub(rf"^{key}: .*$", f"{key}: {'0123456789abcdef' * 4}", path.read_text(), flags=re.M))
     status, said = await command("check", "-c", str(config))
-    assert words in said
+    assert words in said, said
     assert status == 1
 
 
