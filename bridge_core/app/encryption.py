@@ -112,7 +112,7 @@ class Encryption:
             faults,
             lambda user: _made_again(matrix, user),
         )
-        self.readers = Readers(matrix, engine.names.is_ours, clock)
+        self.readers = Readers(matrix, engine.names.is_ours, clock, self.machine.devices.met)
         self.rooms = RoomEncryption(
             self.machine,
             matrix,

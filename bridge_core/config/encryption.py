@@ -75,7 +75,7 @@ class Trusted(Section):
 class Encryption(Section):
     """End-to-end encryption of Matrix rooms, up to the bridge: here all is readable, since it goes on to networks.
 
-    Needs `--encryption` in the registration.
+    The registration is written anew for it: `matrix-bridge init --only-registration`.
     """
 
     mode: EncryptionMode = Field(

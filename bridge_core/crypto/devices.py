@@ -144,6 +144,12 @@ class DeviceLists:
                     tracked.failed_at = 0
                 self._note(row.user)
 
+    def met(self, users: Iterable[UserId]) -> None:
+        """Nobody may have told of changes of these users' devices: they are asked for anew. Does not block."""
+        rows = self.marks(users)
+        self._store.later(rows)
+        self.outdated(rows)
+
     def reachable(self, user: UserId) -> None:
         """A device of the user's that could not be written to can be: it gets what it lacks with the next message."""
         self._note(user)

@@ -1,7 +1,7 @@
 """Who of Matrix is to be able to read what is said in a room from now on: for whom it is encrypted."""
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any, Final
 
 from bridge_core.api.host import Clock
@@ -10,6 +10,7 @@ from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.privacy import VISIBILITY
 
 _ROOMS: Final = 1_000
+_SEEN: Final = 100_000
 _BELIEVED: Final = 3600.0
 """Seconds until members are asked for anew: no event tells of what the resolution of a fork has undone."""
 _CLOSED: Final = "joined"
@@ -30,9 +31,22 @@ class _Room:
 
 
 class Readers:
-    """Asked of the homeserver once an hour and room, kept right by events, bounded. Users of ours are left out."""
+    """Asked of the homeserver once an hour and room, kept right by events, bounded. Users of ours are left out.
 
-    def __init__(self, matrix: MatrixSide, is_ours: Callable[[UserId], bool], clock: Clock) -> None:
+    `met` is told of those who are in a room that is new to the bridge, or come into one: as long as no room was shared
+    with somebody, no homeserver has told of changes of their devices. It must not block.
+    """
+
+    def __init__(
+        self,
+        matrix: MatrixSide,
+        is_ours: Callable[[UserId], bool],
+        clock: Clock,
+        met: Callable[[Iterable[UserId]], None] = lambda _: None,
+    ) -> None:
+        self._met = met
+        self._seen: set[RoomId] = set()
+        """Rooms whose members were met, and nobody has come since that was not met."""
         self._matrix = matrix
         self._clock = clock
         self._is_ours = is_ours
@@ -60,9 +74,13 @@ class Readers:
         if room in self._asking:
             self._changed.add(room)
         known = self._rooms.get(room)
-        if known is None:
-            return
         membership = content.get("membership")
+        if known is None:
+            if membership == "join":
+                self._seen.discard(room)
+            return
+        if membership == "join" and user not in known.joined:
+            self._met((user,))
         # Nothing is lost where it was so already: a new name changes no session.
         for named, there in (("join", known.joined), ("invite", known.invited)):
             if (user in there) is not (membership == named):
@@ -93,6 +111,11 @@ class Readers:
             self._clock.monotonic() + _BELIEVED,
             is_open=content.get("history_visibility", "shared") != _CLOSED,
         )
+        if room not in self._seen:
+            if len(self._seen) >= _SEEN:
+                self._seen.clear()
+            self._seen.add(room)
+            self._met(known.joined | known.invited)
         if not changed:  # else the answer may be older than what came meanwhile: the next message asks again
             self._rooms[room] = known
             if len(self._rooms) > _ROOMS:

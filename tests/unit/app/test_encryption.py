@@ -465,6 +465,25 @@ async def test_readers_are_kept_right_by_events() -> None:
     assert await readers.of(room, bot) == {"@a:hs"}
 
 
+async def test_who_is_met_in_a_room_may_have_other_devices() -> None:
+    """Members of a room that is new, and whoever comes, are told of once each: nobody else tells of their devices."""
+    met: list[list[str]] = []
+    readers = Readers(_Matrix(), lambda user: user.startswith("@_"), HandClock(), lambda who: met.append(sorted(who)))  # type: ignore[arg-type]
+    room, bot = RoomId("!r"), UserId("@_bot:hs")
+    for _ in range(2):
+        await readers.of(room, bot)
+        readers.forget(room)
+    assert met == [["@a:hs", "@i:hs"]]
+    await readers.of(room, bot)
+    for _ in range(2):
+        readers.changed(room, UserId("@b:hs"), {"membership": "join"})
+    assert met[1:] == [["@b:hs"]]
+    readers.forget(room)
+    readers.changed(room, UserId("@a:hs"), {"membership": "join"})
+    await readers.of(room, bot)
+    assert met[2:] == [["@a:hs", "@i:hs"]]
+
+
 class _Matrix:
     """A homeserver with one room."""
 

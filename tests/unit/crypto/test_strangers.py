@@ -184,3 +184,22 @@ async def test_lists_of_any_form_are_taken(pair: Pair, lists: Any) -> None:
     """A transaction is never refused for what it says of devices."""
     a, _ = pair
     assert a.machine.received([], lists, {}, {}) is not None
+
+
+async def test_somebody_who_is_met_again_has_other_devices(pair: Pair) -> None:
+    """While no room was shared nobody has told of changes: the list is asked for anew, in memory or not."""
+    a, b = pair
+    await a.send(a.bot, "1", [b.bot])
+    for number, name in enumerate(("NEW", "NEWER")):
+        await b.machine.accounts.ready(Owner(b.bot.user, name))
+        a.world.changed.pop(a.prefix, None)
+        if number:
+            a.policy = replace(a.policy, loaded_users=1)
+            await a.restart()
+            await a.machine.devices.current([b.bot.user])
+            await b.machine.accounts.ready(Owner(b.bot.user, "LAST"))
+            a.world.changed.pop(a.prefix, None)
+            await a.machine.devices.current([(await b.join("other"))[0].user])  # takes the place in memory
+        a.machine.devices.met([b.bot.user])
+        found = (await a.machine.devices.current([b.bot.user]))[b.bot.user].devices
+        assert ("LAST" if number else name) in found
