@@ -78,6 +78,13 @@ class Unencrypted(Check):
         self._tasks.start(self._ask(room, set_there=set_there), "room-encryption")
 
     async def _ask(self, room: RoomId, *, set_there: bool) -> None:
+        try:
+            await self._asked(room, set_there=set_there)
+        finally:  # whatever happens: nothing waits for an answer that nobody looks for
+            self._asking.discard(room)
+            self._wake()
+
+    async def _asked(self, room: RoomId, *, set_there: bool) -> None:
         delay = _RETRY[0]
         while True:
             try:
@@ -86,16 +93,14 @@ class Unencrypted(Check):
                 # Nobody of ours may look. What its state was set to has come to us all the same.
                 if set_there:
                     self._rooms.add(room)
-                break
+                return
             except BridgeError as error:
                 log.info("room_encryption_not_known", room=room, error=str(error), retry_in=delay)
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _RETRY[1])
             else:
                 self._plain.add(room)
-                break
-        self._asking.discard(room)
-        self._wake()
+                return
 
     async def _learn(self, room: RoomId) -> None:
         content = await encryption_in(self._matrix, room, self._matrix.bot)

@@ -112,11 +112,11 @@ class Readers:
             is_open=content.get("history_visibility", "shared") != _CLOSED,
         )
         if room not in self._seen:
+            self._met(known.joined | known.invited)
+        if not changed:  # else the answer may be older than what came meanwhile: the next message asks again
             if len(self._seen) >= _SEEN:
                 self._seen.clear()
             self._seen.add(room)
-            self._met(known.joined | known.invited)
-        if not changed:  # else the answer may be older than what came meanwhile: the next message asks again
             self._rooms[room] = known
             if len(self._rooms) > _ROOMS:
                 self._rooms.popitem(last=False)

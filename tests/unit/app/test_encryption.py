@@ -1,6 +1,7 @@
 """Encryption towards Matrix: a whole bridge on the fake homeserver, and a client with keys of its own."""
 
-from collections.abc import AsyncIterator
+import asyncio
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -468,7 +469,8 @@ async def test_readers_are_kept_right_by_events() -> None:
 async def test_who_is_met_in_a_room_may_have_other_devices() -> None:
     """Members of a room that is new, and whoever comes, are told of once each: nobody else tells of their devices."""
     met: list[list[str]] = []
-    readers = Readers(_Matrix(), lambda user: user.startswith("@_"), HandClock(), lambda who: met.append(sorted(who)))  # type: ignore[arg-type]
+    matrix = _Matrix()
+    readers = Readers(matrix, lambda user: user.startswith("@_"), HandClock(), lambda who: met.append(sorted(who)))  # type: ignore[arg-type]
     room, bot = RoomId("!r"), UserId("@_bot:hs")
     for _ in range(2):
         await readers.of(room, bot)
@@ -482,6 +484,15 @@ async def test_who_is_met_in_a_room_may_have_other_devices() -> None:
     readers.changed(room, UserId("@a:hs"), {"membership": "join"})
     await readers.of(room, bot)
     assert met[2:] == [["@a:hs", "@i:hs"]]
+    # Whoever comes while members are asked for is not in the answer, and met with the next one.
+    readers.forget(room)
+    asking = asyncio.create_task(readers.of(room, bot))
+    readers.changed(room, UserId("@c:hs"), {"membership": "join"})
+    matrix.before = lambda: readers.changed(room, UserId("@c:hs"), {"membership": "join"})
+    await asking
+    matrix.before = lambda: None
+    await readers.of(room, bot)
+    assert met[3:] == [["@a:hs", "@i:hs"], ["@a:hs", "@i:hs"]]
 
 
 class _Matrix:
@@ -489,9 +500,11 @@ class _Matrix:
 
     visibility = "shared"
     asked = 0
+    before: Callable[[], None] = staticmethod(lambda: None)
 
     async def reading(self, room: RoomId, viewer: UserId) -> Reading:
         self.asked += 1
+        self.before()
         return Reading((UserId("@a:hs"), UserId("@_g:hs")), (UserId("@i:hs"),), viewer)
 
     async def state(self, room: RoomId, kind: str, key: str = "", viewer: UserId | None = None) -> dict[str, Any]:
