@@ -60,6 +60,8 @@ class _Tracked:
     queried: int
     outdated: int
     failed_at: int = 0
+    asked_at: int = 0
+    """Milliseconds since 1970; 0 until this run has asked."""
 
 
 def trust_of(keys: UserKeys, device: PeerDevice | None) -> Trust:
@@ -187,6 +189,17 @@ class DeviceLists:
                     found[user] = await self.known(user)
         return found
 
+    async def since(self, user: UserId, at: int) -> UserKeys:
+        """As `current` for one user, who is asked about anew when that was last done before `at` (ms since 1970).
+
+        For a device that spoke and is not listed: it may be so new that nobody has told of the change yet. A time to
+        come asks nothing.
+        """
+        await self._load([user])
+        if self._users[user].asked_at <= at <= self._clock.now_ms():
+            self.met([user])
+        return (await self.current([user]))[user]
+
     async def change(
         self, user: UserId, *, block: Sequence[str] = (), unblock: Sequence[str] = (), confirm: str | None = None
     ) -> UserKeys:
@@ -255,6 +268,8 @@ class DeviceLists:
     async def _query(self, users: Sequence[UserId]) -> None:
         tracked = {user: self._users[user] for user in users}
         marks = {user: one.outdated for user, one in tracked.items()}
+        for one in tracked.values():
+            one.asked_at = self._clock.now_ms()
         # Tracked before they are asked about: a change that comes meanwhile finds a row to mark.
         new = [TrackedRow(user, _packed(one.keys), 0) for user, one in tracked.items() if not one.queried]
         if new:

@@ -54,6 +54,8 @@ class Read:
     owner: UserId
     by: str
     """The identity key of the device that gave the session: its own, or one that forwarded it."""
+    received_at: int
+    """When the session came, in ms since 1970."""
 
 
 class _Candidates:
@@ -122,9 +124,9 @@ class Inbounds:
                 failed = error
                 continue
             await self._use(known, one, index, event, ts)
-            return Read(
-                plaintext, index, one.row.sender_key, one.ed25519, one.row.sender, one.shared_by or one.row.sender_key
-            )
+            row = one.row
+            by = one.shared_by or row.sender_key
+            return Read(plaintext, index, row.sender_key, one.ed25519, row.sender, by, row.received_at)
         if failed.reason is Reason.UNKNOWN_INDEX:
             # The key begins later: an earlier one may come, by request.
             raise MissingKeyError(room, session, sender, await self._withheld(room, session, sender))

@@ -339,6 +339,8 @@ class CryptoMachine:
             return Trust.VERIFIED, ""
         try:
             keys = (await self.devices.current([sender]))[sender]
+            if keys.by_key(read.sender_key) is None:
+                keys = await self.devices.since(sender, read.received_at)
         except MatrixRejectedError as error:
             if self._policy.receive > Trust.UNKNOWN:
                 # It says something of the question, and nothing of the message, which must not be refused for it.

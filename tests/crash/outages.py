@@ -1,7 +1,9 @@
 """Outages that several tests make."""
 
 import asyncio
+import contextlib
 import time
+from collections.abc import AsyncIterator
 
 from tests.crash.rig import Rig
 from tests.crash.talk import Load
@@ -27,14 +29,27 @@ async def restart_ircd(rig: Rig, *, wait: bool = True) -> None:
 
 
 async def kill_homeserver(rig: Rig, load: Load, *, bridge: bool = False) -> None:
-    """SIGKILL of Synapse, and of the bridge with it.
-
-    The user is silent for a moment before: Synapse keeps in memory only which events it owes to a service until it has
-    made a transaction of them (handlers/appservice.py, 1.163, moves its stored position before that), and forgets them
-    when it is killed. What that means has a test of its own.
-    """
-    async with load.matrix.turn:
-        await asyncio.sleep(_HANDED_ON)
+    """SIGKILL of Synapse, and of the bridge with it."""
+    async with _nothing_owed(load):
         if bridge:
             rig.kill()
         rig.site.synapse.kill()
+
+
+async def stop_homeserver(rig: Rig, load: Load) -> None:
+    """SIGTERM of Synapse, which ends it at once, too."""
+    async with _nothing_owed(load):
+        await rig.site.synapse.stop()
+
+
+@contextlib.asynccontextmanager
+async def _nothing_owed(load: Load) -> AsyncIterator[None]:
+    """The user is silent, and has been for a moment.
+
+    Synapse keeps in memory only which events it owes to a service until it has made a transaction of them
+    (handlers/appservice.py, 1.163, moves its stored position before that), and forgets them when it ends. What that
+    means has a test of its own.
+    """
+    async with load.matrix.turn:
+        await asyncio.sleep(_HANDED_ON)
+        yield

@@ -6,7 +6,7 @@ import pytest
 
 from tests.crash.bench import Bench
 from tests.crash.gates import every
-from tests.crash.outages import kill_homeserver, restart_ircd
+from tests.crash.outages import kill_homeserver, restart_ircd, stop_homeserver
 from tests.crash.rig import Rig
 
 pytestmark = [pytest.mark.crash, pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
@@ -67,7 +67,7 @@ async def test_the_homeserver_is_away_for_a_while(bench: Bench, long: bool) -> N
         load = rig.load("away", pause=0.5)
         load.start()
         await asyncio.sleep(0.5)
-        await rig.site.synapse.stop()
+        await stop_homeserver(rig, load)
         await asyncio.sleep(60 if long else 15)
         await rig.site.synapse.start()
         await load.stop()

@@ -553,6 +553,31 @@ async def test_what_trust_is_wanted_of_senders(pair: Pair) -> None:
     assert await refused(b, event) is Reason.TRUST
 
 
+async def test_a_device_nobody_has_told_of_is_asked_for_once(pair: Pair) -> None:
+    """Homeservers tell of a new device after its first message at times: its owner is asked about again, once."""
+    a, b = pair
+    listed = b.world.devices.pop(a.bot.user)
+    assert not (await b.machine.devices.current([a.bot.user]))[a.bot.user].devices
+    b.world.devices[a.bot.user] = listed
+    b.clock.ms += 5
+    event = await a.send(a.bot, "x", [b.bot])
+    b.world.changed.clear()
+    await b.hear()
+    found = await b.decrypted(event)
+    assert (found.trust, found.device) == (Trust.PINNED, a.bot.device)
+    b.clock.ms += 5
+    del b.world.devices[a.bot.user]
+    b.world.tell_changed(a.bot.user)
+    event = await a.send(a.bot, "y", [b.bot])
+    await b.hear()
+    assert (await b.decrypted(event)).device == ""
+    asked = b.world.count("query_keys")
+    for text in ("1", "2", "3"):
+        event = await a.send(a.bot, text, [b.bot])
+        assert (await b.decrypted(event)).trust is Trust.UNKNOWN
+    assert b.world.count("query_keys") == asked
+
+
 async def test_ghosts_speak_by_the_bot_where_that_is_wanted(world: KeyWorld) -> None:
     """With `bot` no ghost gets keys of its own."""
     a = await Bridge(world, "a", Policy(per_ghost=False)).start()
