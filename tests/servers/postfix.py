@@ -45,11 +45,13 @@ message_size_limit = 104857600
 maillog_file = {place}/spool/postfix.log
 maillog_file_prefixes = {place}
 """
+# A mail that is tried again while who tried it before still has it locked goes back to "incoming". Postfix looks there
+# when a mail comes, and when qmgr is woken: by default every 300 s, which is no matter where tries are minutes apart.
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
 cleanup unix n - n - 0 cleanup
-qmgr unix n - n 300 1 qmgr
+qmgr unix n - n 1 1 qmgr
 tlsmgr unix - - n 1000? 1 tlsmgr
 rewrite unix - - n - - trivial-rewrite
 bounce unix - - n - 0 bounce

@@ -1,6 +1,7 @@
 """Real clients: Postfix by SMTP and by LMTP, its load generator, and swaks."""
 
 import asyncio
+import fcntl
 import smtplib
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -99,6 +100,22 @@ async def test_a_mailing_of_two_hundred(tmp_path: Path) -> None:
                 await asyncio.sleep(0.05)
     assert len(stage.mails) == 200
     assert len({raw.split(b"Message-Id: ")[1].split(b"\r\n")[0] for _, raw in stage.mails}) == 200
+
+
+async def test_a_mail_that_postfix_found_locked_comes(tmp_path: Path) -> None:
+    """The Postfix of the tests tries a mail again soon, also when a process that tried it before holds it for long."""
+    async with open_doors(tmp_path) as stage, postfix_to(tmp_path, f"smtp:[127.0.0.1]:{stage.port}") as server:
+        stage.backstage.refusals["mail"] = Reply(451, "4.7.1", "not now")
+        await asyncio.to_thread(post, server, 1, ["alice@bridge.test"])
+        async with asyncio.timeout(WAIT):
+            while not (found := [one for one in (server.place / "spool" / "deferred").rglob("*") if one.is_file()]):
+                await asyncio.sleep(0.01)
+            with found[0].open("r+b") as file:
+                await asyncio.to_thread(fcntl.flock, file, fcntl.LOCK_EX)
+                while "skipped, still being delivered" not in server.log_file.read_text():
+                    await asyncio.sleep(0.01)
+        stage.backstage.refusals.clear()
+        await arrived(stage, 1)
 
 
 @pytest.mark.parametrize(
