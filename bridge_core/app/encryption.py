@@ -219,19 +219,22 @@ class Encryption:
         if self.machine.backup is not None:
             self.machine.backup.wake()
 
-    async def confirm(self, user: UserId, key: str) -> str:
-        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back."""
+    async def confirm(self, user: UserId, key: str) -> tuple[str, bool]:
+        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
+
+        With it: whether another one is confirmed.
+        """
         devices = self.machine.devices
-        master = (await devices.current([user]))[user].master
-        if not master:
-            raise RejectedError(f"{user} has no identity, as far as I know")
+        keys = (await devices.current([user]))[user]
         if key == NONE:
-            await devices.change(user, confirm="")
-        elif key == master:
-            await devices.change(user, confirm=master)
+            keys = await devices.change(user, confirm="")
+        elif not keys.master:
+            raise RejectedError(f"{user} has no identity, as far as I know")
+        elif key == keys.master:
+            keys = await devices.change(user, confirm=key)
         elif key:
-            raise RejectedError(f"the identity of {user} is another: {master}")
-        return master
+            raise RejectedError(f"the identity of {user} is another: {keys.master}")
+        return keys.master, keys.confirmed not in {"", keys.master}
 
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again."""

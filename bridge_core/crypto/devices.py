@@ -7,20 +7,21 @@ is above `queried`: the mark that was read before the question. So a change that
 import asyncio
 from collections import OrderedDict, deque
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-import orjson
 import structlog
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import UserId
 from bridge_core.crypto.keyobjects import PeerDevice, digest_of, read_cross_key, read_device
-from bridge_core.crypto.policy import Policy, Trust
+from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import CryptoStore, KeyServer, Outdated, Owner, Queried, Row, SecretRow, TrackedRow
+from bridge_core.crypto.seldom import Seldom
+from bridge_core.crypto.userkeys import UserKeys, packed, unpacked
 from bridge_core.observe.metrics import Counter
 
-__all__ = ["DeviceLists", "UserKeys", "trust_of"]
+__all__ = ["DeviceLists"]
 
 _CHANGES: Final = 4096
 _AFTER_FAILURE: Final = 240_000
@@ -33,27 +34,6 @@ _YIELD: Final = 50
 _log = structlog.get_logger(__name__)
 
 
-@dataclass(frozen=True, slots=True)
-class UserKeys:
-    """What is known of a user. Public keys in base64, empty where there is none."""
-
-    user: UserId
-    master: str = ""
-    pinned: str = ""
-    """The first master key that was seen, or the one an admin has pinned since."""
-    confirmed: str = ""
-    """The master key that an admin has confirmed."""
-    self_signing: str = ""
-    devices: Mapping[str, PeerDevice] = field(default_factory=dict)
-    gone: Mapping[str, str] = field(default_factory=dict)
-    """Devices that are no longer there, with their signing keys: they may come back with no others."""
-    blocked: frozenset[str] = frozenset()
-
-    def by_key(self, curve25519: str) -> PeerDevice | None:
-        """The device with this identity key."""
-        return next((one for one in self.devices.values() if one.curve25519 == curve25519), None)
-
-
 @dataclass(slots=True)
 class _Tracked:
     keys: UserKeys
@@ -62,21 +42,6 @@ class _Tracked:
     failed_at: int = 0
     asked_at: int = 0
     """Milliseconds since 1970; 0 until this run has asked."""
-
-
-def trust_of(keys: UserKeys, device: PeerDevice | None) -> Trust:
-    """How far a device is trusted. None: one that its owner does not have."""
-    if device is None:
-        return Trust.UNKNOWN
-    if device.id in keys.blocked:
-        return Trust.BLOCKED
-    if not keys.master or not keys.self_signing:
-        return Trust.UNSIGNED if keys.pinned else Trust.NO_IDENTITY
-    if not device.signed:
-        return Trust.UNSIGNED
-    if keys.confirmed == keys.master:
-        return Trust.VERIFIED
-    return Trust.PINNED if keys.pinned == keys.master else Trust.CROSS_SIGNED
 
 
 class DeviceLists:
@@ -107,6 +72,7 @@ class DeviceLists:
         self._marked: dict[UserId, int] = {}
         """Marks that came while rows were being read."""
         self._saving = asyncio.Lock()
+        self._seldom = Seldom(clock)
         self.version = 0
         """Grows with each change of anything that is known."""
 
@@ -215,7 +181,7 @@ class DeviceLists:
         keys = replace(tracked.keys, blocked=(tracked.keys.blocked | set(block)) - set(unblock))
         if confirm is not None:
             keys = replace(keys, confirmed=confirm, pinned=confirm or keys.pinned)
-        await self._store.commit([TrackedRow(keys.user, _packed(keys), tracked.queried, tracked.outdated)])
+        await self._store.commit([TrackedRow(keys.user, packed(keys), tracked.queried, tracked.outdated)])
         self._took(tracked, keys, tracked.queried)
         return keys
 
@@ -234,7 +200,7 @@ class DeviceLists:
                 for user in missing:
                     if user not in self._users:
                         row = rows.get(user)
-                        keys = _unpacked(user, row.value) if row is not None else UserKeys(user)
+                        keys = unpacked(user, row.value) if row is not None else UserKeys(user)
                         if keys is None:
                             # Asked for anew. Who they were and what was blocked is not known any more.
                             _log.error("device_list_damaged", user=user)
@@ -271,7 +237,7 @@ class DeviceLists:
         for one in tracked.values():
             one.asked_at = self._clock.now_ms()
         # Tracked before they are asked about: a change that comes meanwhile finds a row to mark.
-        new = [TrackedRow(user, _packed(one.keys), 0) for user, one in tracked.items() if not one.queried]
+        new = [TrackedRow(user, packed(one.keys), 0) for user, one in tracked.items() if not one.queried]
         if new:
             await self._store.commit(new)
         answer = await self._server.query_keys(self._asker, users)
@@ -287,7 +253,7 @@ class DeviceLists:
                 one.failed_at = self._clock.now_ms()
                 continue
             keys = self._read(user, one.keys, answer)
-            rows.append(TrackedRow(user, _packed(keys), marks[user], one.outdated))
+            rows.append(TrackedRow(user, packed(keys), marks[user], one.outdated))
             changed.append((one, keys, marks[user]))
             looked += 1 + len(keys.devices)
             if looked >= _YIELD:
@@ -312,8 +278,11 @@ class DeviceLists:
         master = read_cross_key(answer.masters.get(user), user, "master")
         signer = read_cross_key(answer.self_signing.get(user), user, "self_signing", master) if master else ""
         if old.master and master != old.master:
-            _log.warning("identity_changed", user=user, gone=not master)
             self._refused.inc("identity_changed")
+            confirmed = old.confirmed not in {"", master}
+            # Of who was confirmed always: an admin does that, and so there are few.
+            if confirmed or self._seldom.is_due("identity_changed"):
+                _log.warning("identity_changed", user=user, gone=not master, confirmed=confirmed)
         devices: dict[str, PeerDevice] = {}
         taken: set[str] = set()
         given = answer.devices.get(user)
@@ -345,39 +314,11 @@ class DeviceLists:
         before = known.ed25519 if known is not None else old.gone.get(name)
         if before not in {None, device.ed25519}:
             # A device's keys never change: whoever has others under its name is somebody else.
-            _log.warning("device_keys_changed", user=user, device=name)
             self._refused.inc("keys_changed")
+            if self._seldom.is_due("device_keys_changed"):
+                _log.warning("device_keys_changed", user=user, device=name)
+            if known is not None and signer != old.self_signing:
+                # Signed by the identity of before, if at all; whether this one has nobody has shown.
+                return replace(known, signed=False, seen="")
             return known
         return device
-
-
-def _packed(keys: UserKeys) -> bytes:
-    devices = {name: [one.curve25519, one.ed25519, one.signed, one.seen] for name, one in keys.devices.items()}
-    return orjson.dumps(
-        {
-            "master": keys.master,
-            "pinned": keys.pinned,
-            "confirmed": keys.confirmed,
-            "self_signing": keys.self_signing,
-            "devices": devices,
-            "gone": keys.gone,
-            "blocked": sorted(keys.blocked),
-        }
-    )
-
-
-def _unpacked(user: UserId, value: bytes) -> UserKeys | None:
-    try:
-        found = orjson.loads(value)
-        return UserKeys(
-            user,
-            found["master"],
-            found["pinned"],
-            found["confirmed"],
-            found["self_signing"],
-            {name: PeerDevice(user, name, *parts) for name, parts in found["devices"].items()},
-            found["gone"],
-            frozenset(found["blocked"]),
-        )
-    except (KeyError, TypeError, AttributeError, orjson.JSONDecodeError):
-        return None

@@ -19,7 +19,7 @@ from bridge_core.crypto.accounts import MEGOLM, UNKNOWN_DEVICE, Accounts
 from bridge_core.crypto.backup import KeyBackup
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
-from bridge_core.crypto.devices import DeviceLists, trust_of
+from bridge_core.crypto.devices import DeviceLists
 from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError, Reason
 from bridge_core.crypto.identities import Identities
 from bridge_core.crypto.inbound import Inbounds, Read
@@ -32,6 +32,7 @@ from bridge_core.crypto.requests import KeyRequests
 from bridge_core.crypto.shares import RoomSettings, Skipped
 from bridge_core.crypto.todevice import Inbox
 from bridge_core.crypto.upkeep import Upkeep
+from bridge_core.crypto.userkeys import trust_of
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.engine.ports import Write

@@ -36,6 +36,7 @@ from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import CryptoStore, InboundRow, Owner, Row, ToDeviceDone, ToDeviceRow, WithheldRow
 from bridge_core.crypto.requests import KeyRequests
+from bridge_core.crypto.seldom import Seldom
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.observe.metrics import Counter
 
@@ -87,6 +88,7 @@ class Inbox:
         self._policy = policy
         self._counted = counted
         self._faults = faults
+        self._seldom = Seldom(clock)
         self._last = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
@@ -259,8 +261,7 @@ class Inbox:
         try:
             opened = await self._pairwise.opened(ours, sender_key, kind, body)
         except OlmError as error:
-            _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=ours.owner.user)
-            self._counted.inc(error.reason)
+            self._rejected(error, outer)
             if error.reason in _MENDABLE:
                 wedged.add((outer.sender, sender_key))
             return []
@@ -272,9 +273,13 @@ class Inbox:
             rows += await self._meaning(found, keys)
         except OlmError as error:
             # The ratchet has moved all the same.
-            _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=ours.owner.user)
-            self._counted.inc(error.reason)
+            self._rejected(error, outer)
         return rows
+
+    def _rejected(self, error: OlmError, outer: Envelope) -> None:
+        self._counted.inc(error.reason)
+        if self._seldom.is_due("to_device_rejected"):
+            _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=outer.to.user)
 
     async def _meaning(self, found: Inner, keys: dict[tuple[str, str, str], tuple[InboundRow, int]]) -> list[Row]:
         if found.type not in {"m.room_key", "m.forwarded_room_key"}:

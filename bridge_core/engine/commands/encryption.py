@@ -49,9 +49,10 @@ class Keeper(Protocol):
     async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
         """A device gets no keys any more, or again. Raises RejectedError when there is none."""
 
-    async def confirm(self, user: UserId, key: str) -> str:
+    async def confirm(self, user: UserId, key: str) -> tuple[str, bool]:
         """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
 
+        With it: whether another one is confirmed.
         Raises RejectedError where there is no such key.
         """
 
@@ -167,12 +168,13 @@ class EncryptionCommands:
 
     async def _confirm(self, call: Call) -> Answer:
         user, key = UserId(call["user"]), call.get("key", "")
-        master = await self._keeper.confirm(user, key)
+        master, changed = await self._keeper.confirm(user, key)
         if not key:
-            return Answer(
-                f"{user} has the identity {master}. Compare it with them, then say encryption confirm {user} {master}",
-                {"user": user, "key": master},
-            )
+            words = f"{user} has the identity {master}. "
+            if changed:
+                words += "It is not the one that was confirmed, and so what is said here is not for their devices. "
+            words += f"Compare it with them, then say encryption confirm {user} {master}"
+            return Answer(words, {"user": user, "key": master, "changed": changed})
         how = "is not confirmed any more" if key == NONE else "is confirmed"
         return Answer(f"The identity of {user} {how}.", {"user": user, "key": master, "confirmed": key != NONE})
 

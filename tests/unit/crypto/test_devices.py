@@ -5,17 +5,21 @@ import copy
 from typing import Any
 
 import pytest
+import structlog
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import UserId
-from bridge_core.crypto.devices import DeviceLists, trust_of
+from bridge_core.crypto.accounts import OLM
+from bridge_core.crypto.devices import DeviceLists
+from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.crypto.keyobjects import claimed_key, read_cross_key, read_device
 from bridge_core.crypto.olm import Account
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Queried
 from bridge_core.crypto.signing import signed_bytes, with_signature
+from bridge_core.crypto.userkeys import trust_of
 from tests.unit.crypto.world import Bridge
 
 Pair = tuple[Bridge, Bridge]
@@ -111,6 +115,69 @@ async def test_levels_of_trust(pair: Pair) -> None:
     del a.world.devices[carl.user][carl.device]
     a.world.tell_changed(carl.user)
     assert await trust() is Trust.UNKNOWN
+
+
+async def test_a_confirmed_identity_that_changes_is_not_trusted(pair: Pair) -> None:
+    """Its devices get no keys and what they say does not count as signed, until an admin has confirmed the new one."""
+    a, b = pair
+    (carl,) = await b.join("carl")
+    await a.machine.devices.change(carl.user, confirm=(await current(a, carl.user)).master)
+    first = await b.send(carl, "1", [a.bot])
+    await a.hear()
+    assert (await a.decrypted(first)).trust is Trust.VERIFIED
+    await b.machine.identities.reset(carl)
+    await a.restart()
+    await a.hear()
+    event = await a.send(a.bot, "secret", [carl])
+    await b.hear()
+    assert [code for kind, user, _, content in a.world.sent if (code := content.get("code"))] == ["m.unverified"]
+    with pytest.raises(MissingKeyError):
+        await b.decrypted(event)
+    second = await b.send(carl, "2", [a.bot])
+    await a.hear()
+    assert (await a.decrypted(second)).trust is Trust.UNSIGNED
+    await a.machine.devices.change(carl.user, confirm=(await current(a, carl.user)).master)
+    await a.send(a.bot, "again", [carl])
+    await b.hear()
+    assert (await a.decrypted(second)).trust is Trust.VERIFIED
+
+
+async def test_a_device_that_was_signed_by_another_identity(pair: Pair) -> None:
+    """Who has other keys under a device's name leaves it as it was known, but not as signed by who never signed it."""
+    a, b = pair
+    (carl,) = await b.join("carl")
+    assert (await current(a, carl.user)).devices[carl.device].signed
+    await b.machine.identities.reset(carl)
+    a.world.devices[carl.user][carl.device] = device_keys(carl.user, carl.device, Account())
+    a.world.tell_changed(carl.user)
+    for _ in range(2):
+        a.take()
+        keys = await current(a, carl.user)
+        assert a.total("devices", "keys_changed") and not keys.devices[carl.device].signed
+        assert trust_of(keys, keys.devices[carl.device]) is Trust.UNSIGNED
+        await a.restart()
+
+
+async def test_lines_of_the_log_that_strangers_cause_are_few(pair: Pair) -> None:
+    """However often devices show other keys, in a minute there are ten lines; the counter has all of them."""
+    a, _ = pair
+    for answer in range(40):
+        a.world.devices[EVE] = {"D": device_keys(EVE, "D", Account())}
+        a.world.tell_changed(EVE)
+        a.take()
+        with structlog.testing.capture_logs() as lines:
+            await current(a, EVE)
+        assert len(lines) == (1 if 0 < answer <= 10 else 0)
+    assert a.total("devices", "keys_changed") == 39
+    ours = a.world.devices[a.bot.user][a.bot.device]["keys"][f"curve25519:{a.bot.device}"]
+    for number in range(40):
+        body = {"type": 1, "body": f"A{number}"}
+        content = {"algorithm": OLM, "sender_key": Account().curve25519, "ciphertext": {ours: body}}
+        a.world.put(EVE, a.bot.user, a.bot.device, "m.room.encrypted", content)
+    with structlog.testing.capture_logs() as lines:
+        await a.hear()
+    assert [line["event"] for line in lines] == ["to_device_rejected"] * 10
+    assert a.total("to_device", "unknown_session") == 40
 
 
 async def test_a_self_signing_key_needs_its_masters_signature(pair: Pair) -> None:
