@@ -89,7 +89,7 @@ class EncryptedClient:
         found = await self.machine.encrypt(request, members)
         return self.user.send_event(room, found.type, orjson.loads(found.body))
 
-    async def sees(self, room: str, body: str, timeout: float = 30) -> Decrypted:
+    async def sees(self, room: str, body: str, timeout: float = 60) -> Decrypted:
         """The encrypted message that says this, once it is there."""
         tried: set[str] = set()
         async with asyncio.timeout(timeout):

@@ -374,10 +374,10 @@ class Hearing:
         place = self._places.get(chat) if chat is not None else None
         if chat is None or place is None:
             return
-        if place.stage is Stage.JOINED:
-            if line.command == "442":
+        if line.command == "442":  # of what was said while we were in: no answer to a JOIN that is on its way
+            if place.stage is Stage.JOINED:
                 self._sink.thrown_out(chat, line.param(-1))
-        else:
+        elif place.stage is not Stage.JOINED:
             self._refused(chat, line.param(-1))
 
     def _refused(self, chat: ChatId, reason: str) -> None:

@@ -146,14 +146,16 @@ class Verdict:
         arrived = set(self.on_matrix)
         return [said for said in self.said_irc if said.number not in arrived]
 
-    def complete(self, last: int) -> bool:
-        """Whether the last words have arrived on both sides and everything else has arrived or is explained."""
+    def arrived(self) -> bool:
+        """Whether the last words have arrived on both sides."""
         there = set(self.on_matrix) if self.echoes else {number for number, _ in self.on_network}
-        if last not in there or self.lost_to_network():
+        if not self.said_matrix or self.said_matrix[-1].number not in there:
             return False
-        if not self.said_irc or self.said_irc[-1].number not in self.on_matrix:
-            return self.echoes
-        return not self.unexplained()
+        return self.echoes or (bool(self.said_irc) and self.said_irc[-1].number in self.on_matrix)
+
+    def complete(self) -> bool:
+        """Whether the last words have arrived on both sides and everything else has arrived or is explained."""
+        return self.arrived() and not self.lost_to_network() and (self.echoes or not self.unexplained())
 
     def unexplained(self) -> list[Said]:
         """Missing on Matrix outside of any outage, or without a gap notice that covers the time."""

@@ -187,7 +187,7 @@ class FakeInbox:
         def found() -> list[LoginState]:
             return [state for state in self.states if state.status is status and state.login == login]
 
-        await self.until(lambda: len(found()) >= count, 30)
+        await self.until(lambda: len(found()) >= count)
         return found()[count - 1]
 
 

@@ -27,7 +27,7 @@ async def owned(rig: StartRig, ircd: Any, **config: Any) -> tuple[Rig, Witness]:
 async def test_a_channel_is_as_open_as_its_server_says(rig: StartRig, ircd: Any) -> None:
     """Moderated, invited only, keyed, secret: each is told when it is set and when it is taken off."""
     adapter, boss = await owned(rig, ircd)
-    await adapter.inbox.until(lambda: bool(rules(adapter)), 30)
+    await adapter.inbox.until(lambda: bool(rules(adapter)))
     for words, told in (
         ("+m", ("public", 1, True)),
         ("-m+i", ("invite", 0, True)),
@@ -35,7 +35,7 @@ async def test_a_channel_is_as_open_as_its_server_says(rig: StartRig, ircd: Any)
         ("-s", ("public", 0, True)),
     ):
         boss.raw(f"MODE #a {words}")
-        await adapter.inbox.until(lambda told=told: rules(adapter)[-1] == told, 30)  # type: ignore[misc]
+        await adapter.inbox.until(lambda told=told: rules(adapter)[-1] == told)  # type: ignore[misc]
 
 
 async def test_a_ban_stops_who_it_names_until_it_is_lifted(rig: StartRig, ircd: Any) -> None:
@@ -44,13 +44,13 @@ async def test_a_ban_stops_who_it_names_until_it_is_lifted(rig: StartRig, ircd: 
     anna = await adapter.puppet("@anna:hs.test", name="Anna")
     await adapter.say(anna, "before")
     lists = adapter.observer._state.lists
-    await eventually(lambda: lists.known(CHAT, "b"), 30)
+    await eventually(lambda: lists.known(CHAT, "b"))
     boss.raw("MODE #a +b anna!*@*")
-    await eventually(lambda: any(True for _ in lists.rows(CHAT, "b")), 30)
+    await eventually(lambda: any(True for _ in lists.rows(CHAT, "b")))
     with pytest.raises(RejectedError):
         await adapter.say(anna, "no")
     boss.raw("MODE #a -b anna!*@*")
-    await eventually(lambda: not any(True for _ in lists.rows(CHAT, "b")), 30)
+    await eventually(lambda: not any(True for _ in lists.rows(CHAT, "b")))
     await adapter.say(anna, "after")
     await boss.wait_text("after")
     assert not [line for line in boss.lines if line.text == "no"]
@@ -62,8 +62,8 @@ async def test_a_ban_from_matrix_keeps_its_mask(rig: StartRig, ircd: Any) -> Non
     boss.raw("MODE #a +o relay")
     bob = await adapter.witness("bob", "#a")
     roster = adapter.observer._state.roster
-    await eventually(lambda: (me := roster.get("relay")) is not None and "o" in me.channels.get(CHAT, ""), 30)
-    await eventually(lambda: (who := roster.get("bob")) is not None and bool(who.host), 30)
+    await eventually(lambda: (me := roster.get("relay")) is not None and "o" in me.channels.get(CHAT, ""))
+    await eventually(lambda: (who := roster.get("bob")) is not None and bool(who.host))
     await confirmed(await adapter.observer.moderate(ban(Membership.BAN, "bob"), FakeAttempt()))
     await bob.wait_for(lambda line: line.command == "KICK")
     (mask,) = adapter.observer._state.sanctions.masks(CHAT, RemoteUserId("bob"))
@@ -72,20 +72,21 @@ async def test_a_ban_from_matrix_keeps_its_mask(rig: StartRig, ircd: Any) -> Non
     bob.raw("JOIN #a")
     await bob.wait_for(lambda line: line.command == "474")
     boss.raw(f"MODE #a -b {mask}")
-    await adapter.inbox.until(lambda: of(adapter, RemoteMember)[-1].membership is Membership.UNBAN, 30)
+    await adapter.inbox.until(lambda: of(adapter, RemoteMember)[-1].membership is Membership.UNBAN)
     await bob.join("#a")
 
 
 async def test_a_key_is_learnt_where_it_is_seen(rig: StartRig, ircd: Any) -> None:
     """A key that is set while the bot is there opens the channel to it and to users later."""
     adapter, boss = await owned(rig, ircd)
-    await adapter.inbox.until(lambda: bool(rules(adapter)), 30)
+    await adapter.inbox.until(lambda: bool(rules(adapter)))
     boss.raw("MODE #a +k sesame")
-    await eventually(lambda: adapter.observer._state.keys.of(CHAT) == "sesame", 30)
-    await adapter.inbox.until(lambda: rules(adapter)[-1][0] == "invite", 30)
+    await eventually(lambda: adapter.observer._state.keys.of(CHAT) == "sesame")
+    await adapter.inbox.until(lambda: rules(adapter)[-1][0] == "invite")
     anna = await adapter.puppet("@anna:hs.test", name="Anna")
     await adapter.say(anna, "inside")
     session = adapter.observer._session
     assert session is not None
+    mark = boss.mark()
     await session.close("again")
-    await boss.wait_for(lambda line: line.command == "JOIN" and line.nick == "relay", since=boss.mark())
+    await boss.wait_for(lambda line: line.command == "JOIN" and line.nick == "relay", since=mark)

@@ -18,7 +18,7 @@ from bridges.email.ports import OpenRaw, Reply, Visit
 from bridges.email.smtp.parts import Parts
 from bridges.email.smtp.server import Doors
 
-WAIT = 30.0
+WAIT = 60.0
 NO_SUCH = Reply(550, "5.1.1", "no such mailbox")
 
 
