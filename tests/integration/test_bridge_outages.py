@@ -200,7 +200,7 @@ async def test_a_stop_with_full_lanes_is_in_time_and_loses_nothing(
     async def ready() -> bool:
         return await http_answers(f"http://127.0.0.1:{health}/health/ready")
 
-    configure(rate=2, burst=3)
+    configure(rate=0.5, burst=5)
     child = ChildProcess(
         [sys.executable, "-m", "bridge_core.cli.main", "run", "-c", str(tmp_path / "config.yaml")],
         log=tmp_path / "bridge.log",

@@ -45,7 +45,7 @@ async def _registered(server: InspIRCd, account: str, password: str) -> Witness:
     """Somebody who has just made an account of their nick, and is logged in to it."""
     witness = await Witness.connect(server.host, server.port, account, caps=("message-tags", "account-tag"))
     witness.raw(f"PRIVMSG NickServ :REGISTER {password} {account}@x.test")
-    await witness.wait_for(lambda line: line.command == "900", timeout=60)
+    await witness.wait_for(lambda line: line.command == "900")
     return witness
 
 
@@ -107,7 +107,7 @@ async def _root(town: Town) -> Witness:
     """Somebody of the network's staff, logged in to their account."""
     root = await town.witness(NETWORK, f"root{next(town.ground.numbers)}")
     root.raw(f"PRIVMSG NickServ :IDENTIFY root {_ACCOUNTS['root']}")
-    await root.wait_for(lambda line: line.command == "900", timeout=60)
+    await root.wait_for(lambda line: line.command == "900")
     return root
 
 
@@ -158,7 +158,7 @@ async def test_staff_command_the_bridge(town: Town) -> None:
     async def ask(text: str, answer: str) -> None:
         mark = root.mark()
         root.privmsg("brdg", text)
-        await root.wait_text(answer, since=mark, timeout=60)
+        await root.wait_text(answer, since=mark)
 
     await ask(f"whois {nick}", f"{nick} is @alice:hs.test")
     liar = await town.witness(NETWORK, "rooot")
@@ -167,7 +167,7 @@ async def test_staff_command_the_bridge(town: Town) -> None:
     await ask("blocks", "None.")
     assert not [line for line in liar.lines if line.nick == "brdg" and "blocked" in line.text]
     await ask("block @alice:hs.test enough", "1 of them had a connection")
-    await place.witness.wait_for(lambda line: line.command == "QUIT" and line.nick == nick, timeout=60)
+    await place.witness.wait_for(lambda line: line.command == "QUIT" and line.nick == nick)
     mark = place.witness.mark()
     event = await town.alice.send_text(place.room, "am I heard?")
     await town.notice(town.alice, place.room, "enough", about=event)
@@ -191,8 +191,8 @@ async def test_an_akill_ends_a_users_connection_for_good(town: Town, served: Ins
     place.witness.raw(f"WHO {alice}")
     who = await place.witness.wait_for(lambda line: line.command == "352" and line.params[5] == alice)
     root.raw(f"PRIVMSG OperServ :AKILL ADD {who.params[2]}@* !T 60 no bridging for you")
-    await root.wait_text("Timed AKILL on", timeout=20)
-    await place.witness.wait_for(lambda line: line.command == "QUIT" and line.nick == alice, timeout=60)
+    await root.wait_text("Timed AKILL on")
+    await place.witness.wait_for(lambda line: line.command == "QUIT" and line.nick == alice)
     mark = place.witness.mark()
     await town.alice.send_text(place.room, "am I heard?")
     await town.notice(town.alice, place.room, "banned from this network")

@@ -142,7 +142,7 @@ class Depot:
 
     async def rest(self) -> None:
         """Wait until nothing is under way."""
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while tasks := list(self.host.tasks.running):
                 await asyncio.wait(tasks)
         assert not self.host.tasks.errors
@@ -314,7 +314,7 @@ async def test_nothing_is_changed_while_it_is_sent() -> None:
     depot.postman.answers["eve@there.test"] = [LATER]
     await depot.submit("m", BOB, EVE)
     await depot.runner.look()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while depot.states() != [State.TRYING, State.WAITING]:
             await asyncio.sleep(0)
     assert not await depot.office.outbox.cancel(MessageId("m@example.org"), SUPPORT)
@@ -664,7 +664,7 @@ async def test_stopping_puts_back_what_was_not_begun() -> None:
     assert depot.states() == [State.SENT, *[State.WAITING] * 4]
     assert sorted(row.attempts for row in depot.rows()) == [0, 0, 0, 0, 1]
     depot.office.start()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while depot.office.counts.sent < 5:
             await asyncio.sleep(0.01)
     assert depot.office.counts.unknown == 0
@@ -677,7 +677,7 @@ async def test_the_runner_wakes_for_new_mail() -> None:
     depot.runner.start()
     await asyncio.sleep(0)
     await depot.submit("m")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while depot.states() != [State.SENT]:
             await asyncio.sleep(0.01)
     await depot.office.stop(1)

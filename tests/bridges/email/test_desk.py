@@ -61,7 +61,7 @@ class Showing:
         return what if isinstance(what, Shown) else Shown({what})
 
     async def until(self, wanted: Callable[[], bool]) -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             while not wanted():
                 self.changed.clear()
                 with_others = asyncio.ensure_future(self.changed.wait())

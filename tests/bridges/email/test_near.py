@@ -92,7 +92,7 @@ async def test_killed_before_its_end_is_stored_it_arrives_once() -> None:
 
     near.queue.put = dying  # type: ignore[method-assign]
     await near.runner.look()
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         while not near.host.queue("incoming").items:
             await asyncio.sleep(0)
     for task in near.host.tasks.running:

@@ -83,7 +83,7 @@ async def test_a_server_that_is_full(rig: StartRig, serve: StartServer) -> None:
     full.faults.server_limit = 1
     anna = await adapter.make_puppet("@anna:hs.test")
     await anna.prepare(ChatId("#a"))
-    await eventually(lambda: other.world.find("anna") is not None, 30)
+    await eventually(lambda: other.world.find("anna") is not None)
     assert full.world.find("anna") is None
     assert full.client("relay").registered
 

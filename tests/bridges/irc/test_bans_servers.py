@@ -24,7 +24,7 @@ async def oper(adapter: Rig) -> Witness:
     """Somebody of the network's staff."""
     witness = await adapter.witness("staff")
     witness.raw("OPER op oppw")
-    await witness.wait_for(lambda line: line.command == "381", 30)
+    await witness.wait_for(lambda line: line.command == "381")
     return witness
 
 

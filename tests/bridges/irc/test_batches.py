@@ -131,7 +131,7 @@ async def test_a_batch_without_end_is_not_waited_for(monkeypatch: pytest.MonkeyP
     told = asyncio.Event()
     heard.batches.on("outer", lambda batch: (heard.whole.append(batch), told.set())[0])
     heard.hears(":s BATCH +1 outer", "@batch=1 :a!u@h PRIVMSG #c :held")
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await told.wait()
     heard.hears("@batch=1 :a!u@h PRIVMSG #c :late", ":s BATCH -1")
     assert heard.texts() == [["held"]] and heard.single == ["late"] and not heard.whole[0].last

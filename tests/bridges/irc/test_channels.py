@@ -81,7 +81,7 @@ async def test_what_changed_while_away_is_told(rig: StartRig, serve: StartServer
     await keeper.wait_for(lambda line: line.command == "MODE")
     server.drop("relay")
     keeper.raw("MODE #a +m")
-    await adapter.inbox.until(lambda: rules(adapter)[-1] == ("public", 1, True), 30)
+    await adapter.inbox.until(lambda: rules(adapter)[-1] == ("public", 1, True))
     server.drop("relay")
     await adapter.inbox.status(LoginStatus.CONNECTED, count=3)
     await eventually(lambda: adapter.observer._state.regimes.get(CHAT) is not None)

@@ -61,15 +61,15 @@ async def test_a_moderated_channel_silences_its_room_and_loses_nothing(
     bob, eve = people
     room = await _room(bridge)
     bob.raw("MODE #den +m")
-    await bridge.until(lambda: _state(bridge, room, "m.room.power_levels").get("events_default") == 1, 30)
+    await bridge.until(lambda: _state(bridge, room, "m.room.power_levels").get("events_default") == 1)
     bob.raw("MODE #den +v eve")
     eve.privmsg("#den", "with a voice")
-    await bridge.until(lambda: _bodies(bridge, room, OTHER) == ["with a voice"], 30)
+    await bridge.until(lambda: _bodies(bridge, room, OTHER) == ["with a voice"])
     bob.raw("MODE #den -m")
     bob.raw("MODE #den -v eve")
     eve.privmsg("#den", "without one")
-    await bridge.until(lambda: _bodies(bridge, room, OTHER) == ["with a voice", "without one"], 30)
-    await bridge.until(lambda: _state(bridge, room, "m.room.power_levels").get("events_default") == 0, 30)
+    await bridge.until(lambda: _bodies(bridge, room, OTHER) == ["with a voice", "without one"])
+    await bridge.until(lambda: _state(bridge, room, "m.room.power_levels").get("events_default") == 0)
     bridge.alice.send(room, "and I")
     await bob.wait_text("and I")
 
@@ -78,14 +78,14 @@ async def test_a_closed_channel_has_a_closed_room(bridge: Harness, people: tuple
     """Who may enter the room follows the channel, and a secret channel is in no list."""
     bob, _ = people
     room = await _room(bridge)
-    await bridge.until(lambda: _state(bridge, room, "m.room.join_rules").get("join_rule") == "public", 30)
+    await bridge.until(lambda: _state(bridge, room, "m.room.join_rules").get("join_rule") == "public")
     bob.raw("MODE #den +is")
-    await bridge.until(lambda: _state(bridge, room, "m.room.join_rules").get("join_rule") == "invite", 30)
+    await bridge.until(lambda: _state(bridge, room, "m.room.join_rules").get("join_rule") == "invite")
     portal = bridge.running.engine.portals
     (row,) = [row for row in portal.all() if row.chat == ChatId("#den")]
-    await bridge.until(lambda: bool((portal.by_id(row.id) or row).options.get("unlisted")), 30)
+    await bridge.until(lambda: bool((portal.by_id(row.id) or row).options.get("unlisted")))
     bob.raw("MODE #den -is")
-    await bridge.until(lambda: _state(bridge, room, "m.room.join_rules").get("join_rule") == "public", 30)
+    await bridge.until(lambda: _state(bridge, room, "m.room.join_rules").get("join_rule") == "public")
 
 
 async def test_words_for_operators_are_not_shown_to_others(bridge: Harness, people: tuple[Witness, Witness]) -> None:
@@ -96,7 +96,7 @@ async def test_words_for_operators_are_not_shown_to_others(bridge: Harness, peop
     await bob.wait_for(lambda line: line.command == "MODE" and "relay" in line.params)
     bob.privmsg("@#den", "between operators")
     bob.privmsg("#den", "for all")
-    await bridge.until(lambda: _bodies(bridge, room, GHOST) == ["for all"], 30)
+    await bridge.until(lambda: _bodies(bridge, room, GHOST) == ["for all"])
     await bridge.settled()
     assert _bodies(bridge, room, GHOST) == ["for all"]
     await eve.sync()
@@ -107,15 +107,15 @@ async def test_a_split_empties_no_room(bridge: Harness, server: DemoIrcServer, p
     bob, eve = people
     room = await _room(bridge)
     there = bridge.homeserver.room(room)
-    await bridge.until(lambda: there.membership(OTHER) == "join", 30)
+    await bridge.until(lambda: there.membership(OTHER) == "join")
     server.split("eve")
     await bob.wait_for(lambda line: line.command == "QUIT" and line.nick == "eve")
     bob.privmsg("#den", "are you there?")
-    await bridge.until(lambda: "are you there?" in _bodies(bridge, room, GHOST), 30)
+    await bridge.until(lambda: "are you there?" in _bodies(bridge, room, GHOST))
     server.heal()
     await bob.wait_for(lambda line: line.command == "JOIN" and line.nick == "eve")
     eve.privmsg("#den", "I am back")
-    await bridge.until(lambda: _bodies(bridge, room, OTHER) == ["I am back"], 30)
+    await bridge.until(lambda: _bodies(bridge, room, OTHER) == ["I am back"])
     await bridge.settled()
     states = [event for event in there.timeline if event["type"] == "m.room.member" and event["state_key"] == OTHER]
     assert [event["content"]["membership"] for event in states][-1] == "join"

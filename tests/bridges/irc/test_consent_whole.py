@@ -47,10 +47,10 @@ async def _plumbed(bridge: Harness, bob: Witness) -> str:
     assert "I have asked" in await _call(bridge, "bridge", room, chat="#den")
     await bob.wait_text("asks to bridge this channel")
     bridge.alice.send(room, "too early")
-    await bridge.until(lambda: any("has not agreed yet" in text for text in _bodies(bridge, room)), 30)
+    await bridge.until(lambda: any("has not agreed yet" in text for text in _bodies(bridge, room)))
     bob.privmsg("#den", "not for Matrix")
     bob.privmsg("#den", "!bridge allow")
-    await bridge.until(lambda: any("From now on messages cross" in text for text in _bodies(bridge, room)), 30)
+    await bridge.until(lambda: any("From now on messages cross" in text for text in _bodies(bridge, room)))
     return room
 
 
@@ -58,7 +58,7 @@ async def test_a_channel_is_asked_then_bridged_then_left(bridge: Harness, bob: W
     """Both ways after the yes and nothing before; after the operator's no nothing, our users leave, and nobody asks."""
     room = await _plumbed(bridge, bob)
     bob.privmsg("#den", "hello Matrix")
-    await bridge.until(lambda: _bodies(bridge, room, GHOST) == ["hello Matrix"], 30)
+    await bridge.until(lambda: _bodies(bridge, room, GHOST) == ["hello Matrix"])
     bridge.alice.send(room, "hello IRC")
     await bob.wait_text("hello IRC")
     assert not [line for line in bob.messages("#den") if "too early" in line.text]
@@ -67,7 +67,7 @@ async def test_a_channel_is_asked_then_bridged_then_left(bridge: Harness, bob: W
     await bridge.until(
         lambda: any("does not want this chat to be bridged" in text for text in _bodies(bridge, room)), 30
     )
-    await bridge.until(lambda: there.membership(GHOST) == "leave", 30)
+    await bridge.until(lambda: there.membership(GHOST) == "leave")
     bob.privmsg("#den", "just us")
     bridge.alice.send(room, "anybody?")
     await bob.sync()

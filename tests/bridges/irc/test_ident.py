@@ -31,7 +31,7 @@ async def server() -> AsyncIterator[IdentServer]:
 
 async def ask(port: int, question: bytes, *, host: str = HERE, source: str = HERE) -> bytes:
     """What an ident server answers; empty when it closes without a word."""
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         reader, writer = await asyncio.open_connection(host, port, local_addr=(source, 0))
         writer.write(question)
         try:

@@ -26,7 +26,7 @@ async def whois(rig: Rig, nick: str) -> dict[str, tuple[str, ...]]:
     await witness.sync()
     since = witness.mark()
     witness.raw(f"WHOIS {nick}")
-    await witness.wait_for(lambda line: line.command == "318", 30, since=since)
+    await witness.wait_for(lambda line: line.command == "318", since=since)
     return {line.command: line.params for line in witness.lines[since:]}
 
 

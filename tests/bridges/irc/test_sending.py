@@ -1,6 +1,8 @@
 """Sending: every message is proved, refused in the server's words, or of unknown fate; no field leaves its line."""
 
 import asyncio
+import os
+import signal
 from dataclasses import replace
 from typing import Any
 
@@ -510,6 +512,7 @@ async def test_the_same_on_real_servers(rig: StartRig, ircd: Any) -> None:
         await asyncio.gather(*(future for future in waiting if future is not None))
     await op.sync()
     assert [line.text for line in op.messages("#a")][-100:] == [f"n{number}" for number in range(100)]
+    os.kill(ircd.pid, signal.SIGSTOP)  # it reads nothing any more
     sent = await anna.send(adapter.message("last words"), FakeAttempt())
     ircd.kill()
     with pytest.raises(UnknownOutcomeError):

@@ -97,7 +97,7 @@ async def test_messages_do_not_wait_for_a_crowd(bridge: Harness, script: Script)
     await bridge.homeserver.wait_message(room, "me too")
     assert len(inside(bridge, room)) < 100
     gate.set()
-    await bridge.until(lambda: inside(bridge, room) >= ghosts(people), 30)
+    await bridge.until(lambda: inside(bridge, room) >= ghosts(people))
 
 
 async def test_who_is_banned_on_matrix_stays_out(bridge: Harness, script: Script) -> None:

@@ -325,7 +325,7 @@ async def test_where_nobody_speaks_a_receipt_has_a_transaction_sent() -> None:
             await asyncio.sleep(0)
         assert rig.read.empty()
         await rig.backlog(3)
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             assert await rig.read.get() == ("!r:hs.test", "$3")
         for _ in range(20):
             await asyncio.sleep(0)

@@ -175,7 +175,7 @@ async def test_a_connection_whose_pipeline_broke_is_made_again(
     monkeypatch.setattr(psycopg.Pipeline, "__exit__", breaks)
     with contextlib.suppress(TransientError):  # whether the server heard the COMMIT is open
         await database.writer.commit(put("during"))
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(60):
         await database.writer.commit(put("after"))
     assert {"before", "after"} <= await values(database)
     assert database.available

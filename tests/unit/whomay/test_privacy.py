@@ -97,7 +97,7 @@ async def test_what_is_held_is_shown_in_order_once_nobody_is_in_the_way(guarded:
     await _say(present, "three")
     assert present.inside is not None
     present.inside.add(guarded.alice.id)
-    await guarded.until(lambda: said(guarded, room, "bob") == ["one", "two", "three"], 30)
+    await guarded.until(lambda: said(guarded, room, "bob") == ["one", "two", "three"])
     await guarded.settled()
     assert guarded.running.privacy.held() == 0
     assert any("shown" in text and "Everybody" in text for text in notices(guarded, room))
@@ -119,7 +119,7 @@ async def test_who_comes_meanwhile_stops_what_is_ready_to_be_sent(guarded: Harne
     await _held(guarded)
     assert said(guarded, room, "bob") == ["for alice"]
     guarded.alice.leave(room)
-    await guarded.until(lambda: said(guarded, room, "bob") == ["for alice", "not for alice"], 30)
+    await guarded.until(lambda: said(guarded, room, "bob") == ["for alice", "not for alice"])
 
 
 async def test_who_types_is_hidden_as_well(guarded: Harness, present: Present) -> None:
@@ -152,11 +152,11 @@ async def test_what_is_not_known_holds(guarded: Harness, present: Present, unkno
         guarded.homeserver.faults.answer(502, times=10_000, match="members")
     await _say(present, "psst")
     await _held(guarded)
-    await guarded.until(lambda: any(unknown in text for text in notices(guarded, room)), 30)
+    await guarded.until(lambda: any(unknown in text for text in notices(guarded, room)))
     assert said(guarded, room, "bob") == []
     guarded.homeserver.faults.clear()
     present.inside = {guarded.alice.id}
-    await guarded.until(lambda: said(guarded, room, "bob") == ["psst"], 30)
+    await guarded.until(lambda: said(guarded, room, "bob") == ["psst"])
 
 
 async def test_a_room_whose_history_is_open_gets_nothing(guarded: Harness, present: Present) -> None:
@@ -174,7 +174,7 @@ async def test_a_room_whose_history_is_open_gets_nothing(guarded: Harness, prese
     content = {"history_visibility": "joined"}
     await guarded.running.matrix.set_state(room, "m.room.history_visibility", "", content, bot)  # type: ignore[arg-type]
     guarded.running.privacy.visible(room)  # type: ignore[arg-type]
-    await guarded.until(lambda: said(guarded, room, "bob") == ["shared", "world_readable"], 30)
+    await guarded.until(lambda: said(guarded, room, "bob") == ["shared", "world_readable"])
 
 
 async def test_a_no_rejects_what_is_held(guarded: Harness, present: Present) -> None:
@@ -214,8 +214,8 @@ async def test_who_stays_in_the_way_is_removed_where_that_is_configured(guarded:
     room = await _room(guarded)
     await _say(present, "hello")
     there = guarded.homeserver.room(room)
-    await guarded.until(lambda: there.membership(guarded.alice.id) == "leave", 30)
-    await guarded.until(lambda: said(guarded, room, "bob") == ["hello"], 30)
+    await guarded.until(lambda: there.membership(guarded.alice.id) == "leave")
+    await guarded.until(lambda: said(guarded, room, "bob") == ["hello"])
 
 
 @pytest.mark.parametrize(

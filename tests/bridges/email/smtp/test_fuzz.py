@@ -84,7 +84,7 @@ async def lead(stage: Stage, pieces: list[bytes], *, waits: bool) -> str:
                 heard += more
                 patience = 0.02 if more else 0.0
         client.writer.write_eof()
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(60):
             try:
                 heard += await client.reader.read()
             except ConnectionError:
