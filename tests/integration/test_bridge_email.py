@@ -22,7 +22,7 @@ from tests.servers.postfix import Postfix
 pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
 BOB = "bob@x.net"
-HOLD = 2
+HOLD = 5
 """Seconds within which a mail can be changed."""
 
 
