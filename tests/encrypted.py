@@ -106,6 +106,15 @@ class EncryptedClient:
                         return found
                 await asyncio.sleep(0.02)
 
+    async def sees_part(self, room: str, part: str, timeout: float = 30) -> str:
+        """The text of the encrypted message that holds this, once it is there."""
+        async with asyncio.timeout(timeout):
+            while True:
+                async for text in self.all(room):
+                    if part in text:
+                        return text
+                await asyncio.sleep(0.02)
+
     async def all(self, room: str) -> AsyncIterator[str]:
         """The text of every encrypted message that can be read."""
         for event in list(self.fake.room(room).timeline):

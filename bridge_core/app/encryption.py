@@ -13,6 +13,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
+from bridge_core.app.encryptedrooms import announce
 from bridge_core.app.engine import Engine
 from bridge_core.config import Config
 from bridge_core.config import Network as NetworkConfig
@@ -86,6 +87,7 @@ class Encryption:
         tasks: TaskOwner,
         metrics: Metrics,
         faults: FaultPoints,
+        admins: Sequence[UserId],
     ) -> None:
         from bridge_core.crypto.counts import CryptoCounts
         from bridge_core.crypto.machine import CryptoMachine
@@ -150,7 +152,7 @@ class Encryption:
         engine.gate.add(self.rooms)
         engine.rooms.begin_with(self.rooms.beginning)
         engine.rooms.when_bridged(self.rooms.bridged)
-        engine.on_encryption.append(self.rooms.changed)
+        announce(engine, self.rooms, policies, kv, matrix.bot, admins)
         engine.on_visibility.append(self.readers.forget)
         engine.on_meeting.append(self._met)
         EncryptionCommands(engine.commands, self, self.rooms, matrix.bot)
@@ -328,7 +330,8 @@ def make_encryption(
     policies = {NetworkId(name): RoomPolicy(one.common.encryption.value) for name, one in configs.items()}
     if settings.mode is EncryptionMode.OFF:
         return None  # else it is needed even where no network allows it: nothing may be said in clear then
-    return Encryption(settings, policies, engine, matrix, store, kv, clock, tasks, metrics, faults)
+    admins = [UserId(user) for user in config.rules().admins()]
+    return Encryption(settings, policies, engine, matrix, store, kv, clock, tasks, metrics, faults, admins)
 
 
 async def _made_again(matrix: AppserviceSide, user: UserId) -> bool:

@@ -147,8 +147,8 @@ class Engine:
         """Told of each redaction in any room as soon as it is stored. Must not block."""
         self.on_visibility: list[Callable[[RoomId], None]] = []
         """Told as soon as it is stored that other people may read a room's history now. Must not block."""
-        self.on_encryption: list[Callable[[RoomId, Mapping[str, Any]], None]] = []
-        """Told as soon as it is stored that how a room is encrypted was set, by anybody. Must not block."""
+        self.on_encryption: list[Callable[[Mapping[str, Any]], None]] = []
+        """Told of each m.room.encryption as soon as it is stored, by anybody. Must not block."""
         self.on_meeting: list[Callable[[], None]] = []
         """Told when the homeserver is met. Must not block."""
         self.confirmations = Confirmations()
@@ -437,7 +437,7 @@ class Engine:
                     told(room)
             else:
                 for learnt in self.on_encryption:
-                    learnt(room, event["content"])
+                    learnt(event)
         return True
 
     def _member(self, event: Mapping[str, Any]) -> None:

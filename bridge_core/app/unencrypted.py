@@ -44,7 +44,7 @@ class Unencrypted(Check):
         self._plain = Plain(clock)
         self._asking: set[RoomId] = set()
         engine.gate.add(self)
-        engine.on_encryption.append(self.changed)
+        engine.on_encryption.append(lambda event: self.changed(RoomId(event["room_id"]), event["content"]))
         engine.decrypting.unread = self.seen
         engine.rooms.when_bridged(self.bridged)
 

@@ -22,7 +22,7 @@ from bridge_core.engine.acts import REASON, without_reason
 from bridge_core.engine.decrypting import ClearEvent
 from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
-from bridge_core.engine.portals import PortalIndex, own_rooms
+from bridge_core.engine.portals import ENCRYPTED, PortalIndex, own_rooms
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.secrecy import ENCRYPTION, Plain, encryption_in
 from bridge_core.engine.store_ports import PortalRow
@@ -33,8 +33,6 @@ log = structlog.get_logger(__name__)
 MEGOLM: Final = "m.megolm.v1.aes-sha2"
 _CLEAR: Final = frozenset({"m.reaction", "m.room.redaction", "m.room.encrypted"})
 """What is not encrypted anywhere: homeservers have to read it (client-server API, "m.room.encrypted")."""
-_ONCE: Final = "encrypted"
-"""Option of portals: one of their rooms is, or was, encrypted."""
 _MOST: Final = 100_000
 _TURNS: Final = 3
 _UNKNOWN: Final = "it is not known yet whether this room is encrypted"
@@ -43,6 +41,10 @@ _IN_CLEAR: Final = "that network requires encryption, and this was sent in the c
 _SPOKEN: Final = frozenset({"m.room.message", "m.sticker", *POLL_STARTS, *POLL_VOTES, *POLL_ENDS})
 """What clients encrypt in encrypted rooms."""
 _NOT_HERE: Final = "this room is encrypted, and encryption is off for that network"
+
+
+async def _nobody(room: RoomId) -> None:
+    return None
 
 
 class RoomPolicy(Enum):
@@ -113,6 +115,8 @@ class RoomEncryption(Check):
         """Devices of those of ours whose requests name none."""
         self._changes = 0
         self._learning: set[RoomId] = set()
+        self.made_so: Callable[[RoomId], Awaitable[None]] = _nobody
+        """Told of a room that was there before and is encrypted now, by the bridge itself."""
 
     # What is known of rooms
 
@@ -161,17 +165,18 @@ class RoomEncryption(Check):
 
     async def bridged(self, portal: PortalRow, room: RoomId) -> None:
         """A room that was there is bridged now: find out whether it is encrypted."""
-        self._learn(room)
+        await self._learned(room)
 
     def beginning(self, portal: PortalRow, info: ChatInfo | None) -> list[tuple[str, str, dict[str, Any]]]:
         """The state with which a portal's new room begins: a chat that was encrypted once is not put in the clear."""
-        stays = portal.options.get(_ONCE) and self._ruled.get(portal.network) is not RoomPolicy.OFF
+        stays = portal.options.get(ENCRYPTED) and self._ruled.get(portal.network) is not RoomPolicy.OFF
         return [(ENCRYPTION, "", {"algorithm": MEGOLM})] if stays or portal.network in self._begin else []
 
-    async def _keep(self, room: RoomId) -> None:
+    async def keep(self, room: RoomId) -> None:
+        """Write down that the room is, or was, encrypted: what its chat says elsewhere follows. Twice does no harm."""
         for portal in self._portals.in_room(room):
-            if not portal.options.get(_ONCE):
-                await self._portals.set_option(portal, _ONCE, True)
+            if not portal.options.get(ENCRYPTED):
+                await self._portals.set_option(portal, ENCRYPTED, True)
 
     async def _content(self, room: RoomId, viewer: UserId | None) -> Mapping[str, Any] | None:
         bot = self._matrix.bot
@@ -206,7 +211,7 @@ class RoomEncryption(Check):
                 self._told.pop(room, None)
         if not believed and not known:
             raise RejectedError("this room is encrypted in a way that the bridge does not know")
-        await self._keep(room)
+        await self.keep(room)
         return True
 
     # Sending
@@ -321,7 +326,7 @@ class RoomEncryption(Check):
         """Find out whether a room is encrypted, and encrypt it where it must be; whether that is known now."""
         try:
             if await self.encrypted(room):
-                await self._keep(room)
+                await self.keep(room)
             else:
                 await self._made_so(room)
         except (TransientError, RateLimitedError) as error:
@@ -339,4 +344,5 @@ class RoomEncryption(Check):
                 log.info("room_made_encrypted", room=room, network=portal.network)
                 self.plain.discard(room)
                 await self.encrypted(room)
+                await self.made_so(room)
                 return

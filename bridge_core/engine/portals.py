@@ -25,6 +25,8 @@ RULES: Final = "rules"
 """Option: what the admins of each room have set for it (see `roomrules`)."""
 LOOKED: Final = "looked"
 """Option: what each room was looked at for (see `roomsurvey`)."""
+ENCRYPTED: Final = "encrypted"
+"""Option: one of the rooms is, or was, encrypted."""
 _MOVED: Final = "moved"
 """Option: the chat's earlier keys, each with the journal's entry that moved it."""
 _MOST_MOVES: Final = 8

@@ -20,6 +20,7 @@ from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
 from bridge_core.engine.named import NamedMembers
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import INVITE, UNLISTED, PortalIndex
+from bridge_core.engine.secrecy import ENCRYPTION
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
@@ -73,6 +74,7 @@ class RoomMaker:
         self._join_rules = join_rules
         self._further: tuple[FurtherState, ...] = ()
         self._refuse: tuple[Callable[[NetworkId, RoomId], Awaitable[None]], ...] = ()
+        self._remarks: tuple[Callable[[PortalRow, RoomId], str], ...] = ()
         self._bridged: tuple[Callable[[PortalRow, RoomId], Awaitable[None]], ...] = ()
         self._closed: frozenset[NetworkId] = frozenset()
         self._may: Callable[[PortalRow], None] | None = None
@@ -90,6 +92,14 @@ class RoomMaker:
     def when_bridged(self, *told: Callable[[PortalRow, RoomId], Awaitable[None]]) -> None:
         """Tell these of each room that was there and is bridged now. They raise as the Matrix side does."""
         self._bridged = (*self._bridged, *told)
+
+    def remark_by(self, remark: Callable[[PortalRow, RoomId], str]) -> None:
+        """Ask this for a sentence to whoever has just bridged a room; empty for none. Must not block."""
+        self._remarks = (*self._remarks, remark)
+
+    def remarks(self, portal: PortalRow, room: RoomId) -> str:
+        """What is to be said of a room that was just bridged: sentences, each with a space before it."""
+        return "".join(f" {said}" for remark in self._remarks if (said := remark(portal, room)))
 
     async def refuse(self, network: NetworkId, room: RoomId) -> None:
         """Whether a room that was there may be bridged. Raises RejectedError in words, and as the Matrix side does."""
@@ -212,6 +222,7 @@ class RoomMaker:
         meta, info, owner = await self._describe(portal)
         if info is not None and info.listed is False:
             portal = await self._portals.set_option(portal, UNLISTED, True)
+        further = [state for one in self._further for state in one(portal, info)]
         widest = "invite" if portal.receiver else self._join_rules.get(portal.network, "public")
         closed = portal.network in self._closed and not portal.receiver
         if closed:
@@ -229,8 +240,8 @@ class RoomMaker:
             history_visibility="invited" if portal.receiver or portal.options.get(INVITE) else "joined",
             power_levels={**self._power_levels(), "invite": 50 if closed else 0},
             state=(
-                *self._bridge_state(portal, meta, name),
-                *(state for further in self._further for state in further(portal, info)),
+                *self._bridge_state(portal, meta, name, encrypted=any(kind == ENCRYPTION for kind, _, _ in further)),
+                *further,
             ),
         )
 
@@ -248,9 +259,9 @@ class RoomMaker:
         }
 
     def _bridge_state(
-        self, portal: PortalRow, meta: NetworkMeta, name: str
+        self, portal: PortalRow, meta: NetworkMeta, name: str, *, encrypted: bool = False
     ) -> tuple[tuple[str, str, dict[str, Any]], ...]:
-        content = bridge_content(self._matrix.bot, portal, meta, name)
+        content = bridge_content(self._matrix.bot, portal, meta, name, encrypted=encrypted)
         key = bridge_key(portal.network, portal.chat)
         return tuple((kind, key, dict(content)) for kind in BRIDGE_STATE)
 
@@ -267,7 +278,7 @@ class RoomMaker:
         await self.refuse(portal.network, room)
         row = await self._portals.add_room(portal, room, plumbed=by, since=self._clock.now_ms())
         await self.taken(row, room)
-        await self.tell(row, room)
+        await self.tell(self._portals.by_id(row.id) or row, room)
         return self._portals.by_id(row.id) or row
 
     async def taken(self, row: PortalRow, room: RoomId) -> None:

@@ -70,6 +70,7 @@ class RoomCommands:
         text = f"This room is now bridged to {row.chat} on {row.network}."
         if waits_for_consent(row):
             text = f"I have asked {row.chat} on {row.network}. Nothing crosses until they agree."
+        text += self._rooms.remarks(row, room)
         if call.private and call.event is not None:
             text += " Commands here begin with !bridge from now on: all else is said to the chat."
         return Answer(text, {"chat": row.chat, "room": room, "waits": waits_for_consent(row)})
