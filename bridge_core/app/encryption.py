@@ -10,20 +10,19 @@ from typing import TYPE_CHECKING, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RejectedError, TransientError
+from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.app.encryptedrooms import announce
 from bridge_core.app.engine import Engine
+from bridge_core.app.keeper import IdentityKeeper
 from bridge_core.config import Config
 from bridge_core.config import Network as NetworkConfig
 from bridge_core.config.encryption import Encryption as Settings
 from bridge_core.config.encryption import EncryptionMode, GhostDevices, TrustName
-from bridge_core.crypto.errors import OlmError
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.crypto.ports import Owner
 from bridge_core.engine.commands.backup import BackupCommands
-from bridge_core.engine.commands.encryption import NONE, TOPIC, EncryptionCommands, EncryptionState
+from bridge_core.engine.commands.encryption import TOPIC, EncryptionCommands
 from bridge_core.engine.decrypting import DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
@@ -51,11 +50,6 @@ _RETRY: Final = (1.0, 300.0)
 _NO_DEVICES: Final = (
     "the homeserver lets the bridge act as no devices (masquerading by device_id, specification v1.17): nothing can be "
     "encrypted"
-)
-_OTHER_DEVICE: Final = (
-    "the homeserver has other keys of the device {device} than this database, so the database was lost, or another "
-    "bridge has the same name: say `encryption restore KEY` if you have the recovery key, then set encryption.device "
-    "to a new name and start again"
 )
 _POLLS: Final = {EncryptionMode.AUTO: None, EncryptionMode.APPSERVICE: False, EncryptionMode.SYNC: True}
 _TRUST: Final[Mapping[TrustName, Trust]] = {
@@ -95,8 +89,6 @@ class Encryption:
         self._clock = clock
         self._tasks = tasks
         self._matrix = matrix
-        self._policies = policies
-        self._is_ours = engine.names.is_ours
         self._named = SkippedDevices(kv, engine.status, clock)
         self.settings = settings
         self.on_arrived: list[Callable[[RoomId, str], None]] = [engine.decrypting.arrived]
@@ -155,7 +147,16 @@ class Encryption:
         announce(engine, self.rooms, policies, kv, matrix.bot, admins)
         engine.on_visibility.append(self.readers.forget)
         engine.on_meeting.append(self._met)
-        EncryptionCommands(engine.commands, self, self.rooms, matrix.bot)
+        self.keeper = IdentityKeeper(
+            self.machine,
+            self.rooms,
+            settings,
+            policies,
+            matrix.bot_device,
+            engine.names.is_ours,
+            lambda: self.sync.polling,
+        )
+        EncryptionCommands(engine.commands, self.keeper, self.rooms, matrix.bot)
         BackupCommands(engine.commands, TOPIC, self.machine.backup)
         metrics.gauge("crypto_accounts_loaded", "Devices of ours whose keys are in memory.", self._loaded)
 
@@ -175,78 +176,6 @@ class Encryption:
         for task in self._endless:
             task.cancel()  # they never end by themselves, and a stop need not wait for them
         await self.machine.stop()
-
-    # For the commands
-
-    def state(self) -> EncryptionState:
-        """How encryption is. Does not block."""
-        return EncryptionState(
-            self.settings.mode.value,
-            self.settings.ghost_devices.value,
-            {name: policy.value for name, policy in self._policies.items()},
-            self.machine.encrypted_rooms,
-            self.machine.accounts.made,
-            self.rooms.trouble,
-        )
-
-    async def recovery_key(self) -> str:
-        """The key that opens all identities."""
-        return await self.machine.cross.recovery_key()
-
-    async def rotate(self) -> None:
-        """A new recovery key, and new identities: the bot's at once, a ghost's when it speaks next."""
-        await self.machine.identities.rotate(self._bot)
-        self._key_changed()
-
-    async def reset(self, user: UserId) -> None:
-        """A new identity for one user of ours, uploaded at once."""
-        if not self._is_ours(user):
-            raise RejectedError(f"{user} is no user of this bridge")
-        owner = Owner(user, self._bot.device)
-        if not self.machine.accounts.has(owner):
-            raise RejectedError(f"{user} has no identity yet: it has not spoken in an encrypted room")
-        await self.machine.identities.reset(owner)
-
-    async def restore(self, key: str) -> None:
-        """Take a recovery key that was written down: all identities are then those it made."""
-        try:
-            await self.machine.cross.restore(key)
-        except OlmError as error:
-            raise RejectedError(str(error)) from error
-        self._key_changed()
-        if not self.rooms.trouble:
-            await self.machine.accounts.ready(self._bot)
-
-    def _key_changed(self) -> None:
-        if self.machine.backup is not None:
-            self.machine.backup.wake()
-
-    async def confirm(self, user: UserId, key: str) -> tuple[str, bool]:
-        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
-
-        With it: whether another one is confirmed.
-        """
-        devices = self.machine.devices
-        keys = (await devices.current([user]))[user]
-        if key == NONE:
-            keys = await devices.change(user, confirm="")
-        elif not keys.master:
-            raise RejectedError(f"{user} has no identity, as far as I know")
-        elif key == keys.master:
-            keys = await devices.change(user, confirm=key)
-        elif key:
-            raise RejectedError(f"the identity of {user} is another: {keys.master}")
-        return keys.master, keys.confirmed not in {"", keys.master}
-
-    async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
-        """A device gets no keys any more, or again."""
-        known = await self.machine.devices.known(user)
-        if device not in known.devices and device not in known.blocked:
-            raise RejectedError(f"{user} has no device {device}, as far as I know")
-        if blocked:
-            await self.machine.devices.change(user, block=[device])
-        else:
-            await self.machine.devices.change(user, unblock=[device])
 
     def _met(self) -> None:
         self.rooms.trouble = "" if self._matrix.has_devices else _NO_DEVICES
@@ -282,15 +211,10 @@ class Encryption:
         await self.sync.run()
 
     async def _readied(self) -> None:
-        from bridge_core.crypto.identities import Standing
-
         delay = _RETRY[0]
         while True:
             try:
-                if await self.machine.identities.standing(self._bot) is Standing.OTHER:
-                    self.rooms.trouble = _OTHER_DEVICE.format(device=self._bot.device)
-                    raise TransientError(self.rooms.trouble)
-                self.rooms.trouble = ""
+                await self.keeper.stand()
                 await self.machine.accounts.ready(self._bot)
             except BridgeError as error:
                 log.warning("bot_keys_not_uploaded", error=str(error), retry_in=delay)

@@ -40,6 +40,8 @@ __all__ = ["BackupStatus", "KeyBackup"]
 
 _NAME: Final = "backup"
 _IDLE: Final = 600.0
+_PATIENCE: Final = 5.0
+"""Seconds that who asks how the backup is waits for the homeserver."""
 _RETRY: Final = (2.0, 3600.0)
 _AT_ONCE: Final = 4
 _ABSENT: Final = 10_000
@@ -53,12 +55,16 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class BackupStatus:
-    """`version` is empty while there is none of ours. `saved` sessions are in it, `waiting` are not yet."""
+    """`version` is empty while there is none of ours. `saved` sessions are in it, `waiting` are not yet.
+
+    Not `settled`: the homeserver has not told yet which backup it has for the recovery key in use.
+    """
 
     version: str
     saved: int
     waiting: int
     trouble: str
+    settled: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -185,11 +191,31 @@ class KeyBackup:
         return now - self._absent.get((room, session), -_ABSENT_MS) < _ABSENT_MS
 
     async def status(self) -> BackupStatus:
-        """How it is. Raises as CryptoStore."""
-        current = self._current
+        """How it is with the recovery key in use. Where that is new, the homeserver is asked, for 5 seconds at most.
+
+        Raises as CryptoStore.
+        """
+        epoch = await self._cross.epoch()
+        trouble = ""
+        if not self._is_settled(epoch):
+            try:
+                async with asyncio.timeout(_PATIENCE):
+                    await self._version(make=True)
+            except TimeoutError:
+                pass  # `run` goes on asking
+            except BridgeError as error:
+                trouble = str(error)
+        current = self._current if self._current is not None and self._current.epoch == epoch else None
         generation = current.generation if current is not None else (await self._known()).generation + 1
         waiting = await self._store.count_unsaved(generation)
-        return BackupStatus(current.version if current is not None else "", self._saved, waiting, self._trouble)
+        if not self._is_settled(epoch):
+            return BackupStatus("", 0, waiting, trouble, settled=False)
+        version = current.version if current is not None else ""
+        return BackupStatus(version, self._saved if version else 0, waiting, trouble or self._trouble)
+
+    def _is_settled(self, epoch: str) -> bool:
+        """Whether it is known which backup the recovery key of an epoch has."""
+        return self._epoch == epoch or (self._current is not None and self._current.epoch == epoch)
 
     async def renew(self) -> str:
         """Begin a new backup, whatever there is, and put all into it; its version. Older ones stay as they are."""

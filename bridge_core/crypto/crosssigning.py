@@ -136,6 +136,15 @@ class CrossSigning:
         """Take a recovery key that was written down. Raises OlmError when it is none. The identities are then its."""
         await self._replace(recovery_from(text))
 
+    async def differs(self, text: str) -> bool:
+        """Whether a recovery key that was written down is another than the one in use. Raises OlmError."""
+        return recovery_from(text) != await self._key()
+
+    async def makes(self, user: UserId, master: str) -> bool:
+        """Whether a master key is that of an identity which the recovery key makes, of the user's first ones."""
+        key = await self._key()
+        return any(self._derived(key, user, number).master.public == master for number in range(_GENERATIONS))
+
     async def rotate(self) -> None:
         """A new recovery key, and with it new identities for all our users."""
         await self._replace(os.urandom(_SIZE))

@@ -58,6 +58,12 @@ class Identities:
             return Standing.RIGHT
         return Standing.RIGHT if device.signed and master == identity.master.public else Standing.UNSIGNED
 
+    async def fits(self, owner: Owner) -> bool:
+        """Whether the identity that the homeserver has of the owner is one that the recovery key makes."""
+        answer = await self._server.query_keys(owner, [owner.user])
+        master = read_cross_key(answer.masters.get(owner.user), owner.user, "master")
+        return bool(master) and await self._cross.makes(owner.user, master)
+
     async def reset(self, owner: Owner) -> None:
         """Give a user another identity, uploaded at once. Others see it change and have to trust it anew."""
         await self._cross.reset(owner.user)

@@ -1,12 +1,13 @@
 """Commands of admins about the bridge's own state: users, the journal, links to files."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Final
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import EventId, RoomId
-from bridge_core.engine.commands.command import Answer, Call, Command, UsageError
+from bridge_core.content.addresses import is_mxc
+from bridge_core.engine.commands.command import Answer, Asks, Call, Command, Run, UsageError
 from bridge_core.engine.commands.registry import Commands
 from bridge_core.engine.desk import Desk, DeskEntry
 from bridge_core.engine.links import LinkLedger
@@ -38,15 +39,16 @@ class AdminCommands:
         self._permissions = permissions
         admin = Permission.ADMIN
 
-        def add(name: str, arguments: str, help_: str, run: Callable[[Call], Awaitable[Answer]]) -> None:
-            commands.add(Command(name, arguments, help_, admin, run, TOPIC, private=True))
+        def add(name: str, arguments: str, help_: str, run: Run, asks: Asks | None = None) -> None:
+            commands.add(Command(name, arguments, help_, admin, run, TOPIC, private=True, asks=asks))
 
         add("users", "[WHO]", "users with a management room or logins", self._list_users)
         add("journal list", "[STATE] [NETWORK] [AFTER]", "entries that are dead (or pending, done)", self._list)
         add("journal show", "ID", "one entry and its deliveries, without what is in it", self._show)
         add("journal replay", "IDS...", "let dead entries (by id, or all) be tried again", self._replay)
-        add("journal drop", "IDS...", "end dead entries (by id, or all) as rejected", self._drop)
-        add("media revoke", "FILE_OR_ROOM [EVENT]", "end the links to a file (mxc://) or of a message", self._revoke)
+        add("journal drop", "IDS...", "end dead entries (by id, or all) as rejected", self._drop, self._drop_follows)
+        words = "end the links to a file (mxc://) or of a message"
+        add("media revoke", "FILE_OR_ROOM [EVENT]", words, self._revoke, self._revoke_follows)
 
     async def _list_users(self, call: Call) -> Answer:
         wanted = call.get("who").lower()
@@ -88,6 +90,12 @@ class AdminCommands:
         done = [one.id for one in await self._desk.replay(wanted)]
         return _acted(wanted, done, "tried again")
 
+    async def _drop_follows(self, call: Call) -> str:
+        wanted = await self._dead(call["ids"])
+        if not wanted:
+            return ""
+        return f"{len(wanted)} entries shall be dropped: what is in them is erased, and they can never be sent again."
+
     async def _drop(self, call: Call) -> Answer:
         wanted = await self._dead(call["ids"])
         return _acted(wanted, await self._desk.drop(wanted), "dropped")
@@ -96,6 +104,11 @@ class AdminCommands:
         if text.lower() != "all":
             return _ids(text)
         return [one.id for one in await self._desk.entries("dead", None, 0, _AT_ONCE)]
+
+    async def _revoke_follows(self, call: Call) -> str:
+        if not call.get("event") and not is_mxc(call["file_or_room"]):
+            return ""
+        return "Links to these files shall end for good, those that networks have been sent and any later ones."
 
     async def _revoke(self, call: Call) -> Answer:
         what, event = call["file_or_room"], call.get("event")

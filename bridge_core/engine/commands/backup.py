@@ -21,6 +21,8 @@ class BackupState(Protocol):
     def waiting(self) -> int: ...
     @property
     def trouble(self) -> str: ...
+    @property
+    def settled(self) -> bool: ...
 
 
 class Backup(Protocol):
@@ -46,7 +48,18 @@ class BackupCommands:
                 Permission.ADMIN,
                 self._run,
                 topic,
+                asks=self._follows,
             )
+        )
+
+    async def _follows(self, call: Call) -> str:
+        if self._backup is None or call.get("action").lower() != "reset":
+            return ""
+        version = (await self._backup.status()).version
+        kept = f"The present one (version {version})" if version else "The one that is there, if any,"
+        return (
+            "I shall begin an empty backup and put all keys into it that I have. "
+            f"{kept} stays at the homeserver, but I never read it again: keys that are only there are lost to me."
         )
 
     async def _run(self, call: Call) -> Answer:
@@ -61,10 +74,13 @@ class BackupCommands:
             version = await self._backup.renew()
             return Answer(f"There is a new backup (version {version}). All keys are put into it.", {"version": version})
         state = await self._backup.status()
-        lines = [
-            f"Backup of keys: version {state.version}." if state.version else "There is no backup of keys yet.",
-            f"Sessions in it: {state.saved}; not in it yet: {state.waiting}.",
-        ]
+        if state.settled:
+            lines = [
+                f"Backup of keys: version {state.version}." if state.version else "There is no backup of keys yet.",
+                f"Sessions in it: {state.saved}; not in it yet: {state.waiting}.",
+            ]
+        else:
+            lines = ["The backup of this recovery key is being taken up: ask again in a minute."]
         if state.trouble:
             lines.append(f"It does not work: {state.trouble}.")
         data = {
@@ -73,5 +89,6 @@ class BackupCommands:
             "saved": state.saved,
             "waiting": state.waiting,
             "trouble": state.trouble,
+            "settled": state.settled,
         }
         return Answer("\n".join(lines), data)

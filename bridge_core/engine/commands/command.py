@@ -49,6 +49,8 @@ class Call:
     """Nobody but the caller reads the answer: the management room, or the API."""
     plain: bool = False
     """It was said without the prefix, as in a management room."""
+    confirmed: bool = True
+    """The caller knows what follows: `confirm` stood behind it, or it is a program, which does not guess at words."""
 
     def __getitem__(self, name: str) -> str:
         """An argument that every call has."""
@@ -85,6 +87,12 @@ Run = Callable[[Call], Awaitable[Answer]]
 Raises RejectedError in words for the caller; TransientError and RateLimitedError to be tried again later.
 """
 
+Asks = Callable[[Call], Awaitable[str]]
+"""What follows from a call that no other command takes back, in sentences; empty where nothing has to be asked.
+
+Changes nothing. Raises as `Run`.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Command:
@@ -92,7 +100,8 @@ class Command:
 
     `arguments` is how they are written: `NETWORK CHAT` (both needed), `[NETWORK]` (may be left out), `TEXT...` (all
     that is left), `[REASON...]`. `level` is the lowest that may use it. With `private` it is only taken where nobody
-    else reads along. The arguments named in `secret` are never logged, and what held them is redacted.
+    else reads along. The arguments named in `secret` are never logged, and what held them is redacted. With `asks` it
+    first says what follows, and is done when `confirm` stands behind it.
     """
 
     name: str
@@ -103,6 +112,7 @@ class Command:
     topic: str = "General"
     private: bool = False
     secret: tuple[str, ...] = ()
+    asks: Asks | None = None
 
     def __post_init__(self) -> None:
         """Refuse what could never be called: a mistake of whoever wrote it."""
@@ -122,6 +132,17 @@ class Command:
     def usage(self) -> str:
         """How to write it."""
         return f"{self.name} {self.arguments}".strip()
+
+    def confirmed(self, words: Sequence[str]) -> tuple[bool, Sequence[str]]:
+        """Whether the words confirm a call that asks back, and those that are left."""
+        if self.asks is not None and words and words[-1].lower() == CONFIRM:
+            return True, words[:-1]
+        return False, words
+
+    def again(self, call: Call) -> str:
+        """How to write a call once more, confirmed. Secrets are not repeated."""
+        words = [argument.name if argument.key in self.secret else call.get(argument.key) for argument in self.parsed()]
+        return " ".join([self.name, *filter(None, words), CONFIRM])
 
     def parsed(self) -> tuple[Argument, ...]:
         """The arguments one by one."""
@@ -170,6 +191,9 @@ def _readable(key: str, value: str) -> None:
     if any(unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") for char in value):
         raise UsageError(f"{key} holds characters that cannot be written there")
 
+
+CONFIRM: Final = "confirm"
+"""The last word of a command that has said what follows from it."""
 
 LONGEST: Final = 4096
 """Characters in an argument, and in what is read as a command."""

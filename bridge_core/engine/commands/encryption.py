@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Final, Protocol
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
@@ -15,12 +15,21 @@ TOPIC = "Encryption"
 NONE = "none"
 """Instead of a key: the confirmation is taken back."""
 
+_SEEN: Final = "Who has verified them is told that their identity has changed, and has to verify it again."
+_BLOCKED: Final = (
+    "is not blocked any more: it can read what is said from now on, and what it says is taken",
+    "is blocked: it cannot read what the bridge says from now on, my answers included, and what it says is refused",
+)
+_AS_BEFORE: Final = ("is not blocked, so nothing changes", "is blocked already")
+
 
 @dataclass(frozen=True, slots=True)
 class EncryptionState:
     """How encryption is. `trouble` is empty while it works."""
 
     mode: str
+    keys_come: str
+    """Which way keys reach the bridge, in words: "by /sync"."""
     ghost_devices: str
     policies: Mapping[str, str]
     rooms: int
@@ -43,11 +52,17 @@ class Keeper(Protocol):
     async def reset(self, user: UserId) -> None:
         """A new identity for one user of ours. Raises RejectedError when it is none."""
 
+    def resettable(self, user: UserId) -> None:
+        """Raises RejectedError where a user has no identity of ours. Does not block."""
+
+    async def replaces(self, key: str) -> bool:
+        """Whether `restore` would replace another key, which identities are made of. Raises as `restore`."""
+
     async def restore(self, key: str) -> None:
         """Take a recovery key that was written down. Raises RejectedError when it is none."""
 
-    async def block(self, user: UserId, device: str, *, blocked: bool) -> None:
-        """A device gets no keys any more, or again. Raises RejectedError when there is none."""
+    async def block(self, user: UserId, device: str, *, blocked: bool) -> bool:
+        """A device is blocked, or no more; whether it was otherwise before. Raises RejectedError when there is none."""
 
     async def confirm(self, user: UserId, key: str) -> tuple[str, bool]:
         """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
@@ -83,6 +98,7 @@ class EncryptionCommands:
                 admin,
                 self._rotate,
                 TOPIC,
+                asks=self._rotate_follows,
             ),
             Command(
                 "encryption restore",
@@ -93,6 +109,7 @@ class EncryptionCommands:
                 TOPIC,
                 private=True,
                 secret=("key",),
+                asks=self._restore_follows,
             ),
             Command(
                 "encryption reset",
@@ -101,6 +118,7 @@ class EncryptionCommands:
                 admin,
                 self._reset,
                 TOPIC,
+                asks=self._reset_follows,
             ),
             Command(
                 "encryption confirm",
@@ -111,17 +129,21 @@ class EncryptionCommands:
                 TOPIC,
             ),
             Command(
-                "encryption block", "USER DEVICE", "give a device no keys any more", admin, self._block(True), TOPIC
+                "encryption block",
+                "USER DEVICE",
+                "give a device no keys any more, and take nothing that it says",
+                admin,
+                self._block(True),
+                TOPIC,
             ),
-            Command(
-                "encryption unblock", "USER DEVICE", "let it read again what is said", admin, self._block(False), TOPIC
-            ),
+            Command("encryption unblock", "USER DEVICE", "end a block", admin, self._block(False), TOPIC),
         )
 
     async def _status(self, call: Call) -> Answer:
         state = self._keeper.state()
         lines = [
-            f"Encryption works ({state.mode})." if not state.trouble else f"Encryption does not work: {state.trouble}.",
+            "Encryption works." if not state.trouble else f"Encryption does not work: {state.trouble}.",
+            f"Keys come {state.keys_come} (encryption.mode: {state.mode}).",
             f"Known encrypted rooms: {state.rooms}; devices of mine and of ghosts that have keys: {state.devices} "
             f"({state.ghost_devices}).",
             *(f"{name}: {policy}" for name, policy in sorted(state.policies.items())),
@@ -129,6 +151,7 @@ class EncryptionCommands:
         ]
         data: dict[str, Any] = {
             "mode": state.mode,
+            "keys_come": state.keys_come,
             "ghost_devices": state.ghost_devices,
             "networks": dict(state.policies),
             "rooms": state.rooms,
@@ -144,14 +167,33 @@ class EncryptionCommands:
         key = await self._keeper.recovery_key()
         return Answer(f"The recovery key: {key}\nWhoever has it can act as all ghosts.", {"recovery_key": key})
 
+    async def _rotate_follows(self, call: Call) -> str:
+        return (
+            "I shall make a new recovery key: the one that you have written down is of no use then. All users of mine "
+            f"get new identities, and none gets the old one back. {_SEEN}"
+        )
+
     async def _rotate(self, call: Call) -> Answer:
         await self._keeper.rotate()
         return Answer("There is a new recovery key. Each user of mine gets a new identity when it speaks.")
 
+    async def _restore_follows(self, call: Call) -> str:
+        if not await self._keeper.replaces(call["key"]):
+            return ""
+        return (
+            "That is another recovery key than the one in use, which I shall not keep: encryption recovery-key shows "
+            f"it. Each user of mine gets another identity. {_SEEN}"
+        )
+
     async def _restore(self, call: Call) -> Answer:
         heard = await self._is_heard(call)
         await self._keeper.restore(call["key"])
-        words = "The recovery key is taken. Each user of mine has the identity that it made when it speaks."
+        words = "The recovery key is taken. "
+        trouble = self._keeper.state().trouble
+        if trouble:
+            words += f"Encryption does not work yet: {trouble}."
+        else:
+            words += "Each user of mine has the identity that it made when it speaks."
         if heard:
             words += " It was said in a room that is not encrypted, so your homeserver has seen it: once all is well, "
             words += "say encryption rotate."
@@ -160,6 +202,12 @@ class EncryptionCommands:
     async def _is_heard(self, call: Call) -> bool:
         """Whether homeservers read what is said there: it is no encrypted room, and not the API."""
         return call.event is not None and not (call.room is not None and await self._rooms.encrypted(call.room))
+
+    async def _reset_follows(self, call: Call) -> str:
+        user = UserId(call.get("user") or self._bot)
+        self._keeper.resettable(user)
+        who = f"I ({user})" if user == self._bot else user
+        return f"{who} shall have a new identity at once, and never the old one again. {_SEEN}"
 
     async def _reset(self, call: Call) -> Answer:
         user = UserId(call.get("user") or self._bot)
@@ -181,8 +229,8 @@ class EncryptionCommands:
     def _block(self, blocked: bool) -> Any:
         async def block(call: Call) -> Answer:
             user, device = UserId(call["user"]), call["device"]
-            await self._keeper.block(user, device, blocked=blocked)
-            how = "gets no keys any more" if blocked else "may read again what is said from now on"
+            changed = await self._keeper.block(user, device, blocked=blocked)
+            how = (_BLOCKED if changed else _AS_BEFORE)[blocked]
             return Answer(f"{user} ({device}) {how}.", {"user": user, "device": device, "blocked": blocked})
 
         return block

@@ -37,7 +37,7 @@ class GeneralCommands:
             if command.topic != topic:
                 topic = command.topic
                 lines.append(f"{topic}:")
-            lines.append(f"  {command.usage} - {command.help}")
+            lines.append(f"  {command.usage} - {command.help}{' (asks back)' * (command.asks is not None)}")
         return Answer(
             "\n".join(lines), {"commands": [{"name": one.key, "usage": one.usage, "help": one.help} for one in usable]}
         )

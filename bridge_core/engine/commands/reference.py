@@ -11,7 +11,8 @@ Generated from the commands themselves (`python -m bridge_core.app.reference`): 
 Invite the bot to a room of the two of you: this is your management room, where plain words are commands, until you
 leave it and invite the bot to another one. In any other room they begin with `!bridge`. `[WORD]` may be left out,
 `WORD...` takes all that is left, and what stands in double quotes is one word. Those marked with \u2217 are taken in a
-management room only.
+management room only. What is marked with \u2020 cannot be taken back: said in a room, it first tells what will follow,
+and is done when `confirm` stands behind it (`encryption reset confirm`).
 
 ## As an HTTP API
 
@@ -47,7 +48,7 @@ def render_commands(commands: Iterable[Command]) -> str:
         if command.topic != topic:
             topic = command.topic
             parts.append(f"## {topic}\n\n| command | name in the API | for | does |\n|---|---|---|---|\n")
-        mark = " \u2217" if command.private else ""
+        mark = " \u2217" * command.private + " \u2020" * (command.asks is not None)
         usage = command.usage.replace("|", "\\|")
         parts.append(f"| `{usage}`{mark} | `{command.key}` | {command.level.name.lower()} | {command.help} |\n")
     return _spaced("".join(parts))

@@ -119,7 +119,8 @@ class Commands:
                 await self._erasing.erase(RoomId(event["room_id"]), EventId(event["event_id"]))
             raise NotAllowedError(f"say {command.name} in your management room: invite me to a room of the two of us")
         room, event_id = RoomId(event["room_id"]), EventId(event["event_id"])
-        call = Call(sender, level, command.bind(rest), room, event_id, private, plain)
+        confirmed, rest = command.confirmed(rest)
+        call = Call(sender, level, command.bind(rest), room, event_id, private, plain, confirmed)
         return await self._run(command, call)
 
     def _find(self, words: Sequence[str], room: RoomId) -> tuple[Command, Sequence[str]]:
@@ -135,8 +136,14 @@ class Commands:
         offered = self._short.get(names[0])
         if offered is not None:
             return self._meant(offered, names[0], room), words[1:]
-        # The word itself is not repeated: it may be a password that was typed too late.
-        near = get_close_matches(names[0][:40], [*self._short, *(command.name for command in self)], 1)
+        group = [command.name for command in self if command.name.split()[0] == names[0]]
+        if group and len(names) == 1:
+            return self._commands["help"], names
+        if group:
+            raise UnknownCommandError(f"I do not know that command. There are: {', '.join(group)}.")
+        # The word itself is not repeated: it may be a password that was typed too late. Of a group its first word is
+        # offered, which only lists what is in it: who takes up an offer without thinking breaks nothing.
+        near = get_close_matches(names[0][:40], {*self._short, *(command.name.split()[0] for command in self)}, 1)
         meant = f" Did you mean {near[0]}?" if near else ""
         raise UnknownCommandError(f"I do not know that command.{meant} Say help for what I can do.")
 
@@ -156,6 +163,11 @@ class Commands:
         log.info("command", command=command.name, sender=call.sender, room=call.room)
         log.debug("command_arguments", command=command.name, arguments=shown)
         try:
+            if command.asks is not None and not call.confirmed:
+                follows = await command.asks(call)
+                if follows:
+                    again = command.again(call) if call.plain else f"!bridge {command.again(call)}"
+                    return Answer(f"{follows}\nNothing is done yet. To do it, say: {again}", {"asked": True})
             return await command.run(call)
         except BridgeError as error:
             log.info("command_failed", command=command.name, sender=call.sender, error=str(error))

@@ -68,7 +68,15 @@ async def test_after_the_loss_of_the_database(tmp_path: Path) -> None:
         assert "does not work" in text and "not made with my recovery key" in text
         await talk.alice.says(talk.room, "two")
         await talk.bridge.until(lambda: talk.bridge.running.engine.to_network.busy())
-        await commanded(talk, "encryption-restore", key=key)
+        assert "say `encryption restore KEY`" in await commanded(talk, "encryption-status")
+        told = await commanded(talk, "encryption-restore", key=key)
+        # What is said right after it does not contradict it.
+        for text in (told, await commanded(talk, "encryption-status")):
+            assert "the recovery key is the right one; now set encryption.device to a new name" in text
+            assert "encryption restore" not in text
+        text = await commanded(talk, "encryption-backup")
+        assert "Backup of keys: version 1." in text and "Sessions in it: 0" not in text
+        assert "does not work" not in text
         assert (await clear(event))["content"]["body"] == "one"
         await talk.bridge.until(lambda: talk.texts() == ["one", "two"])
         assert "does not work" not in await commanded(talk, "encryption-backup")

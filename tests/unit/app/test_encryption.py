@@ -350,6 +350,10 @@ async def test_commands_about_encryption(tmp_path: Path) -> None:
             await alice.sees(room, "one")
             before = harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST]
             admin.send(desk, f"encryption reset {GHOST}")
+            again = f"To do it, say: encryption reset {GHOST} confirm"
+            await harness.homeserver.wait_event(desk, lambda e: again in str(e["content"].get("body")))
+            assert harness.homeserver.keys.query(GHOST, [GHOST])["master_keys"][GHOST] == before
+            admin.send(desk, f"encryption reset {GHOST} confirm")
             await harness.homeserver.wait_event(desk, lambda e: "has a new identity" in str(e["content"].get("body")))
             await said(script, "two", 2)
             found = await alice.sees(room, "two")
@@ -369,7 +373,7 @@ async def test_who_commands_in_an_encrypted_room_is_answered_there(tmp_path: Pat
         await harness.until(lambda: harness.homeserver.keys.devices.get(bot))
         async with EncryptedClient(harness.homeserver, admin) as client:
             await client.says(desk, "encryption recovery-key")
-            key = await harness.running.encryption.recovery_key()  # type: ignore[union-attr]
+            key = await harness.running.encryption.keeper.recovery_key()  # type: ignore[union-attr]
             found = await client.sees(desk, f"The recovery key: {key}\nWhoever has it can act as all ghosts.")
             assert found.event["sender"] == bot
         assert harness.homeserver.messages(desk) == []

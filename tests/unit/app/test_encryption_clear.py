@@ -46,7 +46,7 @@ async def test_a_key_that_was_heard_is_to_be_replaced(tmp_path: Path) -> None:
         desk = admin.create_room(invite=[bot])
         await harness.homeserver.wait_for(lambda: harness.homeserver.room(desk).membership(bot) == "join")
         assert harness.running.encryption is not None
-        admin.send(desk, f"encryption restore {await harness.running.encryption.recovery_key()}")
+        admin.send(desk, f"encryption restore {await harness.running.encryption.keeper.recovery_key()}")
         told = await harness.homeserver.wait_event(desk, lambda e: "key is taken" in str(e["content"].get("body")))
         assert "say encryption rotate" in told["content"]["body"]
 

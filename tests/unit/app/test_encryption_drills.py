@@ -235,19 +235,19 @@ async def test_new_identities_by_command(tmp_path: Path) -> None:
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
             await said(script, "one")
             await alice.sees(room, "one")
-            written, before = await encryption.recovery_key(), masters()
+            written, before = await encryption.keeper.recovery_key(), masters()
             await received(script, RemoteMessage(HALL, BERTA, Content((Plain("hi"),)), MessageId("b1")))
             await alice.sees(room, "hi")
             quiet = masters("@_net_berta:hs.test")
-            admin.send(desk, "encryption rotate")
+            admin.send(desk, "encryption rotate confirm")
             await harness.homeserver.wait_event(desk, lambda e: "new recovery key" in str(e["content"].get("body")))
-            assert await encryption.recovery_key() != written
+            assert await encryption.keeper.recovery_key() != written
             await said(script, "two", 2)
             found = await alice.sees(room, "two")
             assert found.trust.name == "CROSS_SIGNED"
             rotated = masters()
             assert all(old != new for old, new in zip(before, rotated, strict=True))
-            command = admin.send(desk, f"encryption restore {written}")
+            command = admin.send(desk, f"encryption restore {written} confirm")
             await harness.homeserver.wait_event(desk, lambda e: "key is taken" in str(e["content"].get("body")))
             await said(script, "three", 3)
             found = await alice.sees(room, "three")
@@ -260,7 +260,7 @@ async def test_new_identities_by_command(tmp_path: Path) -> None:
             kept = masters()
             admin.send(desk, "encryption restore Es7o wrong")
             await harness.homeserver.wait_event(desk, lambda e: "not a recovery key" in str(e["content"].get("body")))
-            assert masters() == kept and await encryption.recovery_key() == written
+            assert masters() == kept and await encryption.keeper.recovery_key() == written
         await harness.settled()
         log = harness.homeserver.room(desk).timeline
         assert written not in str([one for one in log if one["event_id"] != command])

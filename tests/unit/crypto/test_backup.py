@@ -199,6 +199,32 @@ async def test_without_the_recovery_key_nothing_is_read(pair: Pair) -> None:
     await new.kill()
 
 
+async def test_a_new_recovery_key_leaves_no_word_of_the_old_backup(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after a restore the backup of that key is told; while the homeserver is silent, that it is looked for."""
+    a, b = pair
+    await told(a, b, "one")
+    await b.save()
+    new = await lost(b, key=None)
+    await new.save()
+    assert "not made with my recovery key" in (await new.backup.status()).trouble
+    await new.machine.cross.restore(await b.machine.cross.recovery_key())
+    new.world.errors["backup_version"] = [TransientError("the homeserver is away")]
+    status = await new.backup.status()
+    assert (status.settled, status.version, status.trouble) == (False, "", "the homeserver is away")
+    with monkeypatch.context() as patched:
+        patched.setattr("bridge_core.crypto.backup._PATIENCE", 0.01)
+        async with new.backup._lock:  # the homeserver holds a request
+            status = await new.backup.status()
+            assert (status.settled, status.version, status.trouble) == (False, "", "")
+    status = await new.backup.status()
+    assert (status.settled, status.version, status.saved, status.trouble) == (True, "1", 1, "")
+
+    await new.machine.cross.rotate()
+    status = await new.backup.status()
+    assert (status.settled, status.version, status.saved) == (True, "2", 0)
+    await new.kill()
+
+
 async def test_an_admin_may_begin_anew(pair: Pair) -> None:
     """A reset makes another version, into which all goes; what there was stays as it is."""
     a, b = pair

@@ -115,13 +115,16 @@ async def test_replayed_entries_keep_their_order(bridge: Harness, script: Script
 
 
 async def test_a_dead_letter_is_dropped(bridge: Harness, script: Script) -> None:
-    """`journal drop` ends it as rejected; it is not sent, and what was in it is gone."""
+    """`journal drop`, confirmed, ends it as rejected; it is not sent, and what was in it is gone."""
     admin = bridge.homeserver.user("admin")
     desk = await _management(bridge, admin)
     room = await bridge.portal_room("net", "lobby")
     await _dead(bridge, script, room, "lost")
     number = (await _ask(bridge, admin, desk, "journal list")).split()[0]
-    assert "1 entries are dropped" in await _ask(bridge, admin, desk, f"journal drop {number}")
+    asked = await _ask(bridge, admin, desk, f"journal drop {number}")
+    assert "erased" in asked and asked.endswith(f"To do it, say: journal drop {number} confirm")
+    assert number in await _ask(bridge, admin, desk, "journal list")
+    assert "1 entries are dropped" in await _ask(bridge, admin, desk, f"journal drop {number} confirm")
     await bridge.settled()
     audit = await bridge.running.journal.audit()
     assert audit.holds, audit.balances
@@ -150,10 +153,12 @@ async def test_only_admins_see_the_journal(bridge: Harness) -> None:
 
 
 async def test_links_to_a_file_are_revoked(bridge: Harness) -> None:
-    """`media revoke` ends links by the file's address; what is no address is refused."""
+    """`media revoke`, confirmed, ends links by the file's address; what is no address is refused."""
     admin = bridge.homeserver.user("admin")
     desk = await _management(bridge, admin)
-    assert "no more" in await _ask(bridge, admin, desk, "media revoke mxc://hs.test/abc")
+    assert "for good" in await _ask(bridge, admin, desk, "media revoke mxc://hs.test/abc")
+    assert not await bridge.running.database.media.revoked("mxc://hs.test/abc")
+    assert "no more" in await _ask(bridge, admin, desk, "media revoke mxc://hs.test/abc confirm")
     assert await bridge.running.database.media.revoked("mxc://hs.test/abc")
     assert "no mxc:// address" in await _ask(bridge, admin, desk, "media revoke https://hs.test/abc")
 

@@ -84,6 +84,33 @@ async def test_mistakes_are_answered_in_words(bridge: Harness) -> None:
     assert "there is no network nowhere; there are: net" in await _ask(bridge, admin, room, "portal nowhere x")
 
 
+@pytest.mark.parametrize("group", ["journal", "filter", "policy", "media", "staff"])
+async def test_the_first_word_of_a_group_lists_it(bridge: Harness, group: str) -> None:
+    """Who says `journal` alone is told what the group can do; who says another second word, too. Nothing is done."""
+    admin = bridge.homeserver.user("admin")
+    room = await _management(bridge, admin)
+    names = [one.name for one in bridge.running.engine.commands if one.name.startswith(f"{group} ")]
+    listed = await _ask(bridge, admin, room, group)
+    wrong = await _ask(bridge, admin, room, f"{group} frobnicate")
+    assert names and all(name in listed and name in wrong for name in names)
+    assert "I do not know" not in listed and wrong.startswith("I do not know that command. There are:")
+    own = await _management(bridge, bridge.alice)
+    assert "no such command for you" in await _ask(bridge, bridge.alice, own, group)
+
+
+async def test_no_slip_is_answered_with_a_command_that_destroys(bridge: Harness) -> None:
+    """What is proposed for a word that nobody knows asks back, or only lists what there is."""
+    commands = bridge.running.engine.commands
+    admin = bridge.homeserver.user("admin")
+    room = await _management(bridge, admin)
+    destroying = [one.name for one in commands if one.asks is not None]
+    assert "journal drop" in destroying
+    for slip in ("journaldrop", "journal-dropp", "mediarevoke"):
+        answer = await _ask(bridge, admin, room, slip)
+        assert "Did you mean" in answer, answer
+        assert not any(name in answer for name in destroying), answer
+
+
 async def test_an_existing_room_is_plumbed_by_who_may_change_it(bridge: Harness, script: Script) -> None:
     """`!bridge bridge` joins a room to a chat when asked by someone with the power for it, and `unbridge` ends it."""
     room = bridge.alice.create_room(invite=[bridge.homeserver.bot])
