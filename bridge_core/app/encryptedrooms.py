@@ -1,13 +1,25 @@
 """Puts together what people of encrypted rooms are told, and what they may count on from their first message."""
 
-from collections.abc import Mapping, Sequence
+from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
+
+from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
 from bridge_core.app.engine import Engine
+from bridge_core.crypto.ports import Owner
 from bridge_core.engine.announcements import EncryptionAnnouncements
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
+from bridge_core.engine.firstreaders import FirstReaders
+from bridge_core.engine.permissions import Permission
 from bridge_core.engine.secrecy import ENCRYPTION
 from bridge_core.engine.store_ports import KeyValues
+from bridge_core.matrix.side import AppserviceSide
+from bridge_core.observe.tasks import TaskOwner
+
+if TYPE_CHECKING:
+    from bridge_core.crypto.accounts import Accounts
 
 
 def announce(
@@ -31,3 +43,46 @@ def announce(
     engine.rooms.when_bridged(told.bridged)
     engine.rooms.remark_by(told.remark)
     rooms.made_so = told.announce
+
+
+class _Keys:
+    """The keys of our users, each by their one device; the bot's alone where it encrypts for all."""
+
+    def __init__(self, accounts: Accounts, matrix: AppserviceSide, *, per_ghost: bool) -> None:
+        self._accounts = accounts
+        self._matrix = matrix
+        self._per_ghost = per_ghost
+
+    def has(self, user: UserId) -> bool:
+        return self._accounts.has(Owner(user, self._matrix.bot_device.device))
+
+    async def ready(self, user: UserId) -> None:
+        if self._per_ghost and await self._matrix.ensure_registered(user) is not None:
+            await self._accounts.ready(Owner(user, self._matrix.bot_device.device))
+
+
+def read_from_the_first(
+    engine: Engine,
+    rooms: RoomEncryption,
+    accounts: Accounts,
+    matrix: AppserviceSide,
+    clock: Clock,
+    tasks: TaskOwner,
+    *,
+    per_ghost: bool,
+) -> None:
+    """Have somebody of ours read in encrypted rooms from their first message on."""
+    first = FirstReaders(
+        matrix,
+        engine.ghosts,
+        engine.portals,
+        engine.names.is_ours,
+        lambda user: engine.permissions.of(user) >= Permission.USER,
+        rooms.encrypted,
+        _Keys(accounts, matrix, per_ghost=per_ghost),
+        clock,
+        tasks,
+    )
+    engine.on_own_member.append(first.member)
+    engine.on_encryption.append(first.encryption)
+    engine.decrypting.early = first.early

@@ -13,7 +13,7 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
-from bridge_core.app.encryptedrooms import announce
+from bridge_core.app.encryptedrooms import announce, read_from_the_first
 from bridge_core.app.engine import Engine
 from bridge_core.app.keeper import IdentityKeeper
 from bridge_core.config import Config
@@ -144,6 +144,8 @@ class Encryption:
         engine.gate.add(self.rooms)
         engine.rooms.begin_with(self.rooms.beginning)
         engine.rooms.when_bridged(self.rooms.bridged)
+        per_ghost = settings.ghost_devices is GhostDevices.PER_GHOST
+        read_from_the_first(engine, self.rooms, self.machine.accounts, matrix, clock, tasks, per_ghost=per_ghost)
         announce(engine, self.rooms, policies, kv, matrix.bot, admins)
         engine.on_visibility.append(self.readers.forget)
         engine.on_meeting.append(self._met)

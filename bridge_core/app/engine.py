@@ -122,6 +122,7 @@ class Engine:
     ) -> None:
         limits = settings.limits
         self.names = names
+        self.permissions = permissions
         self.portals = PortalIndex(stores.portals)
         wishes = Wishes(stores.wishes)
         self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, faults)
@@ -149,6 +150,8 @@ class Engine:
         """Told as soon as it is stored that other people may read a room's history now. Must not block."""
         self.on_encryption: list[Callable[[Mapping[str, Any]], None]] = []
         """Told of each m.room.encryption as soon as it is stored, by anybody. Must not block."""
+        self.on_own_member: list[Callable[[Mapping[str, Any]], None]] = []
+        """Told of each membership of ours as soon as it is stored, whoever set it. Must not block: the hot path."""
         self.on_meeting: list[Callable[[], None]] = []
         """Told when the homeserver is met. Must not block."""
         self.confirmations = Confirmations()
@@ -447,8 +450,11 @@ class Engine:
             self.barred.changed(room, user, event["content"])
             if self.readers is not None:
                 self.readers.changed(room, user, event["content"])
-        elif self.readers is not None and (user == self.names.bot or not self.portals.in_room(room)):
-            self.readers.forget(room)  # nobody of ours may have been there to see who comes and goes
+        else:
+            if self.readers is not None and (user == self.names.bot or not self.portals.in_room(room)):
+                self.readers.forget(room)  # nobody of ours may have been there to see who comes and goes
+            for told in self.on_own_member:
+                told(event)
         self._relay_names.changed(room, user, event["content"])
 
     async def _chat_info(self, network: Network, portal: PortalRow) -> ChatInfo | None:

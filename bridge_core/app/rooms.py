@@ -121,6 +121,7 @@ class RoomFeatures:
             self.upgrades,
             self.departures,
             settings.admins,
+            ghosts.known,
         )
         self.spaces = Spaces(
             names,

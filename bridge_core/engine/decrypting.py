@@ -43,6 +43,7 @@ UNREADABLE: Final = "dev.matrix_bridge.unreadable"
 OFF: Final = "this room is encrypted, and the bridge cannot read encrypted messages"
 _NOT_HERE: Final = "it is encrypted, and its key has not arrived. It is delivered when the key comes"
 _NEVER: Final = "it is encrypted, and its key never arrived"
+_EARLY: Final = "send it again: no device of mine could read it when it was sent"
 _TOO_MANY: Final = "it is encrypted, and too many messages wait for their keys already"
 _WITHHELD: Final[Mapping[str, str]] = {
     "m.blacklisted": "your device is set not to give its keys to the bridge",
@@ -193,6 +194,8 @@ class Decrypting:
         """Told that a key is missing: it may lie somewhere. Must not block."""
         self.unread: Callable[[RoomId], None] = lambda _: None
         """Told of a room with something encrypted, where nothing can be decrypted. Must not block."""
+        self.early: Callable[[Mapping[str, Any]], Awaitable[bool]] = _never
+        """Whether an event whose key is missing came before anybody of ours could be given keys."""
         self._cipher: Cipher | None = None
         self._settings = DecryptingSettings()
         self._rooms: dict[RoomId, _Room] = {}
@@ -340,9 +343,9 @@ class Decrypting:
                 if not asked:
                     asked = True
                     self._tasks.start(self._ask(cipher, missing, event), "key-request")
-                left = self._left(entry)
-                if missing.withheld or left <= 0 or entry.id in self._late:
-                    return await self._keep(entry, event, missing.session, _why(missing))
+                left, early = self._left(entry), not missing.withheld and await self.early(event)
+                if early or missing.withheld or left <= 0 or entry.id in self._late:
+                    return await self._keep(entry, event, missing.session, _EARLY if early else _why(missing))
                 await _within(left, session.came.wait())
         finally:
             session.waiting -= 1
@@ -411,6 +414,10 @@ class Decrypting:
             del room.sessions[session]
             if not room.sessions and not room.events:
                 del self._rooms[name]
+
+
+async def _never(event: Mapping[str, Any]) -> bool:
+    return False
 
 
 def _about(event: Mapping[str, Any]) -> str | None:

@@ -1,6 +1,7 @@
 """Rooms that were taken from the bridge: it was thrown out, the server deleted them, or their only reader left."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from typing import Any
 
 import structlog
@@ -21,7 +22,10 @@ log = structlog.get_logger(__name__)
 
 
 class LostRooms:
-    """Notices that a room is lost, ends its bridging, and tells its owner, or else the `admins`."""
+    """Notices that a room is lost, ends its bridging, and tells its owner, or else the `admins`.
+
+    `ghosts` tells who of ours is in a room, as far as is known.
+    """
 
     def __init__(
         self,
@@ -35,7 +39,9 @@ class LostRooms:
         upgrades: Upgrades,
         departures: Departures,
         admins: Sequence[UserId],
+        ghosts: Callable[[RoomId], Awaitable[AbstractSet[UserId]]],
     ) -> None:
+        self._ghosts = ghosts
         self._portals = portals
         self._rooms = rooms
         self._networks = networks
@@ -74,7 +80,7 @@ class LostRooms:
         if replacement is not None:
             return replacement
         portals = self._portals.in_room(room)
-        if not portals or await self._is_there(room):
+        if not portals or await self._is_there(room) or await self._is_without(room, portals):
             return None
         await self._lost(room, "it does not let me in any more", f"gone\x1f{room}")
         for portal in portals:
@@ -83,11 +89,19 @@ class LostRooms:
                 return await self._rooms.ensure(current)
         raise RejectedError("the room is gone")
 
-    async def _is_there(self, room: RoomId) -> bool:
-        """Whether the bot is in the room. A private room may be without it from the beginning."""
+    async def _is_without(self, room: RoomId, portals: Sequence[PortalRow]) -> bool:
+        """Whether it is a private room that will not have the bot: a ghost is in it all the same."""
+        if not any(portal.receiver is not None for portal in portals):
+            return False
+        ghost = min(await self._ghosts(room) - {self._matrix.bot}, default=None)
+        return ghost is not None and await self._is_there(room, ghost)
+
+    async def _is_there(self, room: RoomId, user: UserId | None = None) -> bool:
+        """Whether the bot, or another user of ours, is in the room."""
+        user = user or self._matrix.bot
         try:
             # A homeserver shows who left the state of a room as it was then, their own membership included.
-            own = await self._matrix.state(room, "m.room.member", self._matrix.bot)
+            own = await self._matrix.state(room, "m.room.member", user, viewer=user)
         except MatrixRejectedError as error:
             if error.status not in (403, 404):
                 raise

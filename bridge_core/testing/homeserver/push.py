@@ -16,6 +16,10 @@ from bridge_core.testing.homeserver.world import World
 __all__ = ["Pusher"]
 
 _BATCH = 100
+_STRIPPED = frozenset(
+    f"m.room.{kind}" for kind in ("create", "join_rules", "canonical_alias", "avatar", "encryption", "name", "topic")
+)
+"""What an invitation shows (Synapse's default `room_prejoin_state`)."""
 
 
 class Pusher:
@@ -166,7 +170,7 @@ class Pusher:
     def _fill(self) -> bool:
         if not self._waiting:
             return False
-        body: dict[str, Any] = {"events": [_copy(event) for event in self._events[:_BATCH]]}
+        body: dict[str, Any] = {"events": [self._shown(event) for event in self._events[:_BATCH]]}
         if self._ephemeral:
             body["ephemeral"] = self._ephemeral[:_BATCH]
         del self._events[:_BATCH], self._ephemeral[:_BATCH]
@@ -175,6 +179,20 @@ class Pusher:
         self._number += 1
         self._pending = (str(self._number), body)
         return True
+
+    def _shown(self, event: Event) -> Event:
+        """An event as it is pushed: an invitation of one of the service's users with what the room is, as Synapse's."""
+        shown = _copy(event)
+        invites = event["type"] == "m.room.member" and event["content"].get("membership") == "invite"
+        if invites and self._world.appservice.owns_user(str(event.get("state_key", "")), self._world.server_name):
+            current = self._world.rooms[event["room_id"]].current
+            stripped = [
+                {key: state[key] for key in ("type", "state_key", "sender", "content")}
+                for (kind, _), state in current.items()
+                if kind in _STRIPPED
+            ]
+            shown["unsigned"] = {**shown["unsigned"], "invite_room_state": stripped}
+        return shown
 
     def _of_encryption(self, body: dict[str, Any]) -> dict[str, Any]:
         """As Synapse 1.163 names it: counts of the bot, of ours in the events' rooms and of whom messages are for."""

@@ -1,0 +1,135 @@
+"""The first message in an encrypted room into which somebody of ours was just invited."""
+
+import asyncio
+from pathlib import Path
+
+import orjson
+import pytest
+
+from bridge_core.api.ids import RoomId
+from bridge_core.engine.matrix_ports import SendRequest
+from tests.encrypted import MEGOLM, EncryptedClient
+from tests.harness import Harness
+from tests.scripted import Script
+from tests.unit.app.test_encryption import GHOST, bridged, said
+
+ENCRYPTION = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}
+BOT = "@bridgebot:hs.test"
+
+
+async def anna(harness: Harness, script: Script) -> None:
+    """Anna has a ghost, which has spoken in a plain room only."""
+    script.provided = True
+    room = await harness.portal_room("net", "hall")
+    await said(script, "hello")
+    await harness.homeserver.wait_message(room, "hello")
+    assert not harness.homeserver.keys.devices.get(GHOST)
+
+
+async def to_nobody(alice: EncryptedClient, room: str, body: str) -> tuple[str, dict[str, object]]:
+    """What alice says where nobody has a device yet: type and content."""
+    await alice.machine.room_encrypted(RoomId(room), {"algorithm": MEGOLM})
+    content = orjson.dumps({"msgtype": "m.text", "body": body})
+    request = SendRequest(RoomId(room), "m.room.message", body, alice.owner.user, alice.owner.device, content)
+    found = await alice.machine.encrypt(request, frozenset())
+    return found.type, orjson.loads(found.body)
+
+
+async def test_who_is_invited_has_keys_before_they_speak(tmp_path: Path) -> None:
+    """A ghost that is invited into an encrypted room, where nobody else of ours is, reads the first message there."""
+    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):
+        await anna(harness, script)
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            private = harness.alice.create_room(
+                preset="private_chat",
+                invite=[GHOST],
+                initial_state=[ENCRYPTION],
+                power_level_content_override={"invite": 100},
+            )
+            # Nobody else can be invited by the ghost: it is alone.
+            await harness.homeserver.wait_for(lambda: harness.homeserver.keys.devices.get(GHOST))
+            await alice.says(private, "psst")
+            await harness.until(lambda: script.texts() == ["psst"])
+            assert BOT not in harness.homeserver.room(private).members()
+
+
+async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
+    """What was said before anybody of ours had keys is not waited for: its sender is told to say it again."""
+    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):
+        await anna(harness, script)
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            private = harness.alice.create_room(preset="private_chat", initial_state=[ENCRYPTION])
+            early = await to_nobody(alice, private, "too early")
+            harness.alice.invite(private, GHOST)
+            harness.alice.send_event(private, *early)
+            words = await alice.sees_part(private, "send it again: no device of mine could read it")
+            assert "has not been delivered to net yet" in words
+            await harness.homeserver.wait_for(lambda: harness.homeserver.keys.devices.get(GHOST))
+            await alice.says(private, "again")
+            await harness.until(lambda: script.texts() == ["again"])
+            # Its key may still come.
+            await harness.until(lambda: len(harness.running.engine.decrypting) == 1)
+
+
+async def test_who_invites_the_bot_and_commands_at_once_is_told(tmp_path: Path) -> None:
+    """In a room whose history is for who has joined nobody encrypts for the bot before it is there."""
+    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, _):
+        await harness.until(lambda: harness.homeserver.keys.devices.get(BOT))
+        admin = harness.homeserver.user("admin")
+        async with EncryptedClient(harness.homeserver, admin) as client:
+            closed = {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": "joined"}}
+            desk = admin.create_room(preset="private_chat", initial_state=[ENCRYPTION, closed])
+            early = await to_nobody(client, desk, "help")
+            admin.invite(desk, BOT)
+            admin.send_event(desk, *early)
+            assert "I cannot read your message" in await client.sees_part(desk, "send it again")
+            await client.says(desk, "help")
+            assert "encryption status" in await client.sees_part(desk, "encryption status")
+
+
+@pytest.mark.parametrize("encrypted", [True, False])
+async def test_who_is_not_needed_gets_no_keys(tmp_path: Path, encrypted: bool) -> None:
+    """A ghost that is invited where the bot reads already, or where nothing is encrypted, costs nothing."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        await harness.until(lambda: harness.homeserver.keys.devices.get(BOT))
+        invite = [BOT] if encrypted else []
+        room = harness.alice.create_room(
+            preset="private_chat", invite=invite, initial_state=[ENCRYPTION] if encrypted else []
+        )
+        if encrypted:
+            await harness.homeserver.wait_for(lambda: harness.homeserver.room(room).membership(BOT) == "join")
+            await harness.settled()
+        harness.alice.invite(room, GHOST)
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(room).membership(GHOST) == "join")
+        await harness.settled()
+        tasks = [task for task in asyncio.all_tasks() if "first-keys" in task.get_name()]
+        await asyncio.gather(*tasks)
+        assert not harness.homeserver.keys.devices.get(GHOST)
+
+
+async def test_a_ghost_alone_in_a_room_that_becomes_encrypted_has_keys(tmp_path: Path) -> None:
+    """A private chat without the bot goes on when its user turns encryption on, from the first message."""
+    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):
+        await anna(harness, script)
+        private = harness.alice.create_room(
+            preset="private_chat", invite=[GHOST], power_level_content_override={"invite": 100}
+        )
+        await harness.until(lambda: harness.running.engine.portals.in_room(RoomId(private)))
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            harness.alice.set_state(private, "m.room.encryption", {"algorithm": MEGOLM})
+            await harness.homeserver.wait_for(lambda: harness.homeserver.keys.devices.get(GHOST))
+            await alice.says(private, "psst")
+            await harness.until(lambda: script.texts() == ["psst"])
+
+
+async def test_who_may_not_invite_costs_no_keys(tmp_path: Path) -> None:
+    """Whom the bridge does not serve cannot make it upload keys, however many ghosts they invite."""
+    async with bridged(tmp_path, permissions={"local": "relay"}) as (harness, script):
+        await anna(harness, script)
+        room = harness.alice.create_room(preset="private_chat", invite=[GHOST], initial_state=[ENCRYPTION])
+        await harness.settled()
+        tasks = [task for task in asyncio.all_tasks() if "first-keys" in task.get_name()]
+        await asyncio.gather(*tasks)
+        assert not harness.homeserver.keys.devices.get(GHOST)
+        assert harness.homeserver.room(room).membership(GHOST) == "invite"
