@@ -230,5 +230,8 @@ class MatrixSide(Protocol):
     async def uploaded(self, key: str) -> str | None:
         """The address of a file that was uploaded whole under `key`; None when that is not known. Asks nobody."""
 
+    async def delete_file(self, mxc: str) -> None:
+        """Have the homeserver delete a file. Raises MatrixRejectedError where it does not let us: most do not."""
+
     def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
         """Stream a file by the authenticated endpoint; RejectedError over `limit` bytes."""

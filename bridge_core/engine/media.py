@@ -3,7 +3,7 @@
 import json
 import secrets
 from collections import OrderedDict
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Final
 
@@ -105,6 +105,14 @@ class MediaCarrier:
             width=size[0] if size is not None else attachment.width,
             height=size[1] if size is not None else attachment.height,
         )
+
+    async def withdraw(self, sources: Sequence[str]) -> None:
+        """Files of ours that are to be nowhere after all: have the homeserver delete them, where it lets us."""
+        for source in sources:
+            try:
+                await self.matrix.delete_file(source)
+            except BridgeError as error:
+                log.warning("file_left_in_clear", file=source, error=str(error))
 
     async def done(self, attachment: Attachment) -> None:
         """The attachment is needed no more: erase it from the spool. What cannot be erased now is only logged."""

@@ -84,9 +84,17 @@ class Rendering:
             said = message_content(content, reply_to=place.reply_to, thread=place.thread, last=place.last)
             return [Part(_MESSAGE, said)]
         resolver = self._resolver(network)
-        sealed = self._sealed is not None and await self._sealed(place.room, user)
+        sealed = await self._is_sealed(place.room, user)
         files, notes = await self._carried(content.attachments, user, key, sealed=sealed)
-        content = replace(content, text=await self._with_pictures(content.text, user, key, sealed=sealed))
+        text = await self._with_pictures(content.text, user, key, sealed=sealed)
+        carried = bool(content.attachments) or text is not content.text
+        if carried and not sealed and await self._is_sealed(place.room, user):
+            # It became encrypted while they were uploaded: who reads there never hears of the clear ones.
+            sealed, there = True, {attachment.source for attachment in content.attachments}
+            await self._media.withdraw([file.source for file in files if file.source not in there])
+            files, notes = await self._carried(content.attachments, user, key, sealed=True)
+            text = await self._with_pictures(content.text, user, key, sealed=True)
+        content = replace(content, text=text)
         if notes:
             content = replace(content, text=(*content.text, Plain("\n" * bool(content.text) + "\n".join(notes))))
         writing = _Writing(content, place, resolver)
@@ -108,6 +116,9 @@ class Rendering:
             for part in writing.parts:
                 add_profile(part.content, profile, avatar)
         return writing.parts
+
+    async def _is_sealed(self, room: RoomId, user: UserId) -> bool:
+        return self._sealed is not None and await self._sealed(room, user)
 
     async def uploaded(self, picture: Picture, user: UserId, key: str) -> str | None:
         """The picture's address on Matrix; None when it cannot be had. Raises TransientError and RateLimitedError."""

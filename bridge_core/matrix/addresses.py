@@ -46,6 +46,10 @@ class Addresses:
         """Returns `/_matrix/...` with each segment encoded, acting as `user` (None: the appservice's own)."""
         return self.below("/".join(segment(part) for part in segments), user=user, query=query)
 
+    def rooted(self, path: str, *, user: str) -> URL:
+        """As `below`, for what a homeserver has beside the specification: nothing is put before the path."""
+        return URL(f"{self._base}/{path}?user_id={quote(user, safe='')}", encoded=True)
+
     def below(self, path: str, *, user: str | None = None, query: Mapping[str, str] | None = None) -> URL:
         """As `of`, for a path that is encoded already and has no leading `/_matrix/`."""
         pairs = [("user_id", user)] if user is not None else []

@@ -84,6 +84,11 @@ class Media:
         stored = await self._keys.get(key)
         return stored.mxc if stored is not None and stored.uploaded else None
 
+    async def delete(self, mxc: str) -> None:
+        """Deletes a file as the bot (Synapse's admin API). Raises MatrixRejectedError where it may not."""
+        url = self._hs.addresses.rooted(f"_synapse/admin/v1/media/{media_path(mxc)}", user=self._hs.bot)
+        await self._hs.requests.json("DELETE", url)
+
     async def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
         """Streams a file by the authenticated endpoint (spec v1.11). Raises RejectedError over `limit` bytes."""
         url = self._hs.addresses.below(f"client/v1/media/download/{media_path(mxc)}", user=self._hs.bot)

@@ -265,6 +265,10 @@ class AppserviceSide:
         """The address of a file that was uploaded whole under `key`; None when that is not known."""
         return await self._media.uploaded(key)
 
+    async def delete_file(self, mxc: str) -> None:
+        """Have the homeserver delete a file, as Synapse does where the bot is its admin. Raises MatrixRejectedError."""
+        await self._media.delete(mxc)
+
     def download(self, mxc: str, limit: int) -> AsyncIterator[bytes]:
         """Stream a file by the authenticated endpoint; RejectedError over `limit` bytes."""
         return self._media.download(mxc, limit)

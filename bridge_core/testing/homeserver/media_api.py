@@ -24,6 +24,7 @@ class MediaApi:
         router.add_route("POST", "/_matrix/media/v3/upload", wrap(self.upload))
         router.add_route("GET", "/_matrix/client/v1/media/download/{server}/{media}", wrap(self.download))
         router.add_route("GET", "/_matrix/client/v1/media/download/{server}/{media}/{name}", wrap(self.download))
+        router.add_route("DELETE", "/_synapse/admin/v1/media/{server}/{media}", wrap(self.delete))
         if self._world.profile.async_media:
             router.add_route("POST", "/_matrix/media/v1/create", wrap(self.create))
             router.add_route("PUT", "/_matrix/media/v3/upload/{server}/{media}", wrap(self.put))
@@ -59,6 +60,15 @@ class MediaApi:
         if file.data is None:
             raise MatrixError(504, "M_NOT_YET_UPLOADED", "Media has not been uploaded yet")
         return web.Response(body=file.data, headers={"Content-Type": file.mime})
+
+    async def delete(self, request: web.Request) -> dict[str, Any]:
+        identify(self._world, request)
+        if not self._world.profile.deletes_media:
+            raise forbidden("You are not a server admin")
+        media = request.match_info["media"]
+        if self._world.files.pop(f"mxc://{request.match_info['server']}/{media}", None) is None:
+            raise not_found("Unknown media")
+        return {"deleted_media": [media], "total": 1}
 
     async def _fill(self, request: web.Request, file: File) -> None:
         if request.content_length is None:

@@ -17,6 +17,8 @@ class FakeProfile:
     ping: bool = True
     async_media: bool = True
     """Whether a media address can be created before its bytes are uploaded."""
+    deletes_media: bool = False
+    """Whether the bot is an admin of the homeserver, who may delete files."""
     room_version: str = "12"
     max_upload: int = 50 * 1024 * 1024
     durable_numbers: bool = False

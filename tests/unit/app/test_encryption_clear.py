@@ -1,7 +1,9 @@
 """What of an encrypted room homeservers can read: every request that the bridge makes is searched for it."""
 
 from pathlib import Path
+from typing import Any
 
+import orjson
 import pytest
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain
@@ -9,6 +11,8 @@ from bridge_core.api.events import Membership, RemoteEdit, RemoteMember, RemoteM
 from bridge_core.api.ids import MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.crypto.policy import Trust
 from bridge_core.crypto.shares import Skipped
+from bridge_core.engine.encrypted_files import decrypted
+from bridge_core.testing.homeserver import FakeProfile
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, _chunks, bridged, received, said
 
@@ -83,6 +87,45 @@ async def test_what_is_said_once_a_room_is_encrypted_is_not_in_clear(tmp_path: P
             await harness.settled()
             assert len([one async for one in alice.all(room) if SECRET in one]) == 3
         assert bodies and not [one for one in bodies if SECRET.encode() in one or b"a%20word" in one]
+
+
+@pytest.mark.parametrize(("size", "deletes"), [(100, True), (300_000, True), (300_000, False)])
+async def test_a_file_whose_room_becomes_encrypted_meanwhile(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, deletes: bool
+) -> None:
+    """Nobody is ever told of what was uploaded in the clear until then; it is deleted where the homeserver lets us."""
+    async with bridged(tmp_path, FakeProfile(deletes_media=deletes)) as (harness, script):
+        room = harness.alice.create_room(preset="public_chat")
+        portal = await harness.running.engine.portals.ensure(NetworkId("net"), HALL)
+        await harness.running.engine.rooms.adopt(portal, RoomId(room))
+        await said(script, "before")
+        await harness.homeserver.wait_message(room, "before")
+        matrix = harness.running.matrix
+        upload, uploaded = matrix.upload, []
+
+        async def meanwhile(*args: Any, **more: Any) -> str:
+            uploaded.append(await upload(*args, **more))
+            if len(uploaded) == 1:
+                harness.alice.set_state(room, "m.room.encryption", {"algorithm": MEGOLM})
+                await harness.homeserver.wait_pushed()
+            return uploaded[-1]
+
+        monkeypatch.setattr(matrix, "upload", meanwhile)
+        data = (SECRET.encode() * size)[:size]
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            assert script.host is not None
+            blob = await script.host.blobs.put(_chunks(data), size)
+            file = Attachment(MediaKind.FILE, "secret.txt", blob, "text/plain", size)
+            await received(script, RemoteMessage(HALL, ANNA, Content(attachments=(file,)), id=MessageId("m2")))
+            shown = (await alice.sees(room, "secret.txt")).event["content"]
+        clear, sealed = uploaded
+        assert "url" not in shown and shown["file"]["url"] == sealed
+        found = harness.homeserver.file(sealed)
+        assert found is not None and found != data
+        opened = [one async for one in decrypted(_chunks(found), orjson.dumps(shown["file"]).decode())]
+        assert b"".join(opened) == data
+        assert (clear in harness.homeserver.files()) is not deletes
+        assert clear not in str(harness.homeserver.room(room).timeline)
 
 
 async def test_copies_in_encrypted_rooms_are_not_in_clear(tmp_path: Path) -> None:
