@@ -17,6 +17,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import UserId
 from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.errors import DamagedKeyError
+from bridge_core.crypto.freshness import Freshness
 from bridge_core.crypto.held import Held
 from bridge_core.crypto.olm import Account, OlmSession
 from bridge_core.crypto.policy import Policy
@@ -35,6 +36,8 @@ ONE_TIME: Final = "signed_curve25519"
 UNKNOWN_DEVICE: Final = "M_UNKNOWN_DEVICE"
 _UPLOADS: Final = 6
 _AGAIN: Final = 3_600_000
+_OTHERS: Final = "already exists"
+"""What Synapse says of a one-time key's id under which it has another key (400, M_UNKNOWN)."""
 
 _log = structlog.get_logger(__name__)
 
@@ -98,6 +101,7 @@ class Accounts:
         policy: Policy,
         uploads: Counter,
         faults: FaultPoints,
+        fresh: Freshness,
     ) -> None:
         self._store = store
         self._server = server
@@ -107,6 +111,7 @@ class Accounts:
         self._policy = policy
         self._uploads = uploads
         self._faults = faults
+        self._fresh = fresh
         self._held: Held[Owner, OurDevice] = Held(policy.loaded_accounts)
         self._made: dict[str, set[UserId]] = {}
         """Users by the name of their device, which all of ours share: one string and a place in a set for each."""
@@ -141,8 +146,10 @@ class Accounts:
     async def ready(self, owner: Owner) -> OurDevice:
         """The account with its keys on the homeserver, signed by its owner's identity. Raises as KeyServer.
 
+        Whoever encrypts has it from here: not before it is known that the database is the newest copy of itself.
         The first call for a device makes them: two requests, or one without cross-signing.
         """
+        await self._fresh.ready()
         device = await self._get(owner)
         epoch = await self._epoch()
         if not (self._is_up(device, epoch) and device.keys):
@@ -330,6 +337,8 @@ class Accounts:
                     raise
                 # It has other keys under these ids: ours are of an older copy of the database. They are not used.
                 _log.warning("one_time_keys_refused", user=device.owner.user, error=str(error))
+                if _OTHERS in str(error):
+                    await self._fresh.doubted()
                 account.published()
                 account.add_one_time_keys(again)
                 if fallback:

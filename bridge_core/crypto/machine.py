@@ -21,13 +21,14 @@ from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
 from bridge_core.crypto.devices import DeviceLists
 from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError, Reason
+from bridge_core.crypto.freshness import Freshness
 from bridge_core.crypto.identities import Identities
 from bridge_core.crypto.inbound import Inbounds, Read
 from bridge_core.crypto.messages import event_inside
 from bridge_core.crypto.outbound import Outbounds
 from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row, SecretRow
+from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row
 from bridge_core.crypto.requests import KeyRequests
 from bridge_core.crypto.shares import RoomSettings, Skipped
 from bridge_core.crypto.todevice import Inbox
@@ -45,7 +46,6 @@ _CLEAR: Final = ("m.relates_to", "dev.matrix_bridge.id")
 """Keys of a content that stay readable: what the homeserver needs, and what a sent event is found again by."""
 _NEVER: Final = frozenset({"m.reaction", "m.room.redaction", ENCRYPTED})
 _WANTING: Final = 100
-_RESTORED: Final = "restored"
 
 _log = structlog.get_logger(__name__)
 
@@ -103,7 +103,10 @@ class CryptoMachine:
         self._rooms: dict[RoomId, RoomSettings] = {}
         self._handling: asyncio.Task[None] | None = None
         self.cross = CrossSigning(store, server, counts.uploads)
-        self.accounts = Accounts(store, server, self.cross, bot.user, clock, policy, counts.uploads, faults)
+        self._fresh = Freshness(store, server, bot, clock, self._not_before)
+        self.accounts = Accounts(
+            store, server, self.cross, bot.user, clock, policy, counts.uploads, faults, self._fresh
+        )
         self.identities = Identities(server, self.accounts, self.cross)
         self.devices = DeviceLists(store, server, bot, clock, policy, counts.devices)
         self._pairwise = Pairwise(store, server, self.accounts, clock, policy, counts.claims, faults)
@@ -151,12 +154,10 @@ class CryptoMachine:
         """Read which rooms are encrypted and go on with what was not handled. Raises as CryptoStore.
 
         `restored`: the database is an older copy of itself. Sessions in it have been used further than it knows: new
-        ones are made, since no ratchet may be used twice.
+        ones are made, since no ratchet may be used twice. Where it is not known here, the homeserver is asked before
+        anything is encrypted.
         """
-        if restored:
-            await self._store.commit([SecretRow(_RESTORED, b"%d" % self._clock.now_ms())])
-        not_before = int(await self._store.secret(_RESTORED) or b"-1")
-        self._pairwise.not_before = self._outbounds.not_before = not_before
+        await self._fresh.start(restored=restored)
         for row in await self._store.rooms():
             self._rooms[row.room] = RoomSettings.of(orjson.loads(row.value), self._policy)
         await self.accounts.start()
@@ -166,6 +167,9 @@ class CryptoMachine:
         for owner in await self._store.wanting(_WANTING):
             # How many are left is not known any more: as if none were.
             self._upkeep.fill(owner, 0, None)
+
+    def _not_before(self, at: int) -> None:
+        self._pairwise.not_before = self._outbounds.not_before = at
 
     async def stop(self) -> None:
         """Store how far sessions were used; nothing new is begun. The tasks are ended by their owner."""

@@ -208,6 +208,12 @@ class KeyServer(Protocol):
         Raises IdentityFailedError where the homeserver may refuse these keys for good without saying so.
         """
 
+    async def account_data(self, owner: Owner, kind: str) -> Mapping[str, Any] | None:
+        """GET /user/{userId}/account_data/{type} of the owner's user; None when there is none."""
+
+    async def put_account_data(self, owner: Owner, kind: str, content: Mapping[str, Any]) -> None:
+        """PUT /user/{userId}/account_data/{type}: it is as `content` from now on."""
+
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         """POST /keys/signatures/upload: user to device id or key to signed object; return the failures."""
 

@@ -194,6 +194,19 @@ class Keys:
                 return None
             raise
 
+    async def account_data(self, owner: Owner, kind: str) -> Mapping[str, Any] | None:
+        """GET /user/{userId}/account_data/{type}; None when there is none."""
+        try:
+            return await self._hs.get("user", owner.user, "account_data", kind, user=owner.user)
+        except MatrixRejectedError as error:
+            if error.errcode == _NOT_FOUND:
+                return None
+            raise
+
+    async def put_account_data(self, owner: Owner, kind: str, content: Mapping[str, Any]) -> None:
+        """PUT /user/{userId}/account_data/{type}."""
+        await self._hs.put("user", owner.user, "account_data", kind, content=content, user=owner.user)
+
     async def sync(self, owner: Owner, since: str | None, *, wait: float = 0) -> Synced:
         """GET /sync of a device, without rooms: waits up to `wait` seconds (less than the requests' own bound).
 

@@ -384,3 +384,13 @@ def _counts(txn: Transaction, owner: Owner) -> tuple[Any, Any]:
 
 def _bare(keys: Json) -> Json:
     return {name: value for name, value in keys.items() if name != "unsigned"}
+
+
+async def test_data_of_the_bots_account(at: Setting) -> None:
+    """The bot may keep something of its own there, and finds it again, also as the sender of the registration."""
+    kind = "dev.matrix_bridge.number"
+    owner = at.side.bot_device
+    assert await at.keys.account_data(owner, f"{kind}.{secrets.token_hex(4)}") is None
+    for number in (1, 2):
+        await at.keys.put_account_data(owner, kind, {"number": number})
+        assert await at.keys.account_data(owner, kind) == {"number": number}

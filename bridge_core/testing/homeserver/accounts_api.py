@@ -46,8 +46,27 @@ class AccountsApi:
             ("PUT", f"{v3}/profile/{{user}}/{{field}}", self.put_profile),
             ("GET", f"{v3}/presence/{{user}}/status", self.presence),
             ("PUT", f"{v3}/presence/{{user}}/status", self.put_presence),
+            ("GET", f"{v3}/user/{{user}}/account_data/{{type}}", self.account_data),
+            ("PUT", f"{v3}/user/{{user}}/account_data/{{type}}", self.put_account_data),
         ):
             router.add_route(method, path, wrap(handler))
+
+    def _data(self, request: web.Request) -> dict[str, dict[str, Any]]:
+        caller = identify(self._world, request)
+        if caller.user != request.match_info["user"]:
+            raise forbidden("Cannot get account data for other users.")
+        return self._world.accounts[caller.user].data
+
+    async def account_data(self, request: web.Request) -> dict[str, Any]:
+        found = self._data(request).get(request.match_info["type"])
+        if found is None:
+            raise not_found("Account data not found")
+        return found
+
+    async def put_account_data(self, request: web.Request) -> dict[str, Any]:
+        data = self._data(request)
+        data[request.match_info["type"]] = await json_of(request)
+        return {}
 
     async def presence(self, request: web.Request) -> dict[str, Any]:
         identify(self._world, request)

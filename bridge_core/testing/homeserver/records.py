@@ -1,6 +1,7 @@
 """What a fake homeserver keeps of a user and of a file."""
 
 from dataclasses import dataclass, field
+from typing import Any
 
 __all__ = ["Account", "File"]
 
@@ -16,6 +17,8 @@ class Account:
     displayname: str | None = None
     avatar_url: str | None = None
     presence: tuple[str, str | None] = ("offline", None)
+    data: dict[str, dict[str, Any]] = field(default_factory=dict)
+    """Account data by type."""
 
 
 @dataclass(slots=True)

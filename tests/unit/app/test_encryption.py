@@ -8,6 +8,7 @@ from typing import Any
 
 import orjson
 import pytest
+import structlog
 
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain, Poll, PollAnswer
 from bridge_core.api.events import RemoteEdit, RemoteEvent, RemoteMessage, RemoteRedaction, RemoteSender
@@ -330,6 +331,35 @@ async def test_devices_that_are_not_verified_are_named_once(tmp_path: Path) -> N
                 await unsigned.read(event_of(harness, room, found.event["event_id"]))
             await harness.settled()
             assert len([one async for one in alice.all(room) if one == words]) == 1
+
+
+async def test_a_whole_machine_that_is_put_back_speaks_in_new_sessions(tmp_path: Path) -> None:
+    """Database and the file beside it are those of before: the homeserver's number tells, and no ratchet is reused."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, "one")
+            used = [(await alice.sees(room, "one")).event]
+            await harness.stop_bridge()
+            snapshot = {file: file.read_bytes() for file in tmp_path.glob("bridge.db*")}
+            await harness.start_bridge()
+            await said(script, "two", 2)
+            used.append((await alice.sees(room, "two")).event)
+            await harness.stop_bridge()
+            for file in tmp_path.glob("bridge.db*"):
+                file.unlink()
+            for file, data in snapshot.items():
+                file.write_bytes(data)
+            with structlog.testing.capture_logs() as lines:
+                await harness.start_bridge()
+                await said(script, "three", 3)
+                used.append((await alice.sees(room, "three")).event)
+            told = {line["event"] for line in lines if line["log_level"] == "error"}
+            assert told == {"database_is_an_older_copy"}
+            first, second, third = (
+                event_of(harness, room, event["event_id"])["content"]["session_id"] for event in used
+            )
+            assert first == second != third
 
 
 async def test_commands_about_encryption(tmp_path: Path) -> None:

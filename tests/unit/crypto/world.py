@@ -62,6 +62,7 @@ class KeyWorld:
         self.sent: list[tuple[str, str, str, Any]] = []
         self.backups: dict[str, dict[str, Backup]] = {}
         self.versions = 0
+        self.data: dict[tuple[str, str], Mapping[str, Any]] = {}
 
     def count(self, name: str) -> int:
         return sum(call[0] == name for call in self.calls)
@@ -139,6 +140,14 @@ class KeyWorld:
         self.retired.add(public)
         self.cross[owner.user] = dict(body)
         self.tell_changed(owner.user)
+
+    async def account_data(self, owner: Owner, kind: str) -> Mapping[str, Any] | None:
+        await self._call("account_data", owner, kind)
+        return copy.deepcopy(self.data.get((owner.user, kind)))
+
+    async def put_account_data(self, owner: Owner, kind: str, content: Mapping[str, Any]) -> None:
+        await self._call("put_account_data", owner, content)
+        self.data[owner.user, kind] = orjson.loads(orjson.dumps(content))
 
     async def upload_signatures(self, owner: Owner, body: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
         await self._call("upload_signatures", owner, body)
