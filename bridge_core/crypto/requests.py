@@ -32,6 +32,8 @@ __all__ = ["KeyRequests"]
 _ANSWERED: Final = 10_000
 _AGAIN: Final = 3_600_000
 _OPEN: Final = 100
+_MOST: Final = 500
+"""Requests of one user in an hour: the names in them are the asker's own, and no bound by themselves."""
 
 _log = structlog.get_logger(__name__)
 
@@ -68,6 +70,7 @@ class KeyRequests:
         self._start = start
         self._running = 0
         self._answered: OrderedDict[tuple[UserId, str, str], int] = OrderedDict()
+        self._askers: OrderedDict[UserId, tuple[int, int]] = OrderedDict()
 
     async def ask(self, room: RoomId, session: str, sender: UserId, sender_key: str) -> bool:
         """Ask the sender's devices for a key, once; whether a request went out now. Raises as KeyServer."""
@@ -111,7 +114,13 @@ class KeyRequests:
         """Somebody's device asks for a key."""
         place = (user, request.device, request.session)
         now = self._clock.now_ms()
-        if now - self._answered.get(place, -_AGAIN) < _AGAIN:
+        since, count = self._askers.get(user, (now, 0))
+        since, count = (since, count + 1) if now - since < _AGAIN else (now, 1)
+        self._askers[user] = (since, count)
+        self._askers.move_to_end(user)
+        if len(self._askers) > _ANSWERED:
+            self._askers.popitem(last=False)
+        if count > _MOST or now - self._answered.get(place, -_AGAIN) < _AGAIN:
             self._counted.inc("refused")
             return
         self._answered[place] = now
@@ -157,11 +166,15 @@ class KeyRequests:
             await sent(self._server, self._bot, "m.room_key_request", {sender: {"*": content}})
 
     async def _answer(self, user: UserId, request: KeyRequest) -> None:
+        # Whoever was given a key had its device on a list of ours. All others are told apart before anything is read of
+        # shares, of which there may be a thousand, and before any homeserver is asked.
+        if not await self._devices.tracks(user) or request.device not in (await self._devices.known(user)).devices:
+            self._counted.inc("refused")
+            return
         place = (user, request.device)
         shares = [shares_in(row) for row in await self._store.shares(request.room, request.session)]
         share = next((part[place] for part in reversed(shares) if place in part), None)
         if share is None or share.since < 0:
-            # Before anything is asked about a stranger.
             self._counted.inc("refused")
             return
         keys = (await self._devices.current([user]))[user]

@@ -6,13 +6,14 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RateLimitedError, TransientError
+from bridge_core.api.ids import RoomId
 from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
 from bridge_core.crypto.keyobjects import read_device
 from bridge_core.crypto.olm import message_index
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Owner
 from bridge_core.engine.matrix_ports import SendRequest
-from tests.unit.crypto.world import ROOM, Bridge, KeyWorld
+from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
 HOUR = 3_600_000
@@ -518,6 +519,40 @@ async def test_keys_are_given_only_to_who_had_them(pair: Pair) -> None:
     a.world.put(b.bot.user, a.bot.user, "BRIDGE", "m.room_key_request", {**content, "requesting_device_id": "OTHER"})
     await a.hear()
     assert a.total("requests", "refused") == 3 and a.total("requests", "answered") == 0
+
+
+async def test_strangers_who_ask_for_keys_cost_nothing(pair: Pair) -> None:
+    """Who was given nothing, and devices that nobody has, are refused before shares are read or anybody is asked."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    read: list[object] = []
+    shares = a.store.shares
+
+    async def counted(room: RoomId, session: str) -> Any:
+        read.append(session)
+        return await shares(room, session)
+
+    a.store.shares = counted  # type: ignore[method-assign]
+
+    def ask(user: str, device: str) -> None:
+        body = {"algorithm": MEGOLM, "room_id": event["room_id"], "session_id": session(event)}
+        content = {"action": "request", "body": body, "request_id": str(a.clock.ms), "requesting_device_id": device}
+        a.world.put(user, a.bot.user, a.bot.device, "m.room_key_request", content)
+
+    asked = a.world.count("query_keys")
+    ask("@eve:test", "D")
+    ask(b.bot.user, "MADE_UP")
+    await a.hear()
+    assert not read and a.world.count("query_keys") == asked and a.total("requests", "refused") == 2
+    for number in range(600):
+        ask(b.bot.user, f"D{number}")
+    ask(b.bot.user, b.bot.device)
+    await a.hear()
+    assert not read and a.total("requests", "answered") == 0
+    a.clock.ms += 3_600_000
+    ask(b.bot.user, b.bot.device)
+    await a.hear()
+    assert read and a.total("requests", "answered") == 1
 
 
 async def test_a_late_key_follows_a_withheld_one(pair: Pair) -> None:
