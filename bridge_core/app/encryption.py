@@ -171,6 +171,7 @@ class Encryption:
         self._endless += [
             self._tasks.spawn(self._swept(), "crypto-sweep"),
             self._tasks.spawn(self._decrypting.watch(), "crypto-waiting"),
+            self._tasks.spawn(self.machine.senders.watch(), "crypto-senders"),
         ]
 
     async def stop(self) -> None:

@@ -23,17 +23,17 @@ from bridge_core.crypto.devices import DeviceLists
 from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError, Reason
 from bridge_core.crypto.freshness import Freshness
 from bridge_core.crypto.identities import Identities
-from bridge_core.crypto.inbound import Inbounds, Read
+from bridge_core.crypto.inbound import Inbounds
 from bridge_core.crypto.messages import event_inside
 from bridge_core.crypto.outbound import Outbounds
 from bridge_core.crypto.pairwise import Pairwise
 from bridge_core.crypto.policy import Policy, Trust
-from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Owner, RoomRow, Row
+from bridge_core.crypto.ports import CryptoStore, KeyServer, KeysWanted, Outdated, Owner, RoomRow, Row
 from bridge_core.crypto.requests import KeyRequests
+from bridge_core.crypto.senders import Senders
 from bridge_core.crypto.shares import RoomSettings, Skipped
 from bridge_core.crypto.todevice import Inbox
 from bridge_core.crypto.upkeep import Upkeep
-from bridge_core.crypto.userkeys import trust_of
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.engine.ports import Write
@@ -110,6 +110,8 @@ class CryptoMachine:
         self.identities = Identities(server, self.accounts, self.cross)
         self.devices = DeviceLists(store, server, bot, clock, policy, counts.devices)
         self._pairwise = Pairwise(store, server, self.accounts, clock, policy, counts.claims, faults)
+        self.senders = Senders(self.devices, is_ours, clock, policy, arrived)
+        """Its `watch` is the application's to start."""
         self._told = arrived
         self._inbounds = Inbounds(store, clock, policy, self._arrived)
         self.backup: KeyBackup | None = None
@@ -282,7 +284,7 @@ class CryptoMachine:
 
         Returns whether they were asked now.
         """
-        if await self.recall(missing):
+        if not missing.listed or await self.recall(missing):
             return False
         sender_key = event["content"].get("sender_key")
         await self.devices.current([missing.sender])
@@ -327,41 +329,13 @@ class CryptoMachine:
             claimed=content.get("sender_key"),
         )
         kind, inner = event_inside(read.plaintext, room)
-        trust, device = await self._trust(sender, read)
-        if trust < self._policy.receive:
-            raise CryptoRejectedError(Reason.TRUST, "sent by a device that is not trusted enough")
+        trust, device = await self.senders.trust(room, session, sender, read)
         # What a message relates to is outside, where homeservers and all clients look.
         inner.pop("m.relates_to", None)
         if "m.relates_to" in content:
             inner["m.relates_to"] = content["m.relates_to"]
         self._counts.messages.inc("decrypted")
         return Decrypted({**event, "type": kind, "content": inner}, trust, device, session)
-
-    async def _trust(self, sender: UserId, read: Read) -> tuple[Trust, str]:
-        if read.owner != sender:
-            return Trust.MISMATCHED, ""
-        if self._is_ours(sender):
-            return Trust.VERIFIED, ""
-        try:
-            keys = (await self.devices.current([sender]))[sender]
-            if keys.by_key(read.sender_key) is None:
-                keys = await self.devices.since(sender, read.received_at)
-        except MatrixRejectedError as error:
-            if self._policy.receive > Trust.UNKNOWN:
-                # It says something of the question, and nothing of the message, which must not be refused for it.
-                raise TransientError(f"the homeserver does not say whose device it is: {error}") from error
-            keys = await self.devices.known(sender)
-        except BridgeError:
-            if self._policy.receive > Trust.UNKNOWN:
-                raise
-            keys = await self.devices.known(sender)
-        device = keys.by_key(read.sender_key)
-        if device is not None and device.ed25519 != read.ed25519:
-            raise CryptoRejectedError(Reason.KEYS, "the session claims another device's keys")
-        trust = trust_of(keys, device)
-        if read.by != read.sender_key:
-            trust = min(trust, trust_of(keys, keys.by_key(read.by)))
-        return trust, device.id if device is not None else ""
 
     # Transactions
 
@@ -391,6 +365,7 @@ class CryptoMachine:
         if not taken.rows:
             return
         self.devices.outdated(taken.rows)
+        self.senders.changed(row.user for row in taken.rows if isinstance(row, Outdated))
         self._inbox.wake()
         for owner, left, unused in taken.counts:
             self._upkeep.fill(owner, left, unused)

@@ -42,6 +42,7 @@ UNREADABLE: Final = "dev.matrix_bridge.unreadable"
 """Key of an encrypted event, set by us only: why it cannot be read, in words for its sender."""
 OFF: Final = "this room is encrypted, and the bridge cannot read encrypted messages"
 _NOT_HERE: Final = "it is encrypted, and its key has not arrived. It is delivered when the key comes"
+_UNLISTED: Final = "it is of a device that the sender's homeserver does not list (yet)"
 _NEVER: Final = "it is encrypted, and its key never arrived"
 _EARLY: Final = "send it again: no device of mine could read it when it was sent"
 _TOO_MANY: Final = "it is encrypted, and too many messages wait for their keys already"
@@ -63,10 +64,14 @@ _LONGEST: Final = 600.0
 
 
 class MissingKeyError(TransientError):
-    """The session's key is not here (yet). `withheld` is the code of whoever will not give it, else empty."""
+    """The session's key is not here (yet). `withheld` is the code of whoever will not give it, else empty.
 
-    def __init__(self, room: RoomId, session: str, sender: UserId, withheld: str = "") -> None:
-        super().__init__("the key of this message has not arrived")
+    `listed` is False where the key is here, and the sender's homeserver does not list the device it is of (yet).
+    """
+
+    def __init__(self, room: RoomId, session: str, sender: UserId, withheld: str = "", *, listed: bool = True) -> None:
+        super().__init__("the key of this message has not arrived" if listed else _UNLISTED)
+        self.listed = listed
         self.room = room
         self.session = session
         self.sender = sender
@@ -442,6 +447,8 @@ async def _within(seconds: float, waiting: Awaitable[object]) -> None:
 
 
 def _why(missing: MissingKeyError) -> str:
+    if not missing.listed:
+        return f"{_UNLISTED}. It is delivered when it is listed"
     if not missing.withheld:
         return _NOT_HERE
     reason = _WITHHELD.get(missing.withheld, "your device does not give its key to the bridge")

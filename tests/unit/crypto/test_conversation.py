@@ -508,6 +508,7 @@ async def test_keys_are_given_only_to_who_had_them(pair: Pair) -> None:
     a, b = pair
     (carl,) = await b.join("carl")
     event = await a.send(a.bot, "x", [b.bot])
+    await a.machine.devices.current([carl.user])  # known, and still nobody who was to read
     for device in ("BRIDGE", "OTHER"):
         content = {
             "action": "request",
@@ -574,7 +575,7 @@ async def test_a_late_key_follows_a_withheld_one(pair: Pair) -> None:
 
 
 async def test_what_trust_is_wanted_of_senders(pair: Pair) -> None:
-    """Events of devices below the level are refused; a device that is gone counts as unknown."""
+    """Events of devices below the level are refused; of one that is not listed (any more) they wait."""
     a, b = pair
     event = await a.send(a.bot, "x", [b.bot])
     await b.hear()
@@ -582,10 +583,61 @@ async def test_what_trust_is_wanted_of_senders(pair: Pair) -> None:
     b.policy = Policy(receive=Trust.CROSS_SIGNED)
     await b.restart()
     assert await b.read(event) == "x"
-    del b.world.devices[a.bot.user]
+    listed = b.world.devices.pop(a.bot.user)
+    for answers in (True, False):  # a list without it, then a server that does not answer and a database without any
+        b.world.tell_changed(a.bot.user)
+        b.take()
+        b.arrived.clear()
+        if not answers:
+            b.world.silent.add("test")
+            b.store.rows = {key: row for key, row in b.store.rows.items() if key[0].__name__ != "TrackedRow"}
+            await b.restart()
+        with pytest.raises(MissingKeyError) as caught:
+            await b.read(event)
+        assert not caught.value.listed and not b.arrived
+        asked = b.world.count("send_to_device")
+        assert not await b.machine.ask_for(caught.value, event) and b.world.count("send_to_device") == asked
+    b.world.silent.clear()
+    b.world.devices[a.bot.user] = listed
+    b.world.tell_changed(a.bot.user)
+    b.take()
+    assert b.arrived == [(ROOM, session(event))]
+    assert await b.read(event) == "x"
+    b.world.cross.pop(a.bot.user)
     b.world.tell_changed(a.bot.user)
     b.take()
     assert await refused(b, event) is Reason.TRUST
+
+
+async def test_lists_that_nobody_tells_of_are_asked_for_again(world: KeyWorld) -> None:
+    """What waits for a device to be listed is tried again by the clock, and more than one message at a time."""
+    a, b = await Bridge(world, "a").start(), await Bridge(world, "b", Policy(receive=Trust.UNSIGNED)).start()
+    for one in (a, b):
+        await one.encrypted_room()
+        await one.join("bot")
+    events = []
+    for _ in range(2):
+        events.append(await a.send(a.bot, "x", [b.bot]))
+        await a.machine.discard(a.bot, ROOM)
+    await b.hear()
+    b.clock.ms += 5
+    listed = world.devices.pop(a.bot.user)
+    for event in events:
+        with pytest.raises(MissingKeyError):
+            await b.read(event)
+    world.devices[a.bot.user] = listed
+    with pytest.raises(MissingKeyError):
+        await b.read(events[0])  # nobody has told of it
+    world.changed.clear()
+    b.arrived.clear()
+    watching = asyncio.create_task(b.machine.senders.watch())
+    while len(b.arrived) < 2:
+        await asyncio.sleep(0)
+    watching.cancel()
+    assert {session for _, session in b.arrived} == {session(event) for event in events}
+    assert [await b.read(event) for event in events] == ["x", "x"]
+    for one in (a, b):
+        await one.kill()
 
 
 async def test_a_device_nobody_has_told_of_is_asked_for_once(pair: Pair) -> None:

@@ -110,6 +110,24 @@ async def ready(bridge: Harness) -> None:
     await encryption.machine.accounts.ready(bridge.running.matrix.bot_device)
 
 
+async def test_a_device_that_is_not_listed_yet_is_waited_for(tmp_path: Path) -> None:
+    """Where devices must be listed, a list that comes late costs time alone: its owner is told, and it goes on."""
+    trust = {"receive": "unsigned"}
+    async with talking(tmp_path, missing_key_wait="0s", trust=trust) as talk:
+        keys = talk.bridge.homeserver.keys.devices
+        listed = keys.pop(talk.alice.owner.user)
+        await talk.alice.says(talk.room, "one")
+        await talk.noticed("does not list")
+        talk.bridge.alice.send(talk.room, "two, in the clear")
+        await talk.bridge.until(lambda: talk.texts() == ["two, in the clear"])
+        await talk.waiting()
+        keys[talk.alice.owner.user] = listed
+        talk.bridge.homeserver._world.device_list(talk.alice.owner.user)
+        await talk.bridge.until(lambda: len(talk.script.sent) == 2)
+        assert talk.texts()[1].endswith(" one")  # and says that it is late
+        assert (await talk.balance()).delivered == 2
+
+
 async def test_an_encrypted_text_reaches_the_network(tmp_path: Path) -> None:
     """What is said in an encrypted room is read, and sent on with everything else in order."""
     async with talking(tmp_path) as talk:
