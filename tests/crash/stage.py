@@ -1,6 +1,7 @@
 """A bridge with the network of `tests.crash.staged`, for tests that kill it at a step and count what there is then."""
 
 import asyncio
+import secrets
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -165,8 +166,16 @@ class Stage(Rig):
 
     async def rooms(self, name: str) -> list[Event]:
         """All rooms of the homeserver that have this name or an alias of it."""
-        found = await self.root.request("GET", "/_synapse/admin/v1/rooms", query={"search_term": name})
-        return [room for room in found["rooms"] if room["name"] == name]
+
+        async def listed(term: str) -> list[Event]:
+            found = await self.root.request("GET", "/_synapse/admin/v1/rooms", query={"search_term": term})
+            return [room for room in found["rooms"] if room["name"] == term]
+
+        # Synapse's list lags behind, in the order in which things happened: with this one all others are in it.
+        last = f"last {secrets.token_hex(8)}"
+        await self.root.create_room(name=last)
+        await self.until(lambda: listed(last), "a new room in the list")
+        return await listed(name)
 
     async def uploads(self, user: str) -> list[Event]:
         """The files that a user has uploaded."""

@@ -132,7 +132,8 @@ async def test_what_a_user_says_elsewhere_is_theirs_once(shared_site: Site, tmp_
 )
 async def test_what_disappears_is_gone_after_a_kill(shared_site: Site, tmp_path: Path, point: str) -> None:
     """Killed before and after a message is taken back: both sides' messages are gone, each by one redaction."""
-    async with Stage(await shared_site.repaired(), tmp_path, timer=1500) as stage:
+    # Longer than a kill and a start take on a loaded machine: what is over before it is shown is never shown.
+    async with Stage(await shared_site.repaired(), tmp_path, timer=8000) as stage:
         await stage.start()
         await stage.enter()
         await stage.stop()

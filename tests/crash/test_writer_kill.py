@@ -78,7 +78,7 @@ async def test_exactly_what_was_committed_survives(
     output, _ = await killed.communicate()
     assert killed.returncode == -9
     told = output.decode().split("\n")
-    database = await opened(database_url, lease_timeout=10.0)
+    database = await opened(database_url, lease_timeout=60.0)
     journal = await journal_on(database, closing)
     await holds(journal)
     counters = journal.counters()

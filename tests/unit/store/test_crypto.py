@@ -447,7 +447,7 @@ async def test_a_kill_leaves_a_ratchet_and_what_it_brought_together(
     )
     output, _ = await killed.communicate()
     assert killed.returncode == -9
-    store = (await opened(database_url, lease_timeout=10.0)).crypto
+    store = (await opened(database_url, lease_timeout=60.0)).crypto
     owner = Owner(UserId("@bot:hs"), "BOT")
     (ratchet,) = await store.olm_sessions(owner, ["peer"])
     keys = [number for number in range(10) if await store.inbound(ROOM, str(number))]

@@ -196,5 +196,5 @@ async def test_a_killed_owner_does_not_keep_the_database(database_url: str, open
     finally:
         os.kill(owner.pid, signal.SIGKILL)
         await owner.wait()
-    database = await opened(database_url, lease_timeout=10.0)
+    database = await opened(database_url, lease_timeout=60.0)
     assert not database.last_run.clean
