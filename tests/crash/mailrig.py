@@ -229,12 +229,12 @@ class MailRig:
     async def _all_shown(self) -> None:
         missing = self.came
         try:
-            async with asyncio.timeout(120):
+            async with asyncio.timeout(180):
                 while missing := self.came - set(await self.shown()):
                     assert self.postfix is None or not self.postfix.bounced(), "a mail was refused for good"
                     await asyncio.sleep(0.1)
         except TimeoutError:
-            raise TimeoutError(f"not within 120 s: {missing} are in the room") from None
+            raise TimeoutError(f"not within 180 s: {missing} are in the room") from None
 
     def got(self) -> set[str]:
         """Mails that came to the other side."""

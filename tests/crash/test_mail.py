@@ -9,7 +9,7 @@ from tests.crash.mailrig import MailRig, episode, name_of, strike
 from tests.crash.mailsides import SynapseSide
 from tests.crash.site import Site
 
-pytestmark = pytest.mark.crash
+pytestmark = [pytest.mark.crash, pytest.mark.timeout(600)]  # a mail that Postfix finds locked waits for a minute
 
 INCOMING = [
     "mail.raw.before",

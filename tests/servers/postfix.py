@@ -38,15 +38,16 @@ smtpd_client_connection_count_limit = 0
 disable_dns_lookups = yes
 smtp_host_lookup = native
 queue_run_delay = 1s
-minimal_backoff_time = 1s
+minimal_backoff_time = 2s
 maximal_backoff_time = 2s
 lmtp_destination_recipient_limit = 50
 message_size_limit = 104857600
 maillog_file = {place}/spool/postfix.log
 maillog_file_prefixes = {place}
 """
-# A mail that is tried again while who tried it before still has it locked goes back to "incoming". Postfix looks there
-# when a mail comes, and when qmgr is woken: by default every 300 s, which is no matter where tries are minutes apart.
+# A mail that is tried again while who tried it before still has it locked goes back to "incoming" for a minute. Postfix
+# looks there when a mail comes, and when qmgr is woken: by default every 300 s, which is no matter where tries are
+# minutes apart. Times of backoff are whole seconds: of a single one, some milliseconds may be left.
 _MASTER = """\
 127.0.0.1:{port} inet n - n - - smtpd
 pickup unix n - n 60 1 pickup
@@ -78,7 +79,7 @@ class Postfix(Server):
     """Takes mail from loopback on `port`, for whatever domain, and brings it where `routes` say.
 
     `routes` map domains to transports, such as "smtp:[127.0.0.1]:2525" or "lmtp:unix:/path"; other domains go to
-    `default`. Deferred mail is tried again after a second. `settings` are further lines of main.cf. Needs root, as
+    `default`. Deferred mail is tried again after two seconds. `settings` are further lines of main.cf. Needs root, as
     Postfix does; its queue is a folder of its own that the user postfix can reach, removed by `close`.
     """
 
