@@ -35,17 +35,14 @@ def run(options: argparse.Namespace) -> int:
     report.ok(f"{options.config} is well-formed")
     check_private(options.config, report)
     connectors = _networks(loaded, report)
-    check_registration(loaded, options.other, report)
+    registration = check_registration(loaded, options.other, report)
+    asks = registration is None or bool(registration.msc3202 and registration.ephemeral)
     if not options.offline:
         check_database(loaded, report)
-        _homeserver(loaded, report)
+        _homeserver(loaded, report, asks=asks)
         _rehearse(connectors, report)
-    for text in report.fine:
-        print(f"ok: {text}")
-    for finding in report.findings:
-        print(finding)
-    warnings = len(report.findings) - report.errors
-    print(f"{report.errors} errors, {warnings} warnings" if report.findings else "Nothing to complain about.")
+    for line in report.lines():
+        print(line)
     return int(report.errors > 0)
 
 
@@ -107,11 +104,11 @@ def _rehearse(connectors: Mapping[str, Connector], report: Report) -> None:
     asyncio.run(rehearse())
 
 
-def _homeserver(loaded: LoadedConfig, report: Report) -> None:
+def _homeserver(loaded: LoadedConfig, report: Report, *, asks: bool) -> None:
     from bridge_core.cli.checks.homeserver import run_check  # aiohttp takes 0.2 s to import
 
     try:
         tokens: tuple[str, str] | None = loaded.tokens()
     except ConfigError:
         tokens = None  # said by the check of the registration
-    run_check(loaded, tokens, report)
+    run_check(loaded, tokens, report, asks=asks)

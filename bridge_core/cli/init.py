@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import argparse
+import os
 import secrets
 import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 from urllib.parse import urlsplit
 
 from pydantic import BaseModel
@@ -18,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 from bridge_core.cli.wanted import wanted_registration
 from bridge_core.config.adapters import adapter_models, installed_types
 from bridge_core.config.describe import allowed_words
+from bridge_core.config.encryption import EncryptionMode
 from bridge_core.config.example import render_config
 from bridge_core.config.homeserver import Appservice
 from bridge_core.config.load import LoadedConfig, load_config
@@ -92,6 +94,10 @@ def run(options: argparse.Namespace) -> int:
             file=sys.stderr,
         )
         return 1
+    for file in (config_path, options.registration or config_path):
+        if problem := _unusable(file.absolute().parent):
+            print(problem, file=sys.stderr)
+            return 1
     asker = Asker(interactive=sys.stdin.isatty() and not options.no_input)
     try:
         values = collect(options, asker)
@@ -104,6 +110,17 @@ def run(options: argparse.Namespace) -> int:
         write_private(kept, config_path.read_text())
         print(f"The former file is kept as {kept}: take from it what you had written there by hand.")
     return _write(config_path, values)
+
+
+def _unusable(folder: Path) -> str:
+    """Why no files can be put there, and what to do; empty when they can."""
+    if not folder.exists():
+        return f"The folder {folder} does not exist. Make it (mkdir -p {folder}), or name another file with -c."
+    if not folder.is_dir():
+        return f"{folder} is not a folder. Name a file in one with -c."
+    if not os.access(folder, os.W_OK | os.X_OK):
+        return f"Files in {folder} may not be written by you. Run this as the folder's owner, the bridge's user."
+    return ""
 
 
 def collect(options: argparse.Namespace, asker: Asker) -> dict[str, Any]:
@@ -229,6 +246,9 @@ def _registration_anew(path: Path) -> int:
     target, kept = _write_registration(loaded)
     print(f"Wrote {target}{', tokens kept' if kept else ''}.")
     print("Let the homeserver read it (Synapse: copy it, or chgrp to its group and chmod 640), then restart it.")
+    if loaded.config.encryption.mode in _PUSHED:
+        print(f"For the keys of encrypted rooms, Synapse's homeserver.yaml needs as well ({_GUIDE}, step 3):")
+        print(_FEATURES)
     return 0
 
 
@@ -243,7 +263,7 @@ def _write_registration(loaded: LoadedConfig) -> tuple[Path, bool]:
 def _write(path: Path, values: Mapping[str, Any]) -> int:
     target, kept = write_files(path, values)
     print(f"Wrote {path} and {target}{', tokens kept' if kept else ''}.")
-    print(_next_steps(path, target))
+    print(_next_steps(path, target, load_config(path, {}).config.encryption.mode))
     return 0
 
 
@@ -277,13 +297,22 @@ def _validated(path: Path, text: str, models: Mapping[str, type[BaseModel]]) -> 
     return loaded
 
 
-def _next_steps(path: Path, registration: Path) -> str:
+_GUIDE: Final = "docs/guides/encryption.md"
+_PUSHED: Final = (EncryptionMode.AUTO, EncryptionMode.APPSERVICE)
+_FEATURES: Final = """        experimental_features:
+          msc2409_to_device_messages_enabled: true
+          msc3202_transaction_extensions: true"""
+
+
+def _next_steps(path: Path, registration: Path, mode: EncryptionMode) -> str:
+    features = f"\n{_FEATURES}\n    (The second part is for encryption: {_GUIDE}, step 3.)" if mode in _PUSHED else ""
+    encrypted = "" if mode is EncryptionMode.OFF else f"\n 4. Keep the recovery key: {_GUIDE}, step 5"
     return f"""
 Next:
  1. Tell the homeserver. For Synapse, in homeserver.yaml:
         app_service_config_files:
-          - {registration}
+          - {registration}{features}
     Let Synapse's user read that file (chgrp to its group, chmod 640), then restart Synapse.
  2. matrix-bridge check -c {path}
- 3. matrix-bridge run -c {path}
+ 3. matrix-bridge run -c {path}{encrypted}
 Both files hold secrets and are readable by you only. Back them up, apart from the database: journal.secret opens it."""

@@ -124,6 +124,14 @@ def test_commands_and_their_options_exist(page: Path) -> None:
     assert wrong == []
 
 
+def test_options_named_in_the_reference_exist() -> None:
+    """An option that a key's words name alone (`--so`) is one of the bridge's own commands."""
+    text = (ROOT / "docs/reference/config.md").read_text(encoding="utf-8")
+    named = set(re.findall(r"`(--[a-z-]+)`", text))
+    shown = "".join(_help(command) for command in cli.COMMANDS)
+    assert {option for option in named if not re.search(rf"(?<![\w-]){option}\b", shown)} == set()
+
+
 def test_the_readmes_commands_are_there() -> None:
     """`./run` and `./test` exist, and know the options that README and CONTRIBUTING name."""
     shown = subprocess.run([ROOT / "test", "--help"], capture_output=True, text=True, check=True).stdout

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final, Protocol
 from urllib.parse import quote
 
+from bridge_core.cli.checks.files import REGENERATE
 from bridge_core.cli.checks.report import Report
 from bridge_core.config.encryption import EncryptionMode
 from bridge_core.config.load import LoadedConfig
@@ -19,10 +20,15 @@ _PATIENCE: Final = 5.0
 """Seconds that the homeserver may need to send the message on."""
 _FILTER: Final = '{"room":{"rooms":[]},"presence":{"types":[]},"account_data":{"types":[]}}'
 _RESTART: Final = "Restart the homeserver after changing it."
-_SETTINGS: Final = (
+_FEATURES: Final = (
     "Synapse: set experimental_features.msc2409_to_device_messages_enabled and "
-    f"experimental_features.msc3202_transaction_extensions to true in homeserver.yaml. {_RESTART} "
-    "Or set encryption.mode to sync."
+    "experimental_features.msc3202_transaction_extensions to true in homeserver.yaml, and let it read this "
+    f"registration. {_RESTART}"
+)
+_SETTINGS: Final = f"{_FEATURES} Or set encryption.mode to sync."
+_LATE: Final = (
+    "encryption: that works, but the bridge asks for one ghost's device after the other, so what is sent to that alone "
+    f"may come minutes late. With transactions all comes at once. {_FEATURES}"
 )
 _SENDER: Final = (
     "Synapse serves all but the registration's sender: set appservice.sender to another name than the bot's, such as "
@@ -81,8 +87,13 @@ def _is_ours(message: Any) -> bool:
     )
 
 
-async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | None, report: Report) -> None:
-    """Say which way applies. `brought` is None where the running bridge gets the transactions itself."""
+async def check_encryption(
+    ask: Ask, loaded: LoadedConfig, brought: Brought | None, report: Report, *, asks: bool = True
+) -> None:
+    """Say which way applies. `brought` is None where the running bridge gets the transactions itself.
+
+    `asks`: the registration asks for keys with transactions. Where it does not, that has been said.
+    """
     mode = loaded.config.encryption.mode
     if mode is EncryptionMode.OFF:
         return
@@ -109,13 +120,13 @@ async def check_encryption(ask: Ask, loaded: LoadedConfig, brought: Brought | No
         )
         return
     # Before the sync, which may bring presence.
-    pushes = await _pushes(ask, as_bot, loaded, brought) if mode is not EncryptionMode.SYNC else False
+    pushes = await _pushes(ask, as_bot, loaded, brought) if asks and mode is not EncryptionMode.SYNC else False
     sync = f"sync?{as_bot}&timeout=0&set_presence=offline&filter={quote(_FILTER, safe='')}"
     syncs = (await ask("GET", sync)).status
     where = (
         "the running bridge gets the transactions" if brought is None else "events wait for the bridge to be started"
     )
-    _say(mode, report, syncs=syncs, pushes=pushes, unseen=where)
+    _say(mode, report, syncs=syncs, pushes=pushes, unseen=where, asks=asks)
 
 
 async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought | None) -> bool | None:
@@ -137,16 +148,30 @@ async def _pushes(ask: Ask, as_bot: str, loaded: LoadedConfig, brought: Brought 
     return brought.messages and brought.counts
 
 
-def _say(mode: EncryptionMode, report: Report, *, syncs: int, pushes: bool | None, unseen: str) -> None:
+def _say(mode: EncryptionMode, report: Report, *, syncs: int, pushes: bool | None, unseen: str, asks: bool) -> None:
+    auto = mode is EncryptionMode.AUTO
     if pushes:
-        report.ok("encryption: keys come with transactions (appservice mode)")
+        report.ok(f"encryption: keys come with transactions ({_named(mode, EncryptionMode.APPSERVICE)})")
     elif pushes is None:
-        report.ok(f"encryption: {unseen}, so whether transactions bring keys was not looked at")
-    elif mode is EncryptionMode.APPSERVICE or (mode is EncryptionMode.AUTO and syncs != 200):
+        report.note(f"encryption: {unseen}, so whether transactions bring keys was not looked at")
+    elif mode is EncryptionMode.APPSERVICE and not asks:
+        report.note(
+            "encryption: the registration asks for no keys, so whether transactions bring them was not looked at"
+        )
+    elif auto and syncs != 200 and not asks:
+        report.error("encryption", "keys come neither with transactions nor by /sync", REGENERATE)
+    elif mode is EncryptionMode.APPSERVICE or (auto and syncs != 200):
         report.error("encryption", "transactions bring no messages to devices, or no key counts", _SETTINGS)
     elif syncs == 200:
-        report.ok("encryption: keys are asked for by /sync (sync mode)")
+        why = ", since transactions bring none" if auto else ""
+        report.ok(f"encryption: keys are asked for by /sync ({_named(mode, EncryptionMode.SYNC)}){why}")
+        if auto and asks:
+            report.note(_LATE)
     if syncs != 200:
         say = report.error if mode is EncryptionMode.SYNC else report.warning
         what = f"the homeserver has no /sync for the bot (HTTP {syncs}): keys that come during an outage are lost to it"
         say("encryption", what if mode is not EncryptionMode.SYNC else what.partition(":")[0], _SENDER)
+
+
+def _named(mode: EncryptionMode, applies: EncryptionMode) -> str:
+    return f"{applies.value} mode{' applies' * (mode is not applies)}"

@@ -6,6 +6,7 @@ import re
 import stat
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
 from bridge_core.cli.checks.report import Report
 from bridge_core.cli.wanted import wanted_registration
@@ -14,10 +15,11 @@ from bridge_core.config.load import LoadedConfig
 from registration.model import Namespace, Registration, RegistrationError, load
 from registration.review import compare, review
 
-_REGENERATE = (
+REGENERATE: Final = (
     "Run `matrix-bridge init --only-registration` (tokens and config.yaml are kept), let the homeserver read the file, "
     "then restart the homeserver."
 )
+"""What to do where the registration does not fit."""
 
 
 def check_registration(loaded: LoadedConfig, others: Sequence[Path], report: Report) -> Registration | None:
@@ -26,7 +28,7 @@ def check_registration(loaded: LoadedConfig, others: Sequence[Path], report: Rep
     if not path.exists():
         tokens_given = loaded.config.appservice.as_token is not None
         say = report.warning if tokens_given else report.error
-        say(str(path), "does not exist", f"Write it: {_REGENERATE}")
+        say(str(path), "does not exist", f"Write it: {REGENERATE}")
         return None
     try:
         registration = load(path)
@@ -35,9 +37,11 @@ def check_registration(loaded: LoadedConfig, others: Sequence[Path], report: Rep
             report.error("registration", problem, "Correct the file, and restart the homeserver.")
         return None
     _private(path, report, group_may_read=True)
-    before = report.errors
+    before = len(report.findings)
     report.add(review(path.name, registration, loaded.config.homeserver.domain))
     _agreement(loaded, registration, path.name, report)
+    if len(report.findings) == before:
+        report.ok(f"{path.name} fits the configuration")
     known = {path.name: registration}
     for other in others:
         try:
@@ -45,8 +49,6 @@ def check_registration(loaded: LoadedConfig, others: Sequence[Path], report: Rep
         except RegistrationError as error:
             report.warning("registration", str(error), "Another bridge's file: correct it, or leave it out.")
     report.add(compare(known))
-    if report.errors == before:
-        report.ok(f"{path.name} fits the configuration")
     return registration
 
 
@@ -74,7 +76,7 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
             report.error(
                 f"{name}: {key}",
                 f"is {have}, but appservice.{config_key} is {want}",
-                f"Set appservice.{config_key} to {have}, or: {_REGENERATE}",
+                f"Set appservice.{config_key} to {have}, or: {REGENERATE}",
             )
     for key, token in (("as_token", given.as_token), ("hs_token", given.hs_token)):
         if token is not None and token.get_secret_value() != getattr(registration, key):
@@ -88,16 +90,17 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
             f"{name}: url",
             f"is {registration.url}, but the configuration means {wanted.url}",
             "Right when a proxy stands between: then set appservice.url to the registration's. "
-            f"Otherwise: {_REGENERATE}",
+            f"Otherwise: {REGENERATE}",
         )
-    if wanted.ephemeral and not registration.ephemeral:
-        report.warning(f"{name}: receive_ephemeral", "is not set, so typing and receipts do not cross", _REGENERATE)
+    keys = wanted.encryption and loaded.config.encryption.mode is not EncryptionMode.SYNC
+    if wanted.ephemeral and not registration.ephemeral and not keys:
+        report.warning(f"{name}: receive_ephemeral", "is not set, so typing and receipts do not cross", REGENERATE)
     if wanted.encryption:
-        _encryption(registration, name, report, mode=loaded.config.encryption.mode)
+        _encryption(registration, name, report, loaded.config.encryption.mode, typing=given.ephemeral)
     missing = sorted(set(wanted.protocols or ()) - set(registration.protocols or ()))
     if missing:
         words = f"does not name {', '.join(missing)}, so people find nothing there by look-ups in their clients"
-        report.warning(f"{name}: protocols", words, _REGENERATE)
+        report.warning(f"{name}: protocols", words, REGENERATE)
     spaces = wanted.namespaces()
     for kind, have_spaces, want_spaces in (
         ("users", registration.namespaces.users, spaces.users),
@@ -106,21 +109,21 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
         _namespaces(f"{name}: namespaces.{kind}", have_spaces, want_spaces, report)
 
 
-def _encryption(registration: Registration, name: str, report: Report, *, mode: EncryptionMode) -> None:
+def _encryption(registration: Registration, name: str, report: Report, mode: EncryptionMode, *, typing: bool) -> None:
     """What end-to-end encryption asks of the registration, in the words of the file. Nobody need push in sync mode."""
     pushed = mode is not EncryptionMode.SYNC
     if not registration.msc3202:
         words = "is not true, so the homeserver's transactions tell nothing of devices and keys"
         say = report.error if mode is EncryptionMode.APPSERVICE else report.warning
         if pushed:
-            say(f"{name}: org.matrix.msc3202", words, _REGENERATE)
+            say(f"{name}: org.matrix.msc3202", words, REGENERATE)
     if not registration.msc4190:
         words = "is not true: a homeserver that asks for it lets the bridge make no devices"
-        report.warning(f"{name}: io.element.msc4190", words, _REGENERATE)
+        report.warning(f"{name}: io.element.msc4190", words, REGENERATE)
     if not registration.ephemeral and pushed:
-        words = "is not true, so no keys arrive with transactions"
+        words = f"is not true, so no keys{', typing or receipts' * typing} arrive with transactions"
         say = report.error if mode is EncryptionMode.APPSERVICE else report.warning
-        say(f"{name}: receive_ephemeral", words, _REGENERATE)
+        say(f"{name}: receive_ephemeral", words, REGENERATE)
 
 
 def _namespaces(where: str, have: Sequence[Namespace], want: Sequence[Namespace], report: Report) -> None:
@@ -129,9 +132,9 @@ def _namespaces(where: str, have: Sequence[Namespace], want: Sequence[Namespace]
     for space in want:
         found = regexes.get(space.regex)
         if found is None and not any(_holds(other, space) for other in have):
-            report.error(where, f"lacks {space.regex}, so the homeserver refuses these names", _REGENERATE)
+            report.error(where, f"lacks {space.regex}, so the homeserver refuses these names", REGENERATE)
         elif found is not None and not found.exclusive:
-            report.warning(where, f"{space.regex} is not exclusive: people can take ghosts' names", _REGENERATE)
+            report.warning(where, f"{space.regex} is not exclusive: people can take ghosts' names", REGENERATE)
 
 
 def _holds(other: Namespace, wanted: Namespace) -> bool:

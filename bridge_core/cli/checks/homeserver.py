@@ -36,8 +36,13 @@ class Reply:
         return str(self.body.get("errcode", ""))
 
 
-async def check_homeserver(loaded: LoadedConfig, tokens: tuple[str, str] | None, report: Report) -> None:
-    """Ask for its versions, who the token is, and for a ping. Takes at most about a minute."""
+async def check_homeserver(
+    loaded: LoadedConfig, tokens: tuple[str, str] | None, report: Report, *, asks: bool = True
+) -> None:
+    """Ask for its versions, who the token is, and for a ping. Takes at most about a minute.
+
+    `asks`: the registration asks for keys with transactions.
+    """
     address = loaded.config.homeserver.address
     async with aiohttp.ClientSession(timeout=_TIMEOUT) as session:
         try:
@@ -61,7 +66,7 @@ async def check_homeserver(loaded: LoadedConfig, tokens: tuple[str, str] | None,
             return
         try:
             if await _check_token(session, loaded, tokens[0], report):
-                await _check_ping(session, loaded, tokens, report)
+                await _check_ping(session, loaded, tokens, report, asks=asks)
         except (aiohttp.ClientError, TimeoutError, OSError) as error:
             words = str(error) or type(error).__name__
             report.error(f"homeserver.address ({address})", f"stopped answering: {words}", "Try again.")
@@ -141,7 +146,7 @@ class _Probe:
 
 
 async def _check_ping(
-    session: aiohttp.ClientSession, loaded: LoadedConfig, tokens: tuple[str, str], report: Report
+    session: aiohttp.ClientSession, loaded: LoadedConfig, tokens: tuple[str, str], report: Report, *, asks: bool
 ) -> None:
     config = loaded.config
     probe = _Probe(tokens[1])
@@ -152,7 +157,8 @@ async def _check_ping(
         path = f"/_matrix/client/v1/appservice/{config.appservice.id}/ping"
         url = config.homeserver.address + path
         reply = await _request(session, "POST", url, tokens[0], json={"transaction_id": "check"})
-        await _check_encryption(session, loaded, tokens[0], probe if reply.status == 200 else None, report)
+        there = probe if reply.status == 200 else None
+        await _check_encryption(session, loaded, tokens[0], there, report, asks=asks)
     finally:
         await runner.cleanup()
     if reply.status == 200:
@@ -163,7 +169,13 @@ async def _check_ping(
 
 
 async def _check_encryption(
-    session: aiohttp.ClientSession, loaded: LoadedConfig, as_token: str, probe: _Probe | None, report: Report
+    session: aiohttp.ClientSession,
+    loaded: LoadedConfig,
+    as_token: str,
+    probe: _Probe | None,
+    report: Report,
+    *,
+    asks: bool,
 ) -> None:
     async def ask(method: str, path: str, **more: Any) -> Reply:
         url = URL(f"{loaded.config.homeserver.address}/_matrix/client/v3/{path}", encoded=True)
@@ -171,7 +183,8 @@ async def _check_encryption(
 
     # Where the running bridge has answered the ping, it gets the transactions too.
     listening = probe is not None and probe.pinged
-    await check_encryption(ask, loaded, probe.brought if probe is not None and listening else None, report)
+    brought = probe.brought if probe is not None and listening else None
+    await check_encryption(ask, loaded, brought, report, asks=asks)
 
 
 async def _listen(probe: _Probe, listen: Listen, report: Report) -> web.AppRunner | None:
@@ -221,6 +234,6 @@ def _ping_words(reply: Reply, probe: _Probe, loaded: LoadedConfig) -> tuple[str,
     return words.get(reply.errcode, default)
 
 
-def run_check(loaded: LoadedConfig, tokens: tuple[str, str] | None, report: Report) -> None:
+def run_check(loaded: LoadedConfig, tokens: tuple[str, str] | None, report: Report, *, asks: bool) -> None:
     """`check_homeserver` for callers without a loop."""
-    asyncio.run(check_homeserver(loaded, tokens, report))
+    asyncio.run(check_homeserver(loaded, tokens, report, asks=asks))

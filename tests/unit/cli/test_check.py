@@ -131,6 +131,11 @@ def test_encryption_asks_for_more_of_the_registration(
     assert f"{level}: registration.yaml: org.matrix.msc3202: is not true" in out
     assert f"{level}: registration.yaml: receive_ephemeral: is not true" in out
     assert "io.element.msc4190: is not true" in out
+    # One advice mends all of it, and is given once; nothing above says that all is well.
+    assert out.count("init --only-registration") == 1
+    assert out.count("receive_ephemeral") == 1 and "typing or receipts" in out
+    assert "fits the configuration" not in out
+    assert ("0 errors, 5 warnings" if level == "warning" else "2 errors, 3 warnings") in out  # two are of the network
 
 
 def test_who_asks_for_keys_needs_none_with_transactions(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

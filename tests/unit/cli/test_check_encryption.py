@@ -28,9 +28,20 @@ def _loaded(folder: Path, mode: str) -> LoadedConfig:
 @pytest.mark.parametrize(
     ("mode", "sync", "pushed", "words"),
     [
-        ("auto", 200, {"to_device": [{}], "org.matrix.msc3202.device_one_time_keys_count": {}}, "(appservice mode)"),
-        ("auto", 200, {"to_device": [{}]}, "(sync mode)"),
-        ("auto", 200, {}, "(sync mode)"),
+        (
+            "auto",
+            200,
+            {"to_device": [{}], "org.matrix.msc3202.device_one_time_keys_count": {}},
+            "(appservice mode applies)",
+        ),
+        (
+            "auto",
+            200,
+            {"to_device": [{}]},
+            "(sync mode applies), since transactions bring none",
+        ),
+        ("auto", 200, {}, "may come minutes late"),
+        ("auto", 200, {}, "experimental_features.msc3202_transaction_extensions"),
         ("sync", 200, {}, "(sync mode)"),
         ("sync", 500, {}, "set appservice.sender to another name"),
         ("auto", 500, {}, "experimental_features.msc2409_to_device_messages_enabled"),
@@ -55,8 +66,33 @@ async def test_the_mode_that_applies_is_said(
         return Reply()
 
     await check_encryption(ask, _loaded(tmp_path, mode), brought, report)
-    said = [*report.fine, *(str(finding) for finding in report.findings)]
+    said = [*report.fine, *report.notes, *(str(finding) for finding in report.findings)]
     assert any(words in text for text in said), said
+
+
+@pytest.mark.parametrize(
+    ("mode", "sync", "words"),
+    [
+        ("appservice", 200, "the registration asks for no keys"),
+        ("auto", 200, "(sync mode applies)"),
+        ("auto", 500, "keys come neither with transactions nor by /sync"),
+    ],
+)
+async def test_a_registration_that_asks_for_no_keys_is_not_blamed_on_synapse(
+    tmp_path: Path, mode: str, sync: int, words: str
+) -> None:
+    """What the registration has caused is no reason to name settings of the homeserver, which may be right."""
+    report, asked = Report(), list[str]()
+
+    async def ask(method: str, path: str, **more: Any) -> Reply:
+        asked.append(path)
+        return Reply(sync) if path.startswith("sync") else Reply(200, {"device_id": "MATRIXBRIDGE"})
+
+    await check_encryption(ask, _loaded(tmp_path, mode), Brought(), report, asks=False)
+    said = [*report.fine, *report.notes, *(str(finding) for finding in report.findings)]
+    assert any(words in text for text in said), said
+    assert not any("experimental_features" in text for text in said), said
+    assert not any(path.startswith("sendToDevice") for path in asked)
 
 
 async def test_what_is_the_bridges_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -80,7 +116,7 @@ async def test_what_is_the_bridges_is_not_taken(tmp_path: Path, monkeypatch: pyt
 
     await check_encryption(ask, _loaded(tmp_path, "appservice"), brought, report)
     assert report.errors == 0
-    assert any("events wait for the bridge" in text for text in report.fine)
+    assert any("events wait for the bridge" in text for text in report.notes)
 
 
 async def test_the_bot_of_a_new_installation_is_there(tmp_path: Path) -> None:
@@ -96,7 +132,7 @@ async def test_the_bot_of_a_new_installation_is_there(tmp_path: Path) -> None:
 
     await check_encryption(ask, _loaded(tmp_path, "auto"), None, report)
     assert report.errors == 0
-    assert any("encryption" in text for text in report.fine)
+    assert any("encryption" in text for text in report.notes)
 
 
 async def test_without_devices_there_is_no_encryption(tmp_path: Path) -> None:

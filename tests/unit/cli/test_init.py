@@ -106,6 +106,35 @@ def test_only_the_registration_is_written_anew(tmp_path: Path, capsys: pytest.Ca
     assert "tokens kept" in capsys.readouterr().out
 
 
+@pytest.mark.parametrize("mode", ["off", "sync", "auto", "appservice"])
+def test_what_encryption_needs_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str], mode: str) -> None:
+    """Who turns encryption on is told what Synapse needs for it, and of the guide; nobody else is."""
+    config = tmp_path / "config.yaml"
+    _init(tmp_path, *_IRC, "--set", f"encryption.mode={mode}")
+    written = capsys.readouterr().out
+    assert main(["init", "-c", str(config), "--only-registration"]) == 0
+    anew = capsys.readouterr().out
+    pushed = mode in {"auto", "appservice"}
+    for out in (written, anew):
+        assert ("msc3202_transaction_extensions: true" in out) is pushed
+        assert ("docs/guides/encryption.md, step 3" in out) is pushed
+    assert ("docs/guides/encryption.md, step 5" in written) is (mode != "off")
+
+
+def test_a_folder_that_is_not_there_is_named(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """The folder is named, and what to do, before anything is asked or written."""
+    missing = tmp_path / "missing"
+    assert _init(missing, *_IRC) == 1
+    told = capsys.readouterr().err
+    assert told == f"The folder {missing} does not exist. Make it (mkdir -p {missing}), or name another file with -c.\n"
+    assert _init(tmp_path, *_IRC, "-r", str(missing / "registration.yaml")) == 1
+    assert f"The folder {missing} does not exist" in capsys.readouterr().err
+    (tmp_path / "file").write_text("")
+    assert _init(tmp_path / "file", *_IRC) == 1
+    assert f"{tmp_path / 'file'} is not a folder" in capsys.readouterr().err
+    assert [one.name for one in tmp_path.iterdir()] == ["file"]
+
+
 def test_fresh_secrets_differ(tmp_path: Path) -> None:
     """Two installations share no secret."""
     configs = []
