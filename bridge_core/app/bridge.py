@@ -273,7 +273,7 @@ class Bridge:
             await self.journal.start()
             self._journalling = True
             await self._blobs.start()
-            self._sweeping = self._tasks.spawn(self._blobs.keep_swept(self._clock), "spool-sweep")
+            self._sweeping = self._tasks.keep(lambda: self._blobs.keep_swept(self._clock), "spool-sweep", self._clock)
             await self._fetch.start()
             await self._push.start()
             await self.control.start()
@@ -294,7 +294,7 @@ class Bridge:
             await self.engine.backfill.start()
             await self.engine.to_network.start()
             self._met = self._tasks.spawn(self._meeting.meet(), "homeserver")
-            self._looking = self._tasks.spawn(self._leftovers.watch(), "leftovers")
+            self._looking = self._tasks.keep(self._leftovers.watch, "leftovers", self._clock)
             for network in self.networks:
                 await network.connect(lambda login, name=network.id: self._cursor(name, login))  # type: ignore[misc]
         except BaseException:
@@ -353,6 +353,7 @@ class Bridge:
         self.health.add_live("database writer", lambda: None if self.database.alive else "its thread has ended")
         self.health.add_ready("database", lambda: None if self.database.available else "cannot be written")
         self.health.add_ready("homeserver", lambda: self._meeting.trouble or None)
+        self.health.add_ready("tasks", self._failing)
         for network in self.networks:
             self.health.add_ready(f"network {network.id}", lambda one=network: _trouble(one))  # type: ignore[misc]
 
@@ -443,8 +444,11 @@ class Bridge:
     def _is_secret(self, room: RoomId) -> bool:
         return self.encryption is not None and self.encryption.rooms.known(room) is not False
 
+    def _failing(self) -> str | None:
+        return "; ".join(f"{name}: {why}" for name, why in sorted(self._tasks.failing.items())) or None
+
     def _task_failed(self, name: str, error: BaseException) -> None:
-        self.metrics.counter("task_failures", "Background tasks that ended in an unexpected error.").inc()
+        self.metrics.counter("task_failures", "Unexpected errors in background tasks, whether they go on or not.").inc()
 
 
 def _trouble(network: Network) -> str | None:

@@ -23,7 +23,7 @@ from bridge_core.config.encryption import EncryptionMode, GhostDevices, TrustNam
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.engine.commands.backup import BackupCommands
 from bridge_core.engine.commands.encryption import TOPIC, EncryptionCommands
-from bridge_core.engine.decrypting import DecryptingSettings
+from bridge_core.engine.decrypting import LOOK, DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.intake import TransactionIntake
@@ -31,7 +31,7 @@ from bridge_core.engine.ports import Write
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.skipped import SkippedDevices
 from bridge_core.engine.store_ports import KeyValues
-from bridge_core.matrix.cryptosync import DeviceSync, Watched
+from bridge_core.matrix.cryptosync import GHOST, DeviceSync, Watched
 from bridge_core.matrix.keys import Synced
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.matrix.transaction import TransactionSink
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 log = structlog.get_logger(__name__)
 
+_KIND: Final = "crypto-"
 _SWEEP: Final = 3600.0
 _RETRY: Final = (1.0, 300.0)
 _NO_DEVICES: Final = (
@@ -157,6 +158,7 @@ class Encryption:
             matrix.bot_device,
             engine.names.is_ours,
             lambda: self.sync.polling,
+            lambda: {name: why for name, why in tasks.failing.items() if name.startswith(_KIND)},
         )
         EncryptionCommands(engine.commands, self.keeper, self.rooms, matrix.bot)
         BackupCommands(engine.commands, TOPIC, self.machine.backup)
@@ -169,9 +171,9 @@ class Encryption:
         """
         await self.machine.start(restored=restored)
         self._endless += [
-            self._tasks.spawn(self._swept(), "crypto-sweep"),
-            self._tasks.spawn(self._decrypting.watch(), "crypto-waiting"),
-            self._tasks.spawn(self.machine.senders.watch(), "crypto-senders"),
+            self._tasks.keep(self._sweep, f"{_KIND}sweep", self._clock, every=_SWEEP),
+            self._tasks.keep(self._decrypting.give_up, f"{_KIND}waiting", self._clock, every=LOOK),
+            self._tasks.keep(self.machine.senders.watch, f"{_KIND}senders", self._clock),
         ]
 
     async def stop(self) -> None:
@@ -187,11 +189,11 @@ class Encryption:
         else:
             # Nobody can encrypt for the bot before its keys are there.
             self._endless += [
-                self._tasks.spawn(self._synced(), "crypto-sync"),
-                self._tasks.spawn(self.sync.run_ghosts(), "crypto-sync-ghosts"),
+                self._tasks.keep(self._synced, f"{_KIND}sync", self._clock),
+                self._tasks.keep(self.sync.ask_ghosts, f"{_KIND}sync-ghosts", self._clock, every=GHOST),
             ]
             if self.machine.backup is not None:
-                self._endless.append(self._tasks.spawn(self.machine.backup.run(), "crypto-backup"))
+                self._endless.append(self._tasks.keep(self.machine.backup.run, f"{_KIND}backup", self._clock))
         self.rooms.met()
 
     def _skipped(self, room: RoomId, devices: Sequence[Skipped]) -> None:
@@ -203,7 +205,7 @@ class Encryption:
 
     def watched(self, sink: TransactionSink) -> TransactionSink:
         """A sink before the one given, which notices what transactions bring of keys, and what they have lost."""
-        return Watched(sink, self.sync, self.rooms.doubt)
+        return Watched(sink, self.sync, self.rooms.doubt, self.machine.missed)
 
     def _arrived(self, room: RoomId, session: str) -> None:
         for told in self.on_arrived:
@@ -229,15 +231,13 @@ class Encryption:
     def _loaded(self) -> float:
         return len(self.machine.accounts)
 
-    async def _swept(self) -> None:
-        while True:
-            await self._clock.sleep(_SWEEP)
-            try:
-                gone = await self.machine.sweep()
-            except BridgeError as error:
-                log.warning("keys_not_swept", error=str(error))
-            else:
-                log.info("keys_swept", **gone)
+    async def _sweep(self) -> None:
+        try:
+            gone = await self.machine.sweep()
+        except BridgeError as error:
+            log.warning("keys_not_swept", error=str(error))
+        else:
+            log.info("keys_swept", **gone)
 
 
 def make_encryption(

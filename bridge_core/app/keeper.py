@@ -30,7 +30,10 @@ _FITS: Final = "the recovery key is the right one; now {rename}"
 
 
 class IdentityKeeper:
-    """As `engine.commands.encryption.Keeper`. `polling` tells whether keys are asked for by /sync."""
+    """As `engine.commands.encryption.Keeper`. `polling` tells whether keys are asked for by /sync.
+
+    `failing` tells which tasks of encryption fail now, and why.
+    """
 
     def __init__(
         self,
@@ -41,6 +44,7 @@ class IdentityKeeper:
         bot: Owner,
         is_ours: Callable[[UserId], bool],
         polling: Callable[[], bool],
+        failing: Callable[[], Mapping[str, str]],
     ) -> None:
         self._machine = machine
         self._rooms = rooms
@@ -49,6 +53,7 @@ class IdentityKeeper:
         self._bot = bot
         self._is_ours = is_ours
         self._polling = polling
+        self._failing = failing
         self._lost = False
         """The homeserver has other keys of the bot's device."""
 
@@ -62,6 +67,7 @@ class IdentityKeeper:
             self._machine.encrypted_rooms,
             self._machine.accounts.made,
             self._rooms.trouble,
+            self._failing(),
         )
 
     def _way(self) -> str:

@@ -165,7 +165,7 @@ class CryptoMachine:
         await self.accounts.start()
         await self.devices.start()
         await self._inbox.start()
-        self._handling = self._tasks.spawn(self._inbox.run(), "crypto-inbox")
+        self._handling = self._tasks.keep(self._inbox.turn, "crypto-inbox", self._clock)
         for owner in await self._store.wanting(_WANTING):
             # How many are left is not known any more: as if none were.
             self._upkeep.fill(owner, 0, None)
@@ -348,17 +348,24 @@ class CryptoMachine:
     ) -> Taken:
         """What a transaction (or an answer of /sync) brought, with the writes to commit with it. Does not block."""
         rows = self._inbox.rows(to_device)
-        changed = {
-            UserId(user)
-            for name in ("changed", "left")
-            for user in _list(device_lists.get(name))
-            if isinstance(user, str) and 0 < len(user) <= 255 and "\0" not in user and not self._is_ours(user)
-        }
-        if changed:
-            rows += self.devices.marks(sorted(changed))
+        rows += self.devices.marks(self._changed(device_lists))
         counts = self._upkeep.few(key_counts, fallback_types)
         rows += [KeysWanted(owner, wanted=True) for owner, _, _ in counts]
         return Taken(tuple(rows), self._store.writes(rows) if rows else (), tuple(counts))
+
+    def missed(self, device_lists: Mapping[str, Any]) -> None:
+        """A transaction was not taken that told of these device lists, which will not be told again. Does not block."""
+        self.devices.met(self._changed(device_lists))
+
+    def _changed(self, device_lists: Mapping[str, Any]) -> list[UserId]:
+        found = [user for name in ("changed", "left") for user in _list(device_lists.get(name))]
+        return sorted(
+            {
+                UserId(user)
+                for user in found
+                if isinstance(user, str) and 0 < len(user) <= 255 and "\0" not in user and not self._is_ours(user)
+            }
+        )
 
     def committed(self, taken: Taken) -> None:
         """The writes were committed. Does not block."""

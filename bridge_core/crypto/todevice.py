@@ -127,20 +127,24 @@ class Inbox:
         """Return when all that was stored is handled."""
         await self._idle.wait()
 
-    async def run(self) -> None:
-        """Handle messages until cancelled. A database that cannot be used now is waited for."""
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            try:
-                await self.drain()
-            except BridgeError as error:
-                _log.warning("to_device_waits", error=str(error), seconds=_RETRY)
-                await self._clock.sleep(_RETRY)
-                self._work.set()
-                continue
-            if not self._work.is_set():
-                self._idle.set()
+    async def turn(self) -> None:
+        """Wait for messages and handle them; to be done again and again, whatever it raises.
+
+        A database that cannot be used now is waited for.
+        """
+        await self._work.wait()
+        self._work.clear()
+        try:
+            await self.drain()
+        except BridgeError as error:
+            _log.warning("to_device_waits", error=str(error), seconds=_RETRY)
+            await self._clock.sleep(_RETRY)
+            self._work.set()
+        except BaseException:
+            self._work.set()
+            raise
+        if not self._work.is_set():
+            self._idle.set()
 
     async def drain(self) -> None:
         """Handle what is stored, page by page. Raises TransientError."""

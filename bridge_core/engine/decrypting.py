@@ -24,6 +24,7 @@ from bridge_core.observe.tasks import TaskOwner
 
 __all__ = [
     "ENCRYPTED",
+    "LOOK",
     "UNREADABLE",
     "Cipher",
     "ClearEvent",
@@ -57,7 +58,7 @@ _WITHHELD: Final[Mapping[str, str]] = {
 _REDACTION: Final = "m.room.redaction"
 _GRACE: Final = 5.0
 """Seconds that keys which are stored and not opened yet may take."""
-_LOOK: Final = 60.0
+LOOK: Final = 60.0
 _ASKED: Final = 100
 """Messages that wait in one room while keys are still asked for: who makes up sessions makes no more requests."""
 _LONGEST: Final = 600.0
@@ -229,15 +230,13 @@ class Decrypting:
         found.came.set()
         self._again(room, there, session)
 
-    async def watch(self) -> None:
-        """Give up what has waited too long. Runs until cancelled."""
-        while True:
-            await self._clock.sleep(_LOOK)
-            oldest = self._clock.now_ms() - int(self._settings.lifetime * 1000)
-            for room, there in list(self._rooms.items()):
-                for name, session in list(there.sessions.items()):
-                    if session.kept and session.oldest < oldest:
-                        self._again(room, there, name)
+    async def give_up(self) -> None:
+        """Give up what has waited too long; to be done each `LOOK` seconds."""
+        oldest = self._clock.now_ms() - int(self._settings.lifetime * 1000)
+        for room, there in list(self._rooms.items()):
+            for name, session in list(there.sessions.items()):
+                if session.kept and session.oldest < oldest:
+                    self._again(room, there, name)
 
     def stop(self) -> None:
         """Nothing waits any longer; what is kept is found again at the next start."""

@@ -66,6 +66,8 @@ class Retention:
                 await self.once()
             except BridgeError as error:
                 _log.warning("retention_put_off", error=str(error))
+            except Exception:
+                _log.exception("retention_failed")
 
     async def once(self) -> int:
         """Forget all that is due now; return how many rows that were."""

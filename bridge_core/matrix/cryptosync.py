@@ -8,8 +8,8 @@ not, lost keys are asked of the devices that have them, which many clients answe
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Final, Protocol
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import Any, Final, Protocol
 
 import structlog
 
@@ -23,7 +23,7 @@ from bridge_core.matrix.keys import Synced
 from bridge_core.matrix.transaction import Transaction, TransactionSink
 from bridge_core.observe.metrics import Counter
 
-__all__ = ["NAMESPACE", "DeviceSync", "Watched"]
+__all__ = ["GHOST", "NAMESPACE", "DeviceSync", "Watched"]
 
 log = structlog.get_logger(__name__)
 
@@ -33,7 +33,7 @@ _WAIT: Final = 30.0
 """Seconds that the homeserver holds a request while nothing comes."""
 _ROUND: Final = 3600.0
 """Seconds after which the inbox is looked into even if nothing seems to be missing. Empties it, too."""
-_GHOST: Final = 5.0
+GHOST: Final = 5.0
 """Seconds from one ghost's device to the next: what only they get (sessions of others with them) may be late."""
 _PAUSE: Final = 1.0
 """Least seconds from one request to the next when nothing came."""
@@ -104,7 +104,7 @@ class DeviceSync:
         self._wanted.set()
 
     async def run(self) -> None:
-        """Ask until cancelled. What fails is tried again."""
+        """Ask until cancelled. What fails is tried again. May be run again after any exception."""
         delay, failures = _RETRY[0], 0
         while True:
             try:
@@ -123,23 +123,31 @@ class DeviceSync:
                     log.info("keys_put_off", error=str(error), retry_in=delay)
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _RETRY[1] if self.polling else _ROUND)
+            except BaseException:
+                self._wanted.set()
+                raise
             else:
                 delay, failures = _RETRY[0], 0
 
-    async def run_ghosts(self) -> None:
-        """Ask for one ghost after the other, where transactions bring nothing. Runs until cancelled."""
-        while True:
-            await self._clock.sleep(_GHOST)
-            if not self.polling:
+    async def ask_ghosts(self) -> None:
+        """Ask for one ghost after the other, where transactions bring nothing; to be done again and again.
+
+        One that fails keeps none of the others from it: what it was, if no BridgeError, is raised in the end.
+        """
+        failed: Exception | None = None
+        for owner in await self._owners() if self.polling else ():
+            if owner == self._bot or not self.polling:
                 continue
+            await self._clock.sleep(GHOST)
             try:
-                for owner in await self._owners():
-                    if owner != self._bot and self.polling:
-                        await self.once(owner)
-                        await self._clock.sleep(_GHOST)
+                await self.once(owner)
             except BridgeError as error:
-                log.info("keys_put_off", error=str(error), retry_in=_RETRY[1])
-                await self._clock.sleep(_RETRY[1])
+                log.info("keys_put_off", user=owner.user, error=str(error), retry_in=_RETRY[1])
+                await self._clock.sleep(error.retry_after if isinstance(error, RateLimitedError) else _RETRY[1])
+            except Exception as error:
+                failed = failed or error
+        if failed is not None:
+            raise failed
 
     async def once(self, owner: Owner, wait: float = 0) -> bool:
         """One request for a device; whether it brought messages. Raises BridgeError: then nothing was taken."""
@@ -171,13 +179,21 @@ class DeviceSync:
 class Watched:
     """A sink before the sink: notices transactions that bring keys, and those that have lost them.
 
-    `late` is told that events come later than they could. It must not block.
+    `late` is told that events come later than they could, `missed` which device lists a transaction that was not taken
+    has told of: it comes again without them. Neither may block.
     """
 
-    def __init__(self, sink: TransactionSink, sync: DeviceSync, late: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        sink: TransactionSink,
+        sync: DeviceSync,
+        late: Callable[[], None],
+        missed: Callable[[Mapping[str, Any]], None],
+    ) -> None:
         self._sink = sink
         self._sync = sync
         self._late = late
+        self._missed = missed
 
     async def accept(self, txn: Transaction) -> None:
         """As `TransactionSink.accept`."""
@@ -187,6 +203,8 @@ class Watched:
         except BaseException:
             self._sync.lost()  # it comes again without them
             self._late()
+            if txn.device_lists:
+                self._missed(txn.device_lists)
             raise
         if messages or counts:
             self._sync.pushed(messages=messages, counts=counts)

@@ -19,7 +19,8 @@ a message is refused only behind a wider one, else only what comes after a pause
 but comes out of order. Over what Synapse itself was killed is not noticed there.
 
 A refusal costs the signals and messages to devices in the transaction, which Synapse does not keep. One with messages
-to devices is never refused for a hole: the next one is.
+to devices is never refused for a hole: the next one is. Changes of device lists are noted where it is refused
+(`cryptosync.Watched`).
 """
 
 import asyncio

@@ -3,12 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Coroutine
-from typing import Any, TypeVar
+from collections.abc import Awaitable, Callable, Coroutine, Mapping
+from dataclasses import dataclass
+from typing import Any, Final, TypeVar
 
 import structlog
 
+from bridge_core.api.host import Clock
+
 T = TypeVar("T")
+
+_RETRY: Final = (1.0, 300.0)
+_WELL: Final = 60.0
+"""Seconds after which work that never returns counts as well again."""
+_SAID: Final = 3600.0
+"""Seconds in which one kind of failure of one task is logged once."""
+
+
+@dataclass(slots=True)
+class _Failing:
+    """`since`: when work that never returns was begun again; None while that is not so."""
+
+    reason: str
+    clock: Clock
+    since: float | None = None
+
+    @property
+    def now(self) -> bool:
+        """Whether it still counts as failing."""
+        return self.since is None or self.clock.monotonic() - self.since < _WELL
 
 
 class TaskOwner:
@@ -22,6 +45,7 @@ class TaskOwner:
         self._on_failure = on_failure
         self._tasks: set[asyncio.Task[Any]] = set()
         self._closed = False
+        self._failing: dict[str, _Failing] = {}
         self._log = structlog.get_logger(__name__)
 
     def __len__(self) -> int:
@@ -48,6 +72,49 @@ class TaskOwner:
     def start(self, work: Coroutine[Any, Any, object], name: str) -> None:
         """`spawn` for whoever does not need the task."""
         _ = self.spawn(work, name)
+
+    def keep(
+        self, work: Callable[[], Awaitable[object]], name: str, clock: Clock, *, every: float = 0.0
+    ) -> asyncio.Task[None]:
+        """Do `work` again and again until cancelled, `every` seconds before each time: whatever it raises ends nothing.
+
+        An exception is logged (`task_fails`, one kind once an hour) and handed to `on_failure`; then it is tried again
+        after 1 s, later up to 5 minutes. `failing` names it until `work` has returned, or, without `every`, has run for
+        a minute. Raises as `spawn`.
+        """
+        return self.spawn(self._kept(work, name, clock, every), name)
+
+    @property
+    def failing(self) -> Mapping[str, str]:
+        """What is kept and fails now, by name, and why."""
+        return {name: one.reason for name, one in self._failing.items() if one.now}
+
+    async def _kept(self, work: Callable[[], Awaitable[object]], name: str, clock: Clock, every: float) -> None:
+        pause, delay = every, _RETRY[0]
+        said: dict[str, float] = {}
+        while True:
+            await (clock.sleep(pause) if pause else asyncio.sleep(0))
+            began = clock.monotonic()
+            failing = self._failing.get(name)
+            if failing is not None and not every:
+                failing.since = began
+            try:
+                await work()
+            except Exception as error:
+                now, kind = clock.monotonic(), type(error).__name__
+                if not every and now - began >= _WELL:
+                    delay = _RETRY[0]
+                pause, delay = delay, min(delay * 2, _RETRY[1])
+                # Its words may be of a message: they are in the log, with the traceback, and nowhere else.
+                self._failing[name] = _Failing(f"it fails ({kind}), see task_fails in the log", clock)
+                if now - said.get(kind, now - _SAID) >= _SAID:
+                    said[kind] = now
+                    self._log.error("task_fails", task=f"{self._name}/{name}", retry_in=pause, exc_info=error)
+                if self._on_failure is not None:
+                    self._on_failure(f"{self._name}/{name}", error)
+            else:
+                self._failing.pop(name, None)
+                pause, delay = every, _RETRY[0]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)

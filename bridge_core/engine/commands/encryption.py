@@ -1,7 +1,7 @@
 """Commands about encryption: how it is, the recovery key, new identities."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Final, Protocol
 
 from bridge_core.api.errors import RejectedError
@@ -25,7 +25,7 @@ _AS_BEFORE: Final = ("is not blocked, so nothing changes", "is blocked already")
 
 @dataclass(frozen=True, slots=True)
 class EncryptionState:
-    """How encryption is. `trouble` is empty while it works."""
+    """How encryption is. `trouble` is empty while it works; `failing`: parts that fail now, and why."""
 
     mode: str
     keys_come: str
@@ -35,6 +35,7 @@ class EncryptionState:
     rooms: int
     devices: int
     trouble: str
+    failing: Mapping[str, str] = field(default_factory=dict)
 
 
 class Keeper(Protocol):
@@ -143,6 +144,7 @@ class EncryptionCommands:
         state = self._keeper.state()
         lines = [
             "Encryption works." if not state.trouble else f"Encryption does not work: {state.trouble}.",
+            *(f"Part of it does not: {name}, {why}." for name, why in sorted(state.failing.items())),
             f"Keys come {state.keys_come} (encryption.mode: {state.mode}).",
             f"Known encrypted rooms: {state.rooms}; devices of mine and of ghosts that have keys: {state.devices} "
             f"({state.ghost_devices}).",
@@ -157,6 +159,7 @@ class EncryptionCommands:
             "rooms": state.rooms,
             "devices": state.devices,
             "trouble": state.trouble,
+            "failing": dict(state.failing),
         }
         return Answer("\n".join(lines), data)
 

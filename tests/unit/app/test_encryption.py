@@ -543,3 +543,30 @@ class _Matrix:
 
     async def state(self, room: RoomId, kind: str, key: str = "", viewer: UserId | None = None) -> dict[str, Any]:
         return {"history_visibility": self.visibility}
+
+
+async def test_what_fails_is_shown_until_it_works_again(tmp_path: Path) -> None:
+    """A bug in what keeps encryption going is named by the health check and to admins, and heals without a restart."""
+    async with bridged(tmp_path) as (harness, _):
+        admin = harness.homeserver.user("admin")
+        desk = admin.create_room(invite=[harness.homeserver.bot])
+        await harness.homeserver.wait_for(
+            lambda: harness.homeserver.room(desk).membership(harness.homeserver.bot) == "join"
+        )
+        encryption, told = harness.running.encryption, asyncio.Event()
+        assert encryption is not None
+        inbox = encryption.machine._inbox
+        drain = inbox.drain
+
+        async def drained() -> None:
+            if not told.is_set():
+                raise ZeroDivisionError
+            await drain()
+
+        inbox.drain = drained  # type: ignore[method-assign]
+        inbox.wake()
+        await harness.until(lambda: "crypto-inbox: it fails (ZeroDivisionError)" in str(harness.running.health.ready()))
+        admin.send(desk, "encryption status")
+        await harness.homeserver.wait_event(desk, lambda e: "does not: crypto-inbox" in str(e["content"].get("body")))
+        told.set()
+        await harness.until(lambda: not harness.running.health.ready())

@@ -203,3 +203,16 @@ async def test_somebody_who_is_met_again_has_other_devices(pair: Pair) -> None:
         a.machine.devices.met([b.bot.user])
         found = (await a.machine.devices.current([b.bot.user]))[b.bot.user].devices
         assert ("LAST" if number else name) in found
+
+
+async def test_lists_of_a_transaction_that_was_refused_are_asked_for(pair: Pair) -> None:
+    """The homeserver tells of a change once: where that was refused, who changed is asked about at the next message."""
+    a, b = pair
+    await a.send(a.bot, "x", [b.bot])
+    asked = a.world.count("query_keys")
+    a.machine.missed({"changed": ["@nobody:test", 5], "left": None})
+    await a.send(a.bot, "x", [b.bot])
+    assert a.world.count("query_keys") == asked
+    a.machine.missed({"changed": [b.bot.user]})
+    await a.send(a.bot, "x", [b.bot])
+    assert a.world.count("query_keys") == asked + 1

@@ -1,5 +1,6 @@
 """To-device messages: what is stored, what is believed, what is refused, and that nothing of it stops the rest."""
 
+import asyncio
 from typing import Any
 
 import orjson
@@ -400,3 +401,28 @@ async def test_sessions_of_strangers_are_bounded(pair: Pair, monkeypatch: pytest
         b.world.put("@mallory:evil", b.bot.user, b.bot.device, "m.room.encrypted", content)
     await b.hear()
     assert len(b.store.all(OlmSessionRow)) == before + 15 and b.total("to_device", "trust") == 5
+
+
+async def test_a_bug_ends_the_inbox_for_a_moment_only(pair: Pair) -> None:
+    """What waits is handled by the next try, and keys that come later arrive as ever."""
+    a, b = pair
+    drain, broken = b.machine._inbox.drain, [ZeroDivisionError(), ZeroDivisionError()]
+
+    async def drained() -> None:
+        if broken:
+            assert len(broken) == 2 or "crypto-inbox" in b.tasks.failing
+            raise broken.pop()
+        await drain()
+
+    b.machine._inbox.drain = drained  # type: ignore[method-assign]
+    event = await a.send(a.bot, "x", [b.bot])
+    b.take()
+    await asyncio.wait_for(b.machine.handled(), 60)
+    assert not broken and await b.read(event) == "x"
+    b.died.clear()
+    await b.settle()
+    assert not b.tasks.failing
+    await a.machine.discard(a.bot, ROOM)
+    event = await a.send(a.bot, "y", [b.bot])
+    await b.hear()
+    assert await b.read(event) == "y"

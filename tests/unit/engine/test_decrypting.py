@@ -15,7 +15,6 @@ from bridge_core.api.matrix import MatrixMessage
 from bridge_core.api.network import Sent
 from bridge_core.content.plain import to_plain
 from bridge_core.crypto.errors import DamagedKeyError
-from bridge_core.engine import decrypting
 from bridge_core.engine.decrypting import DecryptingSettings
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
@@ -222,7 +221,7 @@ async def test_an_edit_goes_after_what_it_edits(tmp_path: Path) -> None:
 
 async def test_a_key_that_never_comes_ends_the_message(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """After the configured time the message is given up, counted, and its sender told in place of the first words."""
-    monkeypatch.setattr(decrypting, "_LOOK", 0.1)
+    monkeypatch.setattr("bridge_core.app.encryption.LOOK", 0.1)
     async with talking(tmp_path, missing_key_wait="0s", missing_key_lifetime="1s") as talk:
         talk.hold()
         await talk.alice.says(talk.room, "one")

@@ -160,7 +160,7 @@ class Refuses:
 async def test_where_events_are_refused_no_room_is_plain(at: Setting) -> None:
     """A transaction that is refused comes again later: what is in it, or behind it, may make any room encrypted."""
     assert not await at.rooms.encrypted(ROOM)
-    watched = Watched(Refuses(), cast(DeviceSync, Refuses()), at.rooms.doubt)
+    watched = Watched(Refuses(), cast(DeviceSync, Refuses()), at.rooms.doubt, lambda _: None)
     with pytest.raises(TransientError):
         await watched.accept(Transaction("1", b"", [], [], [], {}, {}, {}))
     assert ROOM not in at.rooms.plain

@@ -8,6 +8,25 @@ from structlog.testing import capture_logs
 from bridge_core.observe import TaskOwner
 
 
+class Turned:
+    """Time passes while somebody sleeps, and when the test says so."""
+
+    def __init__(self) -> None:
+        self.now = 0.0
+        self.slept: list[float] = []
+
+    def now_ms(self) -> int:
+        return int(self.now * 1000)
+
+    def monotonic(self) -> float:
+        return self.now
+
+    async def sleep(self, seconds: float) -> None:
+        self.slept.append(seconds)
+        self.now += seconds
+        await asyncio.sleep(0)
+
+
 async def _forever() -> None:
     await asyncio.Event().wait()
 
@@ -121,3 +140,79 @@ async def test_join_waits_for_the_natural_end() -> None:
     assert not await owner.join(0)
     task.cancel()
     assert await owner.join(5)
+
+
+async def test_what_is_kept_goes_on_after_any_exception() -> None:
+    """It waits longer each time, one kind is logged once an hour, and it is named until it has run for a while."""
+    clock, tries, up = Turned(), 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal tries
+        tries += 1
+        if tries <= 12:
+            raise KeyError("secret words") if tries == 3 else ValueError("secret words")
+        up.set()
+        await asyncio.Event().wait()
+
+    seen: list[str] = []
+    owner = TaskOwner("x", lambda name, error: seen.append(name))
+    with capture_logs() as logs:
+        task = owner.keep(work, "crypto-a", clock)
+        await asyncio.wait_for(up.wait(), 60)
+    assert clock.slept == [1, 2, 4, 8, 16, 32, 64, 128, 256, 300, 300, 300]
+    assert [type(log["exc_info"]).__name__ for log in logs if log["event"] == "task_fails"] == [
+        "ValueError",
+        "KeyError",
+    ]
+    assert seen == ["x/crypto-a"] * 12
+
+    assert owner.failing == {"crypto-a": "it fails (ValueError), see task_fails in the log"}
+    clock.now += 59
+    assert owner.failing
+    clock.now += 1
+    assert not owner.failing
+    await owner.close(asyncio.get_running_loop().time() + 5)
+    assert task.cancelled()
+
+
+async def test_what_is_done_each_hour_fails_until_it_was_done() -> None:
+    """Its own time passes before each round; one that failed is tried again much sooner, and named all the while."""
+    clock, rounds, states, done = Turned(), 0, [], asyncio.Event()
+
+    async def work() -> None:
+        nonlocal rounds
+        rounds += 1
+        states.append(bool(owner.failing))
+        if rounds in (2, 3):
+            raise ValueError("no")
+        if rounds == 5:
+            done.set()
+            await asyncio.Event().wait()
+
+    owner = TaskOwner("x")
+    owner.keep(work, "sweep", clock, every=3600)
+    await asyncio.wait_for(done.wait(), 60)
+    assert clock.slept == [3600, 3600, 1, 2, 3600]
+    assert states == [False, False, True, True, False]
+    await owner.close(asyncio.get_running_loop().time() + 5)
+
+
+async def test_the_same_failure_is_logged_again_after_an_hour() -> None:
+    """A bug that goes on for days stays in the log, at one line an hour."""
+    clock, tries, done = Turned(), 0, asyncio.Event()
+
+    async def work() -> None:
+        nonlocal tries
+        tries += 1
+        if tries > 30:
+            done.set()
+            await asyncio.Event().wait()
+        raise ValueError("no")
+
+    owner = TaskOwner("x")
+    with capture_logs() as logs:
+        owner.keep(work, "a", clock)
+        await asyncio.wait_for(done.wait(), 60)
+    hours = clock.now // 3600
+    assert hours <= len([log for log in logs if log["event"] == "task_fails"]) <= hours + 1
+    await owner.close(asyncio.get_running_loop().time() + 5)
