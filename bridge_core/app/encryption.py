@@ -67,7 +67,7 @@ _TRUST: Final[Mapping[TrustName, Trust]] = {
 class Encryption:
     """The machine, and what the bridge knows of its rooms. `start` before the lanes; `stop` after them.
 
-    `on_arrived` are told of keys that have come or been refused: (room, session). They must not block.
+    `on_arrived` are told of keys that have come: (room, session). They must not block.
     """
 
     def __init__(
@@ -106,6 +106,7 @@ class Encryption:
             self._skipped,
             faults,
             lambda user: _made_again(matrix, user),
+            engine.decrypting.withheld,
         )
         self.readers = Readers(matrix, engine.names.is_ours, clock, self.machine.devices.met)
         self.rooms = RoomEncryption(

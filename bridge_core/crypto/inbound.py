@@ -71,7 +71,7 @@ class _Candidates:
 
 
 class Inbounds:
-    """Keeps and uses them. `arrived` is told of each session that has come, or will not, once that is committed."""
+    """Keeps and uses them. `arrived` is told of each session that has come, once that is committed."""
 
     def __init__(
         self,
@@ -159,10 +159,6 @@ class Inbounds:
             new = self.found(row)
             known.found = [one for one in known.found if one.row.sender_key != row.sender_key] + [new]
         self._arrived(row.room, row.session)
-
-    def withheld(self, room: RoomId, session: str) -> None:
-        """A note was committed that somebody will not give the session."""
-        self._arrived(room, session)
 
     async def _get(self, room: RoomId, session: str) -> _Candidates:
         return await self._held.get((room, session), lambda: self._load(room, session))

@@ -72,8 +72,9 @@ class Taken:
 class CryptoMachine:
     """Built by the application, one per bridge.
 
-    `arrived(room, session)` is told of keys that have come or been refused, `skipped(room, devices)` once of devices
-    that get no keys of a room; neither may block. `make_device` makes a user's plain device again that was deleted.
+    `arrived(room, session)` is told of keys that have come, `withheld(room, session, user)` of who will not give one,
+    `skipped(room, devices)` once of devices that get no keys of a room; none may block. `make_device` makes a user's
+    plain device again that was deleted.
     """
 
     def __init__(
@@ -90,6 +91,7 @@ class CryptoMachine:
         skipped: Callable[[RoomId, Sequence[Skipped]], None],
         faults: FaultPoints,
         make_device: Callable[[UserId], Awaitable[bool]] | None = None,
+        withheld: Callable[[RoomId, str, UserId], None] = lambda *_: None,
     ) -> None:
         self._store = store
         self._server = server
@@ -144,8 +146,10 @@ class CryptoMachine:
             self._inbounds,
             self._requests,
             is_ours,
+            self.devices.tracks,
             self._upkeep.wedged,
             self.devices.reachable,
+            withheld,
             clock,
             policy,
             counts.to_device,

@@ -27,11 +27,13 @@ __all__ = [
     "inner",
     "key_request",
     "olm_body",
+    "packed",
     "room_key",
     "text",
     "withheld",
 ]
 
+_LARGEST: Final = 65_536
 _LONGEST: Final = 255
 _KEY_LONGEST: Final = 1024
 _JUDGED: Final = ("m.room.", "m.space.", "m.policy.")
@@ -98,8 +100,29 @@ def text(value: Any, key: str, longest: int = _LONGEST) -> str:
     return found
 
 
+def packed(entry: Mapping[str, Any]) -> bytes:
+    """A to-device message as it came, to be stored: bounded, and the same whenever it comes again. Raises OlmError."""
+    content = entry.get("content", {})
+    if not isinstance(content, Mapping):
+        raise OlmError(Reason.DAMAGED, "no content")
+    value = {
+        "to": text(entry, "to_user_id"),
+        "device": text(entry, "to_device_id"),
+        "sender": text(entry, "sender"),
+        "type": text(entry, "type"),
+        "content": content,
+    }
+    try:
+        data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
+    except (orjson.JSONEncodeError, TypeError) as error:
+        raise OlmError(Reason.DAMAGED, "cannot be stored") from error
+    if len(data) > _LARGEST:
+        raise OlmError(Reason.DAMAGED, "too large")
+    return data
+
+
 def envelope(value: bytes) -> Envelope:
-    """Undo what `todevice` has stored."""
+    """Undo `packed`."""
     found = orjson.loads(value)
     return Envelope(
         Owner(UserId(found["to"]), found["device"]), UserId(found["sender"]), found["type"], found["content"]

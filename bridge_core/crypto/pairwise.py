@@ -42,11 +42,13 @@ _YIELD: Final = 20
 class Opened:
     """A decrypted to-device message, with the rows to commit together with what it brings.
 
-    `reachable`: the device had no keys left for us, and can be written to now.
+    `moved`: a one-time key of our account was used, so that its row is to be committed too. `reachable`: the device had
+    no keys left for us, and can be written to now.
     """
 
     plaintext: bytes
     rows: tuple[Row, ...]
+    moved: bool = False
     reachable: bool = False
 
 
@@ -112,7 +114,7 @@ class Pairwise:
         return messages, without
 
     async def opened(self, ours: OurDevice, sender_key: str, kind: int, body: str) -> Opened:
-        """What a device says. Inside `Accounts.using`; the rows must be committed there. Raises OlmError."""
+        """What a device says. Inside `Accounts.using`; its rows are to be committed there. Raises OlmError."""
         await self._load_keys(ours, [sender_key])
         sessions = ours.peers.get(sender_key, [])
         error = OlmError(Reason.UNKNOWN_SESSION, "no session with this device")
@@ -140,9 +142,8 @@ class Pairwise:
             # Not a repeated message of a session that we know: a homeserver that was restored gives a key out twice.
             # Who got it second can be helped as anybody whose session we do not have.
             raise OlmError(Reason.UNKNOWN_SESSION, "its one-time key was used before, or never ours") from failed
-        rows = [self._accounts.row(ours), *self._add(ours, sender_key, session)]
         lacked = self._without.pop(sender_key, None) is not None
-        return Opened(plaintext, tuple(rows), lacked)
+        return Opened(plaintext, tuple(self._add(ours, sender_key, session)), moved=True, reachable=lacked)
 
     async def unwedge_due(self, ours: OurDevice, sender_key: str) -> bool:
         """Whether a new session may be started with a device whose message did not decrypt: once in an hour."""

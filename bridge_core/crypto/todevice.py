@@ -6,16 +6,16 @@ end. So after a crash it is either not handled yet, with everything as it was, o
 
 import asyncio
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from hashlib import blake2b
 from typing import Any, Final
 
-import orjson
 import structlog
 
 from bridge_core.api.errors import BackpressureError, BridgeError, TransientError
 from bridge_core.api.host import Clock
-from bridge_core.api.ids import UserId
+from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import Accounts, OurDevice
 from bridge_core.crypto.errors import OlmError, Reason
 from bridge_core.crypto.inbound import Inbounds, inbound_row
@@ -27,6 +27,7 @@ from bridge_core.crypto.messages import (
     inner,
     key_request,
     olm_body,
+    packed,
     room_key,
     text,
     withheld,
@@ -42,23 +43,36 @@ from bridge_core.observe.metrics import Counter
 
 __all__ = ["Inbox"]
 
-_LARGEST: Final = 65_536
 _PAGE: Final = 256
 _AT_ONCE: Final = 8
 _RETRY: Final = 5.0
 _MOST_PER_HOUR: Final = 5000
 """Messages in new sessions, and keys, that are taken of one user: in a room of 1,000 ghosts they first send 1,000."""
+_OF_STRANGERS: Final = 2000
+"""Olm messages of one user in an hour after which it must be somebody who is tracked."""
 _HOUR: Final = 3_600_000
+_YIELD: Final = 20
+"""Messages decrypted before the loop gets its turn: about 10 ms."""
 _TYPES: Final = frozenset({"m.room.encrypted", "m.room_key_request", "m.room_key.withheld"})
 _MENDABLE: Final = frozenset({Reason.UNKNOWN_SESSION, Reason.BAD_MESSAGE})
 
 _log = structlog.get_logger(__name__)
 
 
+@dataclass(slots=True)
+class _Brought:
+    """What messages of one device have brought so far. `moved`: a one-time key of its account was used."""
+
+    keys: dict[tuple[str, str, str], tuple[InboundRow, int]] = field(default_factory=dict)
+    wedged: set[tuple[UserId, str]] = field(default_factory=set)
+    moved: bool = False
+
+
 class Inbox:
     """Takes to-device messages and handles them. `wedged` is told of devices with which a new session is needed.
 
-    `reachable` is told of users with a device that had no keys left and has written now. Neither may block.
+    `reachable` is told of users with a device that had no keys left and has written now, `withheld` of who will not
+    give a key. None of them may block. `tracks` says whether a user is in an encrypted room with us, or was.
     """
 
     def __init__(
@@ -69,8 +83,10 @@ class Inbox:
         inbounds: Inbounds,
         requests: KeyRequests,
         is_ours: Callable[[str], bool],
+        tracks: Callable[[UserId], Awaitable[bool]],
         wedged: Callable[[Owner, UserId, str], None],
         reachable: Callable[[UserId], None],
+        withheld: Callable[[RoomId, str, UserId], None],
         clock: Clock,
         policy: Policy,
         counted: Counter,
@@ -82,8 +98,10 @@ class Inbox:
         self._inbounds = inbounds
         self._requests = requests
         self._is_ours = is_ours
+        self._tracks = tracks
         self._wedged = wedged
         self._reachable = reachable
+        self._withheld = withheld
         self._clock = clock
         self._policy = policy
         self._counted = counted
@@ -196,69 +214,54 @@ class Inbox:
             # Verification by emoji, secrets, keys in the clear: nothing of it is for a bridge.
             self._counted.inc("ignored")
             return None
-        content = entry.get("content", {})
-        if not isinstance(content, Mapping):
-            raise OlmError(Reason.DAMAGED, "no content")
-        value = {
-            "to": text(entry, "to_user_id"),
-            "device": text(entry, "to_device_id"),
-            "sender": text(entry, "sender"),
-            "type": kind,
-            "content": content,
-        }
-        try:
-            data = orjson.dumps(value, option=orjson.OPT_SORT_KEYS)
-        except (orjson.JSONEncodeError, TypeError) as error:
-            raise OlmError(Reason.DAMAGED, "cannot be stored") from error
-        if len(data) > _LARGEST:
-            raise OlmError(Reason.DAMAGED, "too large")
-        return data
+        if not self._accounts.has(Owner(UserId(to), text(entry, "to_device_id"))):
+            # It is noted before its keys are uploaded: nobody can have meant it.
+            self._counted.inc("no_account")
+            return None
+        return packed(entry)
 
     async def _handle(self, owner: Owner, group: Sequence[tuple[int, Envelope]]) -> None:
         ours = await self._accounts.known(owner)
-        rows: list[Row] = []
-        keys: dict[tuple[str, str, str], tuple[InboundRow, int]] = {}
-        wedged: set[tuple[UserId, str]] = set()
-        after: list[Envelope] = []
         if ours is None:
             self._counted.inc("no_account", by=len(group))
             await self._store.commit([ToDeviceDone(number) for number, _ in group])
             return
+        rows: list[Row] = []
+        brought = _Brought()
         async with self._accounts.using(ours):
-            for number, outer in group:
+            for place, (number, outer) in enumerate(group, 1):
                 rows.append(ToDeviceDone(number))
                 if outer.type == "m.room.encrypted":
-                    rows += await self._opened(ours, outer, keys, wedged)
+                    rows += await self._opened(ours, outer, brought)
                 elif outer.type == "m.room_key.withheld":
-                    rows += self._noted(outer, wedged)
-                else:
-                    after.append(outer)
+                    rows += self._noted(outer, brought)
+                if place % _YIELD == 0:
+                    await asyncio.sleep(0)
+            if brought.moved:
+                rows.append(self._accounts.row(ours))
             self._faults.hit("crypto.to_device_opened")
-            await self._store.commit([*rows, *(row for row, _ in keys.values())])
+            await self._store.commit([*rows, *(row for row, _ in brought.keys.values())])
         self._faults.hit("crypto.to_device_committed")
-        for given, _ in keys.values():
+        for given, _ in brought.keys.values():
             self._inbounds.stored(given)
             self._requests.arrived(given.room, given.session)
         for row in rows:
             if isinstance(row, WithheldRow):
-                self._inbounds.withheld(row.room, row.session)
-        for sender, key in wedged:
+                self._withheld(row.room, row.session, row.sender)
+        for sender, key in brought.wedged:
             self._wedged(owner, sender, key)
-        for outer in after:
-            self._asked(outer)
+        for _, outer in group:
+            if outer.type == "m.room_key_request":
+                self._asked(outer)
 
-    async def _opened(
-        self,
-        ours: OurDevice,
-        outer: Envelope,
-        keys: dict[tuple[str, str, str], tuple[InboundRow, int]],
-        wedged: set[tuple[UserId, str]],
-    ) -> list[Row]:
-        """The rows of one Olm message; the keys it brings are put into `keys`."""
+    async def _opened(self, ours: OurDevice, outer: Envelope, brought: _Brought) -> list[Row]:
+        """The rows of one Olm message, but for the account's; the keys that it brings are put into `brought`."""
         try:
             sender_key, kind, body = olm_body(outer.content, ours.account.curve25519)
             if kind == PRE_KEY and self._is_flooding("session", outer.sender):
                 raise OlmError(Reason.TRUST, "more sessions in an hour than anybody needs")
+            if self._is_flooding("olm", outer.sender, _OF_STRANGERS) and not await self._tracks(outer.sender):
+                raise OlmError(Reason.TRUST, "more messages in an hour than a stranger needs")
         except OlmError as error:
             self._counted.inc(error.reason)
             return []
@@ -267,14 +270,15 @@ class Inbox:
         except OlmError as error:
             self._rejected(error, outer)
             if error.reason in _MENDABLE:
-                wedged.add((outer.sender, sender_key))
+                brought.wedged.add((outer.sender, sender_key))
             return []
+        brought.moved |= opened.moved
         if opened.reachable:
             self._reachable(outer.sender)  # whoever writes to it now waits for the account, and so for our commit
         rows = list(opened.rows)
         try:
             found = inner(opened.plaintext, outer, sender_key, ours.account.ed25519)
-            rows += await self._meaning(found, keys)
+            await self._meaning(found, brought.keys)
         except OlmError as error:
             # The ratchet has moved all the same.
             self._rejected(error, outer)
@@ -285,10 +289,10 @@ class Inbox:
         if self._seldom.is_due("to_device_rejected"):
             _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=outer.to.user)
 
-    async def _meaning(self, found: Inner, keys: dict[tuple[str, str, str], tuple[InboundRow, int]]) -> list[Row]:
+    async def _meaning(self, found: Inner, keys: dict[tuple[str, str, str], tuple[InboundRow, int]]) -> None:
         if found.type not in {"m.room_key", "m.forwarded_room_key"}:
             self._counted.inc("dummy" if found.type == "m.dummy" else "ignored")
-            return []
+            return
         given = room_key(found)
         if given.forwarded and not await self._requests.is_welcome(found, given):
             raise OlmError(Reason.TRUST, "a forwarded key that was not asked for, or of a device that is not trusted")
@@ -302,7 +306,6 @@ class Inbox:
             self._counted.inc("forwarded_key" if given.forwarded else "room_key")
         else:
             self._counted.inc("known_key")
-        return []
 
     def _row(self, found: Inner, given: RoomKey) -> InboundRow:
         return inbound_row(
@@ -317,7 +320,7 @@ class Inbox:
             by=found.sender_key if given.forwarded else "",
         )
 
-    def _noted(self, outer: Envelope, wedged: set[tuple[UserId, str]]) -> list[Row]:
+    def _noted(self, outer: Envelope, brought: _Brought) -> list[Row]:
         try:
             note = withheld(outer.content)
         except OlmError as error:
@@ -326,7 +329,7 @@ class Inbox:
         self._counted.inc("withheld")
         if not note.room:
             # They have found no key of ours: a session from our side lets them answer.
-            wedged.add((outer.sender, note.session))
+            brought.wedged.add((outer.sender, note.session))
             return []
         if self._is_flooding("key", outer.sender):
             return []
@@ -342,7 +345,7 @@ class Inbox:
             self._counted.inc("request")
             self._requests.asked(outer.sender, request)
 
-    def _is_flooding(self, what: str, sender: UserId) -> bool:
+    def _is_flooding(self, what: str, sender: UserId, most: int | None = None) -> bool:
         place = (what, sender)
         hour = self._clock.now_ms() // _HOUR
         since, count = self._given.get(place, (hour, 0))
@@ -351,4 +354,4 @@ class Inbox:
         self._given.move_to_end(place)
         if len(self._given) > 10_000:
             self._given.popitem(last=False)
-        return count > _MOST_PER_HOUR
+        return count > (_MOST_PER_HOUR if most is None else most)

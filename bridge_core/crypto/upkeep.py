@@ -25,6 +25,8 @@ Few = tuple[Owner, int, bool | None]
 """A device, how many one-time keys the homeserver has of it, whether its fallback key is unused (None: not known)."""
 
 _AT_ONCE: Final = 100
+_OF_ONE: Final = 25
+"""Of `_AT_ONCE`: somebody's server may take its time to answer, which must not keep others from being mended."""
 _STRANGERS: Final = 1_000
 _DEVICES: Final = 5
 
@@ -52,7 +54,7 @@ class Upkeep:
         self._counted = counted
         self._start = start
         self._filling: set[Owner] = set()
-        self._mending: set[tuple[Owner, str]] = set()
+        self._mending: dict[tuple[Owner, str], UserId] = {}
         self._strangers: OrderedDict[UserId, list[tuple[Owner, str]]] = OrderedDict()
 
     def few(self, counts: Mapping[str, Any], unused: Mapping[str, Any]) -> list[Few]:
@@ -85,8 +87,10 @@ class Upkeep:
     def wedged(self, owner: Owner, user: UserId, sender_key: str) -> None:
         """A device's message did not decrypt: start a new session with it, and say so by an empty message."""
         place = (owner, sender_key)
-        if place not in self._mending and len(self._mending) < _AT_ONCE:
-            self._mending.add(place)
+        if place in self._mending or len(self._mending) >= _AT_ONCE:
+            return
+        if list(self._mending.values()).count(user) < _OF_ONE:
+            self._mending[place] = user
             self._start(self._mended(owner, user, sender_key), "crypto-mend")
 
     async def met(self, user: UserId) -> None:
@@ -94,7 +98,7 @@ class Upkeep:
         for owner, sender_key in self._strangers.pop(user, ()):
             place = (owner, sender_key)
             if place not in self._mending:
-                self._mending.add(place)
+                self._mending[place] = user
                 await self._mended(owner, user, sender_key)
 
     def _strange(self, owner: Owner, user: UserId, sender_key: str) -> None:
@@ -134,7 +138,7 @@ class Upkeep:
         try:
             await self._tried(mend, "a new session", owner)
         finally:
-            self._mending.discard((owner, sender_key))
+            self._mending.pop((owner, sender_key), None)
 
     async def _tried(self, work: Callable[[], Awaitable[None]], what: str, owner: Owner) -> None:
         try:

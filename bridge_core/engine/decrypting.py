@@ -155,10 +155,10 @@ class Opened(Enum):
 
 @dataclass(slots=True)
 class _Session:
-    """What waits for one key of one room: events by entry."""
+    """What waits for one key of one room: the senders of those in front of their lanes, and events kept, by entry."""
 
     came: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: int = 0
+    waiting: list[UserId] = field(default_factory=list)
     kept: dict[int, tuple[EventId, UserId]] = field(default_factory=dict)
     oldest: int = 0
 
@@ -222,13 +222,23 @@ class Decrypting:
         return self._count
 
     def arrived(self, room: RoomId, session: str) -> None:
-        """A key has come, or will not. Does not block."""
+        """A key has come. Does not block."""
         there = self._rooms.get(room)
         found = there.sessions.get(session) if there is not None else None
         if there is None or found is None:
             return
         found.came.set()
         self._again(room, there, session)
+
+    def withheld(self, room: RoomId, session: str, sender: UserId) -> None:
+        """A key will not come, as `sender` says: a message of theirs in front of its lane waits no longer.
+
+        What is kept stays so, since nothing changes for it, whoever says so. Does not block.
+        """
+        there = self._rooms.get(room)
+        found = there.sessions.get(session) if there is not None else None
+        if found is not None and sender in found.waiting:
+            found.came.set()
 
     async def give_up(self) -> None:
         """Give up what has waited too long; to be done each `LOOK` seconds."""
@@ -330,7 +340,7 @@ class Decrypting:
     async def _waited(self, entry: Entry, cipher: Cipher, event: Mapping[str, Any], missing: MissingKeyError) -> Opened:
         room = self._rooms.setdefault(missing.room, _Room())
         session = room.sessions.setdefault(missing.session, _Session())
-        session.waiting += 1
+        session.waiting.append(missing.sender)
         try:
             # The key may be stored already, and not opened.
             await _within(max(_GRACE, self._left(entry)), cipher.handled())
@@ -352,7 +362,7 @@ class Decrypting:
                     return await self._keep(entry, event, missing.session, _EARLY if early else _why(missing))
                 await _within(left, session.came.wait())
         finally:
-            session.waiting -= 1
+            session.waiting.remove(missing.sender)
             self._tidy(missing.room, missing.session)
 
     async def _ask(self, cipher: Cipher, missing: MissingKeyError, event: Mapping[str, Any]) -> None:

@@ -9,12 +9,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from bridge_core.api.errors import RejectedError, TransientError
-from bridge_core.api.ids import RoomId
+from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import OLM
 from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError
 from bridge_core.crypto.keyobjects import PeerDevice
 from bridge_core.crypto.olm import Account, GroupSession
-from bridge_core.crypto.ports import InboundRow, OlmSessionRow, Owner, RequestRow, ToDeviceRow
+from bridge_core.crypto.ports import AccountRow, InboundRow, OlmSessionRow, Owner, RequestRow, ToDeviceRow
 from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
@@ -146,7 +146,7 @@ async def test_what_is_not_for_a_bridge(pair: Pair) -> None:
         "m.key.verification.request",
     ):
         b.world.put("@mallory:test", b.bot.user, b.bot.device, f"m.{kind}", room_key(GroupSession()))
-    entry = {"sender": "@x:test", "type": "m.room.encrypted", "to_device_id": "D", "content": {}}
+    entry = {"sender": "@x:test", "type": "m.room.encrypted", "to_device_id": b.bot.device, "content": {}}
     rows = b.machine.received(
         [
             {**entry, "to_user_id": "@other:test"},
@@ -181,14 +181,11 @@ async def test_a_transaction_that_comes_twice(pair: Pair) -> None:
 
 
 async def test_messages_for_a_device_without_an_account(pair: Pair) -> None:
-    """A ghost that never spoke gets mail: it is counted and ends there."""
+    """A ghost that never spoke gets mail: it is counted, and nothing of it is stored."""
     a, b = pair
     entry = {"sender": a.bot.user, "to_user_id": f"{b.prefix}x:test", "to_device_id": "D", "type": "m.room.encrypted"}
-    b.machine.committed(taken := b.machine.received([{**entry, "content": {}}], {}, {}, {}))
-    b.store.written(taken.writes)
-    b.machine._inbox.wake()
-    await b.settle()
-    assert b.total("to_device", "no_account") == 1 and await b.store.to_device(0, 9) == []
+    taken = b.machine.received([{**entry, "content": {}}], {}, {}, {})
+    assert (taken.rows, taken.writes, b.total("to_device", "no_account")) == ((), (), 1)
 
 
 async def test_a_database_that_is_away_is_waited_for(pair: Pair) -> None:
@@ -386,19 +383,24 @@ async def test_too_many_keys_of_one_sender(pair: Pair, monkeypatch: pytest.Monke
     assert b.total("to_device", "room_key") == 3
 
 
-async def test_sessions_of_strangers_are_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Anybody may use the fallback key, and each message in a new session leaves it behind: not without end."""
-    _, b = pair
-    before = len(b.store.all(OlmSessionRow))
-    monkeypatch.setattr("bridge_core.crypto.todevice._MOST_PER_HOUR", 15)
+def stranger_writes(b: Bridge, times: int) -> None:
+    """Messages in new sessions of somebody who is in no room, from devices in no list: the fallback key is public."""
     curve = b.world.devices[b.bot.user][b.bot.device]["keys"][f"curve25519:{b.bot.device}"]
-    for _ in range(20):
-        account = Account()  # in no list of devices, in no room
+    for _ in range(times):
+        account = Account()
         session = account.outbound(curve, next(iter(b.world.fallback[b.bot].values()))["key"])
         kind, body = session.encrypt(b"{}")
         ciphertext = {curve: {"type": kind, "body": body}}
         content = {"algorithm": OLM, "sender_key": account.curve25519, "ciphertext": ciphertext}
         b.world.put("@mallory:evil", b.bot.user, b.bot.device, "m.room.encrypted", content)
+
+
+async def test_sessions_of_strangers_are_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Anybody may use the fallback key, and each message in a new session leaves it behind: not without end."""
+    _, b = pair
+    before = len(b.store.all(OlmSessionRow))
+    monkeypatch.setattr("bridge_core.crypto.todevice._MOST_PER_HOUR", 15)
+    stranger_writes(b, 20)
     await b.hear()
     assert len(b.store.all(OlmSessionRow)) == before + 15 and b.total("to_device", "trust") == 5
 
@@ -426,3 +428,79 @@ async def test_a_bug_ends_the_inbox_for_a_moment_only(pair: Pair) -> None:
     event = await a.send(a.bot, "y", [b.bot])
     await b.hear()
     assert await b.read(event) == "y"
+
+
+async def test_a_burst_for_one_device_blocks_nobody(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The loop has its turn between some of the messages, and the account, large as it is, is stored once for all."""
+    _, b = pair
+    monkeypatch.setattr("bridge_core.crypto.todevice._YIELD", 5)
+    commit, opened = b.store.commit, b.machine._pairwise.opened
+    turns, seen, accounts = 0, [], []
+
+    async def ticking() -> None:
+        nonlocal turns
+        while True:
+            turns += 1
+            await asyncio.sleep(0)
+
+    async def noted(*args: Any) -> Any:
+        seen.append(turns)
+        return await opened(*args)
+
+    async def committed(rows: Any) -> None:
+        accounts.append(len([row for row in rows if isinstance(row, AccountRow)]))
+        await commit(rows)
+
+    b.machine._pairwise.opened = noted  # type: ignore[method-assign]
+    b.store.commit = committed  # type: ignore[method-assign]
+    stranger_writes(b, 20)
+    ticker = asyncio.create_task(ticking())
+    await b.hear()
+    ticker.cancel()
+    assert len(seen) == 20 and len(set(seen)) >= 4
+    assert sum(accounts) == 1
+
+
+async def test_olm_messages_of_strangers_are_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who shares no encrypted room is decrypted for so often in an hour; who does is not hit by that."""
+    a, b = pair
+    monkeypatch.setattr("bridge_core.crypto.todevice._OF_STRANGERS", 3)
+    stranger_writes(b, 5)
+    await b.hear()
+    assert b.total("to_device", "trust") == 2
+    await b.machine.devices.current([a.bot.user])
+    for number in range(5):
+        await gives(a, b, "m.room_key", room_key(GroupSession()))
+        assert b.total("to_device", "room_key") == number + 1
+    assert b.total("to_device", "trust") == 2
+    b.clock.ms += 3_600_000
+    stranger_writes(b, 1)
+    await b.hear()
+    assert b.total("to_device", "trust") == 2
+
+
+async def test_a_slow_server_takes_not_all_places_for_mending(pair: Pair) -> None:
+    """Whose devices cannot be asked for keeps a bounded number of tasks; others' sessions are mended beside them."""
+    a, b = pair
+    await b.machine.devices.current([a.bot.user])
+    mallory, asked, answer = UserId("@mallory:evil"), asyncio.Event(), asyncio.Event()
+    tracks = b.machine.devices.tracks
+
+    async def slow(user: UserId) -> bool:
+        if user == mallory:
+            asked.set()
+            await answer.wait()
+        return await tracks(user)
+
+    b.machine.devices.tracks = slow  # type: ignore[method-assign]
+    for number in range(200):
+        b.machine._upkeep.wedged(b.bot, mallory, f"key {number}")
+    curve = b.world.devices[a.bot.user][a.bot.device]["keys"][f"curve25519:{a.bot.device}"]
+    b.machine._upkeep.wedged(b.bot, a.bot.user, curve)
+    async with asyncio.timeout(60):
+        await asked.wait()
+        while not b.total("to_device", "unwedged"):
+            await asyncio.sleep(0)
+    assert len(b.tasks.names) < 50
+    answer.set()
+    await b.settle()

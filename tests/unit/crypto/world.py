@@ -212,6 +212,7 @@ class Bridge:
         self.clock = HandClock()
         self.bot = Owner(UserId(f"@{name}_bot:test"), "BRIDGE")
         self.arrived: list[tuple[str, str]] = []
+        self.withheld: list[tuple[str, str, str]] = []
         self.skipped: list[tuple[str, list[Skipped]]] = []
         self.events = itertools.count(1)
         self.txns = itertools.count(1)
@@ -239,6 +240,7 @@ class Bridge:
             lambda room, devices: self.skipped.append((room, list(devices))),
             self.faults,
             self._make_device,
+            lambda room, session, user: self.withheld.append((room, session, user)),
         )
         await self.machine.start(restored=restored)
         return self

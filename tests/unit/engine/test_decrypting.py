@@ -285,6 +285,51 @@ async def test_a_withheld_key_is_told_in_words(tmp_path: Path) -> None:
         await talk.bridge.until(lambda: talk.texts() == ["two"])
 
 
+async def test_who_withholds_a_key_counts_for_their_own_messages_only(tmp_path: Path) -> None:
+    """Anybody may send such notes without end: they end no wait of others, and nothing that is kept is tried again."""
+    async with talking(tmp_path) as talk:
+        talk.hold()
+        event = await talk.alice.says(talk.room, "one")
+        talk.release(lose=True)
+        await talk.bridge.until(lambda: talk.counted("requests", "asked"))
+        note = {
+            "algorithm": MEGOLM,
+            "code": "m.blacklisted",
+            "room_id": talk.room,
+            "session_id": talk.content(event)["session_id"],
+            "sender_key": "",
+        }
+        bot, world = talk.bridge.running.matrix.bot_device, talk.bridge.homeserver._world
+        encryption, kept = talk.bridge.running.encryption, talk.bridge.running.engine.decrypting
+        assert encryption is not None
+        decrypt, tries = encryption.machine.decrypt, []
+
+        async def tried(event: Any) -> Any:
+            tries.append(event)
+            return await decrypt(event)
+
+        encryption.machine.decrypt = tried  # type: ignore[method-assign]
+
+        async def notes(sender: str) -> None:
+            before = talk.counted("to_device", "withheld")
+            another = {**note, "reason": f"{before}"}  # the same one would be known
+            world.to_device(sender, "m.room_key.withheld", bot.user, bot.device, another)
+            await talk.bridge.until(lambda: talk.counted("to_device", "withheld") > before)
+            await encryption.machine.handled()
+            for _ in range(50):  # whoever is woken by it has its turn
+                await asyncio.sleep(0)
+
+        await notes("@mallory:hs.test")
+        assert not tries and talk.notices() == []
+        await notes(talk.alice.owner.user)
+        await talk.noticed("your device is set not to give its keys to the bridge")
+        await talk.waiting()
+        for sender in ("@mallory:hs.test", talk.alice.owner.user):
+            tries.clear()
+            await notes(sender)
+            assert len(kept) == 1 and not tries, "nothing of it is loaded"
+
+
 def replayed(content: dict[str, Any]) -> dict[str, Any]:
     """The same once more."""
     return content
