@@ -321,7 +321,7 @@ class KeyBackup:
         Whoever has received it can give it as theirs, so the one that messages were read by goes first.
         """
         used, others = [
-            await self._store.highest_index(one.room, one.session, one.sender_key) >= 0 for one in (row, other)
+            (await self._store.used(one.room, one.session, one.sender_key)).highest >= 0 for one in (row, other)
         ]
         return (not used, *_rank(data)) < (not others, *_rank(its))
 

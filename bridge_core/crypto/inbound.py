@@ -61,11 +61,12 @@ class Read:
 class _Candidates:
     """All sessions with one id, with the indexes that were used."""
 
-    __slots__ = ("__weakref__", "found", "highest", "recent", "used_at")
+    __slots__ = ("__weakref__", "floors", "found", "highest", "recent", "used_at")
 
     def __init__(self, found: list[Found]) -> None:
         self.found = found
         self.highest: dict[str, int] = {}
+        self.floors: dict[str, IndexRow | None] = {}
         self.recent: OrderedDict[tuple[str, int], tuple[EventId, int]] = OrderedDict()
         self.used_at: dict[str, int] = {one.row.sender_key: one.row.used_at for one in found}
 
@@ -186,12 +187,19 @@ class Inbounds:
         row = one.row
         place = (row.sender_key, index)
         if row.sender_key not in known.highest:
-            highest = await self._store.highest_index(row.room, row.session, row.sender_key)
-            known.highest[row.sender_key] = max(highest, known.highest.get(row.sender_key, -1))
+            used = await self._store.used(row.room, row.session, row.sender_key)
+            known.highest[row.sender_key] = max(used.highest, known.highest.get(row.sender_key, -1))
+            known.floors[row.sender_key] = used.floor
+        floor = known.floors[row.sender_key]
+        if floor is not None and index <= floor.index:
+            # The session was swept and has come again: any event may have used this index, but for the one noted.
+            if (index, event, ts) != (floor.index, floor.event, floor.ts):
+                raise CryptoRejectedError(Reason.REPLAY, "the message's index was used before")
+            return
         if index <= known.highest[row.sender_key] and place not in known.recent:
-            used = await self._store.index(row.room, row.session, row.sender_key, index)
-            if used is not None and place not in known.recent:
-                known.recent[place] = (used.event, used.ts)
+            noted = await self._store.index(row.room, row.session, row.sender_key, index)
+            if noted is not None and place not in known.recent:
+                known.recent[place] = (noted.event, noted.ts)
         # From here on nothing waits: two events with one index cannot both pass.
         before = known.recent.get(place)
         if before is not None:

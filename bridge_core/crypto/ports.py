@@ -30,6 +30,7 @@ from bridge_core.crypto.rows import (
     ToDeviceRow,
     TrackedRow,
     Untracked,
+    Used,
     WithheldRow,
 )
 from bridge_core.engine.ports import Write
@@ -64,6 +65,7 @@ __all__ = [
     "ToDeviceRow",
     "TrackedRow",
     "Untracked",
+    "Used",
     "WithheldRow",
 ]
 
@@ -119,8 +121,8 @@ class CryptoStore(Protocol):
     async def count_unsaved(self, generation: int) -> int:
         """How many such sessions there are. Reads an index of all: for people who ask."""
 
-    async def highest_index(self, room: RoomId, session: str, sender_key: str) -> int:
-        """The highest index that was used; -1 when none was."""
+    async def used(self, room: RoomId, session: str, sender_key: str) -> Used:
+        """How far an inbound session was used, also before it was swept and came again."""
 
     async def index(self, room: RoomId, session: str, sender_key: str, index: int) -> IndexRow | None:
         """Which event used an index."""
@@ -147,8 +149,8 @@ class CryptoStore(Protocol):
         """Remove, in small pieces, what is too old; return how many rows of what (`inbound`, `to_device`, ...).
 
         Inbound sessions received before `received_before` or used last before `unused_before` (0: none), with their
-        indexes and shares; shares, handled to-device messages, withheld notes and requests older than
-        `forgotten_before`.
+        shares and their indexes but for the highest; shares, handled to-device messages, withheld notes and requests
+        older than `forgotten_before`.
         """
 
 

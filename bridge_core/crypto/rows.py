@@ -33,6 +33,7 @@ __all__ = [
     "ToDeviceRow",
     "TrackedRow",
     "Untracked",
+    "Used",
     "WithheldRow",
 ]
 
@@ -209,6 +210,18 @@ class IndexRow:
     index: int
     event: EventId
     ts: int
+
+
+@dataclass(frozen=True, slots=True)
+class Used:
+    """Read only: how far an inbound session was used. `highest` is -1 where it was not.
+
+    `floor`: the highest index that was used when the session was swept, with its event. Which events used those before
+    it is not known any more.
+    """
+
+    highest: int
+    floor: IndexRow | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Final, TypeVar
 
-from sqlalchemy import Executable, func, select
+from sqlalchemy import Executable, func, or_, select
 
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.crypto.ports import (
@@ -20,12 +20,13 @@ from bridge_core.crypto.ports import (
     SharesRow,
     ToDeviceRow,
     TrackedRow,
+    Used,
     WithheldRow,
 )
 from bridge_core.crypto.ports import Row as CryptoRow
 from bridge_core.engine.ports import Write
 from bridge_core.store import crypto_tables as tables
-from bridge_core.store.crypto_rows import CryptoRows, inbound_digest
+from bridge_core.store.crypto_rows import CryptoRows, floor_position, inbound_digest
 from bridge_core.store.crypto_sweep import CryptoSweep
 from bridge_core.store.errors import UnreadableError
 from bridge_core.store.reader import Reader
@@ -195,12 +196,21 @@ class SealedCryptoStore:
         ((found,),) = await self._all(select(func.count()).select_from(table).where(table.c.saved < generation))
         return int(found)
 
-    async def highest_index(self, room: RoomId, session: str, sender_key: str) -> int:
-        """The highest index that was used; -1 when none was."""
+    async def used(self, room: RoomId, session: str, sender_key: str) -> Used:
+        """How far an inbound session was used, also before it was swept."""
         table = tables.position.c
-        digest = inbound_digest(room, session, sender_key)
-        ((found,),) = await self._all(select(func.max(table.position)).where(table.inbound == digest))
-        return -1 if found is None else int(found)
+        mine = table.inbound == inbound_digest(room, session, sender_key)
+        last = select(func.max(table.position)).where(mine).scalar_subquery()
+        found = await self._all(
+            select(table.position, table.event, table.ts).where(mine, or_(table.position < 0, table.position == last))
+        )
+        floors = [
+            IndexRow(room, session, sender_key, floor_position(at), EventId(event), ts)
+            for at, event, ts in found
+            if at < 0
+        ]
+        highest = max((floor_position(at) if at < 0 else at for at, _, _ in found), default=-1)
+        return Used(highest, floors[0] if floors else None)
 
     async def index(self, room: RoomId, session: str, sender_key: str, index: int) -> IndexRow | None:
         """Which event used an index."""

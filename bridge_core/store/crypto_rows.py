@@ -113,5 +113,10 @@ def inbound_digest(room: str, session: str, sender_key: str) -> bytes:
     return blake2b(name, digest_size=16, person=b"mxbridge-inbound").digest()
 
 
+def floor_position(index: int) -> int:
+    """The position under which the highest used index of a swept session stays: below 0. Undone by itself."""
+    return -1 - index
+
+
 def _place(kind: str, names: tuple[str, ...]) -> str:
     return "\0".join(("crypto", kind, *names))

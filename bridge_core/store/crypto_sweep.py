@@ -5,10 +5,23 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, Final
 
-from sqlalchemy import ColumnElement, Connection, Table, and_, bindparam, delete, exists, func, or_, select, tuple_
+from sqlalchemy import (
+    ColumnElement,
+    Connection,
+    Table,
+    and_,
+    bindparam,
+    delete,
+    exists,
+    func,
+    insert,
+    or_,
+    select,
+    tuple_,
+)
 
 from bridge_core.store import crypto_tables as tables
-from bridge_core.store.crypto_rows import inbound_digest
+from bridge_core.store.crypto_rows import floor_position, inbound_digest
 from bridge_core.store.reader import Reader
 from bridge_core.store.writer import Writer
 
@@ -71,9 +84,28 @@ def _removed(connection: Connection, table: Table, too_old: ColumnElement[bool],
         count += 1
         if table is tables.inbound:
             digest = inbound_digest(*row)
-            connection.execute(delete(tables.position).where(tables.position.c.inbound == digest))
+            _keep_floor(connection, digest)
             room, session, _ = row
             connection.execute(
                 delete(tables.shares).where(tables.shares.c.room == room, tables.shares.c.session == session)
             )
     return count
+
+
+def _keep_floor(connection: Connection, digest: bytes) -> None:
+    """Of the used indexes of a session only the highest stays: should the session come again, none up to it is good."""
+    table = tables.position
+    mine = table.c.inbound == digest
+    rows = connection.execute(
+        select(table).where(mine, or_(table.c.position < 0, table.c.position == _last(digest)))
+    ).all()
+    if rows:
+        kept = max(rows, key=lambda row: floor_position(row.position) if row.position < 0 else row.position)
+        place = min(kept.position, floor_position(kept.position))
+        connection.execute(delete(table).where(mine))
+        connection.execute(insert(table).values(inbound=digest, position=place, event=kept.event, ts=kept.ts))
+
+
+def _last(digest: bytes) -> Any:
+    table = tables.position
+    return select(func.max(table.c.position)).where(table.c.inbound == digest).scalar_subquery()

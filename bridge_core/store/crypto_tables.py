@@ -99,7 +99,10 @@ position = Table(
     number("ts"),
     sqlite_with_rowid=False,
 )
-"""Which event used which index of an inbound session: one row a message, so the session is named by a digest."""
+"""Which event used which index of an inbound session: one row a message, so the session is named by a digest.
+
+When a session is swept the row of its highest index stays, with the position -1 - index.
+"""
 
 withheld = Table(
     "crypto_withheld",

@@ -24,6 +24,8 @@ class MemoryCryptoStore:
         self.behind: list[Row] = []
         self.saved: dict[tuple[str, str, str], int] = {}
         """The generation of the backup that an inbound session is in."""
+        self.floors: dict[tuple[str, str, str], ports.IndexRow] = {}
+        """The highest used index of sessions that were swept."""
         self.commits = 0
         self.at_commit: Callable[[int, str], None] = lambda number, when: None
         self.broken = False
@@ -174,9 +176,11 @@ class MemoryCryptoStore:
     async def count_unsaved(self, generation: int) -> int:
         return len(await self.unsaved(generation, 1_000_000))
 
-    async def highest_index(self, room: RoomId, session: str, sender_key: str) -> int:
+    async def used(self, room: RoomId, session: str, sender_key: str) -> ports.Used:
         rows = [row for row in self.all(ports.IndexRow) if (row.room, row.session) == (room, session)]
-        return max((row.index for row in rows if row.sender_key == sender_key), default=-1)
+        floor = self.floors.get((room, session, sender_key))
+        indexes = [row.index for row in rows if row.sender_key == sender_key]
+        return ports.Used(max(indexes, default=floor.index if floor else -1), floor)
 
     async def index(self, room: RoomId, session: str, sender_key: str, index: int) -> ports.IndexRow | None:
         return self._get(ports.IndexRow, room, session, sender_key, index)
@@ -204,3 +208,12 @@ class MemoryCryptoStore:
     async def sweep(self, *, received_before: int, unused_before: int, forgotten_before: int) -> dict[str, int]:
         self.swept = (received_before, unused_before, forgotten_before)
         return {}
+
+    def forget_inbound(self) -> None:
+        """Sweep all inbound sessions, however new."""
+        self._flush()
+        for row in sorted(self.all(ports.IndexRow), key=lambda one: one.index):
+            self.floors[row.room, row.session, row.sender_key] = row
+        self.rows = {
+            key: row for key, row in self.rows.items() if not isinstance(row, (ports.InboundRow, ports.IndexRow))
+        }

@@ -5,7 +5,8 @@ from typing import Any
 import pytest
 
 from bridge_core.crypto.errors import MissingKeyError, Reason
-from bridge_core.crypto.ports import Owner
+from bridge_core.crypto.policy import Policy
+from bridge_core.crypto.ports import InboundRow, Owner
 from tests.unit.crypto.test_conversation import refused
 from tests.unit.crypto.test_todevice import gives
 from tests.unit.crypto.world import MEGOLM, ROOM, Bridge
@@ -88,3 +89,38 @@ async def test_a_stranger_suppresses_no_message(pair: Pair) -> None:
     await b.hear()
     assert await b.read(event) == "x"
     await mallory.kill()
+
+
+@pytest.mark.parametrize("how", ["given again", "recalled"])
+async def test_a_session_that_comes_again_is_not_unused(pair: Pair, how: str) -> None:
+    """Long after a session was swept the homeserver shows what was said in it as new: it is refused.
+
+    The last event that was read may come once more, as any event, and what is said later in the session is new.
+    """
+    a, b = pair
+    b.policy = Policy(backup=how == "recalled")
+    await b.restart()
+    events = [await a.send(a.bot, text, [b.bot]) for text in ("0", "1", "2", "3")]
+    await b.hear()
+    group = [row for row in b.store.all(InboundRow) if row.session == events[0]["content"]["session_id"]]
+    for event in (events[0], events[2]):
+        await b.read(event)
+    if how == "recalled":
+        assert b.machine.backup is not None
+        await b.machine.accounts.ready(b.bot)
+        while await b.machine.backup.save():
+            pass
+    b.store.forget_inbound()
+    await b.restart()
+    with pytest.raises(MissingKeyError) as caught:
+        await b.read(events[0])
+    if how == "recalled":
+        assert await b.machine.recall(caught.value)
+    else:
+        await b.store.commit(group)
+        b.machine._inbounds.stored(group[0])
+    for event in (events[0], events[1], {**events[0], "event_id": "$again"}, {**events[2], "event_id": "$again"}):
+        assert await refused(b, event) is Reason.REPLAY
+    assert await b.read(events[2]) == "2"
+    assert await b.read(events[3]) == "3"
+    assert await refused(b, {**events[3], "event_id": "$again"}) is Reason.REPLAY

@@ -40,6 +40,7 @@ from bridge_core.crypto.ports import (
     ToDeviceRow,
     TrackedRow,
     Untracked,
+    Used,
     WithheldRow,
 )
 from bridge_core.store.database import Database
@@ -143,17 +144,17 @@ async def test_inbound_sessions_and_their_indexes(database_url: str, opened: Ope
     await store.commit([InboundUsed(ROOM, "s", "key", 20)])  # written behind, it came late
     found = {row.sender_key: row for row in await store.inbound(ROOM, "s")}
     assert found == {"key": replace(one, used_at=30), NASTY: two}
-    assert await store.highest_index(ROOM, "s", "key") == -1
+    assert (await store.used(ROOM, "s", "key")).highest == -1
     used = IndexRow(ROOM, "s", "key", 7, EVENT, 99)
     await store.commit([used, replace(used, event=EventId("$other")), replace(used, index=3)])
     await store.commit([replace(used, event=EventId("$third"))])
     assert await store.index(ROOM, "s", "key", 7) == used
     assert await store.index(ROOM, "s", NASTY, 7) is None
-    assert await store.highest_index(ROOM, "s", "key") == 7
+    assert (await store.used(ROOM, "s", "key")).highest == 7
     shared = SharesRow(ROOM, "s", 0, b"", 1)
     await store.commit([shared, InboundGone(ROOM, "s", "key")])
     assert await store.inbound(ROOM, "s") == [two]
-    assert (await store.highest_index(ROOM, "s", "key"), await store.shares(ROOM, "s")) == (-1, [])
+    assert ((await store.used(ROOM, "s", "key")).highest, await store.shares(ROOM, "s")) == (-1, [])
 
 
 async def test_what_is_in_the_backup(database_url: str, opened: Opened) -> None:
@@ -324,8 +325,8 @@ async def test_the_sweep(database_url: str, opened: Opened) -> None:
     assert await store.inbound(ROOM, old.session) == await store.inbound(ROOM, unused.session) == []
     assert (len(await store.inbound(ROOM, "new")), await store.inbound(OTHER, "new")) == (1, [])
     assert [row.session for row in await store.olm_sessions(BOT, ["peer"])] == ["2"]
-    assert await store.highest_index(ROOM, old.session, "key") == -1
-    assert await store.highest_index(ROOM, kept.session, "key") == 1
+    assert await store.used(ROOM, old.session, "key") == Used(1, replace(uses[0]))
+    assert (await store.used(ROOM, kept.session, "key")).highest == 1
     assert (await store.shares(ROOM, old.session), len(await store.shares(ROOM, kept.session))) == ([], 1)
     assert [row.id for row in await store.to_device(0, 9)] == [1, 3]
     nothing = await store.sweep(received_before=0, unused_before=0, forgotten_before=0)
@@ -459,3 +460,31 @@ async def test_a_kill_leaves_a_ratchet_and_what_it_brought_together(
     told = output.decode().split("\n")
     assert sum(line.startswith("arrived") for line in told) <= arrived
     assert sum(line.startswith("handled") for line in told) <= handled
+
+
+async def test_how_far_a_session_was_used_outlives_it(database_url: str, opened: Opened) -> None:
+    """The sweep leaves one row of its indexes: the highest, with its event, however often it comes again."""
+    store = (await opened(database_url)).crypto
+    row = InboundRow(ROOM, "s", "key", ALICE, b"", 1, 1)
+    first = IndexRow(ROOM, "s", "key", 0, EVENT, 1)
+    second = replace(first, index=7, event=EventId("$seven"), ts=8)
+    await store.commit([row, first, second, replace(first, index=3)])
+    assert await store.used(ROOM, "s", "key") == Used(7)
+
+    async def sweep() -> None:
+        assert (await store.sweep(received_before=50, unused_before=0, forgotten_before=0))["inbound"] == 1
+
+    await sweep()
+    assert await store.used(ROOM, "s", "key") == Used(7, second)
+    assert await store.index(ROOM, "s", "key", 3) is None
+    await store.commit([row])
+    await sweep()
+    assert await store.used(ROOM, "s", "key") == Used(7, second)
+    await store.commit([row, replace(first, index=9)])
+    assert await store.used(ROOM, "s", "key") == Used(9, second)
+    await sweep()
+    assert await store.used(ROOM, "s", "key") == Used(9, replace(first, index=9))
+    # What was in memory still has used an earlier one meanwhile.
+    await store.commit([row, replace(first, index=2)])
+    await sweep()
+    assert await store.used(ROOM, "s", "key") == Used(9, replace(first, index=9))
