@@ -8,7 +8,7 @@ kept is never lost, and needs no table of its own: after a start it is found in 
 import asyncio
 from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -17,6 +17,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
+from bridge_core.engine.aside import Kept, KeptRoom, KeptSession, gives_way
 from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.ports import Entry, Journal, Write
 from bridge_core.observe.metrics import Counter
@@ -153,24 +154,6 @@ class Opened(Enum):
     """It has to wait, and is not the first: those before it go first."""
 
 
-@dataclass(slots=True)
-class _Session:
-    """What waits for one key of one room: the senders of those in front of their lanes, and events kept, by entry."""
-
-    came: asyncio.Event = field(default_factory=asyncio.Event)
-    waiting: list[UserId] = field(default_factory=list)
-    kept: dict[int, tuple[EventId, UserId]] = field(default_factory=dict)
-    oldest: int = 0
-
-
-@dataclass(slots=True)
-class _Room:
-    """`events` are those kept, with the session that each waits for."""
-
-    sessions: dict[str, _Session] = field(default_factory=dict)
-    events: dict[EventId, str] = field(default_factory=dict)
-
-
 class ClearEvent(dict[str, Any]):
     """An event that came encrypted: a type, since whatever stands in an event anybody may have written."""
 
@@ -204,9 +187,11 @@ class Decrypting:
         """Whether an event whose key is missing came before anybody of ours could be given keys."""
         self._cipher: Cipher | None = None
         self._settings = DecryptingSettings()
-        self._rooms: dict[RoomId, _Room] = {}
+        self._rooms: dict[RoomId, KeptRoom] = {}
         self._late: set[int] = set()
         """Kept before, and to be handled now."""
+        self._ousted: set[int] = set()
+        """Of those: they have given their place to others."""
         self._count = 0
         self._of: Counts[UserId] = Counts()
         """How many are kept of each sender."""
@@ -317,6 +302,7 @@ class Decrypting:
         """It is handled now: whether it is late."""
         if entry.id in self._late:
             self._late.discard(entry.id)
+            self._ousted.discard(entry.id)
             return Opened.LATE
         # Of an earlier process: it was put off before it had any deliveries, which is what is done with what is kept.
         kept = entry.attempts > 0 and not entry.routed and self._left(entry) <= 0
@@ -338,8 +324,8 @@ class Decrypting:
         return there.events.get(EventId(target)) if there is not None and target is not None else None
 
     async def _waited(self, entry: Entry, cipher: Cipher, event: Mapping[str, Any], missing: MissingKeyError) -> Opened:
-        room = self._rooms.setdefault(missing.room, _Room())
-        session = room.sessions.setdefault(missing.session, _Session())
+        room = self._rooms.setdefault(missing.room, KeptRoom())
+        session = room.sessions.setdefault(missing.session, KeptSession())
         session.waiting.append(missing.sender)
         try:
             # The key may be stored already, and not opened.
@@ -377,17 +363,14 @@ class Decrypting:
         if (self._clock.now_ms() - entry.received_at) / 1000 > settings.lifetime:
             self._counted.inc("given_up")
             return self._refused(entry, event, _NEVER)
-        room = self._rooms.setdefault(name, _Room())
         sender = UserId(event["sender"])
-        full = (
-            self._count >= settings.most
-            or len(room.events) >= settings.most_in_room
-            or self._of[sender] >= settings.most_of_sender
-        )
-        if full and event["type"] != _REDACTION:  # else what it takes back would be sent
+        stays = event["type"] == _REDACTION  # else what it takes back would be sent
+        if entry.id in self._ousted or not (stays or self._has_place(name, sender)):
+            self._ousted.discard(entry.id)
             self._counted.inc("too_many")
             return self._refused(entry, event, _TOO_MANY)
-        found = room.sessions.setdefault(session, _Session())
+        room = self._rooms.setdefault(name, KeptRoom())
+        found = room.sessions.setdefault(session, KeptSession())
         again = entry.id in self._late
         if why and not again and not found.kept:
             await self._tell(event, why)
@@ -397,7 +380,7 @@ class Decrypting:
         self._late.discard(entry.id)
         if not found.kept:
             found.oldest = entry.received_at
-        found.kept[entry.id] = (EventId(event["event_id"]), sender)
+        found.kept[entry.id] = Kept(EventId(event["event_id"]), sender, stays)
         room.events[EventId(event["event_id"])] = session
         self._count += 1
         self._of[sender] += 1
@@ -406,20 +389,42 @@ class Decrypting:
             log.info("event_waits_for_key", room=name, entry=entry.id, waiting=self._count)
         return Opened.KEPT
 
-    def _again(self, name: RoomId, room: _Room, session: str) -> None:
+    def _again(self, name: RoomId, room: KeptRoom, session: str) -> None:
         found = room.sessions[session]
         kept, found.kept = found.kept, {}
-        if not kept:
-            return
-        for event, sender in kept.values():
-            room.events.pop(event, None)
-            self._of[sender] -= 1
-            if self._of[sender] <= 0:
-                del self._of[sender]
+        if kept:
+            self._let_go(name, room, session, kept)
+
+    def _let_go(self, name: RoomId, room: KeptRoom, session: str, kept: Mapping[int, Kept]) -> None:
+        """They go into their lane once more."""
+        for one in kept.values():
+            room.events.pop(one.event, None)
+            self._of[one.sender] -= 1
+            if self._of[one.sender] <= 0:
+                del self._of[one.sender]
         self._count -= len(kept)
         self._late.update(kept)
         self._tidy(name, session)
         self._lanes().replayed(name, sorted(kept))
+
+    def _has_place(self, name: RoomId, sender: UserId) -> bool:
+        """Whether one more of a sender may be kept; who has most gives a place to who has less."""
+        settings, room = self._settings, self._rooms.get(name)
+        if self._of[sender] >= settings.most_of_sender:
+            return False
+        if room and len(room.events) >= settings.most_in_room and not self._ousted_of({name: room}, sender):
+            return False
+        return self._count < settings.most or self._ousted_of(self._rooms, sender)
+
+    def _ousted_of(self, rooms: Mapping[RoomId, KeptRoom], sender: UserId) -> bool:
+        found = gives_way(rooms, sender)
+        if found is None:
+            return False
+        name, session, entry = found
+        self._ousted.add(entry)
+        room = self._rooms[name]
+        self._let_go(name, room, session, {entry: room.sessions[session].kept.pop(entry)})
+        return True
 
     def _tidy(self, name: RoomId, session: str) -> None:
         room = self._rooms.get(name)

@@ -252,6 +252,32 @@ async def test_what_waits_is_bounded(tmp_path: Path, bound: str) -> None:
         assert not kept._of, "what does not wait any more does not count"
 
 
+@pytest.mark.parametrize("bound", ["most", "most_in_room"])
+async def test_who_fills_all_places_gives_way_to_others(tmp_path: Path, bound: str) -> None:
+    """Somebody without end of messages without keys has nobody refused but themselves: their oldest goes, in words."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        kept = talk.bridge.running.engine.decrypting
+        kept._settings = replace(DecryptingSettings(0, 600), **{bound: 4})
+        mallory = talk.bridge.homeserver.user("mallory")
+        mallory.join(talk.room)
+        for number in range(6):
+            content = {"algorithm": MEGOLM, "ciphertext": "AAAA", "session_id": f"made up {number}"}
+            mallory.send_event(talk.room, "m.room.encrypted", content)
+        await talk.bridge.until(lambda: talk.counted("waits", "too_many") == 2)
+        talk.hold()
+        for number, text in enumerate(("one", "two")):
+            await talk.alice.says(talk.room, text)
+            await talk.bridge.until(lambda number=number: talk.counted("waits", "too_many") == 3 + number)  # type: ignore[misc]
+        assert dict(kept._of) == {"@mallory:hs.test": 2, talk.alice.owner.user: 2} and not kept._ousted
+        await talk.alice.says(talk.room, "three")
+        await talk.noticed("too many messages wait for their keys")
+        await talk.bridge.until(lambda: talk.counted("waits", "too_many") == 5)
+        assert len(kept) == 4
+        talk.release()
+        await talk.bridge.until(lambda: len(talk.script.sent) == 2)
+        assert [text.rpartition(" ")[2] for text in talk.texts()] == ["one", "two"]
+
+
 async def test_a_key_that_is_lost_is_asked_for(tmp_path: Path) -> None:
     """A key that never arrived is asked of the sender's device, and what it gives is believed."""
     async with talking(tmp_path) as talk:
