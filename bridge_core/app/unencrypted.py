@@ -11,10 +11,9 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId
 from bridge_core.app.engine import Engine
 from bridge_core.crypto.rows import RoomRow
-from bridge_core.engine.encryption import MEGOLM
 from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixSide
-from bridge_core.engine.secrecy import Plain, encryption_in
+from bridge_core.engine.secrecy import MEGOLM, Plain, encryption_in
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 from bridge_core.store.crypto import SealedCryptoStore

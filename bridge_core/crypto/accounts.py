@@ -25,12 +25,12 @@ from bridge_core.crypto.ports import AccountGone, AccountRow, CryptoStore, KeySe
 from bridge_core.crypto.signing import signed_bytes, with_signature
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError
+from bridge_core.engine.secrecy import MEGOLM
 from bridge_core.observe.metrics import Counter
 
-__all__ = ["ALGORITHMS", "MEGOLM", "OLM", "ONE_TIME", "UNKNOWN_DEVICE", "Accounts", "OurDevice", "PeerSession"]
+__all__ = ["ALGORITHMS", "OLM", "ONE_TIME", "UNKNOWN_DEVICE", "Accounts", "OurDevice", "PeerSession"]
 
 OLM: Final = "m.olm.v1.curve25519-aes-sha2"
-MEGOLM: Final = "m.megolm.v1.aes-sha2"
 ALGORITHMS: Final = (OLM, MEGOLM)
 ONE_TIME: Final = "signed_curve25519"
 UNKNOWN_DEVICE: Final = "M_UNKNOWN_DEVICE"

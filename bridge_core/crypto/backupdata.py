@@ -16,13 +16,13 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.crypto.accounts import MEGOLM
 from bridge_core.crypto.crosssigning import Identity
 from bridge_core.crypto.errors import OlmError, Reason
 from bridge_core.crypto.inbound import Found, inbound_row
 from bridge_core.crypto.olm import BackupKey, InboundSession, encode
 from bridge_core.crypto.ports import InboundRow
 from bridge_core.crypto.signing import signed_bytes, with_signature
+from bridge_core.engine.secrecy import MEGOLM
 
 __all__ = ["ALGORITHM", "BackupSeal"]
 

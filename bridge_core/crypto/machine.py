@@ -15,7 +15,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.crypto.accounts import MEGOLM, UNKNOWN_DEVICE, Accounts
+from bridge_core.crypto.accounts import UNKNOWN_DEVICE, Accounts
 from bridge_core.crypto.backup import KeyBackup
 from bridge_core.crypto.counts import CryptoCounts
 from bridge_core.crypto.crosssigning import CrossSigning
@@ -37,6 +37,7 @@ from bridge_core.crypto.upkeep import Upkeep
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from bridge_core.engine.ports import Write
+from bridge_core.engine.secrecy import CLEAR, MEGOLM
 from bridge_core.observe.tasks import TaskOwner
 
 __all__ = ["CryptoMachine", "Decrypted", "Taken"]
@@ -44,7 +45,6 @@ __all__ = ["CryptoMachine", "Decrypted", "Taken"]
 ENCRYPTED: Final = "m.room.encrypted"
 _CLEAR: Final = ("m.relates_to", "dev.matrix_bridge.id")
 """Keys of a content that stay readable: what the homeserver needs, and what a sent event is found again by."""
-_NEVER: Final = frozenset({"m.reaction", "m.room.redaction", ENCRYPTED})
 _WANTING: Final = 100
 
 _log = structlog.get_logger(__name__)
@@ -227,10 +227,6 @@ class CryptoMachine:
 
     # Sending
 
-    def is_encrypted(self, request: SendRequest) -> bool:
-        """Whether this is to be encrypted: a message to an encrypted room. Reactions and redactions never are."""
-        return request.room in self._rooms and request.redacts is None and request.type not in _NEVER
-
     async def encrypt(self, request: SendRequest, members: frozenset[UserId]) -> SendRequest:
         """The request with its body encrypted for the devices of `members`, none of whom is ours.
 
@@ -240,7 +236,7 @@ class CryptoMachine:
         Raises as KeyServer and CryptoStore; then nothing may be sent.
         """
         settings = self._rooms.get(request.room)
-        if settings is None or not self.is_encrypted(request):
+        if settings is None or request.redacts is not None or request.type in CLEAR:
             return request
         content = orjson.loads(request.body)
         sender = self._speaker(request)

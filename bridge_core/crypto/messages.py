@@ -11,10 +11,11 @@ from typing import Any, Final
 import orjson
 
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.crypto.accounts import MEGOLM, OLM
+from bridge_core.crypto.accounts import OLM
 from bridge_core.crypto.errors import CryptoRejectedError, OlmError, Reason
 from bridge_core.crypto.olm import InboundSession
 from bridge_core.crypto.ports import Owner
+from bridge_core.engine.secrecy import MEGOLM
 
 __all__ = [
     "Envelope",

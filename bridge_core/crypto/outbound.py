@@ -14,7 +14,7 @@ import structlog
 
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.crypto.accounts import MEGOLM, OurDevice
+from bridge_core.crypto.accounts import OurDevice
 from bridge_core.crypto.devices import DeviceLists
 from bridge_core.crypto.errors import DamagedKeyError
 from bridge_core.crypto.held import Held
@@ -28,6 +28,7 @@ from bridge_core.crypto.sending import plain_to_device, sent
 from bridge_core.crypto.shares import RoomSettings, Share, Skipped, has_lost, shares_in
 from bridge_core.crypto.userkeys import trust_of
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.secrecy import MEGOLM
 from bridge_core.observe.metrics import Counter
 
 __all__ = ["Outbounds"]

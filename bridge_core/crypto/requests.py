@@ -15,7 +15,7 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.crypto.accounts import MEGOLM, Accounts
+from bridge_core.crypto.accounts import Accounts
 from bridge_core.crypto.devices import DeviceLists
 from bridge_core.crypto.inbound import Found, Inbounds
 from bridge_core.crypto.messages import Inner, KeyRequest, RoomKey
@@ -25,6 +25,7 @@ from bridge_core.crypto.ports import CryptoStore, KeyServer, Owner, RequestGone,
 from bridge_core.crypto.sending import sent
 from bridge_core.crypto.shares import shares_in
 from bridge_core.crypto.userkeys import trust_of
+from bridge_core.engine.secrecy import MEGOLM
 from bridge_core.observe.metrics import Counter
 
 __all__ = ["KeyRequests"]

@@ -11,9 +11,10 @@ import structlog
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
 from bridge_core.api.ids import NetworkId, RoomId, UserId
-from bridge_core.engine.encryption import MEGOLM, RoomEncryption, RoomPolicy
+from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.secrecy import MEGOLM
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import KeyValues, PortalRow
 

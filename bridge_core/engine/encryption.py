@@ -24,15 +24,12 @@ from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
 from bridge_core.engine.portals import ENCRYPTED, PortalIndex, own_rooms
 from bridge_core.engine.readers import Readers
-from bridge_core.engine.secrecy import ENCRYPTION, Plain, encryption_in
+from bridge_core.engine.secrecy import CLEAR, ENCRYPTION, MEGOLM, Plain, encryption_in
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
 log = structlog.get_logger(__name__)
 
-MEGOLM: Final = "m.megolm.v1.aes-sha2"
-_CLEAR: Final = frozenset({"m.reaction", "m.room.redaction", "m.room.encrypted"})
-"""What is not encrypted anywhere: homeservers have to read it (client-server API, "m.room.encrypted")."""
 _MOST: Final = 100_000
 _TURNS: Final = 3
 _UNKNOWN: Final = "it is not known yet whether this room is encrypted"
@@ -225,7 +222,7 @@ class RoomEncryption(Check):
         if request.redacts is not None:
             told = REASON in request.body and await self.secret(request.room, request.sender)
             return without_reason(request) if told else request
-        if request.type in _CLEAR:
+        if request.type in CLEAR:
             return request
         if not await self.encrypted(request.room, request.sender):
             return request

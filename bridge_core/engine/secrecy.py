@@ -9,6 +9,10 @@ from bridge_core.api.ids import RoomId, UserId
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 
 ENCRYPTION: Final = "m.room.encryption"
+MEGOLM: Final = "m.megolm.v1.aes-sha2"
+"""The algorithm of encrypted rooms: there is no other."""
+CLEAR: Final = frozenset({"m.reaction", "m.room.redaction", "m.room.encrypted"})
+"""What is not encrypted anywhere: homeservers have to read it (client-server API, "m.room.encrypted")."""
 _ROOMS: Final = 5_000
 _PLAIN: Final = 100_000
 _BELIEVED: Final = 600.0

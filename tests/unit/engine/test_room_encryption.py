@@ -8,11 +8,11 @@ import pytest_asyncio
 
 from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.engine.encryption import MEGOLM, Cipher, RoomEncryption
+from bridge_core.engine.encryption import Cipher, RoomEncryption
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.readers import Readers
-from bridge_core.engine.secrecy import ENCRYPTION, Secrecy
+from bridge_core.engine.secrecy import ENCRYPTION, MEGOLM, Secrecy
 from bridge_core.matrix.cryptosync import DeviceSync, Watched
 from bridge_core.matrix.transaction import Transaction
 from bridge_core.observe.tasks import TaskOwner
