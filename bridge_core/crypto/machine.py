@@ -355,7 +355,9 @@ class CryptoMachine:
 
     def missed(self, device_lists: Mapping[str, Any]) -> None:
         """A transaction was not taken that told of these device lists, which will not be told again. Does not block."""
-        self.devices.met(self._changed(device_lists))
+        users = self._changed(device_lists)
+        self.devices.met(users)
+        self.senders.changed(users)
 
     def _changed(self, device_lists: Mapping[str, Any]) -> list[UserId]:
         found = [user for name in ("changed", "left") for user in _list(device_lists.get(name))]
