@@ -68,7 +68,7 @@ class Memberships:
         commands: Commands,
         puppets: DoublePuppets,
     ) -> None:
-        own = OwnMemberships(portals, members, rooms, matrix, gate, status, puppets, permissions)
+        own = OwnMemberships(portals, rooms, matrix, gate, status, puppets, permissions)
         self.remote = RemoteMemberships(names, networks, portals, ghosts, own, matrix, wishes, gate, status)
         self.remote.add_to(conversion, acts)
         MemberCommands(commands, portals, self.remote, self.fill)

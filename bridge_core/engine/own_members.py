@@ -15,7 +15,6 @@ from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import NothingToDo
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.matrix_ports import MatrixSide, PuppetGoneError, SendRequest
-from bridge_core.engine.members import Members
 from bridge_core.engine.networks import Network
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.portals import PortalIndex, plumbed_by
@@ -37,7 +36,6 @@ class OwnMemberships:
     def __init__(
         self,
         portals: PortalIndex,
-        members: Members,
         rooms: RoomMaker,
         matrix: MatrixSide,
         gate: Gate,
@@ -46,7 +44,6 @@ class OwnMemberships:
         permissions: Permissions,
     ) -> None:
         self._portals = portals
-        self._members = members
         self._rooms = rooms
         self._matrix = matrix
         self._gate = gate
@@ -76,7 +73,7 @@ class OwnMemberships:
             raise NothingToDo("the network is asked already")
         if event.membership is Membership.LEAVE and await self._puppets.can(user):
             left = [room for room in portal.rooms if not shared(self._portals, portal, room)]
-            there = [room for room in left if user in await self._members.of(room)]
+            there = [room for room in left if await self._puppets.inside(room, user)]
             return self.acts("leave_as_user", there, user, event.reason) or nothing("they are in none of its rooms")
         if network.options.follow_removals:
             kind = {Membership.BAN: "ban", Membership.UNBAN: "unban"}.get(event.membership, "kick")
@@ -108,7 +105,7 @@ class OwnMemberships:
             self._gate.outgoing(portal, who, room)  # whether they take part at all
         rooms = portal.rooms or (await self._rooms.ensure(portal),)
         portal = self._portals.by_id(portal.id) or portal
-        out = [room for room in rooms if user not in await self._members.of(room)]
+        out = [room for room in rooms if not await self._puppets.inside(room, user)]
         mine = [room for room in out if plumbed_by(portal, room) is None]
         for room in out:
             if room not in mine and event.membership is Membership.INVITE:
@@ -143,7 +140,7 @@ class OwnMemberships:
                 log.info("double_puppet_not_in_room", user=user, room=room, error=str(error))
             else:
                 return
-            self._puppets.done(room, user, "join")
+            self._puppets.undid(room, user)
         await self._matrix.invite(room, user)
 
     async def _leave_as_user(self, request: SendRequest) -> None:
@@ -154,7 +151,7 @@ class OwnMemberships:
         try:
             await self._matrix.leave(room, user, said_by(request).get("reason"))
         except RejectedError as error:
-            self._puppets.done(room, user, "leave")
+            self._puppets.undid(room, user)
             if isinstance(error, PuppetGoneError):
                 await self._puppets.gone(user, error)
             raise

@@ -38,6 +38,8 @@ OPTION: Final = "double_puppet"
 """Option of a user: False when the bridge must not act as them."""
 _AT: Final = 8
 _CAME_BACK: Final = 1_000
+_MOVES: Final = 9
+"""Comings and goings of one user in one room that are remembered beside the latest."""
 _REFUSED: Final = 600_000
 """Milliseconds before the homeserver is asked again whether a configured token may act as somebody."""
 
@@ -71,7 +73,8 @@ class DoublePuppets:
         self._working: dict[UserId, bool] = {}
         """Whom the bridge can act as now, and whether that is by a token of their own."""
         self._not_before: dict[UserId, int] = {}
-        self._moved: OrderedDict[tuple[RoomId, UserId], str] = OrderedDict()
+        self._moved: OrderedDict[tuple[RoomId, UserId], tuple[str, ...]] = OrderedDict()
+        """What the bridge did as users and has not seen come back."""
         self._came_back: OrderedDict[str, bytes] = OrderedDict()
         """The latest marks: what is written of them is there only once it is committed."""
 
@@ -144,7 +147,7 @@ class DoublePuppets:
 
     def did(self, room: RoomId, user: UserId, membership: str) -> None:
         """The bridge is about to join or leave a room as a user. Does not block."""
-        self._moved[room, user] = membership
+        self._moved[room, user] = (*self._moved.get((room, user), ())[-_MOVES:], membership)
         self._moved.move_to_end((room, user))
         if len(self._moved) > _CAME_BACK:
             self._moved.popitem(last=False)
@@ -154,7 +157,25 @@ class DoublePuppets:
 
         After a restart it is not known: the network is told what it knows already.
         """
-        return self._moved.pop((room, user), None) == membership
+        moved = self._moved.pop((room, user), ())
+        if membership not in moved:
+            return False  # somebody else's, after which what the bridge did says nothing of how it is now
+        if rest := moved[moved.index(membership) + 1 :]:
+            self._moved[room, user] = rest
+        return True
+
+    def undid(self, room: RoomId, user: UserId) -> None:
+        """What `did` announced last was not done. Does not block."""
+        if rest := self._moved.pop((room, user), ())[:-1]:
+            self._moved[room, user] = rest
+
+    async def inside(self, room: RoomId, user: UserId) -> bool:
+        """Whether a user is in a room, also while the event of what the bridge did there as them is on its way.
+
+        Raises as `Members.of`.
+        """
+        moved = self._moved.get((room, user))
+        return moved[-1] == "join" if moved else user in await self._members.of(room)
 
     async def _by_server(self, user: UserId) -> bool:
         """Whether the token configured for the user's server can act as them, and they have not forbidden it."""

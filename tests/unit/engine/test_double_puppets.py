@@ -1,5 +1,6 @@
 """Acting as users: tokens given and taken back, and what happens when one dies."""
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -7,9 +8,10 @@ import pytest
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.errors import RejectedError
-from bridge_core.api.events import RemoteMessage, RemoteSender
+from bridge_core.api.events import Membership, RemoteMember, RemoteMessage, RemoteSender
 from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.network import Login
+from bridge_core.matrix.transaction import Transaction
 from bridge_core.testing.homeserver import FakeUser
 from tests.harness import Harness
 from tests.scripted import Script
@@ -20,7 +22,9 @@ GHOST = "@_net_me:hs.test"
 
 @pytest.fixture(name="script")
 def _script() -> Script:
-    return Script()
+    script = Script()
+    script.moderates = True
+    return script
 
 
 @pytest.fixture(name="bridge")
@@ -123,3 +127,30 @@ async def test_a_user_who_may_not_use_the_bridge_is_no_puppet(bridge: Harness, s
     bridge.sections["permissions"] = {"@alice:hs.test": "relay"}
     await bridge.start_bridge()
     assert await _says(bridge, script, room, "demoted") == GHOST
+
+
+async def test_who_comes_and_goes_elsewhere_does_so_here(bridge: Harness, script: Script) -> None:
+    """However late the events of what the bridge did as a user come back, it knows where they are; nobody is told."""
+    room = await bridge.portal_room("net", "lobby")
+    there, alice, intake = bridge.homeserver.room(room), bridge.alice, bridge.running.engine.intake
+    await bridge.running.engine.puppets.log_in(UserId(alice.id), alice.token)
+    await bridge.settled()
+    script.moved.clear()
+    accept, on_time = intake.accept, asyncio.Event()
+
+    async def late(txn: Transaction) -> None:
+        await on_time.wait()
+        await accept(txn)
+
+    intake.accept = late  # type: ignore[method-assign]
+    me = RemoteSender(RemoteUserId("me"), "Me", LoginId("me"))
+    assert script.inbox is not None
+    for membership in (Membership.LEAVE, Membership.JOIN, Membership.LEAVE):
+        await script.inbox.receive([RemoteMember(ChatId("lobby"), me, membership)])
+        await bridge.until(lambda now=membership: there.membership(alice.id) == now.value)  # type: ignore[misc]
+    on_time.set()
+    await bridge.settled()
+    assert script.moved == []
+    alice.join(room)
+    await bridge.until(lambda: script.moved)
+    assert script.moved == [("me", "enter", "lobby")]
