@@ -57,7 +57,7 @@ class Trusted(Section):
         "no-identity lets in clients that know no cross-signing.",
     )
     receive: TrustName = Field(
-        default=TrustName.UNKNOWN,
+        default=TrustName.UNSIGNED,
         description="From which devices messages are taken. What others say is refused, and they are told.",
     )
     share: TrustName = Field(

@@ -18,7 +18,7 @@ from bridge_core.crypto.keyobjects import PeerDevice, digest_of, read_cross_key,
 from bridge_core.crypto.policy import Policy
 from bridge_core.crypto.ports import CryptoStore, KeyServer, Outdated, Owner, Queried, Row, SecretRow, TrackedRow
 from bridge_core.crypto.seldom import Seldom
-from bridge_core.crypto.userkeys import UserKeys, packed, unpacked
+from bridge_core.crypto.userkeys import UserKeys, packed, past, unpacked
 from bridge_core.observe.metrics import Counter
 
 __all__ = ["DeviceLists"]
@@ -297,7 +297,7 @@ class DeviceLists:
                 continue
             taken.add(device.curve25519)
             devices[name] = device
-        left = {name: one.ed25519 for name, one in old.devices.items() if name not in devices}
+        left = {name: past(one.ed25519, one.curve25519) for name, one in old.devices.items() if name not in devices}
         gone = {name: key for name, key in {**old.gone, **left}.items() if name not in devices}
         for name in list(gone)[: max(0, len(gone) - _GONE_KEPT)]:
             del gone[name]
@@ -311,8 +311,8 @@ class DeviceLists:
         if device is None:
             self._refused.inc("invalid")
             return None
-        before = known.ed25519 if known is not None else old.gone.get(name)
-        if before not in {None, device.ed25519}:
+        before = known.ed25519 if known is not None else old.gone.get(name, "").partition(" ")[0]
+        if before not in {"", device.ed25519}:
             # A device's keys never change: whoever has others under its name is somebody else.
             self._refused.inc("keys_changed")
             if self._seldom.is_due("device_keys_changed"):

@@ -39,7 +39,7 @@ class Policy:
     """
 
     send: Trust = Trust.CROSS_SIGNED
-    receive: Trust = Trust.UNKNOWN
+    receive: Trust = Trust.UNSIGNED
     share: Trust = Trust.CROSS_SIGNED
     per_ghost: bool = True
     """Each ghost speaks by its own device; False: all speak by the bot's, which clients warn of."""

@@ -60,7 +60,8 @@ class Senders:
         if device is not None and device.ed25519 != read.ed25519:
             raise CryptoRejectedError(Reason.KEYS, "the session claims another device's keys")
         trust = _trust(keys, read)
-        if trust is Trust.UNKNOWN and self._policy.receive > Trust.UNKNOWN:
+        listed = device is not None and keys.by_key(read.by) is not None
+        if not listed and Trust.BLOCKED < trust < self._policy.receive:
             self._wait(sender, (room, session))
             raise MissingKeyError(room, session, sender, listed=False)
         return self._enough(trust), device.id if device is not None else ""
@@ -114,4 +115,7 @@ class Senders:
 
 def _trust(keys: UserKeys, read: Read) -> Trust:
     trust = trust_of(keys, keys.by_key(read.sender_key))
+    if trust is Trust.UNKNOWN and (name := keys.was_listed(read.sender_key, read.ed25519)):
+        # Its owner has logged it out since, and what it said is theirs all the same.
+        trust = Trust.BLOCKED if name in keys.blocked else Trust.UNSIGNED
     return trust if read.by == read.sender_key else min(trust, trust_of(keys, keys.by_key(read.by)))

@@ -9,7 +9,7 @@ from bridge_core.api.ids import UserId
 from bridge_core.crypto.keyobjects import PeerDevice
 from bridge_core.crypto.policy import Trust
 
-__all__ = ["UserKeys", "packed", "trust_of", "unpacked"]
+__all__ = ["UserKeys", "packed", "past", "trust_of", "unpacked"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,12 +25,24 @@ class UserKeys:
     self_signing: str = ""
     devices: Mapping[str, PeerDevice] = field(default_factory=dict)
     gone: Mapping[str, str] = field(default_factory=dict)
-    """Devices that are no longer there, with their signing keys: they may come back with no others."""
+    """Devices that are no longer there, with their signing and identity keys: they may come back with no others.
+
+    The identity key is missing where an earlier version wrote it.
+    """
     blocked: frozenset[str] = frozenset()
 
     def by_key(self, curve25519: str) -> PeerDevice | None:
         """The device with this identity key."""
         return next((one for one in self.devices.values() if one.curve25519 == curve25519), None)
+
+    def was_listed(self, curve25519: str, ed25519: str) -> str:
+        """The name of a device with these keys that is no longer there; empty when none is known."""
+        return next((name for name, keys in self.gone.items() if keys == past(ed25519, curve25519)), "")
+
+
+def past(ed25519: str, curve25519: str) -> str:
+    """What is kept of a device that is gone; the signing key comes first, up to a space."""
+    return f"{ed25519} {curve25519}"
 
 
 def trust_of(keys: UserKeys, device: PeerDevice | None) -> Trust:

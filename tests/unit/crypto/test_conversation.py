@@ -662,8 +662,33 @@ async def test_a_device_nobody_has_told_of_is_asked_for_once(pair: Pair) -> None
     asked = b.world.count("query_keys")
     for text in ("1", "2", "3"):
         event = await a.send(a.bot, text, [b.bot])
-        assert (await b.decrypted(event)).trust is Trust.UNKNOWN
+        # It was theirs when it was listed: logged out since, or put away by a homeserver, which a list cannot tell.
+        assert (await b.decrypted(event)).trust is Trust.UNSIGNED
     assert b.world.count("query_keys") == asked
+    await b.machine.devices.change(a.bot.user, block=[a.bot.device])
+    assert await refused(b, event) is Reason.TRUST
+
+
+async def test_a_device_that_was_never_listed_waits(pair: Pair) -> None:
+    """A session in somebody's name of a device that their homeserver has never listed is not believed, nor refused."""
+    a, b = pair
+    event = await a.send(a.bot, "x", [b.bot])
+    await b.hear()
+    listed = b.world.devices.pop(a.bot.user)
+    b.store.rows = {key: row for key, row in b.store.rows.items() if key[0].__name__ != "TrackedRow"}
+    await b.restart()
+    with pytest.raises(MissingKeyError) as caught:
+        await b.read(event)
+    assert not caught.value.listed
+    b.world.devices[a.bot.user] = listed
+    b.world.tell_changed(a.bot.user)
+    b.take()
+    assert await b.read(event) == "x"
+    b.policy = Policy(receive=Trust.UNKNOWN)
+    del b.world.devices[a.bot.user]
+    b.store.rows = {key: row for key, row in b.store.rows.items() if key[0].__name__ != "TrackedRow"}
+    await b.restart()
+    assert (await b.decrypted(event)).trust is Trust.UNKNOWN
 
 
 async def test_ghosts_speak_by_the_bot_where_that_is_wanted(world: KeyWorld) -> None:
