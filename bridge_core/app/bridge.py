@@ -169,6 +169,7 @@ class Bridge:
             self._tasks,
             self.metrics,
             faults,
+            self.database.users,
         )
         self._unencrypted = (
             Unencrypted(self.engine, self.matrix, self.database.crypto, self._clock, self._tasks)

@@ -13,8 +13,9 @@ from bridge_core.engine.announcements import EncryptionAnnouncements
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.firstreaders import FirstReaders
 from bridge_core.engine.permissions import Permission
+from bridge_core.engine.roomadmins import RoomAdmins
 from bridge_core.engine.secrecy import ENCRYPTION
-from bridge_core.engine.store_ports import KeyValues
+from bridge_core.engine.store_ports import KeyValues, Users
 from bridge_core.matrix.side import AppserviceSide
 from bridge_core.observe.tasks import TaskOwner
 
@@ -43,6 +44,11 @@ def announce(
     engine.rooms.when_bridged(told.bridged)
     engine.rooms.remark_by(told.remark)
     rooms.made_so = told.announce
+
+
+def room_admins(engine: Engine, matrix: AppserviceSide, users: Users) -> RoomAdmins:
+    """Who looks after the engine's rooms."""
+    return RoomAdmins(engine.portals, matrix, engine.members, engine.names.is_ours, users, engine.permissions)
 
 
 class _Keys:

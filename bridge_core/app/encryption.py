@@ -13,7 +13,7 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, RoomId, UserId
-from bridge_core.app.encryptedrooms import announce, read_from_the_first
+from bridge_core.app.encryptedrooms import announce, read_from_the_first, room_admins
 from bridge_core.app.engine import Engine
 from bridge_core.app.keeper import IdentityKeeper
 from bridge_core.config import Config
@@ -30,7 +30,7 @@ from bridge_core.engine.intake import TransactionIntake
 from bridge_core.engine.ports import Write
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.skipped import SkippedDevices
-from bridge_core.engine.store_ports import KeyValues
+from bridge_core.engine.store_ports import KeyValues, Users
 from bridge_core.matrix.cryptosync import GHOST, DeviceSync, Watched
 from bridge_core.matrix.keys import Synced
 from bridge_core.matrix.side import AppserviceSide
@@ -83,6 +83,7 @@ class Encryption:
         metrics: Metrics,
         faults: FaultPoints,
         admins: Sequence[UserId],
+        users: Users,
     ) -> None:
         from bridge_core.crypto.counts import CryptoCounts
         from bridge_core.crypto.machine import CryptoMachine
@@ -90,7 +91,7 @@ class Encryption:
         self._clock = clock
         self._tasks = tasks
         self._matrix = matrix
-        self._named = SkippedDevices(kv, engine.status, clock)
+        self._named = SkippedDevices(kv, engine.status, room_admins(engine, matrix, users), clock)
         self.settings = settings
         self.on_arrived: list[Callable[[RoomId, str], None]] = [engine.decrypting.arrived]
         self.machine: CryptoMachine = CryptoMachine(
@@ -252,6 +253,7 @@ def make_encryption(
     tasks: TaskOwner,
     metrics: Metrics,
     faults: FaultPoints,
+    users: Users,
 ) -> Encryption | None:
     """Encryption of this bridge; None where the configuration has none."""
     settings = config.encryption
@@ -259,7 +261,7 @@ def make_encryption(
     if settings.mode is EncryptionMode.OFF:
         return None  # else it is needed even where no network allows it: nothing may be said in clear then
     admins = [UserId(user) for user in config.rules().admins()]
-    return Encryption(settings, policies, engine, matrix, store, kv, clock, tasks, metrics, faults, admins)
+    return Encryption(settings, policies, engine, matrix, store, kv, clock, tasks, metrics, faults, admins, users)
 
 
 async def _made_again(matrix: AppserviceSide, user: UserId) -> bool:

@@ -155,7 +155,7 @@ class Conversion:
         return self._puppets.marked(await converter(entry, entry.event), entry.event)
 
     async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
-        return [replace(await self.notice(entry, event.room, event.text, event.about), noted=event.key)]
+        return [replace(await self.notice(entry, event.room, event.text, event.about, event.mentions), noted=event.key)]
 
     async def _rename(self, entry: Entry, event: RemoteRename) -> list[Prepared]:
         await self._ghosts.ensure(NetworkId(entry.network), event.new)
@@ -418,9 +418,12 @@ class Conversion:
         text = f"Messages between {since} and {until} UTC may be missing here: {event.reason}"
         return [await self.notice(entry, room, text, None) for room in portal.rooms]
 
-    async def notice(self, entry: Entry, room: RoomId, text: str, about: EventId | None) -> Prepared:
+    async def notice(
+        self, entry: Entry, room: RoomId, text: str, about: EventId | None, mentions: tuple[UserId, ...] = ()
+    ) -> Prepared:
         """The bot says something in a room, once for each entry."""
-        content: dict[str, Any] = {"msgtype": "m.notice", "body": text, "m.mentions": {}}
+        named = {"user_ids": list(mentions)} if mentions else {}
+        content: dict[str, Any] = {"msgtype": "m.notice", "body": text, "m.mentions": named}
         if about is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": about}}
         txn = self._names.send_id("bot", room, f"{entry.id}.{entry.received_at}")

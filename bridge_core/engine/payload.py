@@ -13,7 +13,7 @@ import orjson
 from bridge_core.api import content, events
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.events import RemoteEvent
-from bridge_core.api.ids import ChatId, EventId, LoginId, RoomId
+from bridge_core.api.ids import ChatId, EventId, LoginId, RoomId, UserId
 
 VERSION: Final = 1
 
@@ -26,13 +26,15 @@ class PayloadError(BridgeError):
 class BotNotice:
     """The bot says something in a room: a status, a command's answer. `about` is the event it answers.
 
-    With `key` it is remembered which event it became, so that a BotCorrection can replace it.
+    With `key` it is remembered which event it became, so that a BotCorrection can replace it. `mentions` are whom it
+    concerns most.
     """
 
     room: RoomId
     text: str
     about: EventId | None = None
     key: str = ""
+    mentions: tuple[UserId, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,8 @@
-"""Devices that cannot read what the bridge says, named once in the room: their owners can do something about it."""
+"""Devices that cannot read what the bridge says, named once: in the room to its admins, and at the desks of admins.
+
+What is said in the room is encrypted, so who has no other device reads nothing of it: clients tell them by the code
+with which the key is withheld (client-server API, "m.room_key.withheld").
+"""
 
 import asyncio
 import re
@@ -12,6 +16,7 @@ import structlog
 from bridge_core.api.errors import BridgeError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId
+from bridge_core.engine.roomadmins import RoomAdmins
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import KeyValues
 
@@ -33,7 +38,8 @@ _KEPT: Final = 1_000
 class SkippedDevices:
     """Every sender in a room leaves out the same devices: the room is told of each once, over restarts too."""
 
-    def __init__(self, kv: KeyValues, status: Status, clock: Clock) -> None:
+    def __init__(self, kv: KeyValues, status: Status, admins: RoomAdmins, clock: Clock) -> None:
+        self._admins = admins
         self._kv = kv
         self._status = status
         self._clock = clock
@@ -61,10 +67,18 @@ class SkippedDevices:
             return
         log.info("devices_skipped", room=room, devices=len(new))
         # Said first: a crash in between says it once all the same, by its key.
-        key = blake2b(orjson.dumps([room, new]), digest_size=16).hexdigest()
-        await self._status.say(room, _words(new, _KEYLESS if keyless else _UNVERIFIED), key=f"skipped\x1f{key}")
+        words, admins = _words(new, _KEYLESS if keyless else _UNVERIFIED), await self._admins.of(room)
+        await self._status.say(room, words, key=f"skipped\x1f{_key([room, new])}", mentions=admins)
+        for admin, desk in (await self._admins.desks(admins)).items():
+            # Once for all rooms in which they are.
+            key = f"skipped\x1f{admin}\x1f{_key([reason, new])}"
+            await self._status.say(desk, words.replace("here", f"in {room}", 1), key=key)
         named = [*row["named"], *([user, device] for user, device in new)][-_KEPT:]
         await self._kv.put(NAMESPACE, room, orjson.dumps({"named": named, "told": {**row["told"], reason: now}}))
+
+
+def _key(value: object) -> str:
+    return blake2b(orjson.dumps(value), digest_size=16).hexdigest()
 
 
 def _words(devices: Sequence[tuple[str, str]], why: str) -> str:

@@ -136,9 +136,12 @@ class Status:
             else:
                 self._dead.add(key)
 
-    async def say(self, room: RoomId, text: str, *, about: EventId | None = None, key: str = "") -> None:
+    async def say(
+        self, room: RoomId, text: str, *, about: EventId | None = None, key: str = "", mentions: tuple[UserId, ...] = ()
+    ) -> None:
         """Say something in a room, once per `key` (also over restarts). Returns when it is stored."""
-        await self._store([(f"notice\x1f{key}" if key else "", BotNotice(room, _unicode(text), about))])
+        words = BotNotice(room, _unicode(text), about, mentions=mentions)
+        await self._store([(f"notice\x1f{key}" if key else "", words)])
 
     async def failed(
         self,

@@ -129,3 +129,26 @@ async def test_a_room_that_the_bridge_makes_encrypted_is_told(tmp_path: Path) ->
             await harness.start_bridge()
             assert SAID in await alice.sees_part(room, "This room is encrypted")
             await harness.until(lambda: statement(harness, room) == "to-bridge")
+
+
+async def test_the_rooms_admin_is_told_of_devices_that_cannot_read(tmp_path: Path) -> None:
+    """Devices that are left out are named to who looks after the room, and in the management rooms of admins."""
+    async with bridged(tmp_path) as (harness, script):
+        homeserver = harness.homeserver
+        admin, bob = homeserver.user("admin"), homeserver.user("bob")
+        desk = admin.create_room(preset="private_chat", invite=[homeserver.bot])
+        await homeserver.wait_message(desk, "Hello! This is your management room. Say help for what I can do.")
+        room = await plumbed(harness, encrypted=True)
+        bob.join(room)
+        await homeserver.wait_pushed()
+        async with (
+            EncryptedClient(homeserver, harness.alice) as alice,
+            EncryptedClient(homeserver, bob, cross_signing=False),
+        ):
+            await said(script, "hello")
+            words = await alice.sees_part(room, "These devices cannot read what the bridge says here")
+            assert bob.id in words
+            content = (await alice.sees(room, words)).event["content"]
+            assert content["m.mentions"] == {"user_ids": [harness.alice.id]}
+        told = await homeserver.wait_event(desk, lambda e: "These devices cannot" in str(e["content"].get("body")))
+        assert f"says in {room}" in told["content"]["body"]

@@ -2,13 +2,15 @@
 
 from typing import cast
 
-from bridge_core.api.ids import RoomId
+from bridge_core.api.ids import RoomId, UserId
+from bridge_core.engine.roomadmins import RoomAdmins
 from bridge_core.engine.skipped import SkippedDevices
 from bridge_core.engine.status import Status
 from bridge_core.engine.store_ports import KeyValues
 from tests.unit.crypto.world import HandClock
 
 ROOM = RoomId("!r:hs")
+DESK, OTHER, OWNER = RoomId("!desk:hs"), RoomId("!other:hs"), UserId("@owner:hs")
 DAY = 86_400_000
 
 
@@ -30,14 +32,30 @@ class Said:
 
     def __init__(self) -> None:
         self.texts: list[str] = []
+        self.mentions: list[tuple[str, ...]] = []
+        self.desk: dict[str, str] = {}
 
-    async def say(self, room: RoomId, text: str, *, key: str) -> None:
+    async def say(self, room: RoomId, text: str, *, key: str, mentions: tuple[UserId, ...] = ()) -> None:
+        if room == DESK:
+            self.desk.setdefault(key, text)
+            return
         self.texts.append(text)
+        self.mentions.append(mentions)
+
+
+class Admins:
+    """One who looks after every room, and has a desk."""
+
+    async def of(self, room: RoomId) -> tuple[UserId, ...]:
+        return (OWNER,)
+
+    async def desks(self, admins: tuple[UserId, ...]) -> dict[UserId, RoomId]:
+        return {OWNER: DESK}
 
 
 def made() -> tuple[SkippedDevices, Said, HandClock]:
     said, clock = Said(), HandClock()
-    return SkippedDevices(cast(KeyValues, Kept()), cast(Status, said), clock), said, clock
+    return SkippedDevices(cast(KeyValues, Kept()), cast(Status, said), cast(RoomAdmins, Admins()), clock), said, clock
 
 
 async def test_a_room_is_told_once_a_day() -> None:
@@ -62,3 +80,13 @@ async def test_nobody_speaks_by_the_name_of_a_device() -> None:
     (text,) = said.texts
     assert "evil" not in text
     assert text.endswith(f"@a:hs (a device), @b:hs (a device), @c:hs ({'A' * 20})")
+
+
+async def test_the_rooms_admins_are_told() -> None:
+    """The notice mentions who looks after the room; their desks are told once for all rooms with the same devices."""
+    skipped, said, _ = made()
+    for room in (ROOM, OTHER):
+        await skipped.name(room, [("@nina:hs", "NINA")])
+    assert said.mentions == [(OWNER,), (OWNER,)]
+    (words,) = said.desk.values()
+    assert words.startswith(f"These devices cannot read what the bridge says in {ROOM}, since")
