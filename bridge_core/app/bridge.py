@@ -2,7 +2,7 @@
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Mapping
 from typing import Any
 
 import structlog
@@ -29,8 +29,10 @@ from bridge_core.config import LoadedConfig
 from bridge_core.config.homeserver import Profile
 from bridge_core.engine.checkpoints import CheckpointPush
 from bridge_core.engine.clock import SystemClock
+from bridge_core.engine.encrypted_files import decrypted
 from bridge_core.engine.host import Namespace, NetworkHost, Rooms
 from bridge_core.engine.intake import CURSORS, NetworkInbox, cursor_name
+from bridge_core.engine.links import digest_of
 from bridge_core.engine.localusers import LocalUsers
 from bridge_core.engine.longtexts import LongTexts
 from bridge_core.engine.names import Names
@@ -228,6 +230,7 @@ class Bridge:
             public=str(media.public_url),
             secret=media.secret.get_secret_value().encode(),
             download=self.matrix.download,
+            opened=self._opened,
             revocations=self.database.media,
             clock=self._clock,
             limit=media.max_size,
@@ -386,7 +389,7 @@ class Bridge:
             self._routes.of(network.id),
             Rooms(network.id, self.engine.portals, self.engine.members, self.matrix, self.engine.rooms.named),
             self.engine.portals,
-            self._link,
+            lambda attachment: self._link(attachment, opens=network.options.opens_files),
             self._sources.open_attachment,
             self.staff.of(network.id),
             self.database.queue,
@@ -436,11 +439,19 @@ class Bridge:
                 self.engine.showing.connected(network.id)
         self.engine.backfill.reported(network, state)
 
-    def _link(self, attachment: Attachment) -> str | None:
-        # The keys of an encrypted file must not leave: such links are for the encryption's own rules to allow.
-        if self._links is None or attachment.keys is not None or not attachment.source.startswith("mxc://"):
+    def _link(self, attachment: Attachment, *, opens: bool = False) -> str | None:
+        # Whoever has the link to an encrypted file reads it: only where the network's configuration says so.
+        if self._links is None or (attachment.keys is not None and not opens):
             return None
-        return self._links.url(attachment.source, attachment.name, attachment.mime or "")
+        if not attachment.source.startswith("mxc://"):
+            return None
+        keys = digest_of(attachment.keys) if attachment.keys is not None else ""
+        return self._links.url(attachment.source, attachment.name, attachment.mime or "", keys)
+
+    async def _opened(self, mxc: str, keys: str, limit: int) -> AsyncIterator[bytes]:
+        found = await self.engine.links.keys(mxc, keys)
+        async for chunk in decrypted(self.matrix.download(mxc, limit), found):
+            yield chunk
 
     def _is_secret(self, room: RoomId) -> bool:
         return self.encryption is not None and self.encryption.rooms.known(room) is not False

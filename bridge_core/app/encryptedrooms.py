@@ -37,7 +37,9 @@ def announce(
         found = engine.networks.get(network)
         return found.meta.name if found is not None else network
 
-    told = EncryptionAnnouncements(rooms, engine.rooms, engine.portals, policies, name, engine.status, kv, bot, admins)
+    told = EncryptionAnnouncements(
+        rooms, engine.rooms, engine.portals, policies, name, engine.status, kv, bot, admins, engine.networks.opens_files
+    )
     engine.on_encryption.append(told.changed)  # what was known before
     engine.on_encryption.append(lambda event: rooms.changed(RoomId(event["room_id"]), event["content"]))
     engine.room_events.on(ENCRYPTION, told.became)

@@ -118,6 +118,11 @@ class Config(Section):
                 and (wanted := network.get("encryption")) in {NetworkEncryption.DEFAULT, NetworkEncryption.REQUIRE}
             ),
             *(
+                (f"networks.{name}.encrypted_file_links", "cannot be, since encryption is require")
+                for name, network in self.networks.items()
+                if network.get("encryption") == NetworkEncryption.REQUIRE and network.get("encrypted_file_links")
+            ),
+            *(
                 (later, f"{address} is {earlier} already")
                 for (earlier, other_address), (later, address) in combinations(listeners.items(), 2)
                 if address is not None and address == other_address and (address.port or address.path)

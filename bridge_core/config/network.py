@@ -236,6 +236,12 @@ class NetworkCommon(Section):
         "that the bridge makes are encrypted from the start. require: they are, those it made before become so, and "
         "nothing crosses in a room that is not, or while encryption does not work.",
     )
+    encrypted_file_links: bool = Field(
+        default=False,
+        description="Whether files of encrypted rooms are handed out by media links too, on networks that carry no "
+        "files: the bridge then decrypts them for everybody who has the link, and keeps their keys as long as links "
+        "work. Never where encryption is `require`.",
+    )
     presence: bool = Field(
         default=False,
         description="Whether it is shown who is there, both ways. It costs the homeserver much; Synapse has to have "

@@ -26,7 +26,10 @@ _ADMINS: Final = 3
 
 
 class EncryptionAnnouncements:
-    """Tells rooms. `name` gives what a network is called, `admins` are who runs the bridge at `server`."""
+    """Tells rooms. `name` gives what a network is called, `admins` are who runs the bridge.
+
+    `opens` says whether files of encrypted rooms are handed out by links there.
+    """
 
     def __init__(
         self,
@@ -39,12 +42,14 @@ class EncryptionAnnouncements:
         kv: KeyValues,
         bot: UserId,
         admins: Sequence[UserId],
+        opens: Callable[[NetworkId], bool],
     ) -> None:
         self._encryption = encryption
         self._rooms = rooms
         self._portals = portals
         self._policies = policies
         self._name = name
+        self._opens = opens
         self._status = status
         self._kv = kv
         self._server = bot.partition(":")[2]
@@ -122,6 +127,9 @@ class EncryptionAnnouncements:
                 f"Messages are encrypted up to the bridge: they go on to {on}, so they are readable on its server, "
                 f"{self._server}, which is run by {self._admins}."
             )
+        linked = [self._name(one) for one in dict.fromkeys(row.network for row in portals) if self._opens(one)]
+        if linked:
+            said.append(f"Files go to {', '.join(linked)} as links: whoever has such a link can open the file.")
         if off:
             said.append(f"Encryption is off for {', '.join(off)}: nothing crosses between it and this room.")
         return " ".join(said)

@@ -1,5 +1,7 @@
 """Which links went out with which message, so that taking the message back takes the files back as well."""
 
+from collections.abc import Callable
+from hashlib import blake2b
 from typing import Final, Protocol
 
 import orjson
@@ -18,6 +20,8 @@ NAMESPACE: Final = "links"
 """Of the rows, which are forgotten once the links have expired: see `remembered_at`."""
 USERS: Final = "links.users"
 """The same by network and user, for those who take back everything that a user sent."""
+KEYS: Final = "links.keys"
+"""The keys of encrypted files that went out by links, by file and digest: erased with the links."""
 _AT: Final = 8
 
 
@@ -29,9 +33,16 @@ class Revocations(Protocol):
 
 
 class LinkLedger:
-    """Remembers links by event, and revokes them."""
+    """Remembers links by event, and revokes them. `opens` says on which networks encrypted files have links, too."""
 
-    def __init__(self, kv: KeyValues, revocations: Revocations, clock: Clock) -> None:
+    def __init__(
+        self,
+        kv: KeyValues,
+        revocations: Revocations,
+        clock: Clock,
+        opens: Callable[[NetworkId], bool] = lambda network: False,
+    ) -> None:
+        self._opens = opens
         self._kv = kv
         self._revocations = revocations
         self._clock = clock
@@ -40,6 +51,11 @@ class LinkLedger:
         """Return when it is committed which files go out with a message: before it is sent, whatever becomes of it."""
         if not isinstance(message, MatrixMessage | MatrixEdit) or not message.content.attachments:
             return
+        if self._opens(network):
+            for attachment in message.content.attachments:
+                if attachment.keys is not None:
+                    value = self._clock.now_ms().to_bytes(_AT, "big") + attachment.keys.encode("utf-8", "replace")
+                    await self._kv.put(KEYS, f"{attachment.source} {digest_of(attachment.keys)}", value)
         sources = [attachment.source for attachment in message.content.attachments]
         await self._put(network, message, sources, anew=not isinstance(message, MatrixEdit))
 
@@ -61,10 +77,17 @@ class LinkLedger:
             await self._kv.put(NAMESPACE, _key(message.room, event), value)
             await self._kv.put(USERS, f"{_of_user(network, message.sender.id)}{_key(message.room, event)}", value)
 
+    async def keys(self, mxc: str, digest: str) -> str:
+        """The keys of an encrypted file that has a link. Raises RejectedError where there is none any more."""
+        stored = await self._kv.get(KEYS, f"{mxc} {digest}")
+        if stored is None:
+            raise RejectedError("the keys of the file are gone")
+        return stored[_AT:].decode()
+
     async def revoke(self, room: RoomId, event: EventId) -> None:
         """End the links of a message that was taken back. Whoever redacted it: the room has allowed that."""
         for source in await self._of(room, event):
-            await self._revocations.revoke(source, self._clock.now_ms())
+            await self._end(source)
 
     async def revoke_file(self, mxc: str) -> None:
         """End all links to a file, for an admin: those there are, and those that will be made. Return when committed.
@@ -74,7 +97,12 @@ class LinkLedger:
         if not is_mxc(mxc):
             raise RejectedError(f"{mxc[:100]} is no mxc:// address of a file")
         log.warning("media_links_revoked", file=mxc)
-        await self._revocations.revoke(mxc, self._clock.now_ms())
+        await self._end(mxc)
+
+    async def _end(self, source: str) -> None:
+        await self._revocations.revoke(source, self._clock.now_ms())
+        for key in await self._kv.items(KEYS, f"{source} "):
+            await self._kv.put(KEYS, key, None)
 
     async def revoke_event(self, room: RoomId, event: EventId) -> int:
         """As `revoke`, for an admin: how many files it was."""
@@ -94,6 +122,11 @@ class LinkLedger:
     async def _of(self, room: RoomId, event: EventId) -> list[str]:
         stored = await self._kv.get(NAMESPACE, _key(room, event))
         return list(orjson.loads(stored[_AT:])) if stored else []
+
+
+def digest_of(keys: str) -> str:
+    """What a link says of the keys it is for: who knows a file's address alone gets none that opens it."""
+    return blake2b(keys.encode("utf-8", "replace"), digest_size=8).hexdigest()
 
 
 def remembered_at(value: bytes) -> int:

@@ -69,6 +69,8 @@ class NetworkOptions:
     """The chats for which `eager` is otherwise."""
     copy_between_rooms: bool = True
     """Whether what is said in one room of a chat is copied to its other rooms."""
+    opens_files: bool = False
+    """Whether files of encrypted rooms are handed out by links."""
     grants: frozenset[Grant] = frozenset()
     """What those who run the network have allowed."""
 
@@ -346,6 +348,11 @@ class Networks:
     def get(self, network: NetworkId) -> Network | None:
         """The network of this name."""
         return self._networks.get(network)
+
+    def opens_files(self, network: NetworkId) -> bool:
+        """Whether files of encrypted rooms are handed out by links there. Does not block."""
+        found = self._networks.get(network)
+        return found is not None and found.options.opens_files
 
     async def person(self, network: NetworkId, remote: RemoteUserId) -> UserInfo | None:
         """What a network knows of a person. Raises TransientError or RateLimitedError when it cannot tell now."""

@@ -122,7 +122,8 @@ class Retention:
         echoes = now - int(self._keep_keys * 1000)
         await self._database.kv.expire(puppets.ECHOES, lambda value: puppets.came_back_at(value) < echoes)
         total = await self._database.kv.expire(links.NAMESPACE, lambda value: links.remembered_at(value) < before)
-        await self._database.kv.expire(links.USERS, lambda value: links.remembered_at(value) < before)
+        for namespace in (links.USERS, links.KEYS):
+            await self._database.kv.expire(namespace, lambda value: links.remembered_at(value) < before)
         # Needed while their message may be sent again; then only so that an equal file is not put there twice.
         addresses = now - int(max(self._keep_keys, self._keep_done) * 1000)
         while removed := await self._database.writer.run(

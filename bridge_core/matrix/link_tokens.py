@@ -1,7 +1,8 @@
 """Signed tokens of media links: what file, until when, and nothing that can be changed.
 
 Token: base64url(mac | payload), payload = version byte, expiry (4 bytes, seconds since 1970, 0: never), mime, NUL,
-`server/media`. The mac is HMAC-SHA256 over payload, NUL and file name, cut to 128 bits; IRC lines are short.
+`server/media`, and for an encrypted file NUL and the digest of its keys. The mac is HMAC-SHA256 over payload, NUL and
+file name, cut to 128 bits; IRC lines are short.
 """
 
 import base64
@@ -28,11 +29,15 @@ class BadTokenError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class LinkedFile:
-    """What a token stands for. `expires` is in seconds since 1970, None for never."""
+    """What a token stands for. `expires` is in seconds since 1970, None for never.
+
+    `keys` is the digest of the keys with which the file is to be decrypted; empty: it is handed out as it is.
+    """
 
     mxc: str
     mime: str
     expires: int | None
+    keys: str = ""
 
 
 class LinkTokens:
@@ -49,6 +54,7 @@ class LinkTokens:
         payload += file.mime.encode() + b"\0" + file.mxc.removeprefix("mxc://").encode()
         if b"\0" in payload[_HEAD.size + len(file.mime.encode()) + 1 :] or len(payload) > _LONGEST // 2:
             raise RejectedError("the file's address is unusable")
+        payload += b"\0" + file.keys.encode() if file.keys else b""
         return base64.urlsafe_b64encode(self._mac(payload, name) + payload).decode().rstrip("=")
 
     def read(self, token: str, name: str) -> LinkedFile:
@@ -72,7 +78,8 @@ class LinkTokens:
         mime, _, media = payload[_HEAD.size :].partition(b"\0")
         if version != _VERSION:
             raise BadTokenError
-        return LinkedFile(f"mxc://{media.decode()}", mime.decode(), expires or None)
+        media, _, keys = media.partition(b"\0")
+        return LinkedFile(f"mxc://{media.decode()}", mime.decode(), expires or None, keys.decode())
 
     def _mac(self, payload: bytes, name: str) -> bytes:
         return hmac.digest(self._key, payload + b"\0" + name.encode(), hashlib.sha256)[:_MAC]

@@ -55,6 +55,13 @@ class Download(Protocol):
         """Stream the file. Raises RejectedError (not there, too large), TransientError, RateLimitedError."""
 
 
+class Opened(Protocol):
+    """Where the bytes of encrypted files come from, in the clear."""
+
+    def __call__(self, mxc: str, keys: str, limit: int) -> AsyncIterator[bytes]:
+        """As `Download`; `keys` is the digest of the file's keys. Raises RejectedError where they are gone, too."""
+
+
 class Revocations(Protocol):
     """Files whose links no longer work, since their message was redacted."""
 
@@ -75,6 +82,7 @@ class MediaLinks:
         public: str,
         secret: bytes,
         download: Download,
+        opened: Opened | None = None,
         revocations: Revocations,
         clock: Clock,
         limit: int = 100 * 1024 * 1024,
@@ -83,19 +91,20 @@ class MediaLinks:
         self._public = public.rstrip("/")
         self._tokens = LinkTokens(secret)
         self._download = download
+        self._opened = opened
         self._revocations = revocations
         self._clock = clock
         self._limit = limit
         self._lifetime = lifetime
         self._places = asyncio.Semaphore(_BUSY)
 
-    def url(self, mxc: str, name: str, mime: str) -> str:
-        """Returns a link. Raises RejectedError when `mxc` is no mxc address."""
+    def url(self, mxc: str, name: str, mime: str, keys: str = "") -> str:
+        """Returns a link; `keys` is the digest of an encrypted file's. Raises RejectedError for no mxc address."""
         media_path(mxc)
         shown = _file_name(name)
         kind = mime.partition(";")[0].strip().lower()
         expires = None if self._lifetime is None else self._clock.now_ms() // 1000 + self._lifetime
-        file = LinkedFile(mxc, kind if _MIME.fullmatch(kind) else "application/octet-stream", expires)
+        file = LinkedFile(mxc, kind if _MIME.fullmatch(kind) else "application/octet-stream", expires, keys)
         return f"{self._public}/_matrix_bridge/media/{self._tokens.make(file, shown)}/{quote(shown)}"
 
     def file_of(self, link: str) -> str | None:
@@ -137,7 +146,12 @@ class MediaLinks:
             return await self._stream(request, file, headers)
 
     async def _stream(self, request: web.Request, file: LinkedFile, headers: dict[str, str]) -> web.StreamResponse:
-        chunks = self._download(file.mxc, self._limit)
+        if not file.keys:
+            chunks = self._download(file.mxc, self._limit)
+        elif self._opened is not None:
+            chunks = self._opened(file.mxc, file.keys, self._limit)
+        else:
+            return _text(404, "There is no such file.")
         try:
             async with asyncio.timeout(_LONGEST_S):
                 return await self._pass_on(request, chunks, headers)

@@ -47,7 +47,8 @@ class GeneralCommands:
         for network in self._networks:
             meta, state = network.meta, network.states.get(None)
             how = f"{state.status.value} {state.reason}".strip() if state else "not connected yet"
-            lines.append(f"{network.id} ({meta.name}): {how}; plaintext exists on the {meta.plaintext.value}")
+            files = ", and files of encrypted rooms with whoever has their links" if network.options.opens_files else ""
+            lines.append(f"{network.id} ({meta.name}): {how}; plaintext exists on the {meta.plaintext.value}{files}")
             data.append({"network": network.id, "name": meta.name, "state": state.status.value if state else None})
         return Answer("\n".join(lines) or "No networks are configured.", {"networks": data})
 
