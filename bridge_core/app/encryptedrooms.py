@@ -94,3 +94,4 @@ def read_from_the_first(
     engine.on_own_member.append(first.member)
     engine.on_encryption.append(first.encryption)
     engine.decrypting.early = first.early
+    engine.room_events.coming = first.coming

@@ -4,6 +4,7 @@ A ghost has keys when it first speaks. Who makes a room, invites a ghost and wri
 clients give nobody the key of what was said before. So who is alone of ours in an encrypted room gets keys at once.
 """
 
+import asyncio
 import contextlib
 from collections import OrderedDict, deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -27,6 +28,8 @@ log = structlog.get_logger(__name__)
 
 _ROOMS: Final = 1_000
 _QUEUED: Final = 100
+_PATIENCE: Final = 10.0
+"""Seconds that who is invited waits for their keys at most, before they join."""
 _HEARD: Final = 5_000
 """Milliseconds until clients know of new keys, and may have used them: what cannot be read then came too early."""
 
@@ -83,6 +86,8 @@ class FirstReaders:
         self._rooms: OrderedDict[RoomId, _Room] = OrderedDict()
         self._queue: deque[tuple[RoomId, UserId | None, bool]] = deque()
         """Rooms, who of ours is to get keys (None: whoever is there), and whether the room is known to be encrypted."""
+        self._pending: dict[RoomId, asyncio.Event] = {}
+        """Rooms in the queue, or at work, with what is set when they are done."""
         self._working = False
 
     # What comes in
@@ -108,6 +113,18 @@ class FirstReaders:
             there.since = min(at, there.since if there.since is not None else at)
         elif there.since is None:
             self._want(room, user, encrypted=_is_encrypted(event))
+
+    async def coming(self, event: Mapping[str, Any]) -> None:
+        """One of ours was invited and is about to join: return when their keys are there, or a short while later.
+
+        Clients ask for the devices of who joins; what was made after that they learn of with some delay.
+        """
+        self.member(event)  # the lane may be faster
+        pending = self._pending.get(RoomId(event["room_id"]))
+        if pending is not None:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(_PATIENCE):
+                    await pending.wait()
 
     def encryption(self, event: Mapping[str, Any]) -> None:
         """A room's m.room.encryption has come in: a ghost may be alone of ours there. Does not block."""
@@ -146,6 +163,7 @@ class FirstReaders:
         if len(self._queue) >= _QUEUED:
             return  # they get keys when they speak
         self._queue.append((room, user, encrypted))
+        self._pending.setdefault(room, asyncio.Event())
         if not self._working:
             with contextlib.suppress(RuntimeError):  # the bridge stops: they get keys when they speak
                 self._tasks.start(self._work(), "first-keys")
@@ -159,6 +177,11 @@ class FirstReaders:
                     await self._ready(room, user, encrypted=encrypted)
                 except BridgeError as error:
                     log.info("first_keys_not_made", room=room, user=user, error=str(error))
+                finally:
+                    if all(waiting != room for waiting, _, _ in self._queue) and (
+                        done := self._pending.pop(room, None)
+                    ):
+                        done.set()
         finally:
             self._working = False
 

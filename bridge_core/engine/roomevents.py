@@ -59,6 +59,8 @@ class RoomEvents:
         self._status = status
         self._crosses = crosses
         self._decides = decides
+        self.coming: Handler = _nothing
+        """Waited for when one of ours was invited, before they join. Bounded, and raises nothing."""
         self._handlers: dict[str, list[Handler]] = {"m.room.member": [self._membership]}
 
     def on(self, event_type: str, handler: Handler) -> None:
@@ -129,6 +131,7 @@ class RoomEvents:
         if not self._names.is_ours(target):
             return  # who is there was known when the event was stored: in the lane it may long be otherwise
         if membership == "invite":
+            await self.coming(event)
             await self._invited(room, UserId(event["sender"]), target, EventId(event["event_id"]))
         elif membership in ("leave", "ban"):
             # Somebody else's doing: our own events do not come here.
@@ -182,6 +185,10 @@ class RoomEvents:
         except MatrixRejectedError:
             return False  # the bot is there no more
         return user in members and self._matrix.bot in members
+
+
+async def _nothing(event: Mapping[str, Any]) -> None:
+    return None
 
 
 def _body(event: Mapping[str, Any]) -> str | None:

@@ -46,11 +46,13 @@ async def test_who_is_invited_has_keys_before_they_speak(tmp_path: Path) -> None
                 initial_state=[ENCRYPTION],
                 power_level_content_override={"invite": 100},
             )
-            # Nobody else can be invited by the ghost: it is alone.
-            await harness.homeserver.wait_for(lambda: harness.homeserver.keys.devices.get(GHOST))
+            # Nobody else can be invited by the ghost: it is alone, and has keys when it joins.
+            there = harness.homeserver.room(private)
+            await harness.homeserver.wait_for(lambda: there.membership(GHOST) == "join")
+            assert harness.homeserver.keys.devices.get(GHOST)
             await alice.says(private, "psst")
             await harness.until(lambda: script.texts() == ["psst"])
-            assert BOT not in harness.homeserver.room(private).members()
+            assert BOT not in there.members()
 
 
 async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
@@ -64,7 +66,7 @@ async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
             harness.alice.send_event(private, *early)
             words = await alice.sees_part(private, "send it again: no device of mine could read it")
             assert "has not been delivered to net yet" in words
-            await harness.homeserver.wait_for(lambda: harness.homeserver.keys.devices.get(GHOST))
+            assert harness.homeserver.room(private).membership(GHOST) == "join"
             await alice.says(private, "again")
             await harness.until(lambda: script.texts() == ["again"])
             # Its key may still come.
