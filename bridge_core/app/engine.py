@@ -337,6 +337,7 @@ class Engine:
             tasks,
             faults,
         )
+        self.room_events.missed = self.intake.take_missed
         self.memberships = Memberships(
             names,
             self.networks,

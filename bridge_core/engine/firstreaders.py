@@ -19,8 +19,6 @@ from bridge_core.api.ids import RoomId, UserId
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.portals import PortalIndex
-from bridge_core.engine.privacy import VISIBILITY
-from bridge_core.engine.readers import CLOSED
 from bridge_core.engine.secrecy import ENCRYPTION
 from bridge_core.observe.tasks import TaskOwner
 
@@ -46,13 +44,12 @@ class ReaderKeys(Protocol):
 
 @dataclass(slots=True)
 class _Room:
-    """`since` when (ms) others could encrypt for one of ours there, `joined` since when one is in it; None: not yet.
+    """`since` when (ms) others could encrypt for one of ours there; None: not yet.
 
     `new`: it was looked whether the bot is there, and it was not.
     """
 
     since: int | None = None
-    joined: int | None = None
     new: bool = False
 
 
@@ -107,8 +104,6 @@ class FirstReaders:
         if membership not in ("invite", "join"):
             return
         at = _timestamp(event, self._clock.now_ms())
-        if membership == "join":
-            there.joined = min(at, there.joined if there.joined is not None else at)
         if self._keys.has(user):
             there.since = min(at, there.since if there.since is not None else at)
         elif there.since is None:
@@ -144,18 +139,10 @@ class FirstReaders:
                 return True
             if there.since is None:  # one has spoken meanwhile
                 there.since = self._clock.now_ms()
-            if at < there.since:
-                return True
-            return (there.joined is None or at < there.joined) and await self._is_closed(room)
+            return at < there.since
         except BridgeError as error:
             log.info("first_reader_not_known", room=room, error=str(error))
             return False
-
-    async def _is_closed(self, room: RoomId) -> bool:
-        """Whether who is only invited is not encrypted for."""
-        viewer = min(await self._ghosts.known(room), default=self._matrix.bot)
-        content = await self._matrix.state(room, VISIBILITY, viewer=viewer) or {}
-        return content.get("history_visibility") == CLOSED
 
     # Keys
 

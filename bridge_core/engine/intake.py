@@ -190,6 +190,25 @@ class TransactionIntake:
         if txn.ephemeral:
             self._signals.take(txn.ephemeral)
 
+    async def take_missed(self, events: Sequence[dict[str, Any]]) -> None:
+        """Store events that no transaction has brought; what one brings after all is known by its id.
+
+        Raises TransientError or BackpressureError.
+        """
+        now, entries, kept = self._clock.now_ms(), [], []
+        for event in events:
+            if self._names.is_ours(event["sender"]) or PUPPET_KEY in event["content"]:
+                continue
+            room = RoomId(event["room_id"])
+            portals = self._portals.in_room(room)
+            network, key = portals[0].network if portals else CORE, event_key(event["event_id"])
+            entries.append(NewEntry(Direction.TO_NETWORK, network, room, _payload(event), now, key))
+            kept.append(event)
+        if kept:
+            await stored(self._tasks, self._journal, self._lanes, entries, (), kept)
+            for event in kept:
+                self._seen(event)
+
     async def take_keys(
         self,
         to_device: list[dict[str, Any]],

@@ -13,7 +13,7 @@ _ROOMS: Final = 1_000
 _SEEN: Final = 100_000
 _BELIEVED: Final = 3600.0
 """Seconds until members are asked for anew: no event tells of what the resolution of a fork has undone."""
-CLOSED: Final = "joined"
+_CLOSED: Final = "joined"
 """The history visibility at which who is only invited may not read what is said before they join."""
 
 
@@ -109,7 +109,7 @@ class Readers:
             {user for user in there.joined if not ours(user)},
             {user for user in there.invited if not ours(user)},
             self._clock.monotonic() + _BELIEVED,
-            is_open=content.get("history_visibility", "shared") != CLOSED,
+            is_open=content.get("history_visibility", "shared") != _CLOSED,
         )
         if room not in self._seen:
             self._met(known.joined | known.invited)

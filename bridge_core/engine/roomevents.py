@@ -61,6 +61,8 @@ class RoomEvents:
         self._decides = decides
         self.coming: Handler = _nothing
         """Waited for when one of ours was invited, before they join. Bounded, and raises nothing."""
+        self.missed: Callable[[list[dict[str, Any]]], Awaitable[None]] = _none_missed
+        """Takes what was said in a room before one of ours could join it."""
         self._handlers: dict[str, list[Handler]] = {"m.room.member": [self._membership]}
 
     def on(self, event_type: str, handler: Handler) -> None:
@@ -148,11 +150,13 @@ class RoomEvents:
                 if self._decides(room, target):
                     return  # the network is asked whether they may come
                 await self._private.invited(room, inviter, target)
+                await self._between(room, target, event)
                 return
             await self._matrix.join(room, target)
             members = await self._matrix.members(room)
             if set(members) <= {inviter, target} and not self._portals.in_room(room):
                 await self._alone_with(inviter, room, event)
+                await self._between(room, target, event)
         except (TransientError, RateLimitedError):
             raise
         except MatrixRejectedError as error:
@@ -161,6 +165,18 @@ class RoomEvents:
             await self._status.say(room, str(error), key=f"invite\x1f{event}")
         except BridgeError as error:
             log.warning("invite_not_followed", room=room, error=str(error))
+
+    async def _between(self, room: RoomId, user: UserId, invite: EventId) -> None:
+        """Take what was said between an invitation and the join: homeservers tell it to no appservice (Synapse)."""
+        try:
+            since = await self._matrix.since(room, invite, user)
+        except MatrixRejectedError as error:
+            log.info("said_before_join_not_read", room=room, user=user, error=str(error))
+            return
+        said = [event for event in since if "state_key" not in event]
+        if said:
+            log.info("said_before_join", room=room, user=user, events=len(said))
+            await self.missed(said)
 
     async def _alone_with(self, user: UserId, room: RoomId, event: EventId) -> None:
         """A room of a user and the bot: their management room, unless they have one, which stays it."""
@@ -185,6 +201,10 @@ class RoomEvents:
         except MatrixRejectedError:
             return False  # the bot is there no more
         return user in members and self._matrix.bot in members
+
+
+async def _none_missed(events: list[dict[str, Any]]) -> None:
+    return None
 
 
 async def _nothing(event: Mapping[str, Any]) -> None:

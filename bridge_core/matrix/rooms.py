@@ -13,11 +13,13 @@ from bridge_core.engine.powerlevels import RoomPower
 from bridge_core.matrix.homeserver import Homeserver
 from bridge_core.matrix.membership import Membership
 from bridge_core.matrix.power import creator_is_listed, full_levels, merged_levels
+from bridge_core.matrix.transaction import is_event
 
 __all__ = ["Rooms"]
 
 _log = structlog.get_logger(__name__)
 
+_PAGE = "50"
 State = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -107,6 +109,17 @@ class Rooms:
             others = content.get("additional_creators")
             endless = {str(user) for user in (creator, *(others if isinstance(others, list) else ())) if user}
         return RoomPower(levels, frozenset(endless))
+
+    async def since(self, room: RoomId, event: EventId, viewer: UserId) -> list[dict[str, Any]]:
+        """What came after an event, as `viewer` sees it, the earliest first: of the last events, at most a page."""
+        page = await self._hs.get("rooms", room, "messages", user=viewer, query={"dir": "b", "limit": _PAGE})
+        found: list[dict[str, Any]] = []
+        for one in page.get("chunk") or ():
+            if isinstance(one, dict) and one.get("event_id") == event:
+                break
+            if is_event(one) and one["room_id"] == room:
+                found.append(one)
+        return found[::-1]
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state, asked of the room's present state."""

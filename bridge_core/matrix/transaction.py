@@ -93,7 +93,7 @@ def read_transaction(txn_id: str, body: bytes) -> Transaction:
 def _made(txn_id: str, body: bytes, whole: Any, lost: int) -> Transaction:
     if not isinstance(whole, dict):
         raise BadTransactionError("M_BAD_JSON", "the body must be an object")
-    events = [event for event in _list(whole, "events") if _is_event(event)]
+    events = [event for event in _list(whole, "events") if is_event(event)]
     lost += len(_list(whole, "events")) - len(events)
     # With both registration flags set Synapse sends every EDU under both names.
     ephemeral_raw = _first(whole, "ephemeral", "de.sorunome.msc2409.ephemeral")
@@ -136,7 +136,8 @@ def _mapping(whole: dict[str, Any], *names: str) -> dict[str, Any]:
     return {}
 
 
-def _is_event(event: Any) -> bool:
+def is_event(event: Any) -> bool:
+    """Whether it has all that an event needs, in the right types."""
     if not isinstance(event, dict) or not isinstance(event.get("content"), dict):
         return False
     for key in _ID_KEYS:

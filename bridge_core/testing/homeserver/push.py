@@ -258,7 +258,8 @@ class Pusher:
     def _room_interests(self, room_id: str) -> bool:
         service, server = self._world.appservice, self._world.server_name
         room = self._world.rooms[room_id]
-        if any(service.owns_user(user, server) for user in room.members("join", "invite")):
+        # Who is only invited makes their room of no interest (Synapse: get_app_service_users_in_room).
+        if any(service.owns_user(user, server) for user in room.members("join")):
             return True
         return any(
             target == room_id and service.owns_alias(alias, server) for alias, target in self._world.aliases.items()

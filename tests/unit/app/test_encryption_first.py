@@ -73,20 +73,26 @@ async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
             await harness.until(lambda: len(harness.running.engine.decrypting) == 1)
 
 
-async def test_who_invites_the_bot_and_commands_at_once_is_told(tmp_path: Path) -> None:
-    """In a room whose history is for who has joined nobody encrypts for the bot before it is there."""
-    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, _):
-        await harness.until(lambda: harness.homeserver.keys.devices.get(BOT))
+async def test_what_was_said_before_the_join_is_heard(tmp_path: Path) -> None:
+    """Homeservers send a bridge nothing of a room that none of its users has joined yet: it is read there, once.
+
+    What was said before the invitation is not for the network.
+    """
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        private = harness.alice.create_room(preset="private_chat")
+        harness.alice.send(private, "before")
+        harness.alice.invite(private, GHOST)
+        harness.alice.send(private, "at once")
+        await harness.until(lambda: script.texts())
+        harness.alice.send(private, "later")
+        await harness.until(lambda: len(script.texts()) > 1)
         admin = harness.homeserver.user("admin")
-        async with EncryptedClient(harness.homeserver, admin) as client:
-            closed = {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": "joined"}}
-            desk = admin.create_room(preset="private_chat", initial_state=[ENCRYPTION, closed])
-            early = await to_nobody(client, desk, "help")
-            admin.invite(desk, BOT)
-            admin.send_event(desk, *early)
-            assert "I cannot read your message" in await client.sees_part(desk, "send it again")
-            await client.says(desk, "help")
-            assert "encryption status" in await client.sees_part(desk, "encryption status")
+        desk = admin.create_room(preset="private_chat", invite=[BOT])
+        admin.send(desk, "list net")
+        await harness.homeserver.wait_event(desk, lambda event: "hall: " in str(event["content"].get("body")))
+        await harness.settled()
+        assert script.texts() == ["at once", "later"]
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
