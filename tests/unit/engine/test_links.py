@@ -30,6 +30,13 @@ class Kept:
     async def put(self, namespace: str, key: str, value: bytes) -> None:
         self.values[namespace, key] = value
 
+    async def items(self, namespace: str, prefix: str) -> dict[str, bytes]:
+        return {
+            key: value
+            for (name, key), value in self.values.items()
+            if name == namespace and key.startswith(prefix) and value is not None
+        }
+
     async def revoke(self, link: str, at: int) -> None:
         self.revoked.add(link)
 
