@@ -279,7 +279,8 @@ class KeyBackup:
     def _not_ours(self, there: BackupVersion) -> None:
         trouble = (
             f"the homeserver has a backup of my keys (version {there.version}) that was not made with my recovery key: "
-            "`encryption restore` takes the key it was made with, `encryption backup reset` begins another backup"
+            "`encryption restore KEY` takes the key it was made with; only where that is lost, `encryption backup "
+            "reset` begins another backup"
         )
         if trouble != self._trouble:
             _log.warning("key_backup_not_ours", version=there.version)

@@ -178,7 +178,10 @@ class EncryptionCommands:
 
     async def _rotate(self, call: Call) -> Answer:
         await self._keeper.rotate()
-        return Answer("There is a new recovery key. Each user of mine gets a new identity when it speaks.")
+        return Answer(
+            "There is a new recovery key: encryption recovery-key, in an encrypted room, shows it. Write it down. "
+            "Each user of mine gets a new identity when it speaks."
+        )
 
     async def _restore_follows(self, call: Call) -> str:
         if not await self._keeper.replaces(call["key"]):
