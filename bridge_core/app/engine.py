@@ -230,8 +230,8 @@ class Engine:
         GeneralCommands(commands, self.networks, self.portals)
         self.logins = Logins(networks, permissions, self.portals, stores.kv, clock, tasks, self._forget_chat)
         gate.add(LoggedInOnly(networks))
-        OfferedCommands(commands, networks, self.portals, matrix, erasing)
-        PuppetCommands(commands, self.puppets, erasing)
+        OfferedCommands(commands, networks, self.portals, matrix)
+        PuppetCommands(commands, self.puppets)
         LoginCommands(commands, self.dialogues, self.logins, networks, erasing, self.status, tasks)
         self.translation = Translation(
             names,

@@ -11,7 +11,6 @@ from bridge_core.api.ids import NetworkId, RoomId
 from bridge_core.api.optional import OffersCommands
 from bridge_core.engine.commands.command import Answer, Call, Command
 from bridge_core.engine.commands.registry import Commands
-from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.matrix_ports import MatrixSide
 from bridge_core.engine.networks import Network, Networks
 from bridge_core.engine.permissions import Permission
@@ -26,12 +25,9 @@ _LONGEST: Final = 30.0
 class OfferedCommands:
     """What the networks' connectors offer, each as `NETWORK NAME`."""
 
-    def __init__(
-        self, commands: Commands, networks: Networks, portals: PortalIndex, matrix: MatrixSide, erasing: Erasing
-    ) -> None:
+    def __init__(self, commands: Commands, networks: Networks, portals: PortalIndex, matrix: MatrixSide) -> None:
         self._portals = portals
         self._matrix = matrix
-        self._erasing = erasing
         commands.bridged(lambda room: {row.network for row in portals.in_room(room)})
         for network in networks:
             if isinstance(network.connector, OffersCommands):
@@ -63,15 +59,12 @@ class OfferedCommands:
         row = self._portal(network.id, call.room)
         if offered.moderates:
             await self._may(network, row, call)
-        note = (
-            "" if await self._erased(offered, call) else " I may not delete messages here: delete the secret, please."
-        )
         chat = row.chat if row is not None else None
         login = network.login_in(call.sender, row)
         told = CommandCall(call.sender, CommandLevel(call.level), call.arguments, chat, login)
         try:
             async with asyncio.timeout(_LONGEST):
-                return Answer(f"{await offered.run(told)}{note}")
+                return Answer(await offered.run(told))
         except TimeoutError:
             raise RejectedError(f"{network.id} did not answer in time") from None
         except RejectedError:
@@ -82,12 +75,6 @@ class OfferedCommands:
         except Exception as error:  # an adapter's bug; what waits in the room goes on
             log.exception("offered_command_failed", network=network.id, command=offered.name)
             raise RejectedError("the bridge made a mistake, which its log describes") from error
-
-    async def _erased(self, offered: AdapterCommand, call: Call) -> bool:
-        """Whether no secret is left in the room."""
-        if call.room is None or call.event is None or not any(call.get(name) for name in offered.secret):
-            return True
-        return await self._erasing.erase(call.room, call.event)
 
     def _portal(self, network: NetworkId, room: RoomId | None) -> PortalRow | None:
         rows = self._portals.in_room(room) if room is not None else ()

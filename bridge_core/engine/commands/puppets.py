@@ -2,7 +2,6 @@
 
 from bridge_core.engine.commands.command import Answer, Call, Command
 from bridge_core.engine.commands.registry import Commands
-from bridge_core.engine.erasing import Erasing
 from bridge_core.engine.permissions import Permission
 from bridge_core.engine.puppets import DoublePuppets
 
@@ -12,9 +11,8 @@ TOPIC = "Logins"
 class PuppetCommands:
     """login-matrix, logout-matrix."""
 
-    def __init__(self, commands: Commands, puppets: DoublePuppets, erasing: Erasing) -> None:
+    def __init__(self, commands: Commands, puppets: DoublePuppets) -> None:
         self._puppets = puppets
-        self._erasing = erasing
         user = Permission.USER
         commands.add(
             Command(
@@ -40,12 +38,8 @@ class PuppetCommands:
                 "make one for me alone by logging in anew.",
                 {"double_puppet": False},
             )
-        note = ""
-        erased = call.room is None or call.event is None or await self._erasing.erase(call.room, call.event)
-        if not erased:
-            note = " I may not delete messages here: please delete the one with the token."
         await self._puppets.log_in(call.sender, token)
-        return Answer(f"I act as you from now on.{note}", {"double_puppet": True})
+        return Answer("I act as you from now on.", {"double_puppet": True})
 
     async def _logout(self, call: Call) -> Answer:
         await self._puppets.log_out(call.sender)

@@ -1,12 +1,13 @@
 """All commands: found by what was said, checked, run, answered."""
 
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from dataclasses import replace
 from difflib import get_close_matches
 from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RateLimitedError, TransientError
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import EventId, NetworkId, RoomId, UserId
 from bridge_core.engine.commands.command import (
     Answer,
@@ -26,6 +27,7 @@ log = structlog.get_logger(__name__)
 
 _LONGEST_ANSWER: Final = 16_000
 """Characters: an event may have 64 KiB."""
+_LEFT: Final = " I may not delete messages here: please delete yours, which holds a secret."
 
 
 class Commands:
@@ -114,11 +116,11 @@ class Commands:
                 return answer
         command, rest = self._find(words, RoomId(event["room_id"]))
         self._allow(command, level)
-        if command.private and not private:
-            if command.secret and rest:
-                await self._erasing.erase(RoomId(event["room_id"]), EventId(event["event_id"]))
-            raise NotAllowedError(f"say {command.name} in your management room: invite me to a room of the two of us")
         room, event_id = RoomId(event["room_id"]), EventId(event["event_id"])
+        if command.private and not private:
+            note = f".{_LEFT}" if command.secret and rest and not await self._erasing.erase(room, event_id) else ""
+            words = f"say {command.name} in your management room: invite me to a room of the two of us"
+            raise NotAllowedError(f"{words}{note}")
         confirmed, rest = command.confirmed(rest)
         call = Call(sender, level, command.bind(rest), room, event_id, private, plain, confirmed)
         return await self._run(command, call)
@@ -162,16 +164,29 @@ class Commands:
         shown = {name: value for name, value in call.arguments.items() if name not in command.secret}
         log.info("command", command=command.name, sender=call.sender, room=call.room)
         log.debug("command_arguments", command=command.name, arguments=shown)
+        left = await self._is_left(command, call)
         try:
-            if command.asks is not None and not call.confirmed:
-                follows = await command.asks(call)
-                if follows:
-                    again = command.again(call) if call.plain else f"!bridge {command.again(call)}"
-                    return Answer(f"{follows}\nNothing is done yet. To do it, say: {again}", {"asked": True})
-            return await command.run(call)
+            answer = await self._asked(command, call) or await command.run(call)
         except BridgeError as error:
             log.info("command_failed", command=command.name, sender=call.sender, error=str(error))
-            raise
+            if not left or isinstance(error, TransientError | RateLimitedError):
+                raise
+            raise RejectedError(f"{_sentence(str(error))}{_LEFT}") from error
+        return replace(answer, text=f"{answer.text}{_LEFT}") if left else answer
+
+    async def _asked(self, command: Command, call: Call) -> Answer | None:
+        """What is said instead of doing it, where it has to be confirmed first."""
+        follows = await command.asks(call) if command.asks is not None and not call.confirmed else ""
+        if not follows:
+            return None
+        again = command.again(call) if call.plain else f"!bridge {command.again(call)}"
+        return Answer(f"{follows}\nNothing is done yet. To do it, say: {again}", {"asked": True})
+
+    async def _is_left(self, command: Command, call: Call) -> bool:
+        """Whether a secret that was said in a room stays there: who may take it back does."""
+        if call.room is None or call.event is None or not any(call.get(name) for name in command.secret):
+            return False
+        return not await self._erasing.erase(call.room, call.event)
 
 
 def shortened(text: str) -> str:

@@ -1,5 +1,6 @@
 """What of an encrypted room homeservers can read: every request that the bridge makes is searched for it."""
 
+import asyncio
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,8 @@ from bridge_core.crypto.shares import Skipped
 from bridge_core.engine.encrypted_files import decrypted
 from bridge_core.testing.homeserver import FakeProfile
 from tests.encrypted import MEGOLM, EncryptedClient
-from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, _chunks, bridged, received, said
+from tests.harness import Harness
+from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, _chunks, bridged, event_of, received, said
 
 CARL = RemoteSender(RemoteUserId("carl"), "Carl")
 GONE = "@_net_carl:hs.test"
@@ -53,6 +55,39 @@ async def test_a_key_that_was_heard_is_to_be_replaced(tmp_path: Path) -> None:
         admin.send(desk, f"encryption restore {await harness.running.encryption.keeper.recovery_key()}")
         told = await harness.homeserver.wait_event(desk, lambda e: "key is taken" in str(e["content"].get("body")))
         assert "say encryption rotate" in told["content"]["body"]
+
+
+@pytest.mark.parametrize("right", [True, False])
+@pytest.mark.parametrize("power", [50, 0])
+async def test_the_message_that_held_the_recovery_key_is_taken_back(tmp_path: Path, right: bool, power: int) -> None:
+    """The bot redacts it where it may, whether the key was right or not; else its sender is told to do so."""
+    async with bridged(tmp_path) as (harness, _):
+        admin, bot = harness.homeserver.user("admin"), harness.homeserver.bot
+        state = [{"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}]
+        powers = {"users": {bot: power}}
+        desk = admin.create_room(invite=[bot], initial_state=state, power_level_content_override=powers)
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(desk).membership(bot) == "join")
+        assert harness.running.encryption is not None
+        await harness.until(lambda: harness.homeserver.keys.devices.get(bot))
+        key = await harness.running.encryption.recovery_key() if right else "EsT1 1111"
+        async with EncryptedClient(harness.homeserver, admin) as client:
+            event = await client.says(desk, f"encryption restore {key}")
+            words = "The recovery key is taken." if right else "That did not work:"
+            told = await answered(harness, client, desk, words)
+            assert ("I may not delete messages here: please delete yours" in told) is not bool(power)
+        await harness.settled()
+        assert bool(event_of(harness, desk, event)["content"]) is not bool(power)
+        assert not [body for body in harness.homeserver.messages(desk) if key in body[1]]
+
+
+async def answered(harness: Harness, client: EncryptedClient, room: str, words: str) -> str:
+    """The first encrypted answer that begins so."""
+    async with asyncio.timeout(30):
+        while True:
+            async for text in client.all(room):
+                if text.startswith(words):
+                    return text
+            await asyncio.sleep(0.02)
 
 
 async def test_who_is_skipped_while_the_bridge_stops_costs_no_message(tmp_path: Path) -> None:
