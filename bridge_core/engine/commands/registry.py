@@ -172,7 +172,7 @@ class Commands:
             if not left or isinstance(error, TransientError | RateLimitedError):
                 raise
             raise RejectedError(f"{_sentence(str(error))}{_LEFT}") from error
-        return replace(answer, text=f"{answer.text}{_LEFT}") if left else answer
+        return replace(answer, text=f"{answer.text}{_LEFT}".strip()) if left else answer
 
     async def _asked(self, command: Command, call: Call) -> Answer | None:
         """What is said instead of doing it, where it has to be confirmed first."""
