@@ -15,7 +15,15 @@ from bridge_core.api.host import Host
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, RemoteUserId, UserId
 from bridge_core.api.info import ChatInfo, UserInfo
 from bridge_core.api.login import AskUser, Complete, FieldKind, LoginField, LoginFlow, LoginStep, ShowAndWait
-from bridge_core.api.matrix import MatrixMember, MatrixMessage, MatrixOutgoing, MatrixPower, MatrixSignal
+from bridge_core.api.matrix import (
+    MatrixEdit,
+    MatrixMember,
+    MatrixMessage,
+    MatrixOutgoing,
+    MatrixPower,
+    MatrixRedaction,
+    MatrixSignal,
+)
 from bridge_core.api.network import (
     Attempt,
     Capabilities,
@@ -64,6 +72,8 @@ class Script:
         self.connected: list[str] = []
         self.logged_out: list[str] = []
         self.scanned = asyncio.Event()
+        self.edits = False
+        """Whether its clients can change and take back what was sent."""
         self.moderates = False
         """Whether its clients have the optional parts Moderates and EntersChats."""
         self.members: dict[ChatId, tuple[RemoteSender, ...]] = {}
@@ -137,6 +147,8 @@ class ScriptedConnector:
         puppet = login is not None and self._script.puppets
         if self._script.quoted:
             return QuotingClient(self._script, login, inbox)
+        if self._script.edits:
+            return EditingClient(self._script, login, inbox)
         if self._script.moderates:
             return (ModeratingPuppet if puppet else ModeratingClient)(self._script, login, inbox)
         if login is None and self._script.tell is not None:
@@ -265,6 +277,16 @@ class QuotingClient(ScriptedClient):
 
     def quotes(self, message: MatrixMessage) -> int:
         return self._script.quoted
+
+
+class EditingClient(ScriptedClient):
+    """A client that can change and take back what was sent."""
+
+    async def edit(self, edit: MatrixEdit, attempt: Attempt) -> Sent:
+        return self._take(edit, attempt)
+
+    async def redact(self, redaction: MatrixRedaction, attempt: Attempt) -> Sent:
+        return self._take(redaction, attempt)
 
 
 class PuppetClient(ScriptedClient):

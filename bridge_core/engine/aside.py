@@ -12,11 +12,12 @@ __all__ = ["Kept", "KeptRoom", "KeptSession", "gives_way"]
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """An entry's event. `stays`: it gives way to nobody."""
+    """An entry's event. `stays`: it gives way to nobody; `edits`: what it edits, which later edits wait for."""
 
     event: EventId
     sender: UserId
     stays: bool = False
+    edits: EventId | None = None
 
 
 @dataclass(slots=True)
@@ -35,6 +36,14 @@ class KeptRoom:
 
     sessions: dict[str, KeptSession] = field(default_factory=dict)
     events: dict[EventId, str] = field(default_factory=dict)
+
+    def edited(self, before: int, sender: UserId, target: EventId) -> str | None:
+        """The session that an edit of `target` by `sender` waits for, of those that came before this entry."""
+        for name, session in self.sessions.items():
+            for entry, kept in session.kept.items():
+                if kept.edits == target and kept.sender == sender and entry < before:
+                    return name
+        return None
 
 
 def gives_way(rooms: Mapping[RoomId, KeptRoom], sender: UserId) -> tuple[RoomId, str, int] | None:

@@ -263,7 +263,7 @@ class Decrypting:
         """
         event: Mapping[str, Any] = entry.event
         if event["type"] != ENCRYPTED:
-            behind = self._behind(event)
+            behind = self._behind(entry, event)
             if behind is not None:
                 return await self._keep(entry, event, behind, "")
             return self._ended(entry) if entry.id in self._late else Opened.READY
@@ -288,7 +288,7 @@ class Decrypting:
             clear = (await cipher.decrypt(event)).event
         except RejectedError as error:
             return self._refused(entry, event, str(error))
-        behind = self._behind(clear)
+        behind = self._behind(entry, clear)
         if behind is not None:
             return await self._keep(entry, event, behind, "")
         entry.event = ClearEvent(clear)
@@ -312,16 +312,19 @@ class Decrypting:
         """Seconds that an entry may still hold its lane back."""
         return self._settings.wait - (self._clock.now_ms() - entry.received_at) / 1000
 
-    def _behind(self, event: Mapping[str, Any]) -> str | None:
+    def _behind(self, entry: Entry, event: Mapping[str, Any]) -> str | None:
         """The session that an event waits for since what it is about waits: an edit, a reaction, a redaction.
 
-        A redaction's mark holds until it is handled, so what it takes back is not sent when the key comes.
+        A redaction's mark holds until it is handled, so what it takes back is not sent when the key comes. An edit
+        also waits for its sender's earlier edits of the same, so that the last one is what stays.
         """
         if not self._count:
             return None
         there = self._rooms.get(RoomId(event["room_id"]))
         target = _about(event)
-        return there.events.get(EventId(target)) if there is not None and target is not None else None
+        if there is None or target is None:
+            return None
+        return there.events.get(target) or there.edited(entry.id, UserId(event["sender"]), target)
 
     async def _waited(self, entry: Entry, cipher: Cipher, event: Mapping[str, Any], missing: MissingKeyError) -> Opened:
         room = self._rooms.setdefault(missing.room, KeptRoom())
@@ -380,7 +383,8 @@ class Decrypting:
         self._late.discard(entry.id)
         if not found.kept:
             found.oldest = entry.received_at
-        found.kept[entry.id] = Kept(EventId(event["event_id"]), sender, stays)
+        edits = _about(event) if why in ("", _NOT_HERE) and not stays else None
+        found.kept[entry.id] = Kept(EventId(event["event_id"]), sender, stays, edits)
         room.events[EventId(event["event_id"])] = session
         self._count += 1
         self._of[sender] += 1
@@ -439,7 +443,7 @@ async def _never(event: Mapping[str, Any]) -> bool:
     return False
 
 
-def _about(event: Mapping[str, Any]) -> str | None:
+def _about(event: Mapping[str, Any]) -> EventId | None:
     """The event that one changes, if it does."""
     content = event["content"]
     if event["type"] == _REDACTION:
@@ -449,7 +453,7 @@ def _about(event: Mapping[str, Any]) -> str | None:
         if not isinstance(relates, Mapping) or relates.get("rel_type") not in ("m.replace", "m.annotation"):
             return None
         target = relates.get("event_id")
-    return target if isinstance(target, str) else None
+    return EventId(target) if isinstance(target, str) else None
 
 
 async def _within(seconds: float, waiting: Awaitable[object]) -> None:

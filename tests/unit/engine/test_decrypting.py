@@ -20,6 +20,8 @@ from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
 
+Held = list[tuple[Any, ...]]
+
 
 class Talk:
     """A bridge that decrypts, and alice, whose to-device messages can be held back."""
@@ -31,7 +33,7 @@ class Talk:
         self.room = room
         self._world = bridge.homeserver._world
         self._deliver = self._world.to_device
-        self._held: list[tuple[Any, ...]] | None = None
+        self._held: Held | None = None
 
     def hold(self) -> None:
         """From now on nothing comes to the bridge's devices."""
@@ -45,11 +47,16 @@ class Talk:
 
         self._world.to_device = to_device  # type: ignore[method-assign]
 
-    def release(self, *, lose: bool = False) -> None:
-        """What was held comes now, or never."""
+    def taken(self) -> Held:
+        """From now on all comes again; what was held is for `release`."""
         held, self._held = self._held or [], None
         self._world.to_device = self._deliver  # type: ignore[method-assign]
-        for message in () if lose else held:
+        return held
+
+    def release(self, held: Held | None = None, *, lose: bool = False) -> None:
+        """What was held comes now, or never."""
+        messages = held if held is not None else self.taken()
+        for message in () if lose else messages:
             self._deliver(*message)
 
     def texts(self) -> list[str]:
@@ -77,6 +84,14 @@ class Talk:
         assert audit.holds, audit.balances
         return audit.balances["net", 0]
 
+    async def opened(self) -> None:
+        """All that came is opened, and what waited for it handled."""
+        await self.bridge.homeserver.wait_pushed()
+        encryption = self.bridge.running.encryption
+        assert encryption is not None
+        await encryption.machine.handled()
+        await self.bridge.settled()
+
     async def waiting(self, number: int = 1) -> None:
         """So many messages are kept."""
         await self.bridge.until(lambda: len(self.bridge.running.engine.decrypting) == number)
@@ -87,9 +102,9 @@ class Talk:
 
 
 @asynccontextmanager
-async def talking(folder: Path, **encryption: Any) -> AsyncIterator[Talk]:
+async def talking(folder: Path, script: Script | None = None, **encryption: Any) -> AsyncIterator[Talk]:
     """Alice in the portal's room. Messages wait for a minute, unless said otherwise."""
-    script = Script()
+    script = script or Script()
     settings = {"mode": "auto", "missing_key_wait": "60s", **encryption}
     networks = {"net": {"type": "scripted", "portals": ["lobby", "garden"]}}
     sender = {"sender": "bridgesender"}  # /sync serves all but the registration's sender
