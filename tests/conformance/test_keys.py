@@ -160,6 +160,10 @@ async def test_one_time_keys_and_then_the_fallback_key(at: Setting) -> None:
     body = {"device_keys": device.keys, "one_time_keys": one_time, "fallback_keys": fallback}
     assert await at.keys.upload_keys(owner, body) == {"signed_curve25519": 2}
     assert await at.keys.upload_keys(owner, {"one_time_keys": one_time}) == {"signed_curve25519": 2}
+    others = dict(zip(one_time, Device(owner).one_time_keys(2).values(), strict=True))
+    with pytest.raises(MatrixRejectedError) as refused:
+        await at.keys.upload_keys(owner, {"one_time_keys": others})
+    assert refused.value.status == 400
     asking = await at.ghost()
     wanted = {owner.user: {owner.device: "signed_curve25519"}}
     got = [(await at.keys.claim_keys(asking, wanted)).keys[owner.user][owner.device] for _ in range(4)]

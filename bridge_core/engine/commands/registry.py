@@ -171,7 +171,7 @@ class Commands:
             log.info("command_failed", command=command.name, sender=call.sender, error=str(error))
             if not left or isinstance(error, TransientError | RateLimitedError):
                 raise
-            raise RejectedError(f"{_sentence(str(error))}{_LEFT}") from error
+            raise RejectedError(f"{_ended(str(error))}{_LEFT}") from error
         return replace(answer, text=f"{answer.text}{_LEFT}".strip()) if left else answer
 
     async def _asked(self, command: Command, call: Call) -> Answer | None:
@@ -195,4 +195,8 @@ def shortened(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
+    return _ended(f"{text[:1].upper()}{text[1:]}")
+
+
+def _ended(text: str) -> str:
+    return text if text.endswith((".", "?", "!")) else f"{text}."

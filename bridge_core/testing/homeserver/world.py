@@ -227,7 +227,7 @@ class World:
         users = {**levels.get("users", {}), user: 100}
         if version.isdigit() and int(version) >= 12:
             del users[user]
-        copied = ("m.room.join_rules", "m.room.history_visibility", "m.room.guest_access", "m.room.avatar")
+        copied = ("join_rules", "history_visibility", "guest_access", "avatar", "encryption", "server_acl")
         new = self.create_room(
             user,
             {
@@ -237,7 +237,9 @@ class World:
                 "name": (room.content("m.room.name") or {}).get("name"),
                 "topic": (room.content("m.room.topic") or {}).get("topic"),
                 "initial_state": [
-                    {"type": kind, "content": content} for kind in copied if (content := room.content(kind)) is not None
+                    {"type": f"m.room.{kind}", "content": content}
+                    for kind in copied
+                    if (content := room.content(f"m.room.{kind}")) is not None
                 ],
             },
         )

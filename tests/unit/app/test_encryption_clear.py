@@ -10,13 +10,17 @@ import pytest
 from bridge_core.api.content import Attachment, Content, MediaKind, Plain
 from bridge_core.api.events import Membership, RemoteEdit, RemoteMember, RemoteMessage, RemoteRedaction, RemoteSender
 from bridge_core.api.ids import MessageId, NetworkId, RemoteUserId, RoomId, UserId
+from bridge_core.api.network import LoginStatus
 from bridge_core.crypto.policy import Trust
 from bridge_core.crypto.shares import Skipped
 from bridge_core.engine.encrypted_files import decrypted
 from bridge_core.testing.homeserver import FakeProfile
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
+from tests.scripted import Script
 from tests.unit.app.test_encryption import ANNA, GHOST, HALL, SECRET, _chunks, bridged, event_of, received, said
+from tests.unit.engine.test_backfill import Keeper
+from tests.unit.engine.test_backfill import said as past
 
 CARL = RemoteSender(RemoteUserId("carl"), "Carl")
 GONE = "@_net_carl:hs.test"
@@ -68,7 +72,6 @@ async def test_the_message_that_held_the_recovery_key_is_taken_back(tmp_path: Pa
         desk = admin.create_room(invite=[bot], initial_state=state, power_level_content_override=powers)
         await harness.homeserver.wait_for(lambda: harness.homeserver.room(desk).membership(bot) == "join")
         assert harness.running.encryption is not None
-        await harness.until(lambda: harness.homeserver.keys.devices.get(bot))
         key = await harness.running.encryption.recovery_key() if right else "EsT1 1111"
         async with EncryptedClient(harness.homeserver, admin) as client:
             event = await client.says(desk, f"encryption restore {key}")
@@ -180,3 +183,49 @@ async def test_copies_in_encrypted_rooms_are_not_in_clear(tmp_path: Path) -> Non
             await harness.settled()
             assert any([SECRET in one async for one in alice.all(rooms[1])])
         assert bodies and SECRET.encode() not in b"".join(bodies)
+
+
+async def test_the_past_is_not_in_clear(tmp_path: Path) -> None:
+    """What an encrypted room is shown of the time before it, and of an outage, is encrypted as what is said now."""
+    keeper = Keeper(*(past(f"{SECRET} {number}", ago=60 - number, chat=HALL) for number in range(3)))
+    script = Script()
+    script.tell = keeper
+    network = {"encryption": "default", "backfill": {"initial": 3, "rate": 1000}}
+    async with bridged(tmp_path, script=script, network=network) as (harness, _):
+        harness.homeserver.bodies = bodies = []
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            room = await harness.portal_room("net", "hall")
+            await alice.sees(room, f"{SECRET} 2")
+            await harness.settled()
+            script.status(LoginStatus.DISCONNECTED)
+            keeper.events.append(past(f"{SECRET} meanwhile", chat=HALL))
+            script.status(LoginStatus.CONNECTED)
+            await alice.sees(room, f"{SECRET} meanwhile")
+            assert [one async for one in alice.all(room)] == [f"{SECRET} {what}" for what in (0, 1, 2, "meanwhile")]
+        assert bodies and SECRET.encode() not in b"".join(bodies)
+        assert not harness.homeserver.messages(room)
+
+
+async def test_what_is_said_while_a_room_is_upgraded_is_not_in_clear(tmp_path: Path) -> None:
+    """What is said before, while and after an encrypted room goes on as another one is encrypted in either."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        harness.homeserver.bodies = bodies = []
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, f"{SECRET} before")
+            await alice.sees(room, f"{SECRET} before")
+            there = harness.homeserver.room(room)
+            levels = there.current["m.room.power_levels", ""]
+            levels["content"] = {**levels["content"], "users": {**levels["content"]["users"], harness.alice.id: 100}}
+            new = harness.homeserver._world.upgrade(there, harness.alice.id, "11")
+            for number in range(2, 5):
+                await said(script, f"{SECRET} meanwhile {number}", number)
+            engine = harness.running.engine
+            await harness.until(lambda: engine.portals.in_room(RoomId(new)))
+            await said(script, f"{SECRET} after", 5)
+            await alice.sees(new, f"{SECRET} after")
+            await harness.settled()
+            words = [one async for one in alice.all(room)] + [one async for one in alice.all(new)]
+            assert words == [f"{SECRET} {one}" for one in ("before", *(f"meanwhile {n}" for n in (2, 3, 4)), "after")]
+        assert bodies and SECRET.encode() not in b"".join(bodies)
+        assert not [body for one in (room, new) for _, body in harness.homeserver.messages(one) if SECRET in body]

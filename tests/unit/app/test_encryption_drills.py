@@ -115,7 +115,6 @@ async def test_whatever_key_endpoint_fails_the_message_goes_out_once(
     """429, 500, an answer that is lost: two times each, and the message is read, once."""
     async with bridged(tmp_path, network=ENCRYPTED) as (harness, script):
         room = await harness.portal_room("net", "hall")
-        await harness.until(lambda: harness.homeserver.keys.devices.get(harness.homeserver.bot))
         await harness.settled()
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
             faults = harness.homeserver.faults

@@ -81,13 +81,17 @@ class KeyWorld:
 
     async def upload_keys(self, owner: Owner, body: Mapping[str, Any]) -> dict[str, int]:
         await self._call("upload_keys", owner, body)
+        known = self.one_time.setdefault(owner, {})
+        for name, key in body.get("one_time_keys", {}).items():
+            if name in known and known[name]["key"] != key["key"]:  # as Synapse
+                raise MatrixRejectedError("M_UNKNOWN", f"One time key {name} already exists.", 400)
         if "device_keys" in body:
             self.devices.setdefault(owner.user, {})[owner.device] = body["device_keys"]
             self.tell_changed(owner.user)
-        self.one_time.setdefault(owner, {}).update(body.get("one_time_keys", {}))
+        known.update(body.get("one_time_keys", {}))
         if body.get("fallback_keys"):
             self.fallback[owner] = dict(body["fallback_keys"])
-        return {"signed_curve25519": len(self.one_time[owner])}
+        return {"signed_curve25519": len(known)}
 
     async def query_keys(self, owner: Owner, users: Sequence[UserId]) -> Queried:
         await self._call("query_keys", owner, list(users))
