@@ -119,8 +119,8 @@ class Commands:
         room, event_id = RoomId(event["room_id"]), EventId(event["event_id"])
         if command.private and not private:
             note = f".{_LEFT}" if command.secret and rest and not await self._erasing.erase(room, event_id) else ""
-            words = f"say {command.name} in your management room: invite me to a room of the two of us"
-            raise NotAllowedError(f"{words}{note}")
+            told = f"say {command.name} in your management room: invite me to a room of the two of us"
+            raise NotAllowedError(f"{told}{note}")
         confirmed, rest = command.confirmed(rest)
         call = Call(sender, level, command.bind(rest), room, event_id, private, plain, confirmed)
         return await self._run(command, call)
