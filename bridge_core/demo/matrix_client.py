@@ -12,16 +12,17 @@ import itertools
 import secrets
 from collections.abc import Callable, Mapping
 from types import TracebackType
-from typing import Any, Self, TypeVar
+from typing import Any, Self
 from urllib.parse import quote
 
 import aiohttp
 from yarl import URL
 
+from bridge_core.demo.person import Person
+
 __all__ = ["Event", "MatrixClient", "MatrixError"]
 
 Event = dict[str, Any]
-_T = TypeVar("_T")
 _PAUSE = 0.1
 _POLL_MS = 5_000
 _FILTER = '{"room":{"timeline":{"limit":200},"state":{"lazy_load_members":false}}}'
@@ -36,7 +37,7 @@ class MatrixError(Exception):
         self.errcode = errcode
 
 
-class MatrixClient:
+class MatrixClient(Person):
     """One logged-in device.
 
     `events` holds every timeline event seen, in the order seen, each with its `room_id`; `ephemeral` typing
@@ -111,24 +112,15 @@ class MatrixClient:
         """Returns the events of one room seen so far, in order."""
         return [event for event in self.events if event["room_id"] == room]
 
-    async def wait_until(self, found: Callable[[], _T | None], timeout: float, what: str) -> _T:
-        """Syncs until `found` returns something other than None; raises TimeoutError naming `what`.
-
-        A homeserver that is away meanwhile is asked again. Several callers may wait at once.
-        """
+    async def _more(self) -> None:
+        """Syncs; a homeserver that is away meanwhile is asked again."""
         try:
-            async with asyncio.timeout(timeout):
-                while True:
-                    result = found()
-                    if result is not None:
-                        return result
-                    try:
-                        await self.sync(_POLL_MS)
-                    except (aiohttp.ClientError, MatrixError):
-                        await asyncio.sleep(_PAUSE)
-        except TimeoutError:
-            last = [(event.get("sender"), event.get("type"), event.get("content")) for event in self.events[-5:]]
-            raise TimeoutError(f"{self.user_id} did not see {what} in {timeout:g} s; last: {last}") from None
+            await self.sync(_POLL_MS)
+        except (aiohttp.ClientError, MatrixError):
+            await asyncio.sleep(_PAUSE)
+
+    def _last(self) -> str:
+        return f"last: {[(event.get('sender'), event.get('type'), event.get('content')) for event in self.events[-5:]]}"
 
     async def wait_for(self, predicate: Callable[[Event], bool], timeout: float = 60, what: str = "an event") -> Event:
         """Returns the first event (of all seen so far and to come) that fits; raises TimeoutError."""
@@ -186,29 +178,6 @@ class MatrixClient:
         txn = txn_id or self._txn()
         answer = await self.request("PUT", f"/v3/rooms/{_q(room)}/send/{_q(kind)}/{_q(txn)}", content)
         return str(answer["event_id"])
-
-    async def send_text(self, room: str, body: str, *, html: str | None = None, kind: str = "m.text") -> str:
-        """Sends a message; `kind` is its msgtype (m.text, m.notice, m.emote)."""
-        content = {"msgtype": kind, "body": body}
-        if html is not None:
-            content |= {"format": "org.matrix.custom.html", "formatted_body": html}
-        return await self.send(room, content)
-
-    async def reply(self, room: str, event_id: str, body: str) -> str:
-        """Replies to an event with plain text."""
-        relation = {"m.in_reply_to": {"event_id": event_id}}
-        return await self.send(room, {"msgtype": "m.text", "body": body, "m.relates_to": relation})
-
-    async def edit(self, room: str, event_id: str, body: str) -> str:
-        """Replaces an own message's text."""
-        new = {"msgtype": "m.text", "body": body}
-        relation = {"rel_type": "m.replace", "event_id": event_id}
-        return await self.send(room, {**new, "body": f"* {body}", "m.new_content": new, "m.relates_to": relation})
-
-    async def react(self, room: str, event_id: str, key: str) -> str:
-        """Puts a reaction on an event."""
-        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
-        return await self.send(room, {"m.relates_to": relation}, "m.reaction")
 
     async def redact(self, room: str, event_id: str, reason: str | None = None) -> str:
         """Redacts an event and returns the redaction's id."""

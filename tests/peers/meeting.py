@@ -113,7 +113,7 @@ class Meeting:
     async def nick(self, peer: Peer) -> None:
         """Make a client's user speak on IRC until they have a nick of their own in the channel."""
         mark, body = self.witness.mark(), f"here is {peer.user_id}"
-        await peer.text(self.rooms["irc"], body)
+        await peer.send_text(self.rooms["irc"], body)
         await self.witness.wait_text(body, CHANNEL, since=mark)
 
         def ready() -> bool:
@@ -123,12 +123,12 @@ class Meeting:
 
         await self.at.bridge.until(ready)
         mark, body = self.witness.mark(), f"as myself: {peer.user_id}"
-        await peer.text(self.rooms["irc"], body)
+        await peer.send_text(self.rooms["irc"], body)
         self.nicks[peer.user_id] = (await self.witness.wait_text(body, CHANNEL, since=mark)).nick
 
     async def greet(self, body: str) -> None:
         """Each ghost says something, which both clients read."""
-        await self.rust.text(self.rooms["echo"], body)
+        await self.rust.send_text(self.rooms["echo"], body)
         await self.shown(self.rooms["echo"], ECHO, lambda event: event.body == body, body)
         self.witness.privmsg(CHANNEL, body)
         await self.shown(self.rooms["irc"], WANDA, lambda event: event.body == body, body)

@@ -25,7 +25,7 @@ class Act(NamedTuple):
 
     async def said(self) -> tuple[str, PeerEvent]:
         """The client says the text, the echo's ghost says it too: both events."""
-        said = await self.peer.text(self.room, self.text)
+        said = await self.peer.send_text(self.room, self.text)
         return said, await self.echoed(lambda event: event.body == self.text)
 
     async def echoed(self, fits: Callable[[PeerEvent], bool]) -> PeerEvent:
@@ -128,14 +128,14 @@ async def echo_reply(act: Act) -> None:
 async def irc_text(act: Act) -> None:
     """Is said in the channel, by the user's own connection."""
     mark = act.met.witness.mark()
-    await act.peer.text(act.room, act.text)
+    await act.peer.send_text(act.room, act.text)
     await act.heard(mark, act.text)
 
 
 async def irc_edit(act: Act) -> None:
     """Is said as people on IRC correct themselves."""
     mark = act.met.witness.mark()
-    said = await act.peer.text(act.room, act.text)
+    said = await act.peer.send_text(act.room, act.text)
     await act.heard(mark, act.text)
     await act.peer.edit(act.room, said, act.text.replace("brown", "red"))
     await act.heard(mark, "s/brown/red/")
@@ -153,7 +153,7 @@ async def irc_reaction(act: Act) -> None:
 async def irc_redaction(act: Act) -> None:
     """Is said, since this server takes nothing back."""
     mark = act.met.witness.mark()
-    said = await act.peer.text(act.room, act.text)
+    said = await act.peer.send_text(act.room, act.text)
     await act.heard(mark, act.text)
     await act.peer.redact(act.room, said)
     await act.heard(mark, "took back an earlier message")
@@ -173,7 +173,7 @@ async def _irc_file(act: Act, data: bytes, mime: str, kind: str) -> None:
     mark = act.met.witness.mark()
     said = await act.peer.file(act.room, data, "secret name.bin", mime, kind)
     await act.met.told(act.room, said, "files cannot be sent there: it is encrypted")
-    await act.peer.text(act.room, act.text)
+    await act.peer.send_text(act.room, act.text)
     await act.heard(mark, act.text)
     assert len(act.met.witness.messages(CHANNEL, mark)) == 1
 
@@ -207,7 +207,7 @@ async def wanda_emote(act: Act) -> None:
 async def wanda_reaction(act: Act) -> None:
     """Is a reaction to the client's encrypted message."""
     mark = act.met.witness.mark()
-    said = await act.peer.text(act.room, act.text)
+    said = await act.peer.send_text(act.room, act.text)
     name = (await act.heard(mark, act.text)).tags["msgid"]
     act.met.witness.raw(f"@+draft/react=🎉;+draft/reply={name} TAGMSG {CHANNEL}")
     await act.met.noted(act.room, WANDA, lambda event: _is_about(event, "m.annotation", said), "the reaction")
@@ -216,7 +216,7 @@ async def wanda_reaction(act: Act) -> None:
 async def wanda_reply(act: Act) -> None:
     """Answers the client's encrypted message."""
     mark = act.met.witness.mark()
-    said = await act.peer.text(act.room, act.text)
+    said = await act.peer.send_text(act.room, act.text)
     name = (await act.heard(mark, act.text)).tags["msgid"]
     act.met.witness.raw(f"@+draft/reply={name} PRIVMSG {CHANNEL} :yes, {act.text}")
     seen = await act.met.shown(act.room, WANDA, lambda event: event.body == f"yes, {act.text}", "the answer")

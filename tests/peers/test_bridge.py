@@ -98,9 +98,9 @@ async def test_both_clients_are_read(town: Town) -> None:
     try:
         room = await town.room(bridge)
         rust, nio = town.peers["rust"], town.peers["nio"]
-        await rust.text(room, "of rust")
+        await rust.send_text(room, "of rust")
         await until(bridge, town, "of rust")
-        await nio.text(room, "of nio")
+        await nio.send_text(room, "of nio")
         await until(bridge, town, "of rust", "of nio")
         data = bytes(range(256)) * 500
         await rust.file(room, data, "bytes.bin", "application/octet-stream")
@@ -114,11 +114,11 @@ async def test_both_clients_are_read(town: Town) -> None:
         # Away: Synapse sends what it kept without any keys.
         await bridge.stop_bridge()
         await rust.discard(room)
-        await rust.text(room, "while away")
+        await rust.send_text(room, "while away")
         bridge = town.bridge()
         await bridge.start_bridge()
         await until(bridge, town, "while away")
-        await nio.text(room, "after")
+        await nio.send_text(room, "after")
         await until(bridge, town, "while away", "after")
         await bridge.until(lambda: bridge.running.metrics.snapshot()["crypto_syncs"].get(("some",)), 90)
     finally:
@@ -134,18 +134,18 @@ async def test_a_late_key_delivers_late(town: Town, late: str) -> None:
     (other,) = [peer for name, peer in town.peers.items() if name != late]
     try:
         room = await town.room(bridge)
-        await other.text(room, "first")
+        await other.send_text(room, "first")
         await until(bridge, town, "first")
         await holder.hold()
         await holder.discard(room)
-        await holder.text(room, "held")
+        await holder.send_text(room, "held")
         await bridge.until(lambda: len(bridge.running.engine.decrypting), 90)
-        await other.text(room, "second")
+        await other.send_text(room, "second")
         await until(bridge, town, "first", "second")
         await holder.release()
         await bridge.until(lambda: len(town.texts()) == 3, 90)
         assert town.texts()[2].startswith("(said ") and town.texts()[2].endswith(" ago) held")
-        await holder.text(room, "third")
+        await holder.send_text(room, "third")
         await bridge.until(lambda: len(town.texts()) == 4, 90)
         assert town.texts()[3] == "third"
     finally:
@@ -181,7 +181,7 @@ async def test_devices_that_are_left_out_are_named(town: Town) -> None:
         said = await says(room, 2)
         assert (await nio.wait_event(said.event_id)).failure is not None
         await bridge.settled()
-        await rust.text(room, "the end")
+        await rust.send_text(room, "the end")
         await until(bridge, town, "the end")
         assert len({event.event_id for event in named()}) == 1
     finally:
@@ -256,7 +256,7 @@ async def test_keys_come_by_sync_alone() -> None:
             await nio.start(human.id[1:].partition(":")[0], "secret")
             await bridge.start_bridge()
             room = await town.room(bridge)
-            await nio.text(room, "one")
+            await nio.send_text(room, "one")
             await until(bridge, town, "one")
             assert bridge.running.encryption is not None
             assert bridge.running.encryption.sync.polling

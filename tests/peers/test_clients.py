@@ -69,7 +69,7 @@ async def test_everything_crosses_both_ways(pair: Pair) -> None:
     for one, other in ((pair.nio, pair.rust), (pair.rust, pair.nio)):
         assert await one.members(pair.room) == sorted([one.user_id, other.user_id])
         assert (await one.devices(other.user_id))[other.device_id]["curve25519"] == other.keys["curve25519"]
-        said = await one.text(pair.room, f"hello from {one.user_id}")
+        said = await one.send_text(pair.room, f"hello from {one.user_id}")
         seen = await other.wait_text(pair.room, f"hello from {one.user_id}")
         assert (seen.event_id, seen.sender, seen.encrypted) == (said, one.user_id, True)
 
@@ -109,7 +109,7 @@ async def test_shields(pair: Pair) -> None:
         room = await carl.create_room(invite=[pair.rust.user_id])
         await pair.rust.join(room)
         await carl.wait_for(lambda event: event.state_key == pair.rust.user_id and event.room_id == room, "the join")
-        await carl.text(room, "signed")
+        await carl.send_text(room, "signed")
         assert (await pair.rust.wait_text(room, "signed")).shield == NONE
 
         devices = await pair.rust.devices(carl.user_id)
@@ -124,7 +124,7 @@ async def test_held_keys_arrive_late(pair: Pair) -> None:
     """A key held back makes a message unreadable; once released, the same message becomes readable."""
     for one, other in ((pair.nio, pair.rust), (pair.rust, pair.nio)):
         await one.hold()
-        said = await one.text(pair.room, f"late from {one.user_id}")
+        said = await one.send_text(pair.room, f"late from {one.user_id}")
         assert (await other.wait_event(said)).failure is not None
         assert await one.release() > 0
         assert (await other.wait_readable(said)).body == f"late from {one.user_id}"
@@ -132,16 +132,16 @@ async def test_held_keys_arrive_late(pair: Pair) -> None:
 
 async def test_restart_and_wipe(pair: Pair) -> None:
     """A stopped client goes on as the same device; a wiped one is another, which old messages stay closed to."""
-    await pair.nio.text(pair.room, "before")
+    await pair.nio.send_text(pair.room, "before")
     await pair.rust.wait_text(pair.room, "before")
     for peer, name in zip((pair.nio, pair.rust), pair.names, strict=True):
         device, keys = peer.device_id, peer.keys
         await peer.stop()
         await peer.start(name, PASSWORD)
         assert (peer.device_id, peer.keys) == (device, keys)
-    await pair.rust.text(pair.room, "after")
+    await pair.rust.send_text(pair.room, "after")
     assert (await pair.nio.wait_text(pair.room, "after")).encrypted
-    await pair.nio.text(pair.room, "and back")
+    await pair.nio.send_text(pair.room, "and back")
     assert (await pair.rust.wait_text(pair.room, "and back")).encrypted
 
     before = pair.nio.device_id
@@ -157,14 +157,14 @@ async def test_restart_and_wipe(pair: Pair) -> None:
 async def test_isolation(pair: Pair) -> None:
     """A Rust client that goes by MSC4153 neither reads a device that its owner did not sign, nor gives it keys."""
     await pair.rust.isolate(True)
-    unread = await pair.nio.text(pair.room, "from an unsigned device")
+    unread = await pair.nio.send_text(pair.room, "from an unsigned device")
     assert (await pair.rust.wait_event(unread)).failure is not None
     await pair.rust.discard(pair.room)
-    unread = await pair.rust.text(pair.room, "for signed devices only")
+    unread = await pair.rust.send_text(pair.room, "for signed devices only")
     assert (await pair.nio.wait_event(unread)).failure is not None
     await pair.rust.isolate(False)
     await pair.rust.discard(pair.room)
-    await pair.rust.text(pair.room, "for all devices")
+    await pair.rust.send_text(pair.room, "for all devices")
     assert (await pair.nio.wait_text(pair.room, "for all devices")).encrypted
 
 
@@ -172,11 +172,11 @@ async def test_exclusion(pair: Pair) -> None:
     """Devices that nio excludes, and that the Rust client withholds from, cannot read; a refused verb is an error."""
     await pair.nio.exclude(pair.rust.user_id, pair.rust.device_id)
     await pair.nio.discard(pair.room)
-    said = await pair.nio.text(pair.room, "not for rosa")
+    said = await pair.nio.send_text(pair.room, "not for rosa")
     assert (await pair.rust.wait_event(said)).failure is not None
     await pair.rust.withhold(True)
     await pair.rust.discard(pair.room)
-    said = await pair.rust.text(pair.room, "not for nina")
+    said = await pair.rust.send_text(pair.room, "not for nina")
     assert (await pair.nio.wait_event(said)).failure is not None
     with pytest.raises(PeerError):
         await pair.nio.join("!nowhere:hs.test")

@@ -221,7 +221,7 @@ async def test_the_machine_reads_both(at: Meeting) -> None:
     ghost = await at.side.ghost(at.room)
     await at.side.send(ghost, at.room, "first")
     for peer, trust in ((at.rust, Trust.PINNED), (at.nio, Trust.NO_IDENTITY)):
-        said = await peer.text(at.room, f"from {peer.user_id}")
+        said = await peer.send_text(at.room, f"from {peer.user_id}")
         found = await at.side.reads(said)
         assert (found.event["content"]["body"], found.trust) == (f"from {peer.user_id}", trust)
         assert found.device == peer.device_id
@@ -243,7 +243,7 @@ async def test_a_restart_from_disk(at: Meeting) -> None:
         assert (await at.nio.wait_readable(said)).body == f"after {number}"
     assert await at.rust.devices(BOT) == before
     for peer in (at.rust, at.nio):
-        said = await peer.text(at.room, "to you")
+        said = await peer.send_text(at.room, "to you")
         assert (await at.side.reads(said)).event["content"]["body"] == "to you"
 
 
@@ -252,7 +252,7 @@ async def test_a_late_key(at: Meeting) -> None:
     for peer in (at.rust, at.nio):
         await peer.discard(at.room)
         await peer.hold()
-        said = await peer.text(at.room, "late")
+        said = await peer.send_text(at.room, "late")
         event = await at.side.sees(lambda event, said=said: event["event_id"] == said)  # type: ignore[misc]
         with pytest.raises(MissingKeyError):
             await at.side.machine.decrypt(event)
@@ -279,7 +279,7 @@ async def test_the_backup_of_keys(at: Meeting) -> None:
 
     The client is another account's, which the backup was copied to, and knows nothing of what was said before.
     """
-    said = [await peer.text(at.room, f"saved of {peer.user_id}") for peer in (at.rust, at.nio)]
+    said = [await peer.send_text(at.room, f"saved of {peer.user_id}") for peer in (at.rust, at.nio)]
     before = [await at.side.reads(one) for one in said]
     said.append(await at.side.send(at.side.bot, at.room, "saved of the bot"))
     machine = at.side.machine
@@ -354,7 +354,7 @@ async def test_a_lost_database(at: Meeting) -> None:
         # After an outage Synapse pushes nothing for devices until all that waited is through.
         await new.sees(lambda event: event["event_id"] == said)
         for peer in (at.rust, at.nio):
-            said = await peer.text(at.room, "are you there?")
+            said = await peer.send_text(at.room, "are you there?")
             assert (await new.reads(said)).event["content"]["body"] == "are you there?"
     finally:
         await new.stop()
@@ -395,7 +395,7 @@ async def test_wiped_clients(at: Meeting) -> None:
         peer.events.clear()
         await peer.start(user[1:].partition(":")[0], "secret")
         assert peer.device_id != device
-        said = await peer.text(at.room, "I am new")
+        said = await peer.send_text(at.room, "I am new")
         found = await at.side.reads(said)
         assert (found.event["content"]["body"], found.device) == ("I am new", peer.device_id)
         said = await at.side.send(at.side.bot, at.room, "welcome back")

@@ -104,7 +104,7 @@ async def test_both_clients_are_read(met: Meeting) -> None:
     room, _ = await met.enter("net")
     for peer in (met.rust, met.nio):
         met.at.script.sent.clear()
-        said = await peer.text(room, "to the network")
+        said = await peer.send_text(room, "to the network")
         message = await met.sent(0)
         assert isinstance(message, MatrixMessage)
         assert (message.event_id, to_plain(message.content.text)) == (said, "to the network")
@@ -137,7 +137,7 @@ async def test_a_private_chat_is_encrypted_from_its_first_word(met: Meeting) -> 
         if peer is met.rust:
             await peer.wait_for(lambda e, said=seen.event_id: e.event_id == said and e.shield == NONE, "no shield")  # type: ignore[misc]
         mark = met.witness.mark()
-        await peer.text(room, f"yes, {nick} here")
+        await peer.send_text(room, f"yes, {nick} here")
         line = await met.witness.wait_text(f"yes, {nick} here", "wanda", since=mark)
         assert line.nick == nick
 
@@ -172,7 +172,7 @@ async def test_who_comes_later_reads_what_is_said_later(met: Meeting) -> None:
 async def is_read(met: Meeting, peer: Peer, room: str, body: str) -> None:
     """A client's words reach the scripted network; so the bridge knows all that was before them in the room."""
     met.at.script.sent.clear()
-    said = await peer.text(room, body)
+    said = await peer.send_text(room, body)
     sent = await met.sent(0)
     assert (sent.event_id, to_plain(sent.content.text)) == (said, body)
 
@@ -191,7 +191,7 @@ async def test_a_client_that_has_lost_everything(met: Meeting) -> None:
         await says(met, chat, f"welcome back, {user}", room)
         await is_read(met, peer, room, f"{user} is new")
         mark = met.witness.mark()
-        await peer.text(met.rooms["irc"], f"{user} is here too")
+        await peer.send_text(met.rooms["irc"], f"{user} is here too")
         await met.witness.wait_text(f"{user} is here too", since=mark)
         file = await peer.file(met.rooms["irc"], b"data", "data.bin", "application/octet-stream")
         await met.told(met.rooms["irc"], file, "it is encrypted")
@@ -203,7 +203,7 @@ async def test_an_encrypted_chat_with_the_bot(met: Meeting) -> None:
         room = await peer.create_room(invite=[BOT], preset="trusted_private_chat", is_direct=True)
         greeting = await by(peer, room, BOT, lambda event: "management room" in event.body)
         assert greeting.content["msgtype"] == "m.notice"
-        said = await peer.text(room, "ping")
+        said = await peer.send_text(room, "ping")
         await by(peer, room, BOT, lambda event, said=said: answered(event) == said)  # type: ignore[misc]
 
 
@@ -218,7 +218,7 @@ async def test_an_encrypted_chat_with_a_ghost(met: Meeting) -> None:
             room = await peer.create_room(invite=[WALT], preset="trusted_private_chat", is_direct=True)
             await peer.wait_for(lambda e, room=room: e.room_id == room and e.state_key == BOT, "the bot")  # type: ignore[misc]
             nick = met.nicks[peer.user_id]
-            await peer.text(room, f"hello walt, this is {nick}")
+            await peer.send_text(room, f"hello walt, this is {nick}")
             assert (await walt.wait_text(f"hello walt, this is {nick}", "walt")).nick == nick
             walt.privmsg(nick, f"hello {nick}")
             await by(peer, room, WALT, lambda event, nick=nick: event.body == f"hello {nick}")  # type: ignore[misc]
@@ -241,7 +241,7 @@ async def test_a_withheld_key_is_told_in_words(met: Meeting) -> None:
     await met.rust.withhold(True)
     try:
         await met.rust.discard(room)
-        said = await met.rust.text(room, "withheld")
+        said = await met.rust.send_text(room, "withheld")
         await by(met.rust, room, BOT, lambda event: answered(event) == said and "it is encrypted" in event.body)
     finally:
         await met.rust.withhold(False)
@@ -263,7 +263,7 @@ async def test_sessions_are_changed_on_the_way(met: Meeting) -> None:
     met.at.script.sent.clear()
     for peer in met.peers:
         for number in range(5):
-            await peer.text(room, f"{peer.user_id} {number}")
+            await peer.send_text(room, f"{peer.user_id} {number}")
     await met.sent(9)
     expected = [f"{peer.user_id} {number}" for peer in met.peers for number in range(5)]
     assert [to_plain(event.content.text) for _, event in met.at.script.sent] == expected

@@ -3,19 +3,19 @@
 import asyncio
 import itertools
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import Any
 
 from bridge_core.api.demo import DemoError, Event
 from bridge_core.demo.matrix_client import MatrixClient
 from bridge_core.demo.peers.peer import Peer, PeerError, PeerEvent
+from bridge_core.demo.person import Person
 
 __all__ = ["EncryptedUser"]
 
-_T = TypeVar("_T")
 _POLL_MS = 200
 
 
-class EncryptedUser:
+class EncryptedUser(Person):
     """A `bridge_core.api.demo.MatrixUser` whose events are those of its encrypted client, as far as it can read them.
 
     `rooms` are those it has joined. Every call may raise DemoError, MatrixError or TimeoutError.
@@ -52,19 +52,16 @@ class EncryptedUser:
 
     # -- seeing
 
-    async def wait_until(self, found: Callable[[], _T | None], timeout: float, what: str) -> _T:
-        """As the raw client's; what the encrypted client reads is looked at a few times a second."""
-        try:
-            async with asyncio.timeout(timeout):
-                while (result := found()) is None:
-                    await self.raw.sync(_POLL_MS)
-                    await asyncio.sleep(_POLL_MS / 1000)  # a busy room ends each sync at once
-                return result
-        except TimeoutError:
-            unread = sum(one.failure is not None for one in self.peer.events.values())
-            last = [(one["sender"], one["type"], one["content"]) for one in self.events[-5:]]
-            words = f"{self.user_id} did not see {what} in {timeout:g} s; {unread} events unreadable; last: {last}"
-            raise TimeoutError(words) from None
+    async def _more(self) -> None:
+        """Syncs; what the encrypted client reads is looked at a few times a second."""
+        await self.raw.sync(_POLL_MS)
+        await asyncio.sleep(_POLL_MS / 1000)  # a busy room ends each sync at once
+
+    def _last(self) -> str:
+        unread = sum(one.failure is not None for one in self.peer.events.values())
+        return (
+            f"{unread} unreadable; last: {[(one['sender'], one['type'], one['content']) for one in self.events[-5:]]}"
+        )
 
     async def wait_for(self, predicate: Callable[[Event], bool], timeout: float = 20, what: str = "an event") -> Event:
         """The first event, of all read so far and to come, that fits; raises TimeoutError naming `what`."""
@@ -97,29 +94,6 @@ class EncryptedUser:
             return await self.peer.file(room, data, str(content["body"]), mimetype, str(content["msgtype"]))
         except PeerError as error:
             raise DemoError(str(error)) from error
-
-    async def send_text(self, room: str, body: str, *, html: str | None = None, kind: str = "m.text") -> str:
-        """Send a message of this msgtype; its id."""
-        content = {"msgtype": kind, "body": body}
-        if html is not None:
-            content |= {"format": "org.matrix.custom.html", "formatted_body": html}
-        return await self.send(room, content)
-
-    async def reply(self, room: str, event_id: str, body: str) -> str:
-        """Reply to an event; the id."""
-        relation = {"m.in_reply_to": {"event_id": event_id}}
-        return await self.send(room, {"msgtype": "m.text", "body": body, "m.relates_to": relation})
-
-    async def edit(self, room: str, event_id: str, body: str) -> str:
-        """Replace an own message's text; the id."""
-        new = {"msgtype": "m.text", "body": body}
-        relation = {"rel_type": "m.replace", "event_id": event_id}
-        return await self.send(room, {**new, "body": f"* {body}", "m.new_content": new, "m.relates_to": relation})
-
-    async def react(self, room: str, event_id: str, key: str) -> str:
-        """Put a reaction on an event, in clear as all clients do; its id."""
-        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
-        return await self.send(room, {"m.relates_to": relation}, "m.reaction")
 
     async def redact(self, room: str, event_id: str, reason: str | None = None) -> str:
         """Redact an event; the redaction's id."""

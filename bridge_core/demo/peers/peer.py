@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from bridge_core.demo.locked_venv import LockedVenv
+from bridge_core.demo.person import Person
 
 __all__ = ["Peer", "PeerError", "PeerEvent", "Shield", "ensure_nio", "nio_peer"]
 
@@ -62,7 +63,7 @@ class PeerEvent:
         return str(content.get("body", ""))
 
 
-class Peer:
+class Peer(Person):
     """One device of one user in an encrypted client of its own process.
 
     `folder` keeps the client's store: `stop` or `kill`, then `start` again takes the device up where it was, and
@@ -81,7 +82,7 @@ class Peer:
         self._patience = patience
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Any]] = {}
-        self._news = asyncio.Condition()
+        self._news = asyncio.Event()
         self._last_words = ""
         self._process: asyncio.subprocess.Process | None = None
         self._reading: asyncio.Task[None] | None = None
@@ -151,26 +152,6 @@ class Peer:
         """Sends an event, encrypted when the room is, and returns its id."""
         return str(await self.call("send", room=room, content=dict(content), kind=kind))
 
-    async def text(self, room: str, body: str) -> str:
-        """Sends a text."""
-        return await self.send(room, {"msgtype": "m.text", "body": body})
-
-    async def reply(self, room: str, event_id: str, body: str) -> str:
-        """Replies to an event with text."""
-        relation = {"m.in_reply_to": {"event_id": event_id}}
-        return await self.send(room, {"msgtype": "m.text", "body": body, "m.relates_to": relation})
-
-    async def edit(self, room: str, event_id: str, body: str) -> str:
-        """Replaces an own message's text."""
-        new = {"msgtype": "m.text", "body": body}
-        relation = {"rel_type": "m.replace", "event_id": event_id}
-        return await self.send(room, {**new, "body": f"* {body}", "m.new_content": new, "m.relates_to": relation})
-
-    async def react(self, room: str, event_id: str, key: str) -> str:
-        """Puts a reaction on an event; both clients send it in clear."""
-        relation = {"rel_type": "m.annotation", "event_id": event_id, "key": key}
-        return await self.send(room, {"m.relates_to": relation}, "m.reaction")
-
     async def redact(self, room: str, event_id: str, reason: str | None = None) -> str:
         """Redacts an event."""
         return str(await self.call("redact", room=room, event=event_id, reason=reason))
@@ -233,18 +214,22 @@ class Peer:
         self, fits: Callable[[PeerEvent], bool], what: str = "an event", timeout: float | None = None
     ) -> PeerEvent:
         """Returns the first event, of all seen so far and to come, that fits; raises TimeoutError naming `what`."""
-        try:
-            async with asyncio.timeout(self._patience if timeout is None else timeout), self._news:
-                while True:
-                    for event in self.events.values():
-                        if fits(event):
-                            return event
-                    if self._reading is None or self._reading.done():
-                        raise PeerError(f"the client is gone; {self._tail()}")
-                    await self._news.wait()
-        except TimeoutError:
-            last = [(event.sender, event.kind, event.content, event.failure) for event in self.events.values()][-5:]
-            raise TimeoutError(f"{self.user_id} did not see {what}; last: {last}; {self._tail()}") from None
+        patience = self._patience if timeout is None else timeout
+        return await self.wait_until(lambda: next(filter(fits, self.events.values()), None), patience, what)
+
+    async def _more(self) -> None:
+        if self._reading is None or self._reading.done():
+            raise PeerError(f"the client is gone; {self._tail()}")
+        await self._news.wait()
+
+    def _last(self) -> str:
+        last = [(event.sender, event.kind, event.content, event.failure) for event in self.events.values()][-5:]
+        return f"last: {last}; {self._tail()}"
+
+    def _tell(self) -> None:
+        """There is something new to see."""
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def wait_text(self, room: str, body: str) -> PeerEvent:
         """Returns the readable message in a room with exactly this text."""
@@ -276,9 +261,8 @@ class Peer:
             if "event" in said:
                 shield = said["event"].pop("shield")
                 event = PeerEvent(**said["event"], shield=Shield(**shield) if shield else None)
-                async with self._news:
-                    self.events[event.event_id] = event
-                    self._news.notify_all()
+                self.events[event.event_id] = event
+                self._tell()
             elif "id" in said:
                 waiting = self._answers.get(said["id"])
                 if waiting is not None and not waiting.done():
@@ -292,8 +276,7 @@ class Peer:
         for waiting in self._answers.values():
             if not waiting.done():
                 waiting.set_exception(PeerError(f"the client is gone; {self._tail()}"))
-        async with self._news:
-            self._news.notify_all()
+        self._tell()
 
 
 async def nio_peer(url: str, folder: Path, progress: Callable[[str], None] = lambda _: None) -> Peer:
