@@ -7,7 +7,7 @@ import pytest
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, MessageId, RemoteUserId
+from bridge_core.api.ids import ChatId, MessageId, RemoteUserId, UserId
 from bridge_core.crypto.errors import MissingKeyError
 from bridge_core.testing.homeserver.user import FakeUser
 from tests.encrypted import EncryptedClient
@@ -296,3 +296,55 @@ async def test_an_admin_confirms_an_identity(tmp_path: Path) -> None:
             with pytest.raises(MissingKeyError):
                 await client.read(last)
         await asks("encryption confirm @nobody:hs.test", "has no identity")
+
+
+async def test_questions_to_slow_servers_hold_no_message_up(tmp_path: Path) -> None:
+    """While other servers take their time to answer for many devices, there are connections left to say things by."""
+    async with bridged(tmp_path, network=ENCRYPTED) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, "one")
+            await alice.sees(room, "one")
+            await harness.settled()
+            assert harness.running.encryption is not None
+            devices = harness.running.encryption.machine.devices
+            harness.homeserver.faults.hold(times=1_000, match="keys/query")
+            asked = [
+                asyncio.create_task(devices.current([UserId(f"@user{number}:far{number}.test")]))
+                for number in range(100)
+            ]
+            await harness.until(lambda: harness.homeserver.faults.hits)
+            await said(script, "two", 2)
+            await harness.until(lambda: len(encrypted_events(harness, room, GHOST)) == 2)
+            assert not any(task.done() for task in asked)
+            harness.homeserver.faults.clear()
+            await asyncio.gather(*asked)
+            await alice.sees(room, "two")
+
+
+async def test_strangers_make_the_bridge_ask_nobody(tmp_path: Path) -> None:
+    """What made-up people send to devices of the bridge, to be decrypted by nobody, makes it ask none of their servers."""
+    async with bridged(tmp_path, network=ENCRYPTED) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        bot = harness.running.matrix.bot_device
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, "one")
+            await alice.sees(room, "one")
+            harness.homeserver.bodies = bodies = []
+            assert harness.running.encryption is not None
+            curve = harness.homeserver.keys.devices[bot.user][bot.device]["keys"][f"curve25519:{bot.device}"]
+            for number in range(60):
+                content = {
+                    "algorithm": "m.olm.v1.curve25519-aes-sha2",
+                    "sender_key": f"{number:043d}",
+                    "ciphertext": {curve: {"type": 1, "body": "AwEK"}},
+                }
+                sender = f"@stranger{number}:far{number}.test"
+                harness.homeserver._world.to_device(sender, "m.room.encrypted", bot.user, bot.device, content)
+            await harness.homeserver.wait_pushed()
+            await harness.running.encryption.machine.handled()
+            await said(script, "two", 2)
+            await alice.sees(room, "two")
+            await harness.settled()
+            assert counted(harness, "to_device", "unknown_session") == 60
+            assert not [body for body in bodies if b"stranger" in body]
