@@ -323,7 +323,7 @@ async def test_questions_to_slow_servers_hold_no_message_up(tmp_path: Path) -> N
 
 
 async def test_strangers_make_the_bridge_ask_nobody(tmp_path: Path) -> None:
-    """What made-up people send to devices of the bridge, to be decrypted by nobody, makes it ask none of their servers."""
+    """What made-up people send to devices of the bridge, to be read by nobody, makes it ask none of their servers."""
     async with bridged(tmp_path, network=ENCRYPTED) as (harness, script):
         room = await harness.portal_room("net", "hall")
         bot = harness.running.matrix.bot_device
