@@ -27,7 +27,7 @@ log = structlog.get_logger(__name__)
 
 _LONGEST_ANSWER: Final = 16_000
 """Characters: an event may have 64 KiB."""
-_LEFT: Final = " I may not delete messages here: please delete yours, which holds a secret."
+_LEFT: Final = "I may not delete messages here: please delete yours, which holds a secret."
 
 
 class Commands:
@@ -118,7 +118,7 @@ class Commands:
         self._allow(command, level)
         room, event_id = RoomId(event["room_id"]), EventId(event["event_id"])
         if command.private and not private:
-            note = f".{_LEFT}" if command.secret and rest and not await self._erasing.erase(room, event_id) else ""
+            note = f".\n{_LEFT}" if command.secret and rest and not await self._erasing.erase(room, event_id) else ""
             told = f"say {command.name} in your management room: invite me to a room of the two of us"
             raise NotAllowedError(f"{told}{note}")
         confirmed, rest = command.confirmed(rest)
@@ -171,8 +171,8 @@ class Commands:
             log.info("command_failed", command=command.name, sender=call.sender, error=str(error))
             if not left or isinstance(error, TransientError | RateLimitedError):
                 raise
-            raise RejectedError(f"{_ended(str(error))}{_LEFT}") from error
-        return replace(answer, text=f"{answer.text}{_LEFT}".strip()) if left else answer
+            raise RejectedError(f"{error}\n{_LEFT}") from error
+        return replace(answer, text=f"{_LEFT}\n{answer.text}") if left else answer
 
     async def _asked(self, command: Command, call: Call) -> Answer | None:
         """What is said instead of doing it, where it has to be confirmed first."""
@@ -195,8 +195,4 @@ def shortened(text: str) -> str:
 
 
 def _sentence(text: str) -> str:
-    return _ended(f"{text[:1].upper()}{text[1:]}")
-
-
-def _ended(text: str) -> str:
-    return text if text.endswith((".", "?", "!")) else f"{text}."
+    return f"{text[:1].upper()}{text[1:]}" + ("" if text.endswith((".", "?", "!")) else ".")
