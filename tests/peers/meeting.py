@@ -54,20 +54,23 @@ class Meeting:
             "appservice": {"sender": "bridgesender"},
         }
         (self._folder / "bridge").mkdir()
-        self.at = await Bridged.start(
-            self._homeserver,
-            self._folder / "bridge",
-            script=AbleScript(),
-            sections=sections,
-            echo={"encryption": "require"},
-            beside={"irc": irc(self.ircd, portals=[CHANNEL], encryption="require")},
-            encryption="default",
-        )
-        stack.push_async_callback(self.at.bridge.stop_bridge)
+
+        async def bridge() -> None:
+            self.at = await Bridged.start(
+                self._homeserver,
+                self._folder / "bridge",
+                script=AbleScript(),
+                sections=sections,
+                echo={"encryption": "require"},
+                beside={"irc": irc(self.ircd, portals=[CHANNEL], encryption="require")},
+                encryption="default",
+            )
+            stack.push_async_callback(self.at.bridge.stop_bridge)
+
         self.nio = await nio_peer(self._homeserver.url, self._folder / "nina")
         stack.push_async_callback(self.nio.kill)
-        (self.rust,), _ = await asyncio.gather(
-            self.newcomers(stack, "rosa"), self.nio.start(await self.name(), PASSWORD)
+        _, (self.rust,), _ = await asyncio.gather(
+            bridge(), self.newcomers(stack, "rosa"), self.nio.start(await self.name(), PASSWORD)
         )
         self.witness = await Witness.connect(self.ircd.host, self.ircd.port, "wanda", caps=CAPS)
         stack.push_async_callback(self.witness.close)

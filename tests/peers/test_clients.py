@@ -134,11 +134,14 @@ async def test_restart_and_wipe(pair: Pair) -> None:
     """A stopped client goes on as the same device; a wiped one is another, which old messages stay closed to."""
     await pair.nio.send_text(pair.room, "before")
     await pair.rust.wait_text(pair.room, "before")
-    for peer, name in zip((pair.nio, pair.rust), pair.names, strict=True):
+
+    async def restarted(peer: Peer, name: str) -> None:
         device, keys = peer.device_id, peer.keys
         await peer.stop()
         await peer.start(name, PASSWORD)
         assert (peer.device_id, peer.keys) == (device, keys)
+
+    await asyncio.gather(*[restarted(*one) for one in zip((pair.nio, pair.rust), pair.names, strict=True)])
     await pair.rust.send_text(pair.room, "after")
     assert (await pair.nio.wait_text(pair.room, "after")).encrypted
     await pair.nio.send_text(pair.room, "and back")

@@ -252,13 +252,19 @@ async def test_a_withheld_key_is_told_in_words(met: Meeting) -> None:
 async def test_sessions_are_changed_on_the_way(met: Meeting) -> None:
     """More messages than a session is for, in a row: all are read, in order, without a shield; both ways."""
     room, chat = await met.enter("net")
-    for number in range(105):
+    matrix = met.at.bridge.running.matrix
+    few = {"algorithm": "m.megolm.v1.aes-sha2", "rotation_period_msgs": 10}
+    await matrix.set_state(RoomId(room), "m.room.encryption", "", few, matrix.bot)
+    await is_read(met, met.rust, room, "a session is for ten messages here")
+    made = sessions(met)
+    for number in range(25):
         content = Content((Plain(f"number {number}"),))
         await met.receive(RemoteMessage(chat, PERSON, content, id=MessageId(f"{chat} {number}")))
     for peer in met.peers:
-        await by(peer, room, ANNA, lambda event: event.body == "number 104")
+        await by(peer, room, ANNA, lambda event: event.body == "number 24")
         seen = [event for event in peer.events.values() if (event.room_id, event.sender) == (room, ANNA) and event.body]
-        assert [event.body for event in seen] == [f"number {number}" for number in range(105)]
+        assert [event.body for event in seen] == [f"number {number}" for number in range(25)]
+    assert sessions(met) - made >= 3
     assert {event.shield for event in met.rust.events.values() if event.room_id == room and event.encrypted} == {NONE}
     met.at.script.sent.clear()
     for peer in met.peers:
@@ -267,3 +273,8 @@ async def test_sessions_are_changed_on_the_way(met: Meeting) -> None:
     await met.sent(9)
     expected = [f"{peer.user_id} {number}" for peer in met.peers for number in range(5)]
     assert [to_plain(event.content.text) for _, event in met.at.script.sent] == expected
+
+
+def sessions(met: Meeting) -> float:
+    """How many Megolm sessions the bridge has made."""
+    return met.at.bridge.running.metrics.snapshot()["crypto_shares"][("sessions",)]
