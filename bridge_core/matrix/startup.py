@@ -2,7 +2,7 @@
 
 import secrets
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import orjson
 import structlog
@@ -24,6 +24,8 @@ _REGISTRATION_ADVICE = (
     "Is the registration file named in the homeserver's configuration, was the homeserver restarted since, and is "
     "as_token in it the same as here?"
 )
+_KEPT: Final = 5
+"""Connections to a former process that a homeserver may still try first (seen with Synapse: two)."""
 _PING_ADVICE = {
     "M_URL_NOT_SET": "The registration has no url, so the homeserver cannot send anything: set it to where the bridge "
     "listens, and restart the homeserver.",
@@ -108,12 +110,13 @@ class Startup:
         return float(duration) if isinstance(duration, int | float) else 0.0
 
     async def _ping(self, url: URL) -> dict[str, Any]:
-        try:
-            return await self._one_ping(url)
-        except (MatrixRejectedError, HomeserverFailedError) as error:
-            if error.errcode != "M_CONNECTION_FAILED":
-                raise
-        # It may have taken a connection that it had kept to the process before this one, which it gives up by that.
+        for _ in range(_KEPT):
+            try:
+                return await self._one_ping(url)
+            except (MatrixRejectedError, HomeserverFailedError) as error:
+                if error.errcode != "M_CONNECTION_FAILED":
+                    raise
+            # It may have taken a connection that it had kept to the process before this one, which it gives up by that.
         return await self._one_ping(url)
 
     async def _one_ping(self, url: URL) -> dict[str, Any]:
