@@ -12,16 +12,16 @@ from bridge_core.api.events import RemoteEvent
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, UserId
 from bridge_core.api.matrix import MatrixOutgoing
 from bridge_core.api.optional import Puppets
-from bridge_core.demo.peers.peer import Peer, PeerEvent, Shield, nio_peer
+from bridge_core.demo.peers.peer import Peer, PeerEvent, nio_peer
 from bridges.irc.demo.witness import Witness
 from tests.able import AbleScript
 from tests.conformance.bridged import BOT, ECHO, Bridged
 from tests.conformance.homeservers import SERVER, Homeserver, synapse
-from tests.peers.rust import RustPeer, rust_peer
+from tests.peers.rust import UNSHIELDED, RustPeer, rust_peer
 from tests.real import CAPS, alias, ghost, irc
 from tests.servers.inspircd import InspIRCd
 
-NONE = Shield("none")
+NONE = UNSHIELDED
 CHANNEL = "#lounge"
 ANNA = f"@_net_anna:{SERVER}"
 WANDA = ghost("irc", "wanda")
@@ -164,7 +164,7 @@ class Meeting:
         seen = await self.rust.wait_for(
             lambda e: e.room_id == room and e.sender == sender and e.failure is None and e.encrypted and fits(e), what
         )
-        assert seen.shield == NONE
+        seen = await self.rust.wait_unshielded(seen.event_id)
         other = await self.nio.wait_readable(seen.event_id)
         assert (other.encrypted, other.body, other.kind) == (True, seen.body, seen.kind)
         return seen

@@ -9,8 +9,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 from bridge_core.demo.locked_venv import SetupError, cache_directory, only_one, run_step
-from bridge_core.demo.peers.peer import Peer
+from bridge_core.demo.peers.peer import Peer, PeerEvent, Shield
 
+UNSHIELDED = Shield("none")
 _SOURCES = Path(__file__).with_name("js")
 _PACKAGES = ("package.json", "package-lock.json")
 _STAMP = "installed-from"
@@ -19,6 +20,15 @@ _NEW_ENOUGH = "if (parseInt(process.versions.node) < 20) throw new Error(`this i
 
 class RustPeer(Peer):
     """A matrix-js-sdk client: what `Peer` can do, and what only this client can."""
+
+    async def wait_unshielded(self, event_id: str) -> PeerEvent:
+        """Returns the event of this id once it is read and shown without a shield.
+
+        What comes before the client has looked at its sender's devices has one until it has.
+        """
+        return await self.wait_for(
+            lambda event: event.event_id == event_id and event.shield == UNSHIELDED, f"{event_id} without a shield"
+        )
 
     async def identity(self, user: str) -> dict[str, bool]:
         """Returns whether a user `exists` as a cross-signing identity, is `verified`, or `changed` theirs."""

@@ -22,7 +22,7 @@ from bridge_core.crypto.machine import CryptoMachine, Decrypted
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Owner
 from bridge_core.crypto.shares import Skipped
-from bridge_core.demo.peers.peer import Peer, Shield, nio_peer
+from bridge_core.demo.peers.peer import Peer, nio_peer
 from bridge_core.engine.faults import NoFaults
 from bridge_core.engine.matrix_ports import SendRequest
 from bridge_core.matrix.http import AppserviceHttp
@@ -43,7 +43,6 @@ pytestmark = [pytest.mark.server, pytest.mark.asyncio(loop_scope="module")]
 
 BOT = UserId(f"@bridgebot:{SERVER}")
 SENDER = UserId(f"@bridgesender:{SERVER}")
-NONE = Shield("none")
 
 
 class Side:
@@ -206,8 +205,8 @@ async def test_the_bot_and_a_ghost_have_no_shield(at: Meeting) -> None:
         await at.rust.isolate(isolated)
         for sender in (at.side.bot, ghost):
             said = await at.side.send(sender, at.room, f"hello {isolated}")
-            seen = await at.rust.wait_readable(said)
-            assert (seen.body, seen.sender, seen.shield) == (f"hello {isolated}", sender.user, NONE)
+            seen = await at.rust.wait_unshielded(said)
+            assert (seen.body, seen.sender) == (f"hello {isolated}", sender.user)
             assert (await at.nio.wait_readable(said)).body == f"hello {isolated}"
     await at.rust.isolate(False)
     devices = await at.rust.devices(ghost.user)
@@ -239,7 +238,7 @@ async def test_a_restart_from_disk(at: Meeting) -> None:
     await at.side.start()
     for number in range(2):
         said = await at.side.send(at.side.bot, at.room, f"after {number}")
-        assert (await at.rust.wait_readable(said)).shield == NONE
+        await at.rust.wait_unshielded(said)
         assert (await at.nio.wait_readable(said)).body == f"after {number}"
     assert await at.rust.devices(BOT) == before
     for peer in (at.rust, at.nio):
@@ -347,7 +346,7 @@ async def test_a_lost_database(at: Meeting) -> None:
         assert await new.matrix.ensure_registered(ghost.user) == "SECOND"
         for sender in (new.bot, Owner(ghost.user, "SECOND")):
             said = await new.send(sender, at.room, "after")
-            assert (await at.rust.wait_readable(said)).shield == NONE
+            await at.rust.wait_unshielded(said)
             assert (await at.nio.wait_readable(said)).body == "after"
             identity = await at.rust.identity(sender.user)
             assert identity["exists"] and not identity["changed"]
@@ -371,7 +370,7 @@ async def test_a_deleted_device(at: Meeting) -> None:
     await homeserver.requests.json("DELETE", url, b"{}")
     await at.side.machine.discard(ghost, at.room)
     said = await at.side.send(ghost, at.room, "two")
-    assert (await at.rust.wait_readable(said)).shield == NONE
+    await at.rust.wait_unshielded(said)
     assert await at.side.machine.identities.standing(ghost) is Standing.RIGHT
 
 
@@ -381,7 +380,7 @@ async def test_a_reset_identity(at: Meeting) -> None:
     await at.side.send(ghost, at.room, "one")
     await at.side.machine.identities.reset(ghost)
     said = await at.side.send(ghost, at.room, "two")
-    assert (await at.rust.wait_readable(said)).shield == NONE
+    await at.rust.wait_unshielded(said)
 
 
 async def test_wiped_clients(at: Meeting) -> None:
