@@ -1,8 +1,10 @@
 """Postfix: the mail server that most of the world's mail comes through; here as sender and as smarthost."""
 
 import asyncio
+import contextlib
 import os
 import shutil
+import signal
 import tempfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -112,6 +114,11 @@ class Postfix(Server):
     async def close(self) -> None:
         """Stop, and remove the queue."""
         await self.stop()
+        # Its master has a session of its own, and may wait for a process of it for half an hour.
+        with contextlib.suppress(OSError, ValueError):
+            master = int((self.place / "spool" / "pid" / "master.pid").read_text())
+            if b"postfix" in Path(f"/proc/{master}/cmdline").read_bytes():
+                os.killpg(master, signal.SIGKILL)
         shutil.rmtree(self.place, ignore_errors=True)
 
     async def _command(self, name: str, *arguments: str) -> str:
