@@ -21,7 +21,7 @@ from bridge_core.crypto.freshness import Freshness
 from bridge_core.crypto.held import Held
 from bridge_core.crypto.olm import Account, OlmSession
 from bridge_core.crypto.policy import Policy
-from bridge_core.crypto.ports import AccountGone, AccountRow, CryptoStore, KeyServer, KeysWanted, Owner
+from bridge_core.crypto.ports import AccountRow, CryptoStore, KeyServer, KeysWanted, Owner
 from bridge_core.crypto.signing import signed_bytes, with_signature
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.matrix_ports import MatrixRejectedError
@@ -205,16 +205,6 @@ class Accounts:
             async with self.using(device):
                 device.uploaded = False
                 await self._store.commit([self.row(device)])
-
-    async def forget(self, owner: Owner) -> None:
-        """Remove the account and its sessions for ever."""
-        if not self.has(owner):
-            return
-        device = await self._get(owner)
-        async with device.lock:
-            device.stale, device.uploaded = True, False
-            await self._store.commit([AccountGone(owner)])
-            self._made[owner.device].discard(owner.user)
 
     def row(self, device: OurDevice) -> AccountRow:
         """What is to be committed of an account that has moved. Under its lock."""

@@ -15,7 +15,6 @@ import vodozemac
 from bridge_core.crypto.errors import DamagedKeyError, OlmError, Reason
 
 __all__ = [
-    "MAX_GAP",
     "Account",
     "BackupKey",
     "GroupSession",
@@ -29,8 +28,6 @@ __all__ = [
 
 PRE_KEY: Final = 0
 NORMAL: Final = 1
-MAX_GAP: Final = 2000
-"""Messages of an Olm session that may be missing before one that still decrypts (a limit of vodozemac)."""
 
 _P = ParamSpec("_P")
 _T = TypeVar("_T")

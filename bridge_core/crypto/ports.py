@@ -6,9 +6,7 @@ from typing import Any, Protocol
 
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.rows import (
-    AccountGone,
     AccountRow,
-    InboundGone,
     InboundRow,
     InboundSaved,
     InboundUsed,
@@ -16,7 +14,6 @@ from bridge_core.crypto.rows import (
     KeysWanted,
     OlmSessionGone,
     OlmSessionRow,
-    OutboundGone,
     OutboundRow,
     Outdated,
     Owner,
@@ -29,19 +26,16 @@ from bridge_core.crypto.rows import (
     ToDeviceDone,
     ToDeviceRow,
     TrackedRow,
-    Untracked,
     Used,
     WithheldRow,
 )
 from bridge_core.engine.ports import Write
 
 __all__ = [
-    "AccountGone",
     "AccountRow",
     "BackupVersion",
     "Claimed",
     "CryptoStore",
-    "InboundGone",
     "InboundRow",
     "InboundSaved",
     "InboundUsed",
@@ -50,7 +44,6 @@ __all__ = [
     "KeysWanted",
     "OlmSessionGone",
     "OlmSessionRow",
-    "OutboundGone",
     "OutboundRow",
     "Outdated",
     "Owner",
@@ -64,7 +57,6 @@ __all__ = [
     "ToDeviceDone",
     "ToDeviceRow",
     "TrackedRow",
-    "Untracked",
     "Used",
     "WithheldRow",
 ]

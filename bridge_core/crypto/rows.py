@@ -9,9 +9,7 @@ from dataclasses import dataclass, field
 from bridge_core.api.ids import EventId, RoomId, UserId
 
 __all__ = [
-    "AccountGone",
     "AccountRow",
-    "InboundGone",
     "InboundRow",
     "InboundSaved",
     "InboundUsed",
@@ -19,7 +17,6 @@ __all__ = [
     "KeysWanted",
     "OlmSessionGone",
     "OlmSessionRow",
-    "OutboundGone",
     "OutboundRow",
     "Outdated",
     "Owner",
@@ -32,7 +29,6 @@ __all__ = [
     "ToDeviceDone",
     "ToDeviceRow",
     "TrackedRow",
-    "Untracked",
     "Used",
     "WithheldRow",
 ]
@@ -65,13 +61,6 @@ class KeysWanted:
 
 
 @dataclass(frozen=True, slots=True)
-class AccountGone:
-    """Removes the account, with its Olm sessions and its outbound sessions."""
-
-    owner: Owner
-
-
-@dataclass(frozen=True, slots=True)
 class TrackedRow:
     """Puts what is known of a user's devices. They are to be asked for when `outdated` is above `queried`.
 
@@ -90,13 +79,6 @@ class Outdated:
 
     user: UserId
     mark: int
-
-
-@dataclass(frozen=True, slots=True)
-class Untracked:
-    """Removes a tracked user."""
-
-    user: UserId
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,14 +112,6 @@ class OutboundRow:
     owner: Owner
     room: RoomId
     value: bytes = field(repr=False)
-
-
-@dataclass(frozen=True, slots=True)
-class OutboundGone:
-    """Removes a device's outbound session of a room."""
-
-    owner: Owner
-    room: RoomId
 
 
 @dataclass(frozen=True, slots=True)
@@ -189,15 +163,6 @@ class InboundSaved:
     sender_key: str
     received_at: int
     generation: int
-
-
-@dataclass(frozen=True, slots=True)
-class InboundGone:
-    """Removes an inbound session, with its used indexes and its shares."""
-
-    room: RoomId
-    session: str
-    sender_key: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -292,19 +257,15 @@ class RoomRow:
 Row = (
     AccountRow
     | KeysWanted
-    | AccountGone
     | TrackedRow
     | Outdated
-    | Untracked
     | OlmSessionRow
     | OlmSessionGone
     | OutboundRow
-    | OutboundGone
     | SharesRow
     | InboundRow
     | InboundUsed
     | InboundSaved
-    | InboundGone
     | IndexRow
     | WithheldRow
     | ToDeviceRow

@@ -29,12 +29,6 @@ class CryptoRows:
                 return (("account_put", user, device, self._sealed(value, "account", user, device)),)
             case ports.KeysWanted(ports.Owner(user, device), wanted):
                 return (("account_wanted", user, device, int(wanted)),)
-            case ports.AccountGone(ports.Owner(user, device)):
-                return (
-                    ("account_gone", user, device),
-                    ("olms_gone", user, device),
-                    ("outbounds_gone", user, device),
-                )
             case ports.OlmSessionRow(ports.Owner(user, device), peer, session, value, created_at, used_at):
                 sealed = self._sealed(value, "olm", user, device, peer, session)
                 return (("olm_put", user, device, peer, session, sealed, created_at, used_at),)
@@ -42,8 +36,6 @@ class CryptoRows:
                 return (("olm_gone", user, device, peer, session),)
             case ports.OutboundRow(ports.Owner(user, device), room, value):
                 return (("outbound_put", user, device, room, self._sealed(value, "outbound", user, device, room)),)
-            case ports.OutboundGone(ports.Owner(user, device), room):
-                return (("outbound_gone", user, device, room),)
             case ports.ToDeviceRow(number, digest, value, at):
                 return (("to_device_put", number, digest, self._sealed(value, "to_device", str(number)), at),)
             case ports.ToDeviceDone(number):
@@ -54,19 +46,17 @@ class CryptoRows:
                 return (("secret_put", name, self._sealed(secret, "secret", name)),)
             case ports.RoomRow(room, value):
                 return (("crypto_room_put", room, self._sealed(value, "room", room)),)
-            case ports.TrackedRow() | ports.Outdated() | ports.Untracked():
+            case ports.TrackedRow() | ports.Outdated():
                 return self._of_user(row)
             case _:
                 return self._of_session(row)
 
-    def _of_user(self, row: ports.TrackedRow | ports.Outdated | ports.Untracked) -> tuple[Row, ...]:
+    def _of_user(self, row: ports.TrackedRow | ports.Outdated) -> tuple[Row, ...]:
         match row:
             case ports.TrackedRow(user, value, queried, outdated):
                 return (("tracked_put", user, self._sealed(value, "tracked", user), queried, outdated),)
             case ports.Outdated(user, mark):
                 return (("tracked_outdated", user, mark),)
-            case ports.Untracked(user):
-                return (("tracked_gone", user),)
 
     def _of_session(
         self,
@@ -74,7 +64,6 @@ class CryptoRows:
         | ports.InboundRow
         | ports.InboundUsed
         | ports.InboundSaved
-        | ports.InboundGone
         | ports.IndexRow
         | ports.WithheldRow
         | ports.RequestRow
@@ -91,12 +80,6 @@ class CryptoRows:
                 return (("inbound_used", room, session, key, at),)
             case ports.InboundSaved(room, session, key, received_at, generation):
                 return (("inbound_saved", room, session, key, received_at, generation),)
-            case ports.InboundGone(room, session, key):
-                return (
-                    ("inbound_gone", room, session, key),
-                    ("positions_gone", inbound_digest(room, session, key)),
-                    ("shares_gone", room, session),
-                )
             case ports.IndexRow(room, session, key, index, event, ts):
                 return (("position_put", inbound_digest(room, session, key), index, event, ts),)
             case ports.WithheldRow(room, session, sender, code, at):

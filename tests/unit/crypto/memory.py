@@ -77,10 +77,6 @@ class MemoryCryptoStore:
                 old = put.get((ports.AccountRow, row.owner))
                 if old is not None:
                     put[ports.AccountRow, row.owner] = ports.AccountRow(row.owner, old.value, row.wanted)
-            case ports.AccountGone():
-                kinds = (ports.AccountRow, ports.OlmSessionRow, ports.OutboundRow)
-                for key in [key for key in put if key[0] in kinds and key[1] == row.owner]:
-                    del put[key]
             case ports.TrackedRow():
                 old = put.get((ports.TrackedRow, row.user))
                 outdated = old.outdated if old else row.outdated
@@ -90,16 +86,12 @@ class MemoryCryptoStore:
                 if old is not None:
                     mark = max(old.outdated, row.mark)
                     put[ports.TrackedRow, row.user] = ports.TrackedRow(row.user, old.value, old.queried, mark)
-            case ports.Untracked():
-                put.pop((ports.TrackedRow, row.user), None)
             case ports.OlmSessionRow():
                 put[ports.OlmSessionRow, row.owner, row.peer, row.session] = row
             case ports.OlmSessionGone():
                 put.pop((ports.OlmSessionRow, row.owner, row.peer, row.session), None)
             case ports.OutboundRow():
                 put[ports.OutboundRow, row.owner, row.room] = row
-            case ports.OutboundGone():
-                put.pop((ports.OutboundRow, row.owner, row.room), None)
             case ports.SharesRow():
                 put[ports.SharesRow, row.room, row.session, row.part] = row
             case ports.InboundRow():
@@ -111,8 +103,6 @@ class MemoryCryptoStore:
                 old = put.get((ports.InboundRow, row.room, row.session, row.sender_key))
                 if old is not None and old.received_at == row.received_at:
                     self.saved[row.room, row.session, row.sender_key] = row.generation
-            case ports.InboundGone():
-                put.pop((ports.InboundRow, row.room, row.session, row.sender_key), None)
             case ports.IndexRow():
                 put.setdefault((ports.IndexRow, row.room, row.session, row.sender_key, row.index), row)
             case ports.WithheldRow():

@@ -16,10 +16,8 @@ from sqlalchemy import text
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.crypto import ports
 from bridge_core.crypto.ports import (
-    AccountGone,
     AccountRow,
     CryptoStore,
-    InboundGone,
     InboundRow,
     InboundSaved,
     InboundUsed,
@@ -27,7 +25,6 @@ from bridge_core.crypto.ports import (
     KeysWanted,
     OlmSessionGone,
     OlmSessionRow,
-    OutboundGone,
     OutboundRow,
     Outdated,
     Owner,
@@ -39,7 +36,6 @@ from bridge_core.crypto.ports import (
     ToDeviceDone,
     ToDeviceRow,
     TrackedRow,
-    Untracked,
     Used,
     WithheldRow,
 )
@@ -85,10 +81,8 @@ async def test_accounts(database_url: str, opened: Opened) -> None:
 
     olm, outbound = OlmSessionRow(GHOST, "peer", "s", b"s", 1, 2), OutboundRow(GHOST, ROOM, b"o")
     mine = replace(olm, owner=BOT)
-    await store.commit([olm, mine, outbound, AccountGone(GHOST), outbound])
-    assert await store.account(GHOST) is None
-    assert await store.olm_sessions(GHOST, ["peer"]) == []
-    assert await store.outbound(GHOST, ROOM) == outbound  # it came after
+    await store.commit([olm, mine, outbound])
+    assert await store.outbound(GHOST, ROOM) == outbound
     assert await store.olm_sessions(BOT, ["peer"]) == [mine]
     await database.stop()
     again = (await opened(database_url)).crypto
@@ -104,8 +98,6 @@ async def test_tracked_users(database_url: str, opened: Opened) -> None:
     many = [ALICE, BOB, *[UserId(f"@{number}:hs") for number in range(1500)]]
     found = {row.user: row for row in await store.tracked(many)}
     assert found == {ALICE: TrackedRow(ALICE, b"new", 4, 5), BOB: TrackedRow(BOB, b"b", 0, 1)}
-    await store.commit([Untracked(ALICE), TrackedRow(ALICE, b"again", 0, 2), Untracked(BOB)])
-    assert await store.tracked(many) == [TrackedRow(ALICE, b"again", 0, 2)]
 
 
 async def test_olm_sessions(database_url: str, opened: Opened) -> None:
@@ -126,8 +118,6 @@ async def test_outbound_sessions_and_their_shares(database_url: str, opened: Ope
     store = (await opened(database_url)).crypto
     await store.commit([OutboundRow(BOT, ROOM, b"1"), OutboundRow(BOT, OTHER, b"2"), OutboundRow(BOT, ROOM, SECRET)])
     assert await store.outbound(BOT, ROOM) == OutboundRow(BOT, ROOM, SECRET)
-    await store.commit([OutboundGone(BOT, ROOM)])
-    assert await store.outbound(BOT, ROOM) is None
     assert await store.outbound(BOT, OTHER) == OutboundRow(BOT, OTHER, b"2")
     parts = [SharesRow(ROOM, "s", part, b"%d" % part, 5) for part in (1, 0, 2)]
     await store.commit([*parts, replace(parts[0], session="t")])
@@ -151,10 +141,6 @@ async def test_inbound_sessions_and_their_indexes(database_url: str, opened: Ope
     assert await store.index(ROOM, "s", "key", 7) == used
     assert await store.index(ROOM, "s", NASTY, 7) is None
     assert (await store.used(ROOM, "s", "key")).highest == 7
-    shared = SharesRow(ROOM, "s", 0, b"", 1)
-    await store.commit([shared, InboundGone(ROOM, "s", "key")])
-    assert await store.inbound(ROOM, "s") == [two]
-    assert ((await store.used(ROOM, "s", "key")).highest, await store.shares(ROOM, "s")) == (-1, [])
 
 
 async def test_what_is_in_the_backup(database_url: str, opened: Opened) -> None:
@@ -242,7 +228,6 @@ async def test_commits_of_one_group_keep_their_order(database_url: str, opened: 
         [account, session],
         [gone],
         [replace(session, value=b"2")],
-        [AccountGone(BOT)],
         [account, KeysWanted(BOT, True)],
         [replace(session, value=b"3")],
         [gone, replace(session, session="t")],
@@ -337,8 +322,8 @@ _SESSIONS = [("old", (40, 99)), ("unused", (55, 55)), ("kept", (55, 99))]
 
 
 # Every statement on a table of three rows' keys: what comes out must not depend on how rows were put together.
-_NAMES = ["account_put", "account_wanted", "account_gone", "olm_put", "olm_gone", "olms_gone", "position_put"]
-_NAMES += ["inbound_put", "inbound_saved", "inbound_gone"]
+_NAMES = ["account_put", "account_wanted", "olm_put", "olm_gone", "position_put"]
+_NAMES += ["inbound_put", "inbound_saved"]
 _ROWS = st.lists(
     st.tuples(st.sampled_from(_NAMES), st.sampled_from("ab"), st.sampled_from("xy"), st.integers(0, 3)), max_size=25
 )
