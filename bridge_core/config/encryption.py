@@ -58,7 +58,8 @@ class Trusted(Section):
     )
     receive: TrustName = Field(
         default=TrustName.UNSIGNED,
-        description="From which devices messages are taken. What others say is refused, and they are told.",
+        description="From which devices messages are taken. What others say is refused, and they are told; what is of "
+        "a device that is not listed (yet) waits.",
     )
     share: TrustName = Field(
         default=TrustName.CROSS_SIGNED,
