@@ -112,9 +112,9 @@ class Freshness:
         self._asked_at = now
 
     async def _older(self, theirs: int) -> None:
-        if not await self._store.owners():
-            return  # a new database: there is nothing that could be used twice
-        _log.error("database_is_an_older_copy", number=self._number, number_of_homeserver=theirs)
+        # A new database has nothing that could be used twice; other one-time keys under its ids are no further sign.
+        if await self._store.owners():
+            _log.error("database_is_an_older_copy", number=self._number, number_of_homeserver=theirs)
         await self.restored()
 
 
