@@ -21,7 +21,7 @@ NAMESPACE: Final = "links"
 USERS: Final = "links.users"
 """The same by network and user, for those who take back everything that a user sent."""
 KEYS: Final = "links.keys"
-"""The keys of encrypted files that went out by links, by file and digest: erased with the links."""
+"""The keys of encrypted files that went out by links, by file, digest and network: erased with the links."""
 _AT: Final = 8
 
 
@@ -55,7 +55,8 @@ class LinkLedger:
             for attachment in message.content.attachments:
                 if attachment.keys is not None:
                     value = self._clock.now_ms().to_bytes(_AT, "big") + attachment.keys.encode("utf-8", "replace")
-                    await self._kv.put(KEYS, f"{attachment.source} {digest_of(attachment.keys)}", value)
+                    place = f"{attachment.source} {digest_of(attachment.keys)} {network}"
+                    await self._kv.put(KEYS, place, value)
         sources = [attachment.source for attachment in message.content.attachments]
         await self._put(network, message, sources, anew=not isinstance(message, MatrixEdit))
 
@@ -78,11 +79,15 @@ class LinkLedger:
             await self._kv.put(USERS, f"{_of_user(network, message.sender.id)}{_key(message.room, event)}", value)
 
     async def keys(self, mxc: str, digest: str) -> str:
-        """The keys of an encrypted file that has a link. Raises RejectedError where there is none any more."""
-        stored = await self._kv.get(KEYS, f"{mxc} {digest}")
-        if stored is None:
-            raise RejectedError("the keys of the file are gone")
-        return stored[_AT:].decode()
+        """The keys of an encrypted file that went out by a link to a network where such links open files, still.
+
+        Raises RejectedError where there is none (any more): links end with the setting, not only with the message.
+        """
+        place = f"{mxc} {digest} "
+        for key, stored in (await self._kv.items(KEYS, place)).items():
+            if self._opens(NetworkId(key.removeprefix(place))):
+                return stored[_AT:].decode()
+        raise RejectedError("the keys of the file are gone")
 
     async def revoke(self, room: RoomId, event: EventId) -> None:
         """End the links of a message that was taken back. Whoever redacted it: the room has allowed that."""

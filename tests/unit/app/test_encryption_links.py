@@ -83,6 +83,35 @@ async def test_a_link_opens_an_encrypted_file_for_who_has_its_keys(tmp_path: Pat
                     await asyncio.sleep(0.02)
 
 
+@pytest.mark.parametrize(
+    ("after", "status"),
+    [
+        ({"encryption": "default", "encrypted_file_links": True}, 200),
+        ({"encryption": "default"}, 404),
+        ({"encryption": "require"}, 404),
+        (None, 404),
+    ],
+)
+async def test_links_end_with_the_setting(tmp_path: Path, after: dict[str, Any] | None, status: int) -> None:
+    """Links that were given out open nothing once the admin has taken the setting back, or the network away."""
+    network = {"encryption": "default", "encrypted_file_links": True}
+    async with bridged(tmp_path, network=network, media=media()) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            _, attachment = await sent(harness, script, alice, room)
+            assert script.host is not None
+            url = script.host.media_url(attachment)
+            assert url is not None
+            assert await fetched(url) == (200, DATA)
+            await harness.stop_bridge()
+            settings = {"type": "scripted", "portals": ["hall"]}
+            del harness.networks["net"]
+            harness.networks["other" if after is None else "net"] = {**settings, **(after or {})}
+            await harness.start_bridge()
+            found, body = await fetched(url)
+            assert (found, body == DATA) == (status, status == 200)
+
+
 def test_links_never_open_what_requires_encryption(tmp_path: Path) -> None:
     """A network that requires encryption cannot have such links: the configuration is refused in words."""
     network = {"type": "echo", "encryption": "require", "encrypted_file_links": True}
