@@ -17,6 +17,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import Accounts
 from bridge_core.crypto.devices import DeviceLists
+from bridge_core.crypto.hourly import Hourly
 from bridge_core.crypto.inbound import Found, Inbounds
 from bridge_core.crypto.messages import Inner, KeyRequest, RoomKey
 from bridge_core.crypto.pairwise import Pairwise
@@ -71,7 +72,7 @@ class KeyRequests:
         self._start = start
         self._running = 0
         self._answered: OrderedDict[tuple[UserId, str, str], int] = OrderedDict()
-        self._askers: OrderedDict[UserId, tuple[int, int]] = OrderedDict()
+        self._hourly = Hourly(clock)
 
     async def ask(self, room: RoomId, session: str, sender: UserId, sender_key: str) -> bool:
         """Ask the sender's devices for a key, once; whether a request went out now. Raises as KeyServer."""
@@ -115,13 +116,7 @@ class KeyRequests:
         """Somebody's device asks for a key."""
         place = (user, request.device, request.session)
         now = self._clock.now_ms()
-        since, count = self._askers.get(user, (now, 0))
-        since, count = (since, count + 1) if now - since < _AGAIN else (now, 1)
-        self._askers[user] = (since, count)
-        self._askers.move_to_end(user)
-        if len(self._askers) > _ANSWERED:
-            self._askers.popitem(last=False)
-        if count > _MOST or now - self._answered.get(place, -_AGAIN) < _AGAIN:
+        if self._hourly.count("request", user).number > _MOST or now - self._answered.get(place, -_AGAIN) < _AGAIN:
             self._counted.inc("refused")
             return
         self._answered[place] = now

@@ -5,7 +5,6 @@ end. So after a crash it is either not handled yet, with everything as it was, o
 """
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -18,6 +17,7 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import Accounts, OurDevice
 from bridge_core.crypto.errors import OlmError, Reason
+from bridge_core.crypto.hourly import Counted, Hourly
 from bridge_core.crypto.inbound import Inbounds, inbound_row
 from bridge_core.crypto.messages import (
     Envelope,
@@ -50,7 +50,6 @@ _MOST_PER_HOUR: Final = 5000
 """Messages in new sessions, and keys, that are taken of one user: in a room of 1,000 ghosts they first send 1,000."""
 _OF_STRANGERS: Final = 2000
 """Olm messages of one user in an hour after which it must be somebody who is tracked."""
-_HOUR: Final = 3_600_000
 _YIELD: Final = 20
 """Messages decrypted before the loop gets its turn: about 10 ms."""
 _TYPES: Final = frozenset({"m.room.encrypted", "m.room_key_request", "m.room_key.withheld"})
@@ -61,11 +60,15 @@ _log = structlog.get_logger(__name__)
 
 @dataclass(slots=True)
 class _Brought:
-    """What messages of one device have brought so far. `moved`: a one-time key of its account was used."""
+    """What messages of one device have brought so far. `moved`: a one-time key of its account was used.
+
+    `counted` is taken back where the commit fails: the messages are tried again, and counted once.
+    """
 
     keys: dict[tuple[str, str, str], tuple[InboundRow, int]] = field(default_factory=dict)
     wedged: set[tuple[UserId, str]] = field(default_factory=set)
     moved: bool = False
+    counted: list[Counted] = field(default_factory=list)
 
 
 class Inbox:
@@ -107,11 +110,11 @@ class Inbox:
         self._counted = counted
         self._faults = faults
         self._seldom = Seldom(clock)
+        self._hourly = Hourly(clock)
         self._last = 0
         self._work = asyncio.Event()
         self._idle = asyncio.Event()
         self._idle.set()
-        self._given: OrderedDict[tuple[str, UserId], tuple[int, int]] = OrderedDict()
 
     async def start(self) -> None:
         """Find out where the ids go on, and that there may be something to do."""
@@ -226,21 +229,12 @@ class Inbox:
             self._counted.inc("no_account", by=len(group))
             await self._store.commit([ToDeviceDone(number) for number, _ in group])
             return
-        rows: list[Row] = []
         brought = _Brought()
-        async with self._accounts.using(ours):
-            for place, (number, outer) in enumerate(group, 1):
-                rows.append(ToDeviceDone(number))
-                if outer.type == "m.room.encrypted":
-                    rows += await self._opened(ours, outer, brought)
-                elif outer.type == "m.room_key.withheld":
-                    rows += self._noted(outer, brought)
-                if place % _YIELD == 0:
-                    await asyncio.sleep(0)
-            if brought.moved:
-                rows.append(self._accounts.row(ours))
-            self._faults.hit("crypto.to_device_opened")
-            await self._store.commit([*rows, *(row for row, _ in brought.keys.values())])
+        try:
+            rows = await self._stored(ours, group, brought)
+        except BaseException:
+            self._hourly.take_back(brought.counted)
+            raise
         self._faults.hit("crypto.to_device_committed")
         for given, _ in brought.keys.values():
             self._inbounds.stored(given)
@@ -254,13 +248,31 @@ class Inbox:
             if outer.type == "m.room_key_request":
                 self._asked(outer)
 
+    async def _stored(self, ours: OurDevice, group: Sequence[tuple[int, Envelope]], brought: _Brought) -> list[Row]:
+        """Commit the messages' ends with all that they have moved and brought; the rows, but for those of keys."""
+        rows: list[Row] = []
+        async with self._accounts.using(ours):
+            for place, (number, outer) in enumerate(group, 1):
+                rows.append(ToDeviceDone(number))
+                if outer.type == "m.room.encrypted":
+                    rows += await self._opened(ours, outer, brought)
+                elif outer.type == "m.room_key.withheld":
+                    rows += self._noted(outer, brought)
+                if place % _YIELD == 0:
+                    await asyncio.sleep(0)
+            if brought.moved:
+                rows.append(self._accounts.row(ours))
+            self._faults.hit("crypto.to_device_opened")
+            await self._store.commit([*rows, *(row for row, _ in brought.keys.values())])
+        return rows
+
     async def _opened(self, ours: OurDevice, outer: Envelope, brought: _Brought) -> list[Row]:
         """The rows of one Olm message, but for the account's; the keys that it brings are put into `brought`."""
         try:
             sender_key, kind, body = olm_body(outer.content, ours.account.curve25519)
-            if kind == PRE_KEY and self._is_flooding("session", outer.sender):
+            if kind == PRE_KEY and self._is_flooding(brought, "session", outer.sender):
                 raise OlmError(Reason.TRUST, "more sessions in an hour than anybody needs")
-            if self._is_flooding("olm", outer.sender, _OF_STRANGERS) and not await self._tracks(outer.sender):
+            if self._is_flooding(brought, "olm", outer.sender) and not await self._tracks(outer.sender):
                 raise OlmError(Reason.TRUST, "more messages in an hour than a stranger needs")
         except OlmError as error:
             self._counted.inc(error.reason)
@@ -278,7 +290,7 @@ class Inbox:
         rows = list(opened.rows)
         try:
             found = inner(opened.plaintext, outer, sender_key, ours.account.ed25519)
-            await self._meaning(found, brought.keys)
+            await self._meaning(found, brought)
         except OlmError as error:
             # The ratchet has moved all the same.
             self._rejected(error, outer)
@@ -289,20 +301,20 @@ class Inbox:
         if self._seldom.is_due("to_device_rejected"):
             _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=outer.to.user)
 
-    async def _meaning(self, found: Inner, keys: dict[tuple[str, str, str], tuple[InboundRow, int]]) -> None:
+    async def _meaning(self, found: Inner, brought: _Brought) -> None:
         if found.type not in {"m.room_key", "m.forwarded_room_key"}:
             self._counted.inc("dummy" if found.type == "m.dummy" else "ignored")
             return
         given = room_key(found)
         if given.forwarded and not await self._requests.is_welcome(found, given):
             raise OlmError(Reason.TRUST, "a forwarded key that was not asked for, or of a device that is not trusted")
-        if self._is_flooding("key", found.sender):
+        if self._is_flooding(brought, "key", found.sender):
             raise OlmError(Reason.TRUST, "more keys in an hour than anybody needs")
         row = self._row(found, given)
         place = (row.room, row.session, row.sender_key)
-        other = keys.get(place)
+        other = brought.keys.get(place)
         if (other is None or given.session.first < other[1]) and await self._inbounds.is_better(row):
-            keys[place] = (row, given.session.first)
+            brought.keys[place] = (row, given.session.first)
             self._counted.inc("forwarded_key" if given.forwarded else "room_key")
         else:
             self._counted.inc("known_key")
@@ -331,7 +343,7 @@ class Inbox:
             # They have found no key of ours: a session from our side lets them answer.
             brought.wedged.add((outer.sender, note.session))
             return []
-        if self._is_flooding("key", outer.sender):
+        if self._is_flooding(brought, "key", outer.sender):
             return []
         return [WithheldRow(note.room, note.session, outer.sender, note.code, self._clock.now_ms())]
 
@@ -345,13 +357,7 @@ class Inbox:
             self._counted.inc("request")
             self._requests.asked(outer.sender, request)
 
-    def _is_flooding(self, what: str, sender: UserId, most: int | None = None) -> bool:
-        place = (what, sender)
-        hour = self._clock.now_ms() // _HOUR
-        since, count = self._given.get(place, (hour, 0))
-        count = count + 1 if since == hour else 1
-        self._given[place] = (hour, count)
-        self._given.move_to_end(place)
-        if len(self._given) > 10_000:
-            self._given.popitem(last=False)
-        return count > (_MOST_PER_HOUR if most is None else most)
+    def _is_flooding(self, brought: _Brought, what: str, sender: UserId) -> bool:
+        counted = self._hourly.count(what, sender)
+        brought.counted.append(counted)
+        return counted.number > (_OF_STRANGERS if what == "olm" else _MOST_PER_HOUR)

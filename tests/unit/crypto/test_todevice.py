@@ -1,6 +1,7 @@
 """To-device messages: what is stored, what is believed, what is refused, and that nothing of it stops the rest."""
 
 import asyncio
+from collections.abc import Sequence
 from typing import Any
 
 import orjson
@@ -14,7 +15,16 @@ from bridge_core.crypto.accounts import OLM
 from bridge_core.crypto.errors import CryptoRejectedError, DamagedKeyError, MissingKeyError
 from bridge_core.crypto.keyobjects import PeerDevice
 from bridge_core.crypto.olm import Account, GroupSession
-from bridge_core.crypto.ports import AccountRow, InboundRow, OlmSessionRow, Owner, RequestRow, ToDeviceRow
+from bridge_core.crypto.ports import (
+    AccountRow,
+    InboundRow,
+    OlmSessionRow,
+    Owner,
+    RequestRow,
+    Row,
+    ToDeviceDone,
+    ToDeviceRow,
+)
 from tests.unit.crypto.world import MEGOLM, ROOM, Bridge, KeyWorld
 
 Pair = tuple[Bridge, Bridge]
@@ -381,6 +391,25 @@ async def test_too_many_keys_of_one_sender(pair: Pair, monkeypatch: pytest.Monke
     b.clock.ms += 3_600_000
     await gives(a, b, "m.room_key", room_key(GroupSession()))
     assert b.total("to_device", "room_key") == 3
+
+
+async def test_a_message_counts_once_however_often_it_is_tried(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A disk that is full for a while makes nobody's keys too many: what could not be committed was not taken."""
+    a, b = pair
+    monkeypatch.setattr("bridge_core.crypto.todevice._MOST_PER_HOUR", 10)
+    event = await a.send(a.bot, "x", [b.bot])
+    commit, left = b.store.commit, [20]
+
+    async def full(rows: Sequence[Row]) -> None:
+        if left[0] and any(isinstance(row, ToDeviceDone) for row in rows):
+            left[0] -= 1
+            raise TransientError("the disk is full")
+        await commit(rows)
+
+    b.store.commit = full  # type: ignore[method-assign]
+    b.take()
+    await b.settle()
+    assert not left[0] and await b.read(event) == "x"
 
 
 def stranger_writes(b: Bridge, times: int) -> None:
