@@ -107,10 +107,10 @@ class Senders:
         return trust
 
     def _wait(self, user: UserId, place: Place) -> None:
-        places = self._waiting.setdefault(user, set())
-        if place not in places and self._count < _MOST:  # beyond that: tried again at the next start
-            places.add(place)
-            self._count += 1
+        if self._count >= _MOST or place in self._waiting.get(user, ()):
+            return  # where there are too many: tried again at the next start
+        self._waiting.setdefault(user, set()).add(place)
+        self._count += 1
 
 
 def _trust(keys: UserKeys, read: Read) -> Trust:

@@ -346,7 +346,8 @@ class Decrypting:
                 if not asked:
                     asked = True
                     self._tasks.start(self._ask(cipher, missing, event), "key-request")
-                left, early = self._left(entry), not missing.withheld and await self.early(event)
+                left = self._left(entry)
+                early = missing.listed and not missing.withheld and await self.early(event)
                 if early or missing.withheld or left <= 0 or entry.id in self._late:
                     return await self._keep(entry, event, missing.session, _EARLY if early else _why(missing))
                 await _within(left, session.came.wait())

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from bridge_core.api.errors import RateLimitedError, TransientError
-from bridge_core.api.ids import RoomId
+from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.errors import CryptoRejectedError, MissingKeyError, Reason
 from bridge_core.crypto.keyobjects import read_device
 from bridge_core.crypto.olm import message_index
@@ -608,6 +608,19 @@ async def test_what_trust_is_wanted_of_senders(pair: Pair) -> None:
     b.world.tell_changed(a.bot.user)
     b.take()
     assert await refused(b, event) is Reason.TRUST
+
+
+async def test_who_waits_for_a_list_is_bounded(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of made-up senders, whose devices nobody lists, so many are remembered, and no name of those beyond."""
+    _, b = pair
+    monkeypatch.setattr("bridge_core.crypto.senders._MOST", 5)
+    senders = b.machine.senders
+    for number in range(50):
+        senders._wait(UserId(f"@u{number}:x"), (ROOM, f"s{number}"))
+    assert len(senders._waiting) == 5
+    senders.changed([UserId("@u0:x")])
+    senders._wait(UserId("@u9:x"), (ROOM, "s9"))
+    assert UserId("@u9:x") in senders._waiting and len(senders._waiting) == 5
 
 
 async def test_lists_that_nobody_tells_of_are_asked_for_again(world: KeyWorld) -> None:
