@@ -255,7 +255,8 @@ class Conversion:
                 continue
             reply = await self._event_in(portal, event.reply_to, room)
             thread = await self._event_in(portal, event.thread, room)
-            place = Place(room, reply, thread, self._threads.last(room, thread))
+            last = self._threads.last(room, thread)
+            place = Place(room, reply, thread, last, shared=len(portal.rooms) > 1)
             parts = await self._rendering.parts(
                 portal.network, ghost.user, _upload_key(entry), event.content, place, event.profile
             )
@@ -305,10 +306,8 @@ class Conversion:
             if room in refused:
                 out.append(requests.refused(room, refused[room]))
                 continue
-            replaces = [row.event for row in there]
-            parts = await self._rendering.parts(
-                portal.network, ghost.user, _upload_key(entry), event.content, Place(room, replaces=replaces)
-            )
+            place = Place(room, replaces=[row.event for row in there], shared=len(portal.rooms) > 1)
+            parts = await self._rendering.parts(portal.network, ghost.user, _upload_key(entry), event.content, place)
             for number, part in enumerate(parts):
                 txn = self._txn(portal, event.sender.id, identity, number, "edit", room)
                 request = requests.build(room, part.type, txn, ghost.user, ghost.device, part.content, ts=timestamp)

@@ -170,7 +170,7 @@ class Copies:
             ]
         reply = await self._places.there(one, said.reply_to.event_id) if said.reply_to is not None else None
         thread = await self._places.there(one, said.thread.event_id) if said.thread is not None else None
-        place = Place(one.room, reply, thread, self._threads.last(one.room, thread))
+        place = Place(one.room, reply, thread, self._threads.last(one.room, thread), shared=True)
         timer, due = self._disappears(one)
         if self._expiry.over(due):
             raise NothingToDo("it had disappeared before it could be shown")
@@ -195,7 +195,7 @@ class Copies:
         if by != one.user:
             raise RejectedError("the bridge cannot edit there what it did not say there itself")
         due = self._expiry.of_edit(one.portal, one.entry)
-        place = Place(one.room, replaces=[row.event for row in there])
+        place = Place(one.room, replaces=[row.event for row in there], shared=True)
         out: list[Prepared] = []
         for number, part in enumerate(await self._parts(one, options, event, said, place)):
             made = self._places.prepared(one, part, "edit", number)

@@ -106,10 +106,15 @@ class MediaCarrier:
             height=size[1] if size is not None else attachment.height,
         )
 
-    async def withdraw(self, sources: Sequence[str]) -> None:
-        """Files of ours that are to be nowhere after all: have the homeserver delete them, where it lets us."""
+    async def withdraw(self, sources: Sequence[str], *, shared: bool) -> None:
+        """Files of ours that are not to be shown in a room after all: have the homeserver delete them, if it lets us.
+
+        `shared`: another room may show them, in the clear; then they stay, since files are uploaded once for all rooms.
+        """
         for source in sources:
             try:
+                if shared:
+                    raise RejectedError("another room of its chat may show it")
                 await self.matrix.delete_file(source)
             except BridgeError as error:
                 log.warning("file_left_in_clear", file=source, error=str(error))

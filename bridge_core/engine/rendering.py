@@ -48,6 +48,8 @@ class Place:
     thread: EventId | None = None
     last: EventId | None = None
     replaces: Sequence[EventId] = ()
+    shared: bool = False
+    """Other rooms may show the same files."""
 
 
 class Rendering:
@@ -91,7 +93,8 @@ class Rendering:
         if carried and not sealed and await self._is_sealed(place.room, user):
             # It became encrypted while they were uploaded: who reads there never hears of the clear ones.
             sealed, there = True, {attachment.source for attachment in content.attachments}
-            await self._media.withdraw([file.source for file in files if file.source not in there])
+            clear = [file.source for file in files if file.source not in there]
+            await self._media.withdraw(clear, shared=place.shared)
             files, notes = await self._carried(content.attachments, user, key, sealed=True)
             text = await self._with_pictures(content.text, user, key, sealed=True)
         content = replace(content, text=text)

@@ -166,6 +166,43 @@ async def test_a_file_whose_room_becomes_encrypted_meanwhile(
         assert clear not in str(harness.homeserver.room(room).timeline)
 
 
+@pytest.mark.parametrize("first", [0, 1])
+async def test_a_room_that_stays_plain_keeps_its_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, first: int
+) -> None:
+    """A chat in two rooms, one of which becomes encrypted during its upload: the other one's file is there."""
+    async with bridged(tmp_path, FakeProfile(deletes_media=True)) as (harness, script):
+        engine = harness.running.engine
+        for _ in range(2):
+            room = harness.alice.create_room(preset="public_chat")
+            await engine.rooms.adopt(await engine.portals.ensure(NetworkId("net"), HALL), RoomId(room))
+        await said(script, "before")
+        rooms = (await engine.portals.ensure(NetworkId("net"), HALL)).rooms
+        for one in rooms:
+            await harness.homeserver.wait_message(one, "before")
+        sealed, plain = rooms[first], rooms[1 - first]
+        matrix = harness.running.matrix
+        upload, uploaded = matrix.upload, []
+
+        async def meanwhile(*args: Any, **more: Any) -> str:
+            uploaded.append(await upload(*args, **more))
+            if len(uploaded) == 1 + first:
+                harness.alice.set_state(sealed, "m.room.encryption", {"algorithm": MEGOLM})
+                await harness.homeserver.wait_pushed()
+            return uploaded[-1]
+
+        monkeypatch.setattr(matrix, "upload", meanwhile)
+        data = b"x" * 1000
+        assert script.host is not None
+        blob = await script.host.blobs.put(_chunks(data), len(data))
+        file = Attachment(MediaKind.FILE, "plan.txt", blob, "text/plain", len(data))
+        await received(script, RemoteMessage(HALL, ANNA, Content(attachments=(file,)), id=MessageId("m2")))
+        shown = await harness.homeserver.wait_event(plain, lambda event: "url" in event["content"])
+        await harness.homeserver.wait_event(sealed, lambda event: event["type"] == "m.room.encrypted")
+        await harness.settled()
+        assert harness.homeserver.file(shown["content"]["url"]) == data
+
+
 async def test_copies_in_encrypted_rooms_are_not_in_clear(tmp_path: Path) -> None:
     """What is said in one encrypted room of a chat is shown in its other one encrypted, and in no request in clear."""
     async with bridged(tmp_path) as (harness, _):
