@@ -186,8 +186,11 @@ class MatrixSide(Protocol):
     async def drop_alias(self, localpart: str) -> None:
         """One of our aliases leads nowhere any more. Idempotent."""
 
-    async def since(self, room: RoomId, event: EventId, viewer: UserId) -> list[dict[str, Any]]:
-        """What came after an event, as `viewer` sees it, the earliest first: of the last events, at most a page."""
+    async def since(self, room: RoomId, event: EventId, viewer: UserId, most: int) -> tuple[list[dict[str, Any]], bool]:
+        """What came after an event, as `viewer` sees it, the earliest first: the last `most` events, or a page more.
+
+        With it: whether that is all.
+        """
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state (in room version 12 its creators always have)."""

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.errors import BackpressureError, BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.decrypting import ENCRYPTED, UNREADABLE
@@ -23,6 +23,9 @@ log = structlog.get_logger(__name__)
 
 PREFIX: Final = "!bridge"
 """How a command begins outside a management room."""
+_MISSED: Final = 1_000
+"""Events that are read of the time between an invitation and the join: a bridge that was away may join late."""
+_TOO_MUCH: Final = "More was said here between the invitation and my coming than I read: the earliest of it is lost."
 
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -150,7 +153,8 @@ class RoomEvents:
                 if self._decides(room, target):
                     return  # the network is asked whether they may come
                 await self._private.invited(room, inviter, target)
-                await self._between(room, target, event)
+                if self._portals.in_room(room):
+                    await self._between(room, target, event)
                 return
             await self._matrix.join(room, target)
             members = await self._matrix.members(room)
@@ -169,14 +173,20 @@ class RoomEvents:
     async def _between(self, room: RoomId, user: UserId, invite: EventId) -> None:
         """Take what was said between an invitation and the join: homeservers tell it to no appservice (Synapse)."""
         try:
-            since = await self._matrix.since(room, invite, user)
+            since, whole = await self._matrix.since(room, invite, user, _MISSED)
         except MatrixRejectedError as error:
             log.info("said_before_join_not_read", room=room, user=user, error=str(error))
             return
         said = [event for event in since if "state_key" not in event]
         if said:
             log.info("said_before_join", room=room, user=user, events=len(said))
-            await self.missed(said)
+            try:
+                await self.missed(said)
+            except BackpressureError as error:
+                raise TransientError(str(error)) from error  # it is read again once the journal has room
+        if not whole:
+            log.warning("said_before_join_lost", room=room, user=user)
+            await self._status.say(room, _TOO_MUCH, key=f"missed\x1f{invite}")
 
     async def _alone_with(self, user: UserId, room: RoomId, event: EventId) -> None:
         """A room of a user and the bot: their management room, unless they have one, which stays it."""

@@ -19,7 +19,7 @@ __all__ = ["Rooms"]
 
 _log = structlog.get_logger(__name__)
 
-_PAGE = "50"
+_PAGE = 100
 State = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -110,16 +110,25 @@ class Rooms:
             endless = {str(user) for user in (creator, *(others if isinstance(others, list) else ())) if user}
         return RoomPower(levels, frozenset(endless))
 
-    async def since(self, room: RoomId, event: EventId, viewer: UserId) -> list[dict[str, Any]]:
-        """What came after an event, as `viewer` sees it, the earliest first: of the last events, at most a page."""
-        page = await self._hs.get("rooms", room, "messages", user=viewer, query={"dir": "b", "limit": _PAGE})
+    async def since(self, room: RoomId, event: EventId, viewer: UserId, most: int) -> tuple[list[dict[str, Any]], bool]:
+        """What came after an event, as `viewer` sees it, the earliest first: the last `most` events, or a page more.
+
+        With it: whether that is all. Asks page by page.
+        """
         found: list[dict[str, Any]] = []
-        for one in page.get("chunk") or ():
-            if isinstance(one, dict) and one.get("event_id") == event:
-                break
-            if is_event(one) and one["room_id"] == room:
-                found.append(one)
-        return found[::-1]
+        query = {"dir": "b", "limit": str(_PAGE)}
+        for _ in range(0, most, _PAGE):
+            page = await self._hs.get("rooms", room, "messages", user=viewer, query=query)
+            for one in page.get("chunk") or ():
+                if isinstance(one, dict) and one.get("event_id") == event:
+                    return found[::-1], True
+                if is_event(one) and one["room_id"] == room:
+                    found.append(one)
+            end = page.get("end")
+            if not isinstance(end, str):
+                return found[::-1], True
+            query["from"] = end
+        return found[::-1], False
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state, asked of the room's present state."""

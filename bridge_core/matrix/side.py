@@ -185,9 +185,12 @@ class AppserviceSide:
         """One of our aliases leads nowhere any more. Idempotent."""
         await self._rooms.drop_alias(localpart)
 
-    async def since(self, room: RoomId, event: EventId, viewer: UserId) -> list[dict[str, Any]]:
-        """What came after an event, as `viewer` sees it, the earliest first: of the last events, at most a page."""
-        return await self._rooms.since(room, event, viewer)
+    async def since(self, room: RoomId, event: EventId, viewer: UserId, most: int) -> tuple[list[dict[str, Any]], bool]:
+        """What came after an event, as `viewer` sees it, the earliest first: the last `most` events, or a page more.
+
+        With it: whether that is all.
+        """
+        return await self._rooms.since(room, event, viewer, most)
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state."""

@@ -2,10 +2,12 @@
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import orjson
 import pytest
 
+from bridge_core.api.errors import BackpressureError
 from bridge_core.api.ids import RoomId
 from bridge_core.engine.matrix_ports import SendRequest
 from tests.encrypted import MEGOLM, EncryptedClient
@@ -93,6 +95,56 @@ async def test_what_was_said_before_the_join_is_heard(tmp_path: Path) -> None:
         await harness.homeserver.wait_event(desk, lambda event: "hall: " in str(event["content"].get("body")))
         await harness.settled()
         assert script.texts() == ["at once", "later"]
+
+
+async def test_all_that_was_said_before_the_join_is_heard(tmp_path: Path) -> None:
+    """However much that is, in its order: after an outage the join comes late."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        private = harness.alice.create_room(preset="private_chat")
+        harness.alice.invite(private, GHOST)
+        texts = [f"m{number}" for number in range(130)]
+        for text in texts:
+            harness.alice.send(private, text)
+        await harness.until(lambda: texts[-1] in script.texts())
+        assert script.texts() == texts
+
+
+async def test_what_is_too_much_before_the_join_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is beyond the bound is lost, and the room is told so; the latest is heard."""
+    monkeypatch.setattr("bridge_core.engine.roomevents._MISSED", 20)
+    monkeypatch.setattr("bridge_core.matrix.rooms._PAGE", 10)
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        private = harness.alice.create_room(preset="private_chat")
+        harness.alice.invite(private, GHOST)
+        for number in range(40):
+            harness.alice.send(private, f"m{number}")
+        await harness.until(lambda: "m39" in script.texts())
+        await harness.homeserver.wait_event(private, lambda event: "is lost" in str(event["content"].get("body")))
+        assert script.texts()[0] != "m0" and script.texts() == sorted(script.texts(), key=lambda text: int(text[1:]))
+
+
+async def test_a_full_journal_loses_nothing_said_before_the_join(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Once the journal has room again what was said between invitation and join is heard."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        take, tries = harness.running.engine.intake.take_missed, []
+
+        async def full(events: list[dict[str, Any]]) -> None:
+            tries.append(events)
+            if len(tries) == 1:
+                raise BackpressureError("the journal is full")
+            await take(events)
+
+        monkeypatch.setattr(harness.running.engine.room_events, "missed", full)
+        private = harness.alice.create_room(preset="private_chat")
+        harness.alice.invite(private, GHOST)
+        harness.alice.send(private, "at once")
+        await harness.until(lambda: script.texts() == ["at once"])
+        assert len(tries) == 2
 
 
 @pytest.mark.parametrize("encrypted", [True, False])
