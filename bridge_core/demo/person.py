@@ -1,6 +1,7 @@
 """What every client of demos and tests does in the same way, whatever it speaks by: say things, and wait for some."""
 
 import asyncio
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping
 from typing import Any, TypeVar
 
@@ -9,22 +10,22 @@ __all__ = ["Person"]
 _T = TypeVar("_T")
 
 
-class Person:
+class Person(ABC):
     """A mix-in over `send`, `_more` and `_last`. Every call raises what they raise."""
 
     user_id: str
 
+    @abstractmethod
     async def send(self, room: str, content: Mapping[str, Any], kind: str = "m.room.message") -> str:
         """Sends an event and returns its id."""
-        raise NotImplementedError
 
+    @abstractmethod
     async def _more(self) -> None:
         """Returns once there may be something new to see; nothing that came since it was called is missed."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _last(self) -> str:
         """What was seen last, for whoever reads why a wait ended."""
-        raise NotImplementedError
 
     async def wait_until(self, found: Callable[[], _T | None], timeout: float, what: str) -> _T:
         """Returns the first result of `found` that is not None; raises TimeoutError naming `what`.

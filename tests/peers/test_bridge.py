@@ -3,7 +3,7 @@
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -188,48 +188,42 @@ async def test_devices_that_are_left_out_are_named(town: Town) -> None:
         await bridge.stop_bridge()
 
 
-async def fresh(bridge: InProcess, name: str) -> str:
-    """A ghost that has never spoken: it has a device, and no keys."""
-    sender = RemoteSender(RemoteUserId(name), name.title())
-    return (await bridge.running.engine.ghosts.ensure(NetworkId("net"), sender)).user
-
-
-@pytest.mark.parametrize("name", ["rust", "nio"])
-async def test_a_ghost_reads_the_first_message_that_is_for_it_alone(town: Town, name: str) -> None:
-    """Who makes an encrypted room with a ghost that has never spoken is heard from the first message on."""
+@asynccontextmanager
+async def fresh(town: Town, name: str, remote: str) -> AsyncIterator[tuple[InProcess, Peer, str]]:
+    """The bridge, a client that has missed nothing, and a ghost that has never spoken: it has a device, and no keys."""
     bridge = town.bridge(missing_key_wait="600s", trust={"send": "no-identity"})
     town.script.provided = True
     await bridge.start_bridge()
     try:
         peer = town.peers[name]
-        await peer.text(await town.room(bridge), "hello")  # all that was missed has come
+        await peer.send_text(await town.room(bridge), "hello")  # all that was missed has come
         await until(bridge, town, "hello")
-        ghost = await fresh(bridge, f"dora{name}")
+        sender = RemoteSender(RemoteUserId(remote), remote.title())
+        yield bridge, peer, (await bridge.running.engine.ghosts.ensure(NetworkId("net"), sender)).user
+    finally:
+        await bridge.stop_bridge()
+
+
+@pytest.mark.parametrize("name", ["rust", "nio"])
+async def test_a_ghost_reads_the_first_message_that_is_for_it_alone(town: Town, name: str) -> None:
+    """Who makes an encrypted room with a ghost that has never spoken is heard from the first message on."""
+    async with fresh(town, name, f"dora{name}") as (bridge, peer, ghost):
         # The ghost may invite nobody: the bot does not come, and nobody else could read it.
         room = await peer.create_room(
             preset="private_chat", is_direct=True, invite=[ghost], power_level_content_override={"invite": 100}
         )
         await bridge.until(lambda: bridge.running.engine.portals.in_room(RoomId(room)), 90)
         await peer.wait_for(lambda event: event.room_id == room and event.sender == ghost, "the ghost")
-        await peer.text(room, "the first words")
+        await peer.send_text(room, "the first words")
         await until(bridge, town, "hello", "the first words")
-    finally:
-        await bridge.stop_bridge()
 
 
 @pytest.mark.parametrize("name", ["rust", "nio"])
 async def test_who_speaks_at_once_is_heard_or_told_at_once(town: Town, name: str) -> None:
     """What nobody of ours could read is not waited for: its sender is told to say it again, and is heard then."""
-    bridge = town.bridge(missing_key_wait="600s", trust={"send": "no-identity"})
-    town.script.provided = True
-    await bridge.start_bridge()
-    try:
-        peer = town.peers[name]
-        await peer.text(await town.room(bridge), "hello")  # all that was missed has come
-        await until(bridge, town, "hello")
-        ghost = await fresh(bridge, f"emil{name}")
+    async with fresh(town, name, f"emil{name}") as (bridge, peer, ghost):
         room = await peer.create_room(preset="private_chat", is_direct=True, invite=[ghost])
-        said = await peer.text(room, "at once")
+        said = await peer.send_text(room, "at once")
 
         def told() -> bool:
             return any(event.room_id == room and "send it again" in event.body for event in peer.events.values())
@@ -237,11 +231,9 @@ async def test_who_speaks_at_once_is_heard_or_told_at_once(town: Town, name: str
         await bridge.until(lambda: told() or len(town.texts()) > 1, 90)
         if len(town.texts()) == 1:
             assert (await peer.wait_event(said)).failure is None
-            await peer.text(room, "again")
+            await peer.send_text(room, "again")
             await bridge.until(lambda: len(town.texts()) > 1, 90)
         assert town.texts()[1] in ("at once", "again")
-    finally:
-        await bridge.stop_bridge()
 
 
 async def test_keys_come_by_sync_alone() -> None:

@@ -152,9 +152,6 @@ class Peer(Person):
         """Sends an event, encrypted when the room is, and returns its id."""
         return str(await self.call("send", room=room, content=dict(content), kind=kind))
 
-    text = Person.send_text
-    """The same, as tests say it."""
-
     async def redact(self, room: str, event_id: str, reason: str | None = None) -> str:
         """Redacts an event."""
         return str(await self.call("redact", room=room, event=event_id, reason=reason))
