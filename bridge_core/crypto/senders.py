@@ -114,8 +114,13 @@ class Senders:
 
 
 def _trust(keys: UserKeys, read: Read) -> Trust:
-    trust = trust_of(keys, keys.by_key(read.sender_key))
-    if trust is Trust.UNKNOWN and (name := keys.was_listed(read.sender_key, read.ed25519)):
-        # Its owner has logged it out since, and what it said is theirs all the same.
-        trust = Trust.BLOCKED if name in keys.blocked else Trust.UNSIGNED
-    return trust if read.by == read.sender_key else min(trust, trust_of(keys, keys.by_key(read.by)))
+    trust = _of(keys, read.sender_key, read.ed25519)
+    return trust if read.by == read.sender_key else min(trust, _of(keys, read.by))
+
+
+def _of(keys: UserKeys, curve25519: str, ed25519: str = "") -> Trust:
+    trust = trust_of(keys, keys.by_key(curve25519))
+    if trust is Trust.UNKNOWN and (name := keys.was_listed(curve25519, ed25519)):
+        # Its owner has logged it out since, and what it said or passed on is theirs all the same.
+        return Trust.BLOCKED if name in keys.blocked else Trust.UNSIGNED
+    return trust

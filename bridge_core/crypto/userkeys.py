@@ -35,9 +35,13 @@ class UserKeys:
         """The device with this identity key."""
         return next((one for one in self.devices.values() if one.curve25519 == curve25519), None)
 
-    def was_listed(self, curve25519: str, ed25519: str) -> str:
-        """The name of a device with these keys that is no longer there; empty when none is known."""
-        return next((name for name, keys in self.gone.items() if keys == past(ed25519, curve25519)), "")
+    def was_listed(self, curve25519: str, ed25519: str = "") -> str:
+        """The name of a device with this identity key (and signing key) that is no longer there; empty: none known."""
+        for name, keys in self.gone.items():
+            signing, _, identity = keys.partition(" ")
+            if identity == curve25519 and ed25519 in ("", signing):
+                return name
+        return ""
 
 
 def past(ed25519: str, curve25519: str) -> str:

@@ -183,8 +183,8 @@ class Decrypting:
         """Told that a key is missing: it may lie somewhere. Must not block."""
         self.unread: Callable[[RoomId], None] = lambda _: None
         """Told of a room with something encrypted, where nothing can be decrypted. Must not block."""
-        self.early: Callable[[Mapping[str, Any]], Awaitable[bool]] = _never
-        """Whether an event whose key is missing came before anybody of ours could be given keys."""
+        self.early: Callable[[Mapping[str, Any]], Awaitable[float | None]] = _never
+        """Seconds until it is certain that an event was sent before anybody of ours could be given its key, or None."""
         self._cipher: Cipher | None = None
         self._settings = DecryptingSettings()
         self._rooms: dict[RoomId, KeptRoom] = {}
@@ -347,9 +347,10 @@ class Decrypting:
                     asked = True
                     self._tasks.start(self._ask(cipher, missing, event), "key-request")
                 left = self._left(entry)
-                early = missing.listed and not missing.withheld and await self.early(event)
-                if early or missing.withheld or left <= 0 or entry.id in self._late:
-                    return await self._keep(entry, event, missing.session, _EARLY if early else _why(missing))
+                early = await self.early(event) if missing.listed and not missing.withheld else None
+                left = left if early is None else min(left, early)
+                if missing.withheld or left <= 0 or entry.id in self._late:
+                    return await self._keep(entry, event, missing.session, _why(missing) if early is None else _EARLY)
                 await _within(left, session.came.wait())
         finally:
             session.waiting.remove(missing.sender)
@@ -440,8 +441,8 @@ class Decrypting:
                 del self._rooms[name]
 
 
-async def _never(event: Mapping[str, Any]) -> bool:
-    return False
+async def _never(event: Mapping[str, Any]) -> float | None:
+    return None
 
 
 def _about(event: Mapping[str, Any]) -> EventId | None:

@@ -127,22 +127,29 @@ class FirstReaders:
         if not self._is_ours(event["sender"]) and self._portals.in_room(room):
             self._want(room, None, encrypted=True)
 
-    async def early(self, event: Mapping[str, Any]) -> bool:
-        """Whether an encrypted event was sent before any device of ours could be encrypted for. Asks at most once."""
+    async def early(self, event: Mapping[str, Any]) -> float | None:
+        """Seconds until it is certain that an event without its key was sent before we had any device.
+
+        None: it was not. Asks at most once.
+        """
         room = RoomId(event["room_id"])
         there = self._rooms.get(room)
         if there is None:
-            return False
-        at = _timestamp(event, self._clock.now_ms())
+            return None
+        now = self._clock.now_ms()
         try:
             if there.since is None and not any(map(self._keys.has, await self._ghosts.known(room))):
-                return True
+                return 0.0
             if there.since is None:  # one has spoken meanwhile
-                there.since = self._clock.now_ms()
-            return at < there.since
+                there.since = now
+            at = _timestamp(event, now)
+            if at >= there.since:
+                return None
+            # What was said while clients may have known of the keys may be readable: its key is on its way then.
+            return 0.0 if at < there.since - _HEARD else max(0, there.since - now) / 1000
         except BridgeError as error:
             log.info("first_reader_not_known", room=room, error=str(error))
-            return False
+            return None
 
     # Keys
 
@@ -164,6 +171,8 @@ class FirstReaders:
                     await self._ready(room, user, encrypted=encrypted)
                 except BridgeError as error:
                     log.info("first_keys_not_made", room=room, user=user, error=str(error))
+                except Exception:  # whatever it is, the next in the queue are not to wait for it
+                    log.exception("first_keys_failed", room=room, user=user)
                 finally:
                     if all(waiting != room for waiting, _, _ in self._queue) and (
                         done := self._pending.pop(room, None)

@@ -92,6 +92,16 @@ class FakeStaff:
         self.acts.append(("note", act, by))
 
 
+class TurnedClock(SystemClock):
+    """Real time, which a test turns on by adding seconds to `ahead`; waits stay as long as they are."""
+
+    ahead = 0.0
+
+    def monotonic(self) -> float:
+        """Seconds."""
+        return super().monotonic() + self.ahead
+
+
 class FakeHost:
     """The parts of `Host` that the adapter uses."""
 
@@ -101,7 +111,7 @@ class FakeHost:
         self.secrets = MemoryKV()
         self.rooms = FakeRooms()
         self.staff = FakeStaff()
-        self.clock = SystemClock()
+        self.clock = TurnedClock()
         self.tasks = KeptTasks()
         self.buckets: dict[str, Bucket] = {}
         self.links = True

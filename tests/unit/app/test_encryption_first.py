@@ -1,6 +1,7 @@
 """The first message in an encrypted room into which somebody of ours was just invited."""
 
 import asyncio
+import time
 from pathlib import Path
 from typing import Any
 
@@ -8,7 +9,8 @@ import orjson
 import pytest
 
 from bridge_core.api.errors import BackpressureError
-from bridge_core.api.ids import RoomId
+from bridge_core.api.ids import RoomId, UserId
+from bridge_core.engine.firstreaders import FirstReaders
 from bridge_core.engine.matrix_ports import SendRequest
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
@@ -73,6 +75,47 @@ async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
             await harness.until(lambda: script.texts() == ["again"])
             # Its key may still come.
             await harness.until(lambda: len(harness.running.engine.decrypting) == 1)
+
+
+async def test_what_may_be_readable_is_not_taken_for_too_early(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Right after keys were made it is not known whether a client knew of them; before and later it is."""
+    monkeypatch.setattr("bridge_core.engine.firstreaders._HEARD", 600_000)
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        private = harness.alice.create_room(
+            preset="private_chat", invite=[GHOST], power_level_content_override={"invite": 100}
+        )
+        await harness.until(lambda: harness.running.engine.portals.in_room(RoomId(private)))
+        harness.alice.set_state(private, "m.room.encryption", {"algorithm": MEGOLM})
+        await harness.homeserver.wait_for(lambda: harness.homeserver.keys.devices.get(GHOST))
+        await asyncio.gather(*(task for task in asyncio.all_tasks() if "first-keys" in task.get_name()))
+        early, now = harness.running.engine.decrypting.early, time.time_ns() // 1_000_000
+        assert await early({"room_id": private, "origin_server_ts": now - 600_000}) == 0
+        assert 0 < (await early({"room_id": private, "origin_server_ts": now}) or 0) <= 600
+        assert await early({"room_id": private, "origin_server_ts": now + 600_000}) is None
+
+
+async def test_a_bug_in_one_room_costs_the_others_no_keys(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever happens while somebody gets keys, who is invited next gets theirs without a wait."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        ready, failed = FirstReaders._ready, []
+
+        async def fails(self: FirstReaders, room: RoomId, user: UserId | None, *, encrypted: bool) -> None:
+            if not failed:
+                failed.append(room)
+                # A second room comes into the queue behind the one at work, and none after it.
+                self._want(RoomId("!next:hs.test"), None, encrypted=False)
+                monkeypatch.setattr(FirstReaders, "_want", lambda *_, **__: None)
+                raise ZeroDivisionError
+            await ready(self, room, user, encrypted=encrypted)
+            done.append(room)
+
+        done: list[RoomId] = []
+        monkeypatch.setattr(FirstReaders, "_ready", fails)
+        room = harness.alice.create_room(preset="private_chat", invite=[GHOST], initial_state=[ENCRYPTION])
+        await harness.until(lambda: done)
+        assert failed == [room] and done == ["!next:hs.test"]
 
 
 async def test_what_was_said_before_the_join_is_heard(tmp_path: Path) -> None:

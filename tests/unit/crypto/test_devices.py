@@ -2,6 +2,7 @@
 
 import asyncio
 import copy
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -14,12 +15,14 @@ from bridge_core.api.ids import UserId
 from bridge_core.crypto.accounts import OLM
 from bridge_core.crypto.devices import DeviceLists
 from bridge_core.crypto.errors import MissingKeyError
-from bridge_core.crypto.keyobjects import claimed_key, read_cross_key, read_device
+from bridge_core.crypto.inbound import Read
+from bridge_core.crypto.keyobjects import PeerDevice, claimed_key, read_cross_key, read_device
 from bridge_core.crypto.olm import Account
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.crypto.ports import Queried
+from bridge_core.crypto.senders import _trust
 from bridge_core.crypto.signing import signed_bytes, with_signature
-from bridge_core.crypto.userkeys import trust_of
+from bridge_core.crypto.userkeys import UserKeys, past, trust_of
 from tests.unit.crypto.world import Bridge
 
 Pair = tuple[Bridge, Bridge]
@@ -33,6 +36,18 @@ def device_keys(user: str, device: str, account: Account, *signers: Any) -> dict
     for signer in signers:
         value = signer.signed_device(value)
     return value
+
+
+def test_who_passed_a_key_on_may_have_logged_out_since() -> None:
+    """What is of a listed device is believed as before where who gave its key is gone, and was not blocked."""
+    device = PeerDevice(EVE, "A", "curve-a", "ed-a", signed=True)
+    keys = UserKeys(EVE, "m", "m", "", "s", {"A": device}, {"B": past("ed-b", "curve-b")})
+    read = Read(b"", 0, "curve-a", "ed-a", EVE, "curve-b", 0)
+    assert _trust(keys, read) is Trust.UNSIGNED
+    assert _trust(replace(keys, blocked=frozenset("B")), read) is Trust.BLOCKED
+    assert _trust(keys, replace(read, by="curve-c")) is Trust.UNKNOWN
+    assert _trust(keys, replace(read, by="curve-a")) is Trust.PINNED
+    assert _trust(keys, replace(read, sender_key="curve-b", ed25519="ed-c", by="curve-b")) is Trust.UNKNOWN
 
 
 async def current(bridge: Bridge, user: UserId) -> Any:

@@ -129,8 +129,8 @@ async def test_a_device_that_is_not_listed_yet_is_waited_for(tmp_path: Path) -> 
     trust = {"receive": "unsigned"}
     async with talking(tmp_path, missing_key_wait="0s", trust=trust) as talk:
 
-        async def early(event: object) -> bool:
-            return True
+        async def early(event: object) -> float | None:
+            return 0.0
 
         talk.bridge.running.engine.decrypting.early = early  # its key is here: to say it again would not help
         keys = talk.bridge.homeserver.keys.devices
@@ -156,6 +156,29 @@ async def test_an_encrypted_text_reaches_the_network(tmp_path: Path) -> None:
         await talk.bridge.until(lambda: len(talk.script.sent) == 3)
         assert talk.texts() == ["one", "two, in the clear", "three"]
         assert (await talk.balance()).delivered == 3
+
+
+async def test_what_may_have_been_too_early_is_waited_for(tmp_path: Path) -> None:
+    """Whoever may have spoken too early is told to say it again once that is certain, and not while a key may come."""
+    async with talking(tmp_path, missing_key_wait="600s") as talk:
+        left = [600.0]
+
+        async def early(event: object) -> float | None:
+            return left.pop() if len(left) > 1 else left[0]
+
+        talk.bridge.running.engine.decrypting.early = early
+        talk.hold()
+        await talk.alice.says(talk.room, "one")
+        await talk.bridge.until(lambda: talk.counted("requests", "asked"))
+        talk.release()
+        await talk.bridge.until(lambda: talk.texts() == ["one"])
+        assert talk.notices() == []
+        left[:] = [0.0, 0.01]
+        talk.hold()
+        await talk.alice.machine.discard(talk.alice.owner, RoomId(talk.room))
+        await talk.alice.says(talk.room, "two")
+        await talk.noticed("send it again")
+        assert talk.texts() == ["one"]
 
 
 async def test_a_key_that_comes_soon_is_waited_for(tmp_path: Path) -> None:
