@@ -160,7 +160,7 @@ class Engine:
         self._tasks = tasks
         self.showing = Showing(networks, self.portals, matrix, stores.kv, clock, tasks)
         self.rooms.begin_with(self.showing.beginning)
-        self.links = LinkLedger(stores.kv, revocations, clock, networks.opens_files)
+        self.links = LinkLedger(stores.kv, revocations, clock, networks.opening_files)
         self.gate = gate = Gate(self.portals)
         self.acts = acts = Acts()
         threads = Threads()

@@ -5,6 +5,7 @@ end. So after a crash it is either not handled yet, with everything as it was, o
 """
 
 import asyncio
+from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import blake2b
@@ -62,13 +63,15 @@ _log = structlog.get_logger(__name__)
 class _Brought:
     """What messages of one device have brought so far. `moved`: a one-time key of its account was used.
 
-    `counted` is taken back where the commit fails: the messages are tried again, and counted once.
+    Where the commit fails the messages are tried again, and count once: `counted` is taken back, and `tally` (what
+    became of them) is added up behind it.
     """
 
     keys: dict[tuple[str, str, str], tuple[InboundRow, int]] = field(default_factory=dict)
     wedged: set[tuple[UserId, str]] = field(default_factory=set)
     moved: bool = False
     counted: list[Counted] = field(default_factory=list)
+    tally: Counts[str] = field(default_factory=Counts)
 
 
 class Inbox:
@@ -235,6 +238,8 @@ class Inbox:
         except BaseException:
             self._hourly.take_back(brought.counted)
             raise
+        for what, number in brought.tally.items():
+            self._counted.inc(what, by=number)
         self._faults.hit("crypto.to_device_committed")
         for given, _ in brought.keys.values():
             self._inbounds.stored(given)
@@ -275,12 +280,12 @@ class Inbox:
             if self._is_flooding(brought, "olm", outer.sender) and not await self._tracks(outer.sender):
                 raise OlmError(Reason.TRUST, "more messages in an hour than a stranger needs")
         except OlmError as error:
-            self._counted.inc(error.reason)
+            brought.tally[error.reason] += 1
             return []
         try:
             opened = await self._pairwise.opened(ours, sender_key, kind, body)
         except OlmError as error:
-            self._rejected(error, outer)
+            self._rejected(error, outer, brought)
             if error.reason in _MENDABLE:
                 brought.wedged.add((outer.sender, sender_key))
             return []
@@ -293,17 +298,17 @@ class Inbox:
             await self._meaning(found, brought)
         except OlmError as error:
             # The ratchet has moved all the same.
-            self._rejected(error, outer)
+            self._rejected(error, outer, brought)
         return rows
 
-    def _rejected(self, error: OlmError, outer: Envelope) -> None:
-        self._counted.inc(error.reason)
+    def _rejected(self, error: OlmError, outer: Envelope, brought: _Brought) -> None:
+        brought.tally[error.reason] += 1
         if self._seldom.is_due("to_device_rejected"):
             _log.info("to_device_rejected", reason=error.reason, sender=outer.sender, user=outer.to.user)
 
     async def _meaning(self, found: Inner, brought: _Brought) -> None:
         if found.type not in {"m.room_key", "m.forwarded_room_key"}:
-            self._counted.inc("dummy" if found.type == "m.dummy" else "ignored")
+            brought.tally["dummy" if found.type == "m.dummy" else "ignored"] += 1
             return
         given = room_key(found)
         if given.forwarded and not await self._requests.is_welcome(found, given):
@@ -315,9 +320,9 @@ class Inbox:
         other = brought.keys.get(place)
         if (other is None or given.session.first < other[1]) and await self._inbounds.is_better(row):
             brought.keys[place] = (row, given.session.first)
-            self._counted.inc("forwarded_key" if given.forwarded else "room_key")
+            brought.tally["forwarded_key" if given.forwarded else "room_key"] += 1
         else:
-            self._counted.inc("known_key")
+            brought.tally["known_key"] += 1
 
     def _row(self, found: Inner, given: RoomKey) -> InboundRow:
         return inbound_row(
@@ -336,9 +341,9 @@ class Inbox:
         try:
             note = withheld(outer.content)
         except OlmError as error:
-            self._counted.inc(error.reason)
+            brought.tally[error.reason] += 1
             return []
-        self._counted.inc("withheld")
+        brought.tally["withheld"] += 1
         if not note.room:
             # They have found no key of ours: a session from our side lets them answer.
             brought.wedged.add((outer.sender, note.session))

@@ -54,15 +54,17 @@ async def stored(
     writes: Sequence[Write],
     events: Sequence[object],
     committed: Callable[[], None] | None = None,
+    *,
+    urgent: bool = False,
 ) -> list[Accepted]:
     """Commit the entries and hand them to their lanes; both or neither, also when the caller is cancelled meanwhile.
 
-    `committed` is called between the two and may not block.
+    `committed` is called between the two and may not block. `urgent` as of `Journal.append`.
     """
 
     async def both() -> list[Accepted] | BridgeError:
         try:
-            accepted = await journal.append(entries, writes)
+            accepted = await journal.append(entries, writes, urgent=urgent)
         except BridgeError as error:
             return error  # the caller's to handle: it is no failure of the task
         if committed is not None:
@@ -193,7 +195,7 @@ class TransactionIntake:
     async def take_missed(self, events: Sequence[dict[str, Any]]) -> None:
         """Store events that no transaction has brought; what one brings after all is known by its id.
 
-        Raises TransientError or BackpressureError.
+        A full journal takes them too: the entry that finds them ends behind them. Raises TransientError.
         """
         now, entries, kept = self._clock.now_ms(), [], []
         for event in events:
@@ -205,7 +207,7 @@ class TransactionIntake:
             entries.append(NewEntry(Direction.TO_NETWORK, network, room, _payload(event), now, key))
             kept.append(event)
         if kept:
-            await stored(self._tasks, self._journal, self._lanes, entries, (), kept)
+            await stored(self._tasks, self._journal, self._lanes, entries, (), kept, urgent=True)
             for event in kept:
                 self._seen(event)
 

@@ -1,6 +1,6 @@
 """Which links went out with which message, so that taking the message back takes the files back as well."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import Final, Protocol
 
@@ -33,16 +33,16 @@ class Revocations(Protocol):
 
 
 class LinkLedger:
-    """Remembers links by event, and revokes them. `opens` says on which networks encrypted files have links, too."""
+    """Remembers links by event, and revokes them. `opening`: the networks where encrypted files have links, too."""
 
     def __init__(
         self,
         kv: KeyValues,
         revocations: Revocations,
         clock: Clock,
-        opens: Callable[[NetworkId], bool] = lambda network: False,
+        opening: Callable[[], Sequence[NetworkId]] = lambda: (),
     ) -> None:
-        self._opens = opens
+        self._opening = opening
         self._kv = kv
         self._revocations = revocations
         self._clock = clock
@@ -51,11 +51,11 @@ class LinkLedger:
         """Return when it is committed which files go out with a message: before it is sent, whatever becomes of it."""
         if not isinstance(message, MatrixMessage | MatrixEdit) or not message.content.attachments:
             return
-        if self._opens(network):
+        if network in self._opening():
             for attachment in message.content.attachments:
                 if attachment.keys is not None:
                     value = self._clock.now_ms().to_bytes(_AT, "big") + attachment.keys.encode("utf-8", "replace")
-                    place = f"{attachment.source} {digest_of(attachment.keys)} {network}"
+                    place = _place(attachment.source, digest_of(attachment.keys), network)
                     await self._kv.put(KEYS, place, value)
         sources = [attachment.source for attachment in message.content.attachments]
         await self._put(network, message, sources, anew=not isinstance(message, MatrixEdit))
@@ -83,9 +83,9 @@ class LinkLedger:
 
         Raises RejectedError where there is none (any more): links end with the setting, not only with the message.
         """
-        place = f"{mxc} {digest} "
-        for key, stored in (await self._kv.items(KEYS, place)).items():
-            if self._opens(NetworkId(key.removeprefix(place))):
+        for network in self._opening():
+            stored = await self._kv.get(KEYS, _place(mxc, digest, network))
+            if stored is not None:
                 return stored[_AT:].decode()
         raise RejectedError("the keys of the file are gone")
 
@@ -137,6 +137,10 @@ def digest_of(keys: str) -> str:
 def remembered_at(value: bytes) -> int:
     """When the links of a row went out last, in milliseconds."""
     return int.from_bytes(value[:_AT], "big")
+
+
+def _place(mxc: str, digest: str, network: NetworkId) -> str:
+    return f"{mxc} {digest} {network}"
 
 
 def _of_user(network: NetworkId, user: UserId) -> str:

@@ -186,11 +186,11 @@ class MatrixSide(Protocol):
     async def drop_alias(self, localpart: str) -> None:
         """One of our aliases leads nowhere any more. Idempotent."""
 
-    async def since(self, room: RoomId, event: EventId, viewer: UserId, most: int) -> tuple[list[dict[str, Any]], bool]:
-        """What came after an event, as `viewer` sees it, the earliest first: the last `most` events, or a page more.
+    async def behind(self, room: RoomId, event: EventId, viewer: UserId) -> str | None:
+        """Where in the room, for `page`, an event ends that `viewer` may see."""
 
-        With it: whether that is all.
-        """
+    async def page(self, room: RoomId, at: str, viewer: UserId) -> tuple[list[dict[str, Any]], str | None]:
+        """Events that come next, as `viewer` sees them, in their order; then where they end, unless that is all."""
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state (in room version 12 its creators always have)."""

@@ -354,6 +354,10 @@ class Networks:
         found = self._networks.get(network)
         return found is not None and found.options.opens_files
 
+    def opening_files(self) -> tuple[NetworkId, ...]:
+        """The networks where they are. Does not block."""
+        return tuple(network.id for network in self if network.options.opens_files)
+
     async def person(self, network: NetworkId, remote: RemoteUserId) -> UserInfo | None:
         """What a network knows of a person. Raises TransientError or RateLimitedError when it cannot tell now."""
         found = self._networks.get(network)

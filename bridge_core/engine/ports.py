@@ -136,7 +136,7 @@ class Journal(Protocol):
 
         Waits while the journal is full; raises BackpressureError when that lasts, TransientError when the database
         cannot be written now. In both cases nothing was stored. `urgent` is for what entries that end have to say:
-        it is stored also when the journal is full, since these endings are what makes room.
+        it is stored also when the journal is full, since these endings are what makes room. Whoever says it bounds it.
         """
 
     def follow(self, entry: NewEntry) -> Accepted:

@@ -55,8 +55,8 @@ class PrivateChats:
         await self._matrix.invite(room, user)
         return room
 
-    async def invited(self, room: RoomId, inviter: UserId, ghost_user: UserId) -> None:
-        """A user invited a ghost: in a room of the two that is a private chat. Raises RejectedError."""
+    async def invited(self, room: RoomId, inviter: UserId, ghost_user: UserId) -> bool:
+        """A user invited a ghost: in a room of the two that is a private chat. Whether it is. Raises RejectedError."""
         ghost = await self._ghosts.by_user(ghost_user)
         network = self._networks.get(ghost.network) if ghost is not None else None
         if ghost is None or network is None:
@@ -66,7 +66,7 @@ class PrivateChats:
         members = await self._matrix.members(room, ghost_user)
         others = set(members) - {inviter, ghost_user, self._matrix.bot}
         if inviter not in members or others or self._portals.in_room(room):
-            return
+            return self._is_of(room, network, ghost.remote)
         portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
         row = await self._portals.add_room(portal, room)
         try:
@@ -76,6 +76,13 @@ class PrivateChats:
         except MatrixRejectedError as error:
             log.info("bot_not_in_private_room", room=room, error=str(error))
         await self._rooms.taken(row, room)
+        return True
+
+    def _is_of(self, room: RoomId, network: Network, person: RemoteUserId) -> bool:
+        if not isinstance(network.connector, OpensDirectChats):
+            return False
+        chat = network.connector.direct_chat(person)
+        return any((row.network, row.chat) == (network.id, chat) for row in self._portals.in_room(room))
 
     async def _portal(self, network: Network, user: UserId, name: str, remote: RemoteUserId) -> PortalRow:
         if not network.granted(Grant.PRIVATE_REPLIES) and not network.granted(Grant.PRIVATE_MESSAGES):

@@ -5,7 +5,7 @@ from typing import Any, Final
 
 import structlog
 
-from bridge_core.api.errors import BackpressureError, BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
 from bridge_core.engine.commands import Commands
 from bridge_core.engine.decrypting import ENCRYPTED, UNREADABLE
@@ -23,9 +23,9 @@ log = structlog.get_logger(__name__)
 
 PREFIX: Final = "!bridge"
 """How a command begins outside a management room."""
-_MISSED: Final = 1_000
-"""Events that are read of the time between an invitation and the join: a bridge that was away may join late."""
-_TOO_MUCH: Final = "More was said here between the invitation and my coming than I read: the earliest of it is lost."
+_PAGES: Final = 100
+"""Pages that are read of the time between an invitation and the join: a bridge that was away may join late."""
+_LOST: Final = "Not all that was said here between the invitation and my coming could be read: the last of it is lost."
 
 
 Handler = Callable[[Mapping[str, Any]], Awaitable[None]]
@@ -152,8 +152,7 @@ class RoomEvents:
             if target != self._matrix.bot:
                 if self._decides(room, target):
                     return  # the network is asked whether they may come
-                await self._private.invited(room, inviter, target)
-                if self._portals.in_room(room):
+                if await self._private.invited(room, inviter, target):
                     await self._between(room, target, event)
                 return
             await self._matrix.join(room, target)
@@ -173,20 +172,24 @@ class RoomEvents:
     async def _between(self, room: RoomId, user: UserId, invite: EventId) -> None:
         """Take what was said between an invitation and the join: homeservers tell it to no appservice (Synapse)."""
         try:
-            since, whole = await self._matrix.since(room, invite, user, _MISSED)
+            at = await self._matrix.behind(room, invite, user)
         except MatrixRejectedError as error:
-            log.info("said_before_join_not_read", room=room, user=user, error=str(error))
+            log.info("said_before_join_not_read", room=room, user=user, error=str(error))  # its history is not for them
             return
-        said = [event for event in since if "state_key" not in event]
-        if said:
-            log.info("said_before_join", room=room, user=user, events=len(said))
-            try:
-                await self.missed(said)
-            except BackpressureError as error:
-                raise TransientError(str(error)) from error  # it is read again once the journal has room
-        if not whole:
-            log.warning("said_before_join_lost", room=room, user=user)
-            await self._status.say(room, _TOO_MUCH, key=f"missed\x1f{invite}")
+        why = "there is too much of it"
+        try:
+            for _ in range(_PAGES):
+                if at is None:
+                    return
+                events, at = await self._matrix.page(room, at, user)
+                joined = next((place for place, one in enumerate(events) if _is_join(one, user)), None)
+                await self.missed([event for event in events[:joined] if "state_key" not in event])
+                if joined is not None:
+                    return  # what comes after it the homeserver tells
+        except MatrixRejectedError as error:
+            why = str(error)
+        log.warning("said_before_join_lost", room=room, user=user, error=why)
+        await self._status.say(room, _LOST, key=f"missed\x1f{invite}")
 
     async def _alone_with(self, user: UserId, room: RoomId, event: EventId) -> None:
         """A room of a user and the bot: their management room, unless they have one, which stays it."""
@@ -219,6 +222,12 @@ async def _none_missed(events: list[dict[str, Any]]) -> None:
 
 async def _nothing(event: Mapping[str, Any]) -> None:
     return None
+
+
+def _is_join(event: Mapping[str, Any], user: UserId) -> bool:
+    if event["type"] != "m.room.member" or event.get("state_key") != user:
+        return False
+    return bool(event["content"].get("membership") == "join")
 
 
 def _body(event: Mapping[str, Any]) -> str | None:

@@ -19,7 +19,7 @@ __all__ = ["Rooms"]
 
 _log = structlog.get_logger(__name__)
 
-_PAGE = 100
+_PAGE = "100"
 State = dict[tuple[str, str], dict[str, Any]]
 
 
@@ -110,25 +110,19 @@ class Rooms:
             endless = {str(user) for user in (creator, *(others if isinstance(others, list) else ())) if user}
         return RoomPower(levels, frozenset(endless))
 
-    async def since(self, room: RoomId, event: EventId, viewer: UserId, most: int) -> tuple[list[dict[str, Any]], bool]:
-        """What came after an event, as `viewer` sees it, the earliest first: the last `most` events, or a page more.
+    async def behind(self, room: RoomId, event: EventId, viewer: UserId) -> str | None:
+        """Where in the room, for `page`, an event ends that `viewer` may see."""
+        around = await self._hs.get("rooms", room, "context", event, user=viewer, query={"limit": "0"})
+        return _token(around)
 
-        With it: whether that is all. Asks page by page.
-        """
-        found: list[dict[str, Any]] = []
-        query = {"dir": "b", "limit": str(_PAGE)}
-        for _ in range(0, most, _PAGE):
-            page = await self._hs.get("rooms", room, "messages", user=viewer, query=query)
-            for one in page.get("chunk") or ():
-                if isinstance(one, dict) and one.get("event_id") == event:
-                    return found[::-1], True
-                if is_event(one) and one["room_id"] == room:
-                    found.append(one)
-            end = page.get("end")
-            if not isinstance(end, str):
-                return found[::-1], True
-            query["from"] = end
-        return found[::-1], False
+    async def page(self, room: RoomId, at: str, viewer: UserId) -> tuple[list[dict[str, Any]], str | None]:
+        """At most 100 events that come next, as `viewer` sees them, in order; where they end, unless that is all."""
+        query = {"dir": "f", "from": at, "limit": _PAGE}
+        answer = await self._hs.get("rooms", room, "messages", user=viewer, query=query)
+        chunk = answer.get("chunk")
+        events = [one for one in chunk if is_event(one) and one["room_id"] == room] if isinstance(chunk, list) else []
+        end = _token(answer)
+        return events, end if end != at else None
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state, asked of the room's present state."""
@@ -280,6 +274,11 @@ class _Read:
     senders: Mapping[tuple[str, str], str]
     creator: str | None
     version: str | None
+
+
+def _token(answer: Mapping[str, Any]) -> str | None:
+    end = answer.get("end")
+    return end if isinstance(end, str) else None
 
 
 def _is_join(event: Any, user: UserId) -> bool:

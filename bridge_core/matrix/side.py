@@ -185,12 +185,13 @@ class AppserviceSide:
         """One of our aliases leads nowhere any more. Idempotent."""
         await self._rooms.drop_alias(localpart)
 
-    async def since(self, room: RoomId, event: EventId, viewer: UserId, most: int) -> tuple[list[dict[str, Any]], bool]:
-        """What came after an event, as `viewer` sees it, the earliest first: the last `most` events, or a page more.
+    async def behind(self, room: RoomId, event: EventId, viewer: UserId) -> str | None:
+        """Where in the room, for `page`, an event ends that `viewer` may see."""
+        return await self._rooms.behind(room, event, viewer)
 
-        With it: whether that is all.
-        """
-        return await self._rooms.since(room, event, viewer, most)
+    async def page(self, room: RoomId, at: str, viewer: UserId) -> tuple[list[dict[str, Any]], str | None]:
+        """Events that come next, as `viewer` sees them, in their order; then where they end, unless that is all."""
+        return await self._rooms.page(room, at, viewer)
 
     async def may_change(self, room: RoomId, user: UserId) -> bool:
         """Whether a user has the power to change the room's state."""

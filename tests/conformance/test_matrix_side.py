@@ -515,6 +515,39 @@ async def test_events_are_seen_only_by_those_who_may(at: Setting) -> None:
     assert await at.side.event(room, EventId("$nothing"), BOT) is None
 
 
+@pytest.mark.parametrize("visibility", ["shared", "invited", "joined"])
+async def test_what_was_said_between_invitation_and_join(
+    at: Setting, visibility: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is read in order and page by page, as far as the room's history is for who was invited, and no more."""
+    monkeypatch.setattr("bridge_core.matrix.rooms._PAGE", "2")
+    human, (ghost, _) = await at.homeserver.human(), await at.ghost()
+    history = {"type": "m.room.history_visibility", "state_key": "", "content": {"history_visibility": visibility}}
+    answer = await human.call("POST", "createRoom", {"preset": "private_chat", "initial_state": [history]})
+    room = RoomId(answer["room_id"])
+    await human.send(room, "before")
+    await human.call("POST", f"rooms/{room}/invite", {"user_id": ghost})
+    invite = EventId((await at.received.membership(ghost, "invite"))["event_id"])
+    for text in ("one", "two", "three"):
+        await human.send(room, text)
+    await at.side.join(room, ghost)
+    await human.send(room, "after")
+    if visibility == "joined":
+        with pytest.raises(MatrixRejectedError):
+            await at.side.behind(room, invite, ghost)
+        return
+    place, found = await at.side.behind(room, invite, ghost), []
+    while place is not None:
+        events, place = await at.side.page(room, place, ghost)
+        assert len(events) <= 2
+        found += events
+    assert [one["content"].get("body") or one["content"]["membership"] for one in found] == [
+        *("one", "two", "three"),
+        "join",
+        "after",
+    ]
+
+
 async def test_members_have_their_names(at: Setting) -> None:
     """Joined members with name and picture."""
     room = await at.room()

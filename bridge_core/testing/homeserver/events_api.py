@@ -28,6 +28,7 @@ class EventsApi:
             ("PUT", f"{room}/send/{{type}}/{{txn}}", self.send),
             ("PUT", f"{room}/redact/{{event}}/{{txn}}", self.redact),
             ("GET", f"{room}/event/{{event}}", self.event),
+            ("GET", f"{room}/context/{{event}}", self.context),
             ("GET", f"{room}/messages", self.messages),
         ):
             router.add_route(method, path, wrap(handler))
@@ -67,6 +68,28 @@ class EventsApi:
         if event is None or not room.may_see(caller.user, event):
             raise not_found("Event not found.")
         return event
+
+    async def context(self, request: web.Request) -> dict[str, Any]:
+        caller = identify(self._world, request)
+        room = self._world.room(request.match_info["room"])
+        if room.membership(caller.user) != "join":
+            raise forbidden(f"User {caller.user} not in room {room.id}")
+        event = room.by_id.get(request.match_info["event"])
+        if event is None or not room.may_see(caller.user, event):
+            raise not_found("Event not found.")
+        half = int(request.query.get("limit", "10")) // 2
+        seen = [one for one in room.timeline if room.may_see(caller.user, one)]
+        place = seen.index(event)
+        before, after = seen[max(0, place - half) : place], seen[place + 1 : place + 1 + half]
+        first, last = (before or [event])[0], (after or [event])[-1]
+        return {
+            "start": str(room.timeline.index(first) + 1),
+            "end": str(room.timeline.index(last) + 1),
+            "event": event,
+            "events_before": before[::-1],
+            "events_after": after,
+            "state": [],
+        }
 
     async def messages(self, request: web.Request) -> dict[str, Any]:
         caller = identify(self._world, request)

@@ -2,16 +2,18 @@
 
 import asyncio
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 import pytest
 
-from bridge_core.api.errors import BackpressureError
-from bridge_core.api.ids import RoomId, UserId
+from bridge_core.api.errors import TransientError
+from bridge_core.api.events import RemoteSender
+from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.engine.firstreaders import FirstReaders
-from bridge_core.engine.matrix_ports import SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, SendRequest
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
@@ -153,41 +155,124 @@ async def test_all_that_was_said_before_the_join_is_heard(tmp_path: Path) -> Non
         assert script.texts() == texts
 
 
-async def test_what_is_too_much_before_the_join_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What is beyond the bound is lost, and the room is told so; the latest is heard."""
-    monkeypatch.setattr("bridge_core.engine.roomevents._MISSED", 20)
-    monkeypatch.setattr("bridge_core.matrix.rooms._PAGE", 10)
+def lost(harness: Harness, room: str) -> list[str]:
+    """What the room was told to be lost."""
+    return [body for _, body in harness.homeserver.messages(room) if "is lost" in body]
+
+
+def asked_for_pages(
+    harness: Harness, monkeypatch: pytest.MonkeyPatch, fails: Callable[[int], Exception | None]
+) -> list[object]:
+    """From now on pages of rooms are counted, and the n-th fails as `fails(n)` says."""
+    homeserver, pages = harness.running.matrix._rooms._hs, []  # type: ignore[attr-defined]
+    get = homeserver.get
+
+    async def counted(*path: Any, **more: Any) -> Any:
+        if path[-1] == "messages":
+            pages.append(path)
+            if (error := fails(len(pages))) is not None:
+                raise error
+        return await get(*path, **more)
+
+    monkeypatch.setattr(homeserver, "get", counted)
+    return pages
+
+
+@pytest.mark.parametrize("end", ["bound", "refused"])
+async def test_what_cannot_be_read_before_the_join_is_told(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str
+) -> None:
+    """What is beyond the bound, or refused, is lost, and the room is told so; what was read before it is heard."""
+    monkeypatch.setattr("bridge_core.matrix.rooms._PAGE", "10")
+    monkeypatch.setattr("bridge_core.engine.roomevents._PAGES", 2 if end == "bound" else 100)
     async with bridged(tmp_path) as (harness, script):
         await anna(harness, script)
+        refused = MatrixRejectedError("M_UNKNOWN", "no", 400)
+        asked_for_pages(harness, monkeypatch, lambda page: refused if end == "refused" and page == 3 else None)
         private = harness.alice.create_room(preset="private_chat")
         harness.alice.invite(private, GHOST)
         for number in range(40):
             harness.alice.send(private, f"m{number}")
-        await harness.until(lambda: "m39" in script.texts())
         await harness.homeserver.wait_event(private, lambda event: "is lost" in str(event["content"].get("body")))
-        assert script.texts()[0] != "m0" and script.texts() == sorted(script.texts(), key=lambda text: int(text[1:]))
+        await harness.until(lambda: "m19" in script.texts())
+        assert script.texts() == [f"m{number}" for number in range(20)]
 
 
-async def test_a_full_journal_loses_nothing_said_before_the_join(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Once the journal has room again what was said between invitation and join is heard."""
+async def test_a_later_try_reads_what_was_said_before_the_join(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While the homeserver gives no pages the room goes on: what was said before the join is not behind all that."""
+    monkeypatch.setattr("bridge_core.matrix.rooms._PAGE", "5")
+    monkeypatch.setattr("bridge_core.engine.roomevents._PAGES", 2)
     async with bridged(tmp_path) as (harness, script):
         await anna(harness, script)
-        take, tries = harness.running.engine.intake.take_missed, []
-
-        async def full(events: list[dict[str, Any]]) -> None:
-            tries.append(events)
-            if len(tries) == 1:
-                raise BackpressureError("the journal is full")
-            await take(events)
-
-        monkeypatch.setattr(harness.running.engine.room_events, "missed", full)
+        down = True
+        error = TransientError("the homeserver answered 502")
+        pages = asked_for_pages(harness, monkeypatch, lambda _: error if down else None)
         private = harness.alice.create_room(preset="private_chat")
         harness.alice.invite(private, GHOST)
+        harness.alice.send(private, "before")
+        await harness.until(lambda: pages)
+        for number in range(40):
+            harness.alice.send(private, f"m{number}")
+        await harness.homeserver.wait_pushed()
+        down = False
+        await harness.until(lambda: "before" in script.texts() and "m39" in script.texts())
+        assert lost(harness, private) == []
+
+
+@pytest.mark.parametrize("visibility", ["invited", "joined"])
+async def test_a_history_for_who_has_joined_is_not_read(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, visibility: str
+) -> None:
+    """Where the room's history is not for who was invited, nothing is asked for, and nothing is said to be lost."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        pages = asked_for_pages(harness, monkeypatch, lambda _: None)
+        private = harness.alice.create_room(preset="private_chat")
+        harness.alice.set_state(private, "m.room.history_visibility", {"history_visibility": visibility})
+        harness.alice.invite(private, GHOST)
         harness.alice.send(private, "at once")
-        await harness.until(lambda: script.texts() == ["at once"])
-        assert len(tries) == 2
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(private).membership(GHOST) == "join")
+        await harness.until(lambda: harness.running.engine.portals.in_room(RoomId(private)))
+        harness.alice.send(private, "later")
+        await harness.until(lambda: "later" in script.texts())
+        await harness.settled()
+        closed = visibility == "joined"
+        assert bool(pages) is not closed and ("at once" in script.texts()) is not closed
+        assert lost(harness, private) == []
+
+
+async def test_a_room_where_somebody_of_ours_is_is_not_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In a bridged room all comes with transactions: whoever is invited there costs no page, which could fail."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        room = await harness.portal_room("net", "hall")
+        matrix = harness.running.matrix
+        open_history = {"history_visibility": "shared"}
+        await matrix.set_state(RoomId(room), "m.room.history_visibility", "", open_history, matrix.bot)
+        bob = RemoteSender(RemoteUserId("bob"), "Bob")
+        ghost = (await harness.running.engine.ghosts.ensure(NetworkId("net"), bob)).user
+        pages = asked_for_pages(harness, monkeypatch, lambda _: TransientError("the homeserver answered 500"))
+        harness.alice.invite(room, ghost)
+        await harness.homeserver.wait_for(lambda: harness.homeserver.room(room).membership(ghost) == "join")
+        harness.alice.send(room, "later")
+        await harness.until(lambda: "later" in script.texts())
+        assert pages == []
+
+
+async def test_a_full_journal_loses_nothing_said_before_the_join(tmp_path: Path) -> None:
+    """The invitation is in the journal until all of it is stored: it does not wait for room that it takes itself."""
+    async with bridged(tmp_path) as (harness, script):
+        await anna(harness, script)
+        await harness.settled()
+        settings = harness.running.journal._settings
+        object.__setattr__(settings, "max_pending", 5)
+        object.__setattr__(settings, "full_timeout", 0.1)
+        private = harness.alice.create_room(preset="private_chat")
+        harness.alice.invite(private, GHOST)
+        texts = [f"m{number}" for number in range(20)]
+        for text in texts:
+            harness.alice.send(private, text)
+        await harness.until(lambda: script.texts() == texts)
 
 
 @pytest.mark.parametrize("encrypted", [True, False])

@@ -410,6 +410,7 @@ async def test_a_message_counts_once_however_often_it_is_tried(pair: Pair, monke
     b.take()
     await b.settle()
     assert not left[0] and await b.read(event) == "x"
+    assert b.total("to_device", "room_key") == 1
 
 
 def stranger_writes(b: Bridge, times: int) -> None:
