@@ -10,7 +10,7 @@ from bridge_core.api.network import Connector
 from bridge_core.app.rooms import RoomSettings
 from bridge_core.config import Config, ConfigError, LoadedConfig, Problem, UnknownOutcome
 from bridge_core.config import Network as NetworkConfig
-from bridge_core.config.encryption import NetworkEncryption
+from bridge_core.config.encryption import EncryptionMode, NetworkEncryption
 from bridge_core.config.network import MembersShown
 from bridge_core.engine.networks import Network, NetworkOptions, Networks, Unknown
 from bridge_core.engine.permissions import Permissions
@@ -115,7 +115,9 @@ def make_networks(
                 if portal.members is not None
             },
             copy_between_rooms=common.copy_between_rooms,
-            opens_files=common.encrypted_file_links and common.encryption is not NetworkEncryption.REQUIRE,
+            opens_files=common.encrypted_file_links
+            and common.encryption in (NetworkEncryption.ALLOW, NetworkEncryption.DEFAULT)
+            and config.encryption.mode is not EncryptionMode.OFF,
         )
         identifier = NetworkId(name)
         networks[identifier] = Network(identifier, connectors[name], options, permissions, users)

@@ -240,7 +240,7 @@ class NetworkCommon(Section):
         default=False,
         description="Whether files of encrypted rooms are handed out by media links too, on networks that carry no "
         "files: the bridge then decrypts them for everybody who has the link, and keeps their keys as long as links "
-        "work. Never where encryption is `require`.",
+        "work. Never where encryption is `require` or off. Without it, links given out before open nothing.",
     )
     presence: bool = Field(
         default=False,

@@ -26,6 +26,15 @@ class Names:
         """The user id of a person's ghost."""
         return UserId(f"@{self._users.localpart(network, remote, self.server)}:{self.server}")
 
+    def person_of(self, user: str) -> tuple[NetworkId, RemoteUserId] | None:
+        """The person whose ghost has the user id, as the id alone tells; None for others' ids and hashed ones."""
+        localpart, _, server = user[1:].partition(":")
+        for network, prefix in self._prefix_of.items():
+            if server == self.server and user.startswith(prefix):
+                remote = self._users.remote_id(network, localpart)
+                return (NetworkId(network), RemoteUserId(remote)) if remote is not None else None
+        return None
+
     def alias(self, network: NetworkId, chat: ChatId) -> str:
         """The alias localpart of a chat's portal."""
         return self._aliases.localpart(network, chat, self.server)

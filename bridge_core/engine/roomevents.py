@@ -165,9 +165,27 @@ class RoomEvents:
         except MatrixRejectedError as error:
             log.warning("invite_not_followed", room=room, error=str(error))
         except RejectedError as error:
-            await self._status.say(room, str(error), key=f"invite\x1f{event}")
+            await self._declined(room, inviter, target, event, str(error))
         except BridgeError as error:
             log.warning("invite_not_followed", room=room, error=str(error))
+
+    async def _declined(self, room: RoomId, inviter: UserId, target: UserId, invite: EventId, reason: str) -> None:
+        """Tell whoever invited one of ours why they do not come, where that can be read. Does not raise for it."""
+        log.info("invitation_declined", room=room, user=target, inviter=inviter, reason=reason)
+        if target == self._matrix.bot or self._portals.in_room(room):
+            await self._status.say(room, reason, key=f"invite\x1f{invite}")
+            return
+        row = await self._users.get(inviter)
+        if row is not None and row.management_room is not None:
+            text = f"{target} does not come into {room}: {reason}"
+            await self._status.say(row.management_room, text, key=f"invite\x1f{invite}")
+        try:
+            # Clients show it as the answer to the invitation.
+            await self._matrix.ensure_registered(target)
+            await self._matrix.leave(room, target, reason)
+            await self._ghosts.left(room, target)
+        except MatrixRejectedError as error:
+            log.info("invitation_not_declined", room=room, user=target, error=str(error))
 
     async def _between(self, room: RoomId, user: UserId, invite: EventId) -> None:
         """Take what was said between an invitation and the join: homeservers tell it to no appservice (Synapse)."""

@@ -84,15 +84,17 @@ async def test_a_link_opens_an_encrypted_file_for_who_has_its_keys(tmp_path: Pat
 
 
 @pytest.mark.parametrize(
-    ("after", "status"),
+    ("after", "mode", "status"),
     [
-        ({"encryption": "default", "encrypted_file_links": True}, 200),
-        ({"encryption": "default"}, 404),
-        ({"encryption": "require"}, 404),
-        (None, 404),
+        ({"encryption": "default", "encrypted_file_links": True}, "auto", 200),
+        ({"encryption": "default"}, "auto", 404),
+        ({"encryption": "require"}, "auto", 404),
+        ({"encryption": "off", "encrypted_file_links": True}, "auto", 404),
+        ({"encrypted_file_links": True}, "off", 404),
+        (None, "auto", 404),
     ],
 )
-async def test_links_end_with_the_setting(tmp_path: Path, after: dict[str, Any] | None, status: int) -> None:
+async def test_links_end_with_the_setting(tmp_path: Path, after: dict[str, Any] | None, mode: str, status: int) -> None:
     """Links that were given out open nothing once the admin has taken the setting back, or the network away."""
     network = {"encryption": "default", "encrypted_file_links": True}
     async with bridged(tmp_path, network=network, media=media()) as (harness, script):
@@ -104,6 +106,7 @@ async def test_links_end_with_the_setting(tmp_path: Path, after: dict[str, Any] 
             assert url is not None
             assert await fetched(url) == (200, DATA)
             await harness.stop_bridge()
+            harness.sections["encryption"] = {"mode": mode}
             settings = {"type": "scripted", "portals": ["hall"]}
             del harness.networks["net"]
             harness.networks["other" if after is None else "net"] = {**settings, **(after or {})}
