@@ -22,7 +22,7 @@ from bridge_core.config.encryption import Encryption as Settings
 from bridge_core.config.encryption import EncryptionMode, GhostDevices, TrustName
 from bridge_core.crypto.policy import Policy, Trust
 from bridge_core.engine.commands.backup import BackupCommands
-from bridge_core.engine.commands.encryption import TOPIC, EncryptionCommands
+from bridge_core.engine.commands.encryption import TOPIC, EncryptionCommands, OwnWords
 from bridge_core.engine.decrypting import LOOK, DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
@@ -162,8 +162,9 @@ class Encryption:
             lambda: self.sync.polling,
             lambda: {name: why for name, why in tasks.failing.items() if name.startswith(_KIND)},
         )
-        EncryptionCommands(engine.commands, self.keeper, self.rooms, matrix.bot)
-        BackupCommands(engine.commands, TOPIC, self.machine.backup)
+        own = OwnWords(self.keeper)
+        EncryptionCommands(engine.commands, self.keeper, self.rooms, matrix.bot, own)
+        BackupCommands(engine.commands, TOPIC, self.machine.backup, own)
         metrics.gauge("crypto_accounts_loaded", "Devices of ours whose keys are in memory.", self._loaded)
 
     async def start(self, *, restored: bool) -> None:

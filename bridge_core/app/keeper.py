@@ -24,8 +24,11 @@ _OTHER_DEVICE: Final = (
     "the homeserver has other keys of the device {device} than this database, so the database was lost, or another "
     "bridge has the same name: "
 )
-_RESTORE: Final = "say `encryption restore KEY` if you have the recovery key, then {rename}"
-_RENAME: Final = "set encryption.device to a new name, such as {device}2, and start again"
+_RESTORE: Final = (
+    "the recovery key in use did not make the identities there. Say `encryption restore KEY` if you have the one that "
+    "did, then {rename}"
+)
+_RENAME: Final = "set encryption.device to a new name, such as {device}, and start again"
 _FITS: Final = "the recovery key is the right one; now {rename}"
 
 
@@ -108,18 +111,25 @@ class IdentityKeeper:
         except OlmError as error:
             raise RejectedError(str(error)) from error
 
-    async def restore(self, key: str) -> None:
-        """Take a recovery key that was written down: all identities are then those it made."""
+    async def restore(self, key: str) -> bool:
+        """Take a recovery key that was written down: all identities are then those it made.
+
+        Whether it made the identity that the homeserver has of the bot, where that matters and can be told.
+        """
         try:
             await self._machine.cross.restore(key)
         except OlmError as error:
             raise RejectedError(str(error)) from error
         self._key_changed()
+        fits = True
         if self._lost:
+            with contextlib.suppress(BridgeError):
+                fits = await self._machine.identities.fits(self._bot)
             with contextlib.suppress(BridgeError):  # it is looked at again and again until all is well
                 await self.stand()
         if not self._rooms.trouble:
             await self._machine.accounts.ready(self._bot)
+        return fits
 
     async def stand(self) -> None:
         """Compare the bot's device with what the homeserver has of it. Raises TransientError where it is not ours."""
@@ -130,7 +140,7 @@ class IdentityKeeper:
         if not self._lost:
             self._rooms.trouble = ""
             return
-        rename = _RENAME.format(device=device)
+        rename = _RENAME.format(device=_next(device))
         advice = _FITS if await identities.fits(self._bot) else _RESTORE
         self._rooms.trouble = _OTHER_DEVICE.format(device=device) + advice.format(rename=rename)
         raise TransientError(self._rooms.trouble)
@@ -139,12 +149,14 @@ class IdentityKeeper:
         if self._machine.backup is not None:
             self._machine.backup.wake()
 
-    async def confirm(self, user: UserId, key: str) -> tuple[str, bool]:
-        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
+    async def confirmed(self, user: UserId) -> str:
+        """A user's master key that an admin has confirmed; empty: none."""
+        return (await self._machine.devices.known(user)).confirmed
 
-        With it: whether another one is confirmed.
-        """
+    async def confirm(self, user: UserId, key: str) -> str:
+        """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back."""
         devices = self._machine.devices
+        devices.met([user])  # while no room is shared no homeserver tells of a change
         keys = (await devices.current([user]))[user]
         if key == NONE:
             keys = await devices.change(user, confirm="")
@@ -154,7 +166,7 @@ class IdentityKeeper:
             keys = await devices.change(user, confirm=key)
         elif key:
             raise RejectedError(f"the identity of {user} is another: {keys.master}")
-        return keys.master, keys.confirmed not in {"", keys.master}
+        return keys.master
 
     async def block(self, user: UserId, device: str, *, blocked: bool) -> bool:
         """A device is blocked, or no more; whether it was otherwise before."""
@@ -168,3 +180,9 @@ class IdentityKeeper:
         else:
             await self._machine.devices.change(user, unblock=[device])
         return True
+
+
+def _next(name: str) -> str:
+    """Another name of a device: MATRIXBRIDGE2 behind MATRIXBRIDGE."""
+    stem = name.rstrip("0123456789") or name
+    return f"{stem}{int(name[len(stem) :] or 1) + 1}"

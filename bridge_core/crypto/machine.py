@@ -59,6 +59,11 @@ class Decrypted:
     device: str
     session: str
 
+    @property
+    def sure(self) -> bool:
+        """Whether it is of a device whose owner's identity an admin has confirmed."""
+        return self.trust >= Trust.VERIFIED
+
 
 @dataclass(frozen=True, slots=True)
 class Taken:

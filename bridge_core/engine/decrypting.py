@@ -85,6 +85,9 @@ class Clear(Protocol):
 
     @property
     def event(self) -> dict[str, Any]: ...
+    @property
+    def sure(self) -> bool:
+        """Whether it is of a device whose owner's identity an admin has confirmed."""
 
 
 class Cipher(Protocol):
@@ -155,7 +158,12 @@ class Opened(Enum):
 
 
 class ClearEvent(dict[str, Any]):
-    """An event that came encrypted: a type, since whatever stands in an event anybody may have written."""
+    """An event that came encrypted: a type, since whatever stands in an event anybody may have written.
+
+    `sure`: its device is signed by an identity that an admin has confirmed.
+    """
+
+    sure = False
 
 
 class Decrypting:
@@ -285,13 +293,14 @@ class Decrypting:
     async def _opened(self, entry: Entry, cipher: Cipher, event: Mapping[str, Any]) -> Opened:
         """Raises MissingKeyError, TransientError."""
         try:
-            clear = (await cipher.decrypt(event)).event
+            found = await cipher.decrypt(event)
         except RejectedError as error:
             return self._refused(entry, event, str(error))
-        behind = self._behind(entry, clear)
+        behind = self._behind(entry, found.event)
         if behind is not None:
             return await self._keep(entry, event, behind, "")
-        entry.event = ClearEvent(clear)
+        entry.event = clear = ClearEvent(found.event)
+        clear.sure = found.sure
         return self._ended(entry)
 
     def _refused(self, entry: Entry, event: Mapping[str, Any], reason: str) -> Opened:

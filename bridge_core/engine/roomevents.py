@@ -7,8 +7,8 @@ import structlog
 
 from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.commands import Commands
-from bridge_core.engine.decrypting import ENCRYPTED, UNREADABLE
+from bridge_core.engine.commands import Commands, Surety
+from bridge_core.engine.decrypting import ENCRYPTED, UNREADABLE, ClearEvent
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.members import Members
@@ -104,7 +104,7 @@ class RoomEvents:
             text = _body(event)
         if text is None:
             return ""
-        await self._commands.say(event, text, private=private, plain=plain)
+        await self._commands.say(event, text, private=private, plain=plain, surety=_surety(event))
         return "command"
 
     async def waits(self, event: Mapping[str, Any], reason: str) -> None:
@@ -240,6 +240,12 @@ async def _none_missed(events: list[dict[str, Any]]) -> None:
 
 async def _nothing(event: Mapping[str, Any]) -> None:
     return None
+
+
+def _surety(event: Mapping[str, Any]) -> Surety:
+    if not isinstance(event, ClearEvent):
+        return Surety.SAID
+    return Surety.SURE if event.sure else Surety.ENCRYPTED
 
 
 def _is_join(event: Mapping[str, Any], user: UserId) -> bool:

@@ -117,6 +117,11 @@ class Callers:
             raise RefusedError(429, "M_LIMIT_EXCEEDED", "too many requests for this user")
         return user
 
+    @staticmethod
+    def by_secret(request: web.Request) -> bool:
+        """Whether a request whose caller is known bears the API's secret, and not a token that a homeserver gave."""
+        return not request.headers["Authorization"].partition(" ")[2].strip().startswith(_OPENID)
+
     def _by_secret(self, request: web.Request, token: str, named: str | None) -> UserId:
         given = token.encode("utf-8", "surrogatepass")
         if self._secret is None or not hmac.compare_digest(given, self._secret):

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, StringConstraints, ValidationError
 
 from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
 from bridge_core.api.ids import NetworkId, RoomId, UserId
-from bridge_core.engine.commands import Command, Commands, NotAllowedError, UnknownCommandError, UsageError
+from bridge_core.engine.commands import Command, Commands, NotAllowedError, Surety, UnknownCommandError, UsageError
 from bridge_core.engine.logins import Logins
 from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission, Permissions
@@ -121,7 +121,8 @@ class Provisioning:
         room = RoomId(body.room) if body.room is not None else None
         if room is not None and not await self._is_member(room, user):
             raise NotAllowedError("you are not in that room, or the bot is not")
-        found = await self._commands.call(user, request.match_info["name"], body.arguments, room)
+        surety = Surety.SURE if self._callers.by_secret(request) else Surety.SAID
+        found = await self._commands.call(user, request.match_info["name"], body.arguments, room, surety)
         return {"text": found.text, "data": dict(found.data)}
 
     async def _flows(self, request: web.Request, user: UserId) -> Any:

@@ -25,7 +25,11 @@ _FEATURES: Final = (
     "experimental_features.msc3202_transaction_extensions to true in homeserver.yaml, and let it read this "
     f"registration. {_RESTART}"
 )
-_SETTINGS: Final = f"{_FEATURES} Or set encryption.mode to sync."
+_OR_SYNC: Final = " Or set encryption.mode to sync."
+_HELD: Final = (
+    "encryption: if these are set already: a Synapse that was restarted while the bridge was away brings nothing "
+    "before something is said in a room of the bridge. Say something there, and check again"
+)
 _LATE: Final = (
     "encryption: that works, but the bridge asks for one ghost's device after the other, so what is sent to that alone "
     f"may come minutes late. With transactions all comes at once. {_FEATURES}"
@@ -161,12 +165,15 @@ def _say(mode: EncryptionMode, report: Report, *, syncs: int, pushes: bool | Non
     elif auto and syncs != 200 and not asks:
         report.error("encryption", "keys come neither with transactions nor by /sync", REGENERATE)
     elif mode is EncryptionMode.APPSERVICE or (auto and syncs != 200):
-        report.error("encryption", "transactions bring no messages to devices, or no key counts", _SETTINGS)
+        advice = _FEATURES + (_OR_SYNC if syncs == 200 else "")
+        report.error("encryption", "transactions bring no messages to devices, or no key counts", advice)
     elif syncs == 200:
         why = ", since transactions bring none" if auto else ""
         report.ok(f"encryption: keys are asked for by /sync ({_named(mode, EncryptionMode.SYNC)}){why}")
         if auto and asks:
             report.note(_LATE)
+    if pushes is False and asks and mode is not EncryptionMode.SYNC:
+        report.note(_HELD)
     if syncs != 200:
         say = report.error if mode is EncryptionMode.SYNC else report.warning
         what = f"the homeserver has no /sync for the bot (HTTP {syncs}): keys that come during an outage are lost to it"

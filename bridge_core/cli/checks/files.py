@@ -73,10 +73,13 @@ def _agreement(loaded: LoadedConfig, registration: Registration, name: str, repo
     ):
         if have != want:
             config_key = "id" if key == "id" else "sender" if wanted.sender else "bot"
+            # A registration that lists the bot among its users was made with a sender beside it.
+            bot = f"@{wanted.bot}:{wanted.domain}"
+            apart = key != "id" and any(re.match(one.regex, bot) for one in registration.namespaces.users)
             report.error(
                 f"{name}: {key}",
                 f"is {have}, but appservice.{config_key} is {want}",
-                f"Set appservice.{config_key} to {have}, or: {REGENERATE}",
+                f"Set appservice.{'sender' if apart else config_key} to {have}, or: {REGENERATE}",
             )
     for key, token in (("as_token", given.as_token), ("hs_token", given.hs_token)):
         if token is not None and token.get_secret_value() != getattr(registration, key):

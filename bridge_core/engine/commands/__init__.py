@@ -9,6 +9,7 @@ from bridge_core.engine.commands.command import (
     Call,
     Command,
     NotAllowedError,
+    Surety,
     UnknownCommandError,
     UsageError,
 )
@@ -22,6 +23,7 @@ __all__ = [
     "Commands",
     "Dialogues",
     "NotAllowedError",
+    "Surety",
     "UnknownCommandError",
     "UsageError",
 ]

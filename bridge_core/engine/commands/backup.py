@@ -4,6 +4,7 @@ from typing import Protocol
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.engine.commands.command import Answer, Call, Command, UsageError
+from bridge_core.engine.commands.encryption import OwnWords
 from bridge_core.engine.commands.registry import Commands
 from bridge_core.engine.permissions import Permission
 
@@ -36,9 +37,9 @@ class Backup(Protocol):
 
 
 class BackupCommands:
-    """encryption backup. `backup` is None where there is none."""
+    """encryption backup. `backup` is None where there is none. `own` as `commands.encryption.OwnWords`."""
 
-    def __init__(self, commands: Commands, topic: str, backup: Backup | None) -> None:
+    def __init__(self, commands: Commands, topic: str, backup: Backup | None, own: OwnWords) -> None:
         self._backup = backup
         commands.add(
             Command(
@@ -46,9 +47,9 @@ class BackupCommands:
                 "[ACTION]",
                 "how the backup of keys is (status), or begin another one (reset)",
                 Permission.ADMIN,
-                self._run,
+                own(self._run),
                 topic,
-                asks=self._follows,
+                asks=own(self._follows),
             )
         )
 
@@ -74,7 +75,9 @@ class BackupCommands:
             version = await self._backup.renew()
             return Answer(f"There is a new backup (version {version}). All keys are put into it.", {"version": version})
         state = await self._backup.status()
-        if state.settled:
+        if state.trouble and not state.version:
+            lines = []
+        elif state.settled:
             lines = [
                 f"Backup of keys: version {state.version}." if state.version else "There is no backup of keys yet.",
                 f"Sessions in it: {state.saved}; not in it yet: {state.waiting}.",

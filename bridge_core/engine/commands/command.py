@@ -3,6 +3,7 @@
 import unicodedata
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from itertools import pairwise
 from typing import Any, Final
 
@@ -31,6 +32,17 @@ class Answer:
     data: Mapping[str, Any] = field(default_factory=dict)
 
 
+class Surety(IntEnum):
+    """How sure it is that a command is its sender's, and not what their homeserver or another login says for them."""
+
+    SAID = 0
+    """In the clear, or with a token that their homeserver gives."""
+    ENCRYPTED = 1
+    """By a device of theirs whose messages are taken."""
+    SURE = 2
+    """By a device that an identity has signed which an admin has confirmed; or with the API's secret."""
+
+
 @dataclass(frozen=True, slots=True)
 class Call:
     """One command as it was given, by whom, and where.
@@ -51,6 +63,7 @@ class Call:
     """It was said without the prefix, as in a management room."""
     confirmed: bool = True
     """The caller knows what follows: `confirm` stood behind it, or it is a program, which does not guess at words."""
+    surety: Surety = Surety.SAID
 
     def __getitem__(self, name: str) -> str:
         """An argument that every call has."""

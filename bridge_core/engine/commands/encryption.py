@@ -1,16 +1,17 @@
 """Commands about encryption: how it is, the recovery key, new identities."""
 
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, TypeVar
 
 from bridge_core.api.errors import RejectedError
 from bridge_core.api.ids import UserId
-from bridge_core.engine.commands.command import Answer, Call, Command
+from bridge_core.engine.commands.command import Answer, Call, Command, Surety
 from bridge_core.engine.commands.registry import Commands
 from bridge_core.engine.encryption import RoomEncryption
 from bridge_core.engine.permissions import Permission
 
+T = TypeVar("T")
 TOPIC = "Encryption"
 NONE = "none"
 """Instead of a key: the confirmation is taken back."""
@@ -19,6 +20,23 @@ _SEEN: Final = "Who has verified them is told that their identity has changed, a
 _BLOCKED: Final = (
     "is not blocked any more: it can read what is said from now on, and what it says is taken",
     "is blocked: it cannot read what the bridge says from now on, my answers included, and what it says is refused",
+)
+_YOURS: Final = (
+    "your identity is confirmed, so I do this only when you say it encrypted, by a device that is verified by that "
+    "identity. Where you have none any more, another admin says encryption confirm {user} none by a verified device, "
+    "or you use the API with its secret"
+)
+_SURE: Final = (
+    "a confirmation is taken back only by an admin whose own identity is confirmed, encrypted, by a verified device; "
+    "or by the API with its secret"
+)
+_BLOCKED_ONE: Final = (
+    "whoever has the blocked device could say that: say it encrypted, by another device of yours, or use the API with "
+    "its secret; or another admin does it"
+)
+_WRONG: Final = (
+    "But it is NOT the one that made the identities which the homeserver has. Say encryption restore with the right "
+    "one before you do anything else: once there are other devices, those identities are lost, and people see new ones."
 )
 _AS_BEFORE: Final = ("is not blocked, so nothing changes", "is blocked already")
 
@@ -59,24 +77,49 @@ class Keeper(Protocol):
     async def replaces(self, key: str) -> bool:
         """Whether `restore` would replace another key, which identities are made of. Raises as `restore`."""
 
-    async def restore(self, key: str) -> None:
-        """Take a recovery key that was written down. Raises RejectedError when it is none."""
+    async def restore(self, key: str) -> bool:
+        """Take a recovery key that was written down. Raises RejectedError when it is none.
+
+        Whether it made the identity that the homeserver has of the bot, where that matters and can be told.
+        """
 
     async def block(self, user: UserId, device: str, *, blocked: bool) -> bool:
         """A device is blocked, or no more; whether it was otherwise before. Raises RejectedError when there is none."""
 
-    async def confirm(self, user: UserId, key: str) -> tuple[str, bool]:
+    async def confirmed(self, user: UserId) -> str:
+        """A user's master key that an admin has confirmed, which may not be the present one; empty: none."""
+
+    async def confirm(self, user: UserId, key: str) -> str:
         """A user's master key, confirmed where `key` is just that; `none` takes a confirmation back.
 
-        With it: whether another one is confirmed.
         Raises RejectedError where there is no such key.
         """
+
+
+class OwnWords:
+    """Lets a command be done only where it surely is its sender's, once an admin has confirmed who that is.
+
+    Their homeserver can say anything in their name, and so can whoever has their password.
+    """
+
+    def __init__(self, keeper: Keeper) -> None:
+        self._keeper = keeper
+
+    def __call__(self, run: Callable[[Call], Awaitable[T]]) -> Callable[[Call], Awaitable[T]]:
+        """The same, for who is surely the sender. Raises RejectedError in words."""
+
+        async def checked(call: Call) -> T:
+            if call.surety < Surety.SURE and await self._keeper.confirmed(call.sender):
+                raise RejectedError(_YOURS.format(user=call.sender))
+            return await run(call)
+
+        return checked
 
 
 class EncryptionCommands:
     """encryption status, recovery-key, rotate, restore, reset, confirm, block, unblock."""
 
-    def __init__(self, commands: Commands, keeper: Keeper, rooms: RoomEncryption, bot: UserId) -> None:
+    def __init__(self, commands: Commands, keeper: Keeper, rooms: RoomEncryption, bot: UserId, own: OwnWords) -> None:
         self._keeper = keeper
         self._rooms = rooms
         self._bot = bot
@@ -88,7 +131,7 @@ class EncryptionCommands:
                 "",
                 "show the key that opens the identities of the bridge's users (in an encrypted room)",
                 admin,
-                self._recovery_key,
+                own(self._recovery_key),
                 TOPIC,
                 private=True,
             ),
@@ -97,36 +140,36 @@ class EncryptionCommands:
                 "",
                 "make a new recovery key and new identities; who has verified a ghost has to do it again",
                 admin,
-                self._rotate,
+                own(self._rotate),
                 TOPIC,
-                asks=self._rotate_follows,
+                asks=own(self._rotate_follows),
             ),
             Command(
                 "encryption restore",
                 "KEY...",
                 "take a recovery key that was written down: the identities are those it made",
                 admin,
-                self._restore,
+                own(self._restore),
                 TOPIC,
                 private=True,
                 secret=("key",),
-                asks=self._restore_follows,
+                asks=own(self._restore_follows),
             ),
             Command(
                 "encryption reset",
                 "[USER]",
                 "make a new identity for a ghost, or for me; who has verified it has to do it again",
                 admin,
-                self._reset,
+                own(self._reset),
                 TOPIC,
-                asks=self._reset_follows,
+                asks=own(self._reset_follows),
             ),
             Command(
                 "encryption confirm",
                 "USER [KEY]",
                 "show a user's identity; with its key: I have compared it with them (trust level verified), or none",
                 admin,
-                self._confirm,
+                own(self._confirm),
                 TOPIC,
             ),
             Command(
@@ -134,10 +177,11 @@ class EncryptionCommands:
                 "USER DEVICE",
                 "give a device no keys any more, and take nothing that it says",
                 admin,
-                self._block(True),
+                own(self._block),
                 TOPIC,
+                asks=own(self._block_follows),
             ),
-            Command("encryption unblock", "USER DEVICE", "end a block", admin, self._block(False), TOPIC),
+            Command("encryption unblock", "USER DEVICE", "end a block", admin, own(self._unblock), TOPIC),
         )
 
     async def _status(self, call: Call) -> Answer:
@@ -193,10 +237,12 @@ class EncryptionCommands:
 
     async def _restore(self, call: Call) -> Answer:
         heard = await self._is_heard(call)
-        await self._keeper.restore(call["key"])
+        fits = await self._keeper.restore(call["key"])
         words = "The recovery key is taken. "
         trouble = self._keeper.state().trouble
-        if trouble:
+        if not fits:
+            words += _WRONG
+        elif trouble:
             words += f"Encryption does not work yet: {trouble}."
         else:
             words += "Each user of mine has the identity that it made when it speaks."
@@ -222,21 +268,41 @@ class EncryptionCommands:
 
     async def _confirm(self, call: Call) -> Answer:
         user, key = UserId(call["user"]), call.get("key", "")
-        master, changed = await self._keeper.confirm(user, key)
+        before = await self._keeper.confirmed(user)
+        if call.surety < Surety.SURE and (key == NONE or (key and before not in ("", key))):
+            raise RejectedError(_SURE)
+        master = await self._keeper.confirm(user, key)
         if not key:
             words = f"{user} has the identity {master}. "
+            changed = before not in ("", master)
             if changed:
                 words += "It is not the one that was confirmed, and so what is said here is not for their devices. "
-            words += f"Compare it with them, then say encryption confirm {user} {master}"
-            return Answer(words, {"user": user, "key": master, "changed": changed})
+            if before == master:
+                words += f"It is confirmed. To take that back, say encryption confirm {user} {NONE}"
+            else:
+                words += f"Compare it with them, then say encryption confirm {user} {master}"
+            return Answer(words, {"user": user, "key": master, "changed": changed, "confirmed": before == master})
         how = "is not confirmed any more" if key == NONE else "is confirmed"
         return Answer(f"The identity of {user} {how}.", {"user": user, "key": master, "confirmed": key != NONE})
 
-    def _block(self, blocked: bool) -> Any:
-        async def block(call: Call) -> Answer:
-            user, device = UserId(call["user"]), call["device"]
-            changed = await self._keeper.block(user, device, blocked=blocked)
-            how = (_BLOCKED if changed else _AS_BEFORE)[blocked]
-            return Answer(f"{user} ({device}) {how}.", {"user": user, "device": device, "blocked": blocked})
+    async def _block_follows(self, call: Call) -> str:
+        if UserId(call["user"]) != call.sender:
+            return ""
+        return (
+            f"{call['device']} is a device of your own: it will not read what I say, my answers included, and what it "
+            "says is refused. If you have no other that is trusted, only another admin or the API can take that back."
+        )
 
-        return block
+    async def _block(self, call: Call) -> Answer:
+        return await self._blocked(call, blocked=True)
+
+    async def _unblock(self, call: Call) -> Answer:
+        if UserId(call["user"]) == call.sender and call.surety < Surety.ENCRYPTED:
+            raise RejectedError(_BLOCKED_ONE)
+        return await self._blocked(call, blocked=False)
+
+    async def _blocked(self, call: Call, *, blocked: bool) -> Answer:
+        user, device = UserId(call["user"]), call["device"]
+        changed = await self._keeper.block(user, device, blocked=blocked)
+        how = (_BLOCKED if changed else _AS_BEFORE)[blocked]
+        return Answer(f"{user} ({device}) {how}.", {"user": user, "device": device, "blocked": blocked})

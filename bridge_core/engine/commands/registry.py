@@ -14,6 +14,7 @@ from bridge_core.engine.commands.command import (
     Call,
     Command,
     NotAllowedError,
+    Surety,
     UnknownCommandError,
     UsageError,
 )
@@ -70,7 +71,15 @@ class Commands:
         """What somebody of this level may use."""
         return [command for command in self if level >= command.level]
 
-    async def say(self, event: Mapping[str, Any], text: str, *, private: bool, plain: bool = False) -> None:
+    async def say(
+        self,
+        event: Mapping[str, Any],
+        text: str,
+        *,
+        private: bool,
+        plain: bool = False,
+        surety: Surety = Surety.SAID,
+    ) -> None:
         """Run what a message says and store the answer. Raises TransientError and RateLimitedError, to be run again.
 
         `private`: it was said in the sender's management room; `plain`: without the prefix that other rooms need.
@@ -80,7 +89,7 @@ class Commands:
         if level is Permission.BLOCKED:
             return
         try:
-            answer = await self._said(event, text, level, private, plain)
+            answer = await self._said(event, text, level, private, plain, surety)
         except (TransientError, RateLimitedError):
             raise
         except (UnknownCommandError, UsageError, NotAllowedError) as error:
@@ -90,7 +99,14 @@ class Commands:
         if answer.text:
             await self._status.say(room, shortened(answer.text), about=event_id, key=f"answer\x1f{event_id}")
 
-    async def call(self, sender: UserId, key: str, arguments: Mapping[str, str], room: RoomId | None = None) -> Answer:
+    async def call(
+        self,
+        sender: UserId,
+        key: str,
+        arguments: Mapping[str, str],
+        room: RoomId | None = None,
+        surety: Surety = Surety.SAID,
+    ) -> Answer:
         """Run a command for a program. `room`: the sender is a member of it, which the caller has checked.
 
         Raises UnknownCommandError, UsageError, NotAllowedError, and what commands raise.
@@ -102,9 +118,11 @@ class Commands:
         if command is None:
             raise UnknownCommandError("there is no such command")
         self._allow(command, level)
-        return await self._run(command, Call(sender, level, command.check(arguments), room))
+        return await self._run(command, Call(sender, level, command.check(arguments), room, surety=surety))
 
-    async def _said(self, event: Mapping[str, Any], text: str, level: Permission, private: bool, plain: bool) -> Answer:
+    async def _said(
+        self, event: Mapping[str, Any], text: str, level: Permission, private: bool, plain: bool, surety: Surety
+    ) -> Answer:
         sender = UserId(event["sender"])
         words = words_of(text)
         if private and self._dialogues.asked(sender) and words:
@@ -122,7 +140,7 @@ class Commands:
             told = f"say {command.name} in your management room: invite me to a room of the two of us"
             raise NotAllowedError(f"{told}{note}")
         confirmed, rest = command.confirmed(rest)
-        call = Call(sender, level, command.bind(rest), room, event_id, private, plain, confirmed)
+        call = Call(sender, level, command.bind(rest), room, event_id, private, plain, confirmed, surety)
         return await self._run(command, call)
 
     def _find(self, words: Sequence[str], room: RoomId) -> tuple[Command, Sequence[str]]:

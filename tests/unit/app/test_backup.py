@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from bridge_core.api.ids import RoomId, UserId
+from bridge_core.crypto.crosssigning import recovery_text
 from bridge_core.engine.decrypting import MissingKeyError
 from bridge_core.testing.homeserver import FakeHomeserver
 from bridge_core.testing.homeserver.backups import Backup
@@ -68,12 +69,15 @@ async def test_after_the_loss_of_the_database(tmp_path: Path) -> None:
         assert "does not work" in text and "not made with my recovery key" in text
         await talk.alice.says(talk.room, "two")
         await talk.bridge.until(lambda: talk.bridge.running.engine.to_network.busy())
-        assert "say `encryption restore KEY`" in await commanded(talk, "encryption-status")
+        assert "Say `encryption restore KEY`" in await commanded(talk, "encryption-status")
+        wrong = await commanded(talk, "encryption-restore", key=recovery_text(bytes(32)))
+        assert "it is NOT the one" in wrong and "the recovery key is the right one" not in wrong
+        assert "did not make the identities there" in await commanded(talk, "encryption-status")
         told = await commanded(talk, "encryption-restore", key=key)
         # What is said right after it does not contradict it.
         for text in (told, await commanded(talk, "encryption-status")):
-            assert "the recovery key is the right one; now set encryption.device to a new name" in text
-            assert "encryption restore" not in text
+            assert "the recovery key is the right one; now set encryption.device to a new name, such as " in text
+            assert "encryption restore" not in text and "NOT" not in text
         text = await commanded(talk, "encryption-backup")
         assert "Backup of keys: version 1." in text and "Sessions in it: 0" not in text
         assert "does not work" not in text

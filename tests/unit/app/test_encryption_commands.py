@@ -3,6 +3,7 @@
 from pathlib import Path
 from typing import Any
 
+from bridge_core.testing.homeserver.user import FakeUser
 from tests.encrypted import EncryptedClient
 from tests.harness import Harness
 from tests.unit.app.test_encryption import bridged, said
@@ -12,9 +13,9 @@ from tests.unit.engine.test_decrypting import talking
 class Desk:
     """An admin in their management room."""
 
-    def __init__(self, harness: Harness) -> None:
+    def __init__(self, harness: Harness, admin: FakeUser | None = None) -> None:
         self.harness = harness
-        self.admin, self.bot = harness.homeserver.user("admin"), harness.homeserver.bot
+        self.admin, self.bot = admin or harness.homeserver.user("admin"), harness.homeserver.bot
         self.room = self.admin.create_room(invite=[self.bot])
 
     async def ask(self, text: str) -> str:

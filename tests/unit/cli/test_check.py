@@ -94,6 +94,7 @@ def test_the_servers_of_networks_are_tried(folder: Path, capsys: pytest.CaptureF
         ("registration.yaml", "id: matrix-bridge", "id: other", "id: is other, but appservice.id is matrix-bridge"),
         ("registration.yaml", "sender_localpart: ", "sender_localpart: b", "but appservice.sender is bridgebot-sender"),
         ("config.yaml", "sender: bridgebot-sender", "#", "is bridgebot-sender, but appservice.bot is bridgebot"),
+        ("config.yaml", "sender: bridgebot-sender", "#", "Set appservice.sender to bridgebot-sender, or"),
         ("registration.yaml", "@_libera_", "@_oftc_", "lacks @_libera_.*:example\\.org"),
         ("registration.yaml", "#_libera_", "#_oftc_", "namespaces.aliases: lacks #_libera_"),
         ("registration.yaml", "exclusive: true", "exclusive: false", "is not exclusive"),

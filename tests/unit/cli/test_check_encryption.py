@@ -46,6 +46,9 @@ def _loaded(folder: Path, mode: str) -> LoadedConfig:
         ("sync", 500, {}, "set appservice.sender to another name"),
         ("auto", 500, {}, "experimental_features.msc2409_to_device_messages_enabled"),
         ("appservice", 200, {}, "experimental_features.msc3202_transaction_extensions"),
+        ("appservice", 200, {}, "Or set encryption.mode to sync"),
+        ("appservice", 200, {}, "brings nothing before something is said"),
+        ("auto", 200, {}, "brings nothing before something is said"),
         ("appservice", 500, {"to_device": [{}], "de.one_time_keys_count": {}}, "keys that come during an outage"),
     ],
 )
