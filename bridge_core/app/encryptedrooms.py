@@ -46,6 +46,9 @@ def announce(
     engine.rooms.when_bridged(told.bridged)
     engine.rooms.remark_by(told.remark)
     rooms.made_so = told.announce
+    upgrades = engine.room_features.upgrades
+    upgrades.unlike = rooms.loses
+    engine.room_events.on(ENCRYPTION, upgrades.changed)
 
 
 def room_admins(engine: Engine, matrix: AppserviceSide, users: Users) -> RoomAdmins:

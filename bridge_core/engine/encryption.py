@@ -146,6 +146,12 @@ class RoomEncryption(Check):
         except RejectedError:
             return True
 
+    async def loses(self, old: RoomId, new: RoomId) -> str:
+        """Why an encrypted room is not to go on as another, in words; empty: it may. Raises as the Matrix side."""
+        if await self.secret(old, self._matrix.bot) and not await self.secret(new, self._matrix.bot):
+            return "it is not encrypted, as this one is. Turn encryption on there, or bridge it by hand"
+        return ""
+
     def changed(self, room: RoomId, content: Mapping[str, Any]) -> None:
         """The room's m.room.encryption has come in, of whatever content. Does not block."""
         self._changes += 1

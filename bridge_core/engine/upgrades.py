@@ -5,7 +5,7 @@ to change the room's settings, and the new room's creation names the old one as 
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any, Final
 
 import structlog
@@ -24,9 +24,13 @@ from bridge_core.engine.store_ports import KeyValues, PortalRow
 log = structlog.get_logger(__name__)
 
 _WAITING: Final = "plain.upgrades-waiting"
-"""By new room: the old one, where the bot was not let in yet."""
+"""By new room: the old one, where the bot was not let in yet, or may not follow yet."""
 _FOLLOWED: Final = "plain.upgrades"
 """By old room: the one that it went on as."""
+
+
+async def _alike(old: RoomId, new: RoomId) -> str:
+    return ""
 
 
 class Upgrades:
@@ -50,6 +54,8 @@ class Upgrades:
         self._kv = kv
         self._faults = faults
         self._lock = asyncio.Lock()
+        self.unlike: Callable[[RoomId, RoomId], Awaitable[str]] = _alike
+        """Why the new room is not to be followed yet, in words; empty: it may be. The bot is in both."""
 
     async def tombstoned(self, event: Mapping[str, Any]) -> None:
         """A handler of room events. What the event itself says is not believed."""
@@ -59,8 +65,11 @@ class Upgrades:
 
     async def membership(self, event: Mapping[str, Any]) -> None:
         """A handler of room events: the bot may have been let in where it was waiting to be."""
-        if event["state_key"] != self._matrix.bot or event["content"].get("membership") != "invite":
-            return
+        if event["state_key"] == self._matrix.bot and event["content"].get("membership") == "invite":
+            await self.changed(event)
+
+    async def changed(self, event: Mapping[str, Any]) -> None:
+        """A handler of room events: what kept a room from being followed may be over."""
         old = await self._kv.get(_WAITING, event["room_id"])
         if old is not None:
             await self.follow(RoomId(old.decode()))
@@ -104,6 +113,13 @@ class Upgrades:
             if not self._portals.in_room(new):
                 await self._matrix.leave(new, self._matrix.bot)
             self._refused(old, new, "the new room does not name this one as its predecessor")
+            return None
+        unlike = await self.unlike(old, new)
+        if unlike:
+            self._refused(old, new, unlike)
+            await self._kv.put(_WAITING, new, old.encode())
+            words = f"This room goes on as {new}. I do not follow yet: {unlike}"
+            await self._status.say(old, words, key=f"upgrade\x1f{old}\x1f{new}\x1f{unlike}")
             return None
         await self._move(portals, old, new)
         return new

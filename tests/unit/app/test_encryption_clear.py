@@ -243,6 +243,31 @@ async def test_the_past_is_not_in_clear(tmp_path: Path) -> None:
         assert not harness.homeserver.messages(room)
 
 
+async def test_an_encrypted_room_does_not_go_on_in_the_clear(tmp_path: Path) -> None:
+    """Where the new room is not encrypted it is not followed, and nothing is said there before it is."""
+    async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
+        room = await harness.portal_room("net", "hall")
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            await said(script, f"{SECRET} before")
+            await alice.sees(room, f"{SECRET} before")
+            there = harness.homeserver.room(room)
+            levels = there.current["m.room.power_levels", ""]
+            levels["content"] = {**levels["content"], "users": {**levels["content"]["users"], harness.alice.id: 100}}
+            state = there.current.pop(("m.room.encryption", ""))
+            new = harness.homeserver._world.upgrade(there, harness.alice.id, "11")
+            there.current["m.room.encryption", ""] = state
+            await alice.sees_part(room, "it is not encrypted, as this one is")
+            await said(script, f"{SECRET} meanwhile", 2)
+            await harness.settled()
+            engine = harness.running.engine
+            assert not engine.portals.in_room(RoomId(new))
+            harness.alice.set_state(new, "m.room.encryption", {"algorithm": MEGOLM})
+            await harness.until(lambda: engine.portals.in_room(RoomId(new)))
+            await said(script, f"{SECRET} after", 3)
+            await alice.sees(new, f"{SECRET} after")
+        assert not [body for one in (room, new) for _, body in harness.homeserver.messages(one) if SECRET in body]
+
+
 async def test_what_is_said_while_a_room_is_upgraded_is_not_in_clear(tmp_path: Path) -> None:
     """What is said before, while and after an encrypted room goes on as another one is encrypted in either."""
     async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
