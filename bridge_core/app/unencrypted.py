@@ -11,8 +11,11 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId
 from bridge_core.app.engine import Engine
 from bridge_core.crypto.rows import RoomRow
+from bridge_core.engine.commands import Answer, Call, Command
+from bridge_core.engine.commands.encryption import TOPIC
 from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.permissions import Permission
 from bridge_core.engine.secrecy import MEGOLM, Plain, encryption_in
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
@@ -21,6 +24,10 @@ from bridge_core.store.crypto import SealedCryptoStore
 log = structlog.get_logger(__name__)
 
 _RETRY: Final = (1.0, 300.0)
+_STATUS: Final = (
+    "Encryption is off (encryption.mode). In bridged rooms that are encrypted nothing crosses, either way; elsewhere I "
+    "cannot read what is said encrypted."
+)
 _OFF: Final = "this room is encrypted, and the bridge's encryption is off"
 
 
@@ -43,6 +50,8 @@ class Unencrypted(Check):
         self._plain = Plain(clock)
         self._asking: set[RoomId] = set()
         engine.gate.add(self)
+        words = "whether rooms are encrypted, and how"
+        engine.commands.add(Command("encryption status", "", words, Permission.ADMIN, _status, TOPIC))
         engine.on_encryption.append(lambda event: self.changed(RoomId(event["room_id"]), event["content"]))
         engine.decrypting.unread = self.seen
         engine.rooms.when_bridged(self.bridged)
@@ -108,3 +117,7 @@ class Unencrypted(Check):
             log.warning("room_encrypted_and_encryption_off", room=room)
             if content.get("algorithm") == MEGOLM:
                 await self._store.commit([RoomRow(room, orjson.dumps(dict(content)))])
+
+
+async def _status(call: Call) -> Answer:
+    return Answer(_STATUS, {"mode": "off"})

@@ -85,6 +85,14 @@ async def town() -> AsyncIterator[Town]:
     shutil.rmtree(folder, ignore_errors=True)
 
 
+async def says(town: Town, text: str, number: int) -> None:
+    """Anna says something on the network."""
+    assert town.script.inbox is not None
+    sender = RemoteSender(RemoteUserId("anna"), "Anna")
+    said = RemoteMessage(ChatId("lobby"), sender, Content((Plain(text),)), id=MessageId(f"a{number}"))
+    await town.script.inbox.receive([said])
+
+
 async def until(bridge: InProcess, town: Town, *texts: str) -> None:
     """The network was sent these, in this order."""
     await bridge.until(lambda: len(town.texts()) >= len(texts), 90)
@@ -158,12 +166,9 @@ async def test_devices_that_are_left_out_are_named(town: Town) -> None:
     bridge = town.bridge()
     await bridge.start_bridge()
     rust, nio = town.peers["rust"], town.peers["nio"]
-    anna = RemoteSender(RemoteUserId("anna"), "Anna")
 
-    async def says(room: str, number: int) -> PeerEvent:
-        assert town.script.inbox is not None
-        content = Content((Plain(f"anna {number}"),))
-        await town.script.inbox.receive([RemoteMessage(ChatId("lobby"), anna, content, id=MessageId(f"a{number}"))])
+    async def heard(room: str, number: int) -> PeerEvent:
+        await says(town, f"anna {number}", number)
         return await rust.wait_text(room, f"anna {number}")
 
     def named() -> list[PeerEvent]:
@@ -171,14 +176,14 @@ async def test_devices_that_are_left_out_are_named(town: Town) -> None:
 
     try:
         room = await town.room(bridge)
-        said = await says(room, 1)
+        said = await heard(room, 1)
         assert (await nio.wait_event(said.event_id)).failure is not None
         seen = await rust.wait_for(lambda event: event in named() and event.room_id == room, "the words")
         assert seen.encrypted and seen.sender == BOT
         await bridge.stop_bridge()
         bridge = town.bridge()
         await bridge.start_bridge()
-        said = await says(room, 2)
+        said = await heard(room, 2)
         assert (await nio.wait_event(said.event_id)).failure is not None
         await bridge.settled()
         await rust.send_text(room, "the end")
@@ -237,24 +242,31 @@ async def test_who_speaks_at_once_is_heard_or_told_at_once(town: Town, name: str
 
 
 async def test_keys_come_by_sync_alone() -> None:
-    """On a Synapse whose transactions bring nothing but events, keys are asked for by /sync."""
+    """On a Synapse whose transactions bring nothing but events, keys are asked for by /sync, and ghosts are read."""
     folder = Path(tempfile.mkdtemp(prefix="mb-"))
-    async with synapse(folder, sender="bridgesender", ephemeral=False) as homeserver:
-        nio = await nio_peer(homeserver.url, folder / "nina")
-        human = await homeserver.human()
-        town = Town(homeserver, folder, {"nio": nio})
-        bridge = town.bridge()
-        try:
-            await nio.start(human.id[1:].partition(":")[0], "secret")
-            await bridge.start_bridge()
-            room = await town.room(bridge)
-            await nio.send_text(room, "one")
-            await until(bridge, town, "one")
-            assert bridge.running.encryption is not None
-            assert bridge.running.encryption.sync.polling
-        finally:
-            await nio.kill()
-            await bridge.stop_bridge()
+    async with synapse(folder, sender="bridgesender", ephemeral=False) as homeserver, AsyncExitStack() as stack:
+        peers: dict[str, Peer] = {
+            "rust": await rust_peer(homeserver.url, folder / "rosa"),
+            "nio": await nio_peer(homeserver.url, folder / "nina"),
+        }
+        town = Town(homeserver, folder, peers)
+        bridge = town.bridge(trust={"send": "no-identity"})
+        for peer in peers.values():
+            stack.push_async_callback(peer.kill)
+            await peer.start((await homeserver.human()).id[1:].partition(":")[0], "secret")
+        stack.push_async_callback(bridge.stop_bridge)
+        await bridge.start_bridge()
+        room, said = await town.room(bridge), []
+        for number, (name, peer) in enumerate(peers.items()):
+            said.append(f"of {name}")
+            await peer.send_text(room, said[-1])
+            await until(bridge, town, *said)
+            await says(town, f"to {name}", number)
+            for reader in peers.values():
+                event = await reader.wait_text(room, f"to {name}")
+                assert event.encrypted and event.failure is None
+        assert bridge.running.encryption is not None
+        assert bridge.running.encryption.sync.polling
     shutil.rmtree(folder, ignore_errors=True)
 
 

@@ -1,4 +1,4 @@
-"""SIGKILL of a bridge on a real Synapse while it encrypts: the Rust client reads all of it, once, without a shield."""
+"""SIGKILL of a bridge on a real Synapse: the Rust client reads what it says, once, without a shield, and is heard."""
 
 import asyncio
 import signal
@@ -24,6 +24,8 @@ run = pytest_asyncio.fixture(loop_scope="module", name="run")(_children.__wrappe
 
 POINTS = ("crypto.keys_uploaded", "crypto.key_sent", "crypto.reserved")
 """A ghost's first keys, a key that was given to some, a ratchet that was moved; all points: `tests/crash`."""
+READING = ("intake.before_append", "intake.after_append", "crypto.to_device_opened", "crypto.to_device_committed")
+"""Around the commit of what a transaction brings, and of what a key is."""
 
 
 class Place:
@@ -58,7 +60,7 @@ async def place() -> AsyncIterator[Place]:
             {"net": {"type": "scripted", "portals": ["lobby"], "encryption": "require"}},
             port=homeserver.port,
             tokens=(homeserver.as_token, homeserver.hs_token),
-            encryption={"mode": "auto"},
+            encryption={"mode": "auto", "missing_key_wait": "5m"},
             appservice={"sender": "bridgesender"},
         )
         (config.parent / "delivered").touch()
@@ -100,3 +102,26 @@ async def test_all_is_read_whatever_point_the_bridge_dies_at(place: Place, run: 
             await asyncio.sleep(0.05)
     assert sorted(e.body for e in rust.events.values() if e.body in words) == sorted(words)
     assert place.unread() == unread
+
+
+@pytest.mark.parametrize("point", READING)
+async def test_all_is_heard_whatever_point_the_bridge_dies_at(place: Place, run: Run, point: str) -> None:
+    """Keys and messages come while the bridge is away, dies, and is back: the network gets all, once, in order."""
+
+    async def says(text: str) -> None:
+        await place.rust.discard(place.room)  # each message needs a key of its own
+        await place.rust.send_text(place.room, f"{text} {point}")
+
+    await says("one")
+    child = await run(place.config, kill_at=f"{point}:1")
+    await says("two")
+    async with asyncio.timeout(90):
+        assert await child.wait() == -signal.SIGKILL
+    await says("three")
+    await run(place.config)
+    await says("four")
+    async with asyncio.timeout(90):
+        while f"four {point}" not in place.heard():
+            await asyncio.sleep(0.05)
+    heard = [text for text in place.heard() if text.endswith(point)]
+    assert heard == [f"{number} {point}" for number in ("one", "two", "three", "four")]

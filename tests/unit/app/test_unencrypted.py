@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from bridge_core.api.ids import NetworkId, RoomId
+from bridge_core.api.ids import NetworkId, RoomId, UserId
 from tests.encrypted import MEGOLM
 from tests.harness import Harness
 from tests.scripted import Script
@@ -77,3 +77,13 @@ async def test_plain_rooms_are_as_ever(tmp_path: Path) -> None:
         room = await harness.portal_room("net", "hall")
         await said(script, "hello")
         await harness.homeserver.wait_message(room, "hello")
+
+
+async def test_that_encryption_is_off_is_said(tmp_path: Path) -> None:
+    """Whoever asks how encryption is reads that it is off, and what that means."""
+    harness, _ = off(tmp_path)
+    async with harness:
+        commands = harness.running.engine.commands
+        answer = await commands.call(UserId("@admin:hs.test"), "encryption-status", {})
+        assert answer.text.startswith("Encryption is off (encryption.mode).") and answer.data == {"mode": "off"}
+        assert commands.get("encryption-recovery-key") is None
