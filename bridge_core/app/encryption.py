@@ -27,6 +27,7 @@ from bridge_core.engine.decrypting import LOOK, DecryptingSettings
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.intake import TransactionIntake
+from bridge_core.engine.permissions import Permission
 from bridge_core.engine.ports import Write
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.skipped import SkippedDevices
@@ -161,6 +162,8 @@ class Encryption:
             engine.names.is_ours,
             lambda: self.sync.polling,
             lambda: {name: why for name, why in tasks.failing.items() if name.startswith(_KIND)},
+            kv,
+            lambda user: engine.permissions.of(user) is Permission.ADMIN,
         )
         own = OwnWords(self.keeper)
         EncryptionCommands(engine.commands, self.keeper, self.rooms, matrix.bot, own)

@@ -223,7 +223,7 @@ class Engine:
             LaneSettings(batch=settings.prepared_batch, retry_window=settings.retry_window),
         )
         self.status.attach(self.to_matrix)
-        private = PrivateChats(names, self.networks, self.portals, self.ghosts, self.rooms, matrix, gate)
+        private = PrivateChats(names, self.networks, self.portals, self.ghosts, self.rooms, matrix, gate, clock)
         self.dialogues = Dialogues(clock)
         erasing = Erasing(names, matrix)
         self.commands = commands = Commands(permissions, self.status, self.dialogues, erasing)

@@ -14,12 +14,15 @@ from bridge_core.crypto.errors import OlmError
 from bridge_core.crypto.ports import Owner
 from bridge_core.engine.commands.encryption import NONE, EncryptionState
 from bridge_core.engine.encryption import RoomEncryption, RoomPolicy
+from bridge_core.engine.store_ports import KeyValues
 
 if TYPE_CHECKING:
     from bridge_core.crypto.machine import CryptoMachine
 
 __all__ = ["IdentityKeeper"]
 
+_CONFIRMED: Final = "encryption.confirmed"
+"""Users with a confirmed identity, whatever becomes of what is known of their devices."""
 _OTHER_DEVICE: Final = (
     "the homeserver has other keys of the device {device} than this database, so the database was lost, or another "
     "bridge has the same name: "
@@ -48,6 +51,8 @@ class IdentityKeeper:
         is_ours: Callable[[UserId], bool],
         polling: Callable[[], bool],
         failing: Callable[[], Mapping[str, str]],
+        kv: KeyValues,
+        is_admin: Callable[[UserId], bool],
     ) -> None:
         self._machine = machine
         self._rooms = rooms
@@ -57,6 +62,8 @@ class IdentityKeeper:
         self._is_ours = is_ours
         self._polling = polling
         self._failing = failing
+        self._kv = kv
+        self._is_admin = is_admin
         self._lost = False
         """The homeserver has other keys of the bot's device."""
 
@@ -149,6 +156,10 @@ class IdentityKeeper:
         if self._machine.backup is not None:
             self._machine.backup.wake()
 
+    async def guarded(self) -> bool:
+        """Whether an admin's identity is confirmed."""
+        return any(self._is_admin(UserId(user)) for user in await self._kv.items(_CONFIRMED, ""))
+
     async def confirmed(self, user: UserId) -> str:
         """A user's master key that an admin has confirmed; empty: none."""
         return (await self._machine.devices.known(user)).confirmed
@@ -160,10 +171,12 @@ class IdentityKeeper:
         keys = (await devices.current([user]))[user]
         if key == NONE:
             keys = await devices.change(user, confirm="")
+            await self._kv.put(_CONFIRMED, user, None)
         elif not keys.master:
             raise RejectedError(f"{user} has no identity, as far as I know")
         elif key == keys.master:
             keys = await devices.change(user, confirm=key)
+            await self._kv.put(_CONFIRMED, user, key.encode())
         elif key:
             raise RejectedError(f"the identity of {user} is another: {keys.master}")
         return keys.master

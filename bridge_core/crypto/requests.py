@@ -17,7 +17,6 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import Accounts
 from bridge_core.crypto.devices import DeviceLists
-from bridge_core.crypto.hourly import Hourly
 from bridge_core.crypto.inbound import Found, Inbounds
 from bridge_core.crypto.messages import Inner, KeyRequest, RoomKey
 from bridge_core.crypto.pairwise import Pairwise
@@ -26,6 +25,7 @@ from bridge_core.crypto.ports import CryptoStore, KeyServer, Owner, RequestGone,
 from bridge_core.crypto.sending import sent
 from bridge_core.crypto.shares import shares_in
 from bridge_core.crypto.userkeys import trust_of
+from bridge_core.engine.hourly import Hourly
 from bridge_core.engine.secrecy import MEGOLM
 from bridge_core.observe.metrics import Counter
 

@@ -18,7 +18,6 @@ from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.crypto.accounts import Accounts, OurDevice
 from bridge_core.crypto.errors import OlmError, Reason
-from bridge_core.crypto.hourly import Counted, Hourly
 from bridge_core.crypto.inbound import Inbounds, inbound_row
 from bridge_core.crypto.messages import (
     Envelope,
@@ -40,6 +39,7 @@ from bridge_core.crypto.ports import CryptoStore, InboundRow, Owner, Row, ToDevi
 from bridge_core.crypto.requests import KeyRequests
 from bridge_core.crypto.seldom import Seldom
 from bridge_core.engine.faults import FaultPoints
+from bridge_core.engine.hourly import Counted, Hourly
 from bridge_core.observe.metrics import Counter
 
 __all__ = ["Inbox"]
@@ -183,8 +183,8 @@ class Inbox:
                     groups.setdefault(outer.to, []).append((row.id, outer))
             if damaged := [row.id for row in page if not row.value]:
                 _log.error("to_device_unreadable", messages=len(damaged))
-                self._counted.inc("failed", by=len(damaged))
                 await self._store.commit([ToDeviceDone(number) for number in damaged])
+                self._counted.inc("failed", by=len(damaged))
             gate = asyncio.Semaphore(_AT_ONCE)
             # One device's trouble must not stop the others: it is raised when all are through.
             results = await asyncio.gather(
@@ -203,8 +203,8 @@ class Inbox:
             except Exception:
                 if len(group) == 1:
                     _log.exception("to_device_failed", user=owner.user)
-                    self._counted.inc("failed")
                     await self._store.commit([ToDeviceDone(group[0][0])])
+                    self._counted.inc("failed")
                     return
                 # A bug, a row that the database refuses, a key that cannot be read: it is so at each try, and what one
                 # message has found must not cost the others.
@@ -229,8 +229,8 @@ class Inbox:
     async def _handle(self, owner: Owner, group: Sequence[tuple[int, Envelope]]) -> None:
         ours = await self._accounts.known(owner)
         if ours is None:
-            self._counted.inc("no_account", by=len(group))
             await self._store.commit([ToDeviceDone(number) for number, _ in group])
+            self._counted.inc("no_account", by=len(group))
             return
         brought = _Brought()
         try:

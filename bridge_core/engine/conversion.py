@@ -35,6 +35,7 @@ from bridge_core.engine.quoting import FOR_SOME
 from bridge_core.engine.rendering import Place, Rendering
 from bridge_core.engine.requests import Prepared
 from bridge_core.engine.rooms import RoomMaker
+from bridge_core.engine.secrecy import ONLY
 from bridge_core.engine.store_ports import GhostRow, MessageRow, Messages, PortalRow
 from bridge_core.engine.takebacks import Takebacks
 from bridge_core.engine.threads import Threads
@@ -155,7 +156,8 @@ class Conversion:
         return self._puppets.marked(await converter(entry, entry.event), entry.event)
 
     async def _said(self, entry: Entry, event: BotNotice) -> list[Prepared]:
-        return [replace(await self.notice(entry, event.room, event.text, event.about, event.mentions), noted=event.key)]
+        said = await self.notice(entry, event.room, event.text, event.about, event.mentions, event.only)
+        return [replace(said, noted=event.key)]
 
     async def _rename(self, entry: Entry, event: RemoteRename) -> list[Prepared]:
         await self._ghosts.ensure(NetworkId(entry.network), event.new)
@@ -418,13 +420,21 @@ class Conversion:
         return [await self.notice(entry, room, text, None) for room in portal.rooms]
 
     async def notice(
-        self, entry: Entry, room: RoomId, text: str, about: EventId | None, mentions: tuple[UserId, ...] = ()
+        self,
+        entry: Entry,
+        room: RoomId,
+        text: str,
+        about: EventId | None,
+        mentions: tuple[UserId, ...] = (),
+        only: UserId | None = None,
     ) -> Prepared:
         """The bot says something in a room, once for each entry."""
         named = {"user_ids": list(mentions)} if mentions else {}
         content: dict[str, Any] = {"msgtype": "m.notice", "body": text, "m.mentions": named}
         if about is not None:
             content["m.relates_to"] = {"m.in_reply_to": {"event_id": about}}
+        if only is not None:
+            content[ONLY] = only
         txn = self._names.send_id("bot", room, f"{entry.id}.{entry.received_at}")
         return Prepared(requests.build(room, _MESSAGE, txn, self._matrix.bot, await self._device(), content))
 

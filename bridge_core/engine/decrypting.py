@@ -160,7 +160,7 @@ class Opened(Enum):
 class ClearEvent(dict[str, Any]):
     """An event that came encrypted: a type, since whatever stands in an event anybody may have written.
 
-    `sure`: its device is signed by an identity that an admin has confirmed.
+    `sure`: its device is signed by an identity that an admin has confirmed, and it is not late.
     """
 
     sure = False
@@ -300,8 +300,10 @@ class Decrypting:
         if behind is not None:
             return await self._keep(entry, event, behind, "")
         entry.event = clear = ClearEvent(found.event)
-        clear.sure = found.sure
-        return self._ended(entry)
+        opened = self._ended(entry)
+        # Who holds a key back does not choose when somebody's word is done.
+        clear.sure = found.sure and opened is Opened.READY
+        return opened
 
     def _refused(self, entry: Entry, event: Mapping[str, Any], reason: str) -> Opened:
         entry.event = {**event, UNREADABLE: reason}
@@ -359,7 +361,7 @@ class Decrypting:
                 early = await self.early(event) if missing.listed and not missing.withheld else None
                 left = left if early is None else min(left, early)
                 if missing.withheld or left <= 0 or entry.id in self._late:
-                    return await self._keep(entry, event, missing.session, _why(missing) if early is None else _EARLY)
+                    return await self._keep(entry, event, missing.session, _EARLY if early == 0 else _why(missing))
                 await _within(left, session.came.wait())
         finally:
             session.waiting.remove(missing.sender)

@@ -24,7 +24,7 @@ from bridge_core.engine.gate import Check
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, SendRequest
 from bridge_core.engine.portals import ENCRYPTED, PortalIndex, own_rooms
 from bridge_core.engine.readers import Readers
-from bridge_core.engine.secrecy import CLEAR, ENCRYPTION, MEGOLM, Plain, encryption_in
+from bridge_core.engine.secrecy import CLEAR, ENCRYPTION, MEGOLM, Plain, encryption_in, only_for
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
 
@@ -146,6 +146,13 @@ class RoomEncryption(Check):
         except RejectedError:
             return True
 
+    async def others(self, room: RoomId, user: UserId) -> bool:
+        """Whether anybody but this user reads what the bot says there. Raises as the Matrix side."""
+        return not self._alone(await self._readers.of(room, self._matrix.bot), user)
+
+    def _alone(self, readers: AbstractSet[UserId], user: UserId) -> bool:
+        return all(reader == user or reader == self._matrix.bot for reader in readers)
+
     async def loses(self, old: RoomId, new: RoomId) -> str:
         """Why an encrypted room is not to go on as another, in words; empty: it may. Raises as the Matrix side."""
         if await self.secret(old, self._matrix.bot) and not await self.secret(new, self._matrix.bot):
@@ -230,7 +237,10 @@ class RoomEncryption(Check):
             return without_reason(request) if told else request
         if request.type in CLEAR:
             return request
+        only = only_for(request) if request.sender == self._matrix.bot else None
         if not await self.encrypted(request.room, request.sender):
+            if only is not None:
+                raise RejectedError("it is for an encrypted room, and this one is not")
             return request
         if self.trouble:
             raise TransientError(f"this room is encrypted, and {self.trouble}")
@@ -240,6 +250,8 @@ class RoomEncryption(Check):
             # Made before the homeserver knew devices, or by a process that did not.
             request = replace(request, device=await self._device(request.sender))
         readers = await self._readers.of(request.room, request.sender)
+        if only is not None and not self._alone(readers, only):
+            raise RejectedError("others can read what is said there")  # they came after it was looked at
         try:
             return await self._cipher.encrypt(request, readers)
         except MatrixRejectedError as error:

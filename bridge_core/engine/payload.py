@@ -27,7 +27,7 @@ class BotNotice:
     """The bot says something in a room: a status, a command's answer. `about` is the event it answers.
 
     With `key` it is remembered which event it became, so that a BotCorrection can replace it. `mentions` are whom it
-    concerns most.
+    concerns most. With `only` it is sent encrypted, and where nobody else reads along, or not at all.
     """
 
     room: RoomId
@@ -35,6 +35,7 @@ class BotNotice:
     about: EventId | None = None
     key: str = ""
     mentions: tuple[UserId, ...] = ()
+    only: UserId | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -136,15 +136,15 @@ class RoomEvents:
         if not self._names.is_ours(target):
             return  # who is there was known when the event was stored: in the lane it may long be otherwise
         if membership == "invite":
-            await self.coming(event)
-            await self._invited(room, UserId(event["sender"]), target, EventId(event["event_id"]))
+            await self._invited(room, UserId(event["sender"]), target, event)
         elif membership in ("leave", "ban"):
             # Somebody else's doing: our own events do not come here.
             if target == self._matrix.bot:
                 self._members.forget(room)
             await self._ghosts.left(room, target)
 
-    async def _invited(self, room: RoomId, inviter: UserId, target: UserId, event: EventId) -> None:
+    async def _invited(self, room: RoomId, inviter: UserId, target: UserId, event: Mapping[str, Any]) -> None:
+        invite = EventId(event["event_id"])
         if self._permissions.of(inviter) < Permission.USER:
             log.info("invite_refused", inviter=inviter, room=room)
             return
@@ -152,20 +152,23 @@ class RoomEvents:
             if target != self._matrix.bot:
                 if self._decides(room, target):
                     return  # the network is asked whether they may come
-                if await self._private.invited(room, inviter, target):
-                    await self._between(room, target, event)
+                ghost = await self._private.ghost(room, inviter, target)
+                await self.coming(event)
+                if await self._private.invited(room, inviter, ghost):
+                    await self._between(room, target, invite)
                 return
+            await self.coming(event)
             await self._matrix.join(room, target)
             members = await self._matrix.members(room)
             if set(members) <= {inviter, target} and not self._portals.in_room(room):
-                await self._alone_with(inviter, room, event)
-                await self._between(room, target, event)
+                await self._alone_with(inviter, room, invite)
+                await self._between(room, target, invite)
         except (TransientError, RateLimitedError):
             raise
         except MatrixRejectedError as error:
             log.warning("invite_not_followed", room=room, error=str(error))
         except RejectedError as error:
-            await self._declined(room, inviter, target, event, str(error))
+            await self._declined(room, inviter, target, invite, str(error))
         except BridgeError as error:
             log.warning("invite_not_followed", room=room, error=str(error))
 
@@ -179,10 +182,10 @@ class RoomEvents:
         if row is not None and row.management_room is not None:
             text = f"{target} does not come into {room}: {reason}"
             await self._status.say(row.management_room, text, key=f"invite\x1f{invite}")
+        if await self._ghosts.by_user(target) is None:
+            return  # nobody is made to say it
         try:
-            # Clients show it as the answer to the invitation.
-            await self._matrix.ensure_registered(target)
-            await self._matrix.leave(room, target, reason)
+            await self._matrix.leave(room, target, reason)  # clients show it as the answer to the invitation
             await self._ghosts.left(room, target)
         except MatrixRejectedError as error:
             log.info("invitation_not_declined", room=room, user=target, error=str(error))

@@ -4,19 +4,32 @@ from collections import OrderedDict
 from collections.abc import Mapping
 from typing import Any, Final
 
+import orjson
+
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
 
 ENCRYPTION: Final = "m.room.encryption"
 MEGOLM: Final = "m.megolm.v1.aes-sha2"
 """The algorithm of encrypted rooms: there is no other."""
 CLEAR: Final = frozenset({"m.reaction", "m.room.redaction", "m.room.encrypted"})
 """What is not encrypted anywhere: homeservers have to read it (client-server API, "m.room.encrypted")."""
+ONLY: Final = "dev.matrix_bridge.only"
+"""In what the bot says: the one user who may be able to read it."""
+_MARK: Final = ONLY.encode()
 _ROOMS: Final = 5_000
 _PLAIN: Final = 100_000
 _BELIEVED: Final = 600.0
 """Seconds: events that tell of a change may be late, by as much as the homeserver has to send before them."""
+
+
+def only_for(request: SendRequest) -> UserId | None:
+    """For whom alone a request of the bot's is; None for nearly all."""
+    if _MARK not in request.body:
+        return None
+    found = orjson.loads(request.body).get(ONLY)
+    return UserId(found) if isinstance(found, str) else None
 
 
 class Plain:

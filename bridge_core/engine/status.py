@@ -137,10 +137,20 @@ class Status:
                 self._dead.add(key)
 
     async def say(
-        self, room: RoomId, text: str, *, about: EventId | None = None, key: str = "", mentions: tuple[UserId, ...] = ()
+        self,
+        room: RoomId,
+        text: str,
+        *,
+        about: EventId | None = None,
+        key: str = "",
+        mentions: tuple[UserId, ...] = (),
+        only: UserId | None = None,
     ) -> None:
-        """Say something in a room, once per `key` (also over restarts). Returns when it is stored."""
-        words = BotNotice(room, _unicode(text), about, mentions=mentions)
+        """Say something in a room, once per `key` (also over restarts). Returns when it is stored.
+
+        `only`: nobody else may be able to read it, else it is not said.
+        """
+        words = BotNotice(room, _unicode(text), about, mentions=mentions, only=only)
         await self._store([(f"notice\x1f{key}" if key else "", words)])
 
     async def failed(

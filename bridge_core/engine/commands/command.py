@@ -26,10 +26,14 @@ class NotAllowedError(RejectedError):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """What a command says: `text` for people (plain, may have several lines), `data` (JSON) for programs."""
+    """What a command says: `text` for people (plain, may have several lines), `data` (JSON) for programs.
+
+    `alone`: nobody but the caller may be able to read it, else it is not said.
+    """
 
     text: str
     data: Mapping[str, Any] = field(default_factory=dict)
+    alone: bool = False
 
 
 class Surety(IntEnum):

@@ -21,14 +21,9 @@ _BLOCKED: Final = (
     "is not blocked any more: it can read what is said from now on, and what it says is taken",
     "is blocked: it cannot read what the bridge says from now on, my answers included, and what it says is refused",
 )
-_YOURS: Final = (
-    "your identity is confirmed, so I do this only when you say it encrypted, by a device that is verified by that "
-    "identity. Where you have none any more, another admin says encryption confirm {user} none by a verified device, "
-    "or you use the API with its secret"
-)
 _SURE: Final = (
-    "a confirmation is taken back only by an admin whose own identity is confirmed, encrypted, by a verified device; "
-    "or by the API with its secret"
+    "an admin's identity is confirmed, so I do this only when a confirmed admin says it encrypted, by a verified "
+    "device, and when it comes in time; or by the API with its secret"
 )
 _BLOCKED_ONE: Final = (
     "whoever has the blocked device could say that: say it encrypted, by another device of yours, or use the API with "
@@ -86,6 +81,9 @@ class Keeper(Protocol):
     async def block(self, user: UserId, device: str, *, blocked: bool) -> bool:
         """A device is blocked, or no more; whether it was otherwise before. Raises RejectedError when there is none."""
 
+    async def guarded(self) -> bool:
+        """Whether an admin's identity is confirmed."""
+
     async def confirmed(self, user: UserId) -> str:
         """A user's master key that an admin has confirmed, which may not be the present one; empty: none."""
 
@@ -97,9 +95,9 @@ class Keeper(Protocol):
 
 
 class OwnWords:
-    """Lets a command be done only where it surely is its sender's, once an admin has confirmed who that is.
+    """Lets commands be done only where they surely are their sender's, once the identity of an admin is confirmed.
 
-    Their homeserver can say anything in their name, and so can whoever has their password.
+    A homeserver can say anything in anybody's name, and so can whoever has a password.
     """
 
     def __init__(self, keeper: Keeper) -> None:
@@ -109,8 +107,8 @@ class OwnWords:
         """The same, for who is surely the sender. Raises RejectedError in words."""
 
         async def checked(call: Call) -> T:
-            if call.surety < Surety.SURE and await self._keeper.confirmed(call.sender):
-                raise RejectedError(_YOURS.format(user=call.sender))
+            if call.surety < Surety.SURE and await self._keeper.guarded():
+                raise RejectedError(_SURE)
             return await run(call)
 
         return checked
@@ -211,8 +209,11 @@ class EncryptionCommands:
         # Said in the clear, it would stay in the homeserver's database.
         if await self._is_heard(call):
             raise RejectedError("this room is not encrypted: ask in an encrypted one, or by the API")
+        if call.room is not None and await self._rooms.others(call.room, call.sender):
+            raise RejectedError("others can read what is said here: ask in a room of the two of us, or by the API")
         key = await self._keeper.recovery_key()
-        return Answer(f"The recovery key: {key}\nWhoever has it can act as all ghosts.", {"recovery_key": key})
+        text = f"The recovery key: {key}\nWhoever has it can act as all ghosts."
+        return Answer(text, {"recovery_key": key}, alone=call.event is not None)
 
     async def _rotate_follows(self, call: Call) -> str:
         return (
@@ -269,8 +270,6 @@ class EncryptionCommands:
     async def _confirm(self, call: Call) -> Answer:
         user, key = UserId(call["user"]), call.get("key", "")
         before = await self._keeper.confirmed(user)
-        if call.surety < Surety.SURE and (key == NONE or (key and before not in ("", key))):
-            raise RejectedError(_SURE)
         master = await self._keeper.confirm(user, key)
         if not key:
             words = f"{user} has the identity {master}. "

@@ -97,7 +97,8 @@ class Commands:
         except BridgeError as error:
             answer = Answer(f"That did not work: {error}")
         if answer.text:
-            await self._status.say(room, shortened(answer.text), about=event_id, key=f"answer\x1f{event_id}")
+            only = sender if answer.alone else None
+            await self._status.say(room, shortened(answer.text), about=event_id, key=f"answer\x1f{event_id}", only=only)
 
     async def call(
         self,

@@ -2,6 +2,7 @@
 
 import re
 from enum import StrEnum
+from itertools import islice
 from typing import Final
 
 from bridges.email.parsing.dom import Element
@@ -15,6 +16,8 @@ FILE_START: Final = "\ufdd4"
 FILE_END: Final = "\ufdd5"
 """Marks that stand in a text while it is taken apart. Noncharacters of Unicode: strangers' are taken out before."""
 
+_NEAR: Final = 25
+"""Elements and texts within which a header begins below the line that is drawn above it."""
 _QUOTES: Final = frozenset(
     {"gmail_quote", "gmail_quote_container", "yahoo_quoted", "protonmail_quote", "moz-cite-prefix", "front-blockquote"}
     | {"sh-quoted-content", "zmail_extra", "tutanota_quote", "skiff_quote", "bloop_original_html", "gmail_attr"}
@@ -82,6 +85,8 @@ def _outlook(element: Element) -> bool:
     style = element.get("style")
     if element.tag != "div" or "border-top" not in style.lower() or not _LINE_ABOVE.search(style[:1000]):
         return False
+    if not any(isinstance(node, str) and node.strip() for node in islice(element.walk(), _NEAR)):
+        return False  # thousands of lines within one another have no header below
     return begins_header_block(element.text()[:2000].strip())
 
 

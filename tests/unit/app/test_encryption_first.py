@@ -61,6 +61,25 @@ async def test_who_is_invited_has_keys_before_they_speak(tmp_path: Path) -> None
             assert BOT not in there.members()
 
 
+async def test_who_was_never_seen_has_keys_before_they_join(tmp_path: Path) -> None:
+    """A ghost that is made by the invitation reads the first message, too."""
+    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):
+        script.provided = True
+        await harness.until(lambda: harness.homeserver.keys.devices.get(BOT))
+        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
+            private = harness.alice.create_room(
+                preset="private_chat",
+                invite=[GHOST],
+                initial_state=[ENCRYPTION],
+                power_level_content_override={"invite": 100},
+            )
+            there = harness.homeserver.room(private)
+            await harness.homeserver.wait_for(lambda: there.membership(GHOST) == "join")
+            assert harness.homeserver.keys.devices.get(GHOST)
+            await alice.says(private, "psst")
+            await harness.until(lambda: script.texts() == ["psst"])
+
+
 async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
     """What was said before anybody of ours had keys is not waited for: its sender is told to say it again."""
     async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):

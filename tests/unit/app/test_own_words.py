@@ -14,6 +14,7 @@ from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.unit.app.test_encryption import bridged
 from tests.unit.app.test_encryption_commands import Desk
+from tests.unit.engine.test_decrypting import talking
 
 ENCRYPTION = {"type": "m.room.encryption", "state_key": "", "content": {"algorithm": MEGOLM}}
 ADMIN = UserId("@admin:hs.test")
@@ -42,8 +43,8 @@ async def test_a_confirmed_admin_is_heard_by_their_verified_devices_alone(tmp_pa
             desk, key = Desk(harness, admin), master(harness)
             assert "is confirmed" in await desk.ask(f"!bridge encryption confirm {ADMIN} {key}")
             for words in (f"confirm {ADMIN} none", "rotate", "rotate confirm", "reset", f"block {ADMIN} X", "backup"):
-                assert "your identity is confirmed" in await desk.ask(f"!bridge encryption {words}"), words
-            with pytest.raises(RejectedError, match="your identity is confirmed"):
+                assert "an admin's identity is confirmed" in await desk.ask(f"!bridge encryption {words}"), words
+            with pytest.raises(RejectedError, match="an admin's identity is confirmed"):
                 await call(harness, "encryption-recovery-key", Surety.SAID)
             assert "Encryption works" in await desk.ask("!bridge encryption status")
             await client.says(room, "encryption recovery-key")
@@ -76,28 +77,86 @@ async def test_a_token_of_the_homeserver_is_not_the_admins_word(tmp_path: Path) 
             assert (await api.call("POST", path, token, {}))[0] == 200
             await call(harness, "encryption-confirm", user=ADMIN, key=master(harness))
             status, answer = await api.call("POST", path, token, {})
-            assert status == 409 and "your identity is confirmed" in answer["error"]
+            assert status == 409 and "an admin's identity is confirmed" in answer["error"]
             status, answer = await api.call("POST", path, SECRET, {}, user_id=ADMIN)
             assert status == 200 and answer["data"]["recovery_key"]
 
 
-async def test_a_confirmation_is_not_replaced_by_who_is_not_confirmed(tmp_path: Path) -> None:
-    """Another admin, in whose name anybody may speak, changes no confirmation; showing it is fine."""
-    async with bridged(tmp_path) as (harness, _):
-        desk, alice = Desk(harness), UserId(harness.alice.id)
+async def test_who_is_not_confirmed_says_nothing_once_an_admin_is(tmp_path: Path) -> None:
+    """Another admin, in whose name anybody may speak, changes no confirmation, and is shown no key."""
+    async with bridged(tmp_path, permissions={"@ops-*:hs.test": "admin"}) as (harness, _):
+        ops, alice = Desk(harness, harness.homeserver.user("ops-1")), UserId(harness.alice.id)
         async with EncryptedClient(harness.homeserver, harness.alice) as client:
             (key,) = harness.homeserver.keys.query(alice, [alice])["master_keys"][alice]["keys"].values()
             for _ in range(2):
-                assert "is confirmed" in await desk.ask(f"encryption confirm {alice} {key}")
-            assert "It is confirmed. To take that back" in await desk.ask(f"encryption confirm {alice}")
+                assert "is confirmed" in await ops.ask(f"encryption confirm {alice} {key}")
+            assert "It is confirmed. To take that back" in await ops.ask(f"encryption confirm {alice}")
             await client.machine.identities.reset(client.owner)
             harness.homeserver._world.device_list(alice)
-            (other,) = harness.homeserver.keys.query(alice, [alice])["master_keys"][alice]["keys"].values()
-            assert other != key
-            for word in ("none", other):
-                text = await desk.ask(f"encryption confirm {alice} {word}")
-                assert "only by an admin whose own identity is confirmed" in text
-            assert "It is not the one that was confirmed" in await desk.ask(f"encryption confirm {alice}")
+            assert "It is not the one that was confirmed" in await ops.ask(f"encryption confirm {alice}")
+            async with EncryptedClient(harness.homeserver, harness.homeserver.user("admin")):
+                assert (
+                    "is confirmed" in (await call(harness, "encryption-confirm", user=ADMIN, key=master(harness))).text
+                )
+            for words in (f"confirm {alice} none", f"unblock {ADMIN} X", "rotate", f"confirm {alice} {key}"):
+                assert "an admin's identity is confirmed" in await ops.ask(f"encryption {words}"), words
+            assert harness.running.encryption is not None
+            assert await harness.running.encryption.keeper.confirmed(alice) == key
+
+
+async def test_the_recovery_key_is_for_one_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where anybody else can read it is not said, also when they come after it was looked at."""
+    async with bridged(tmp_path) as (harness, _):
+        admin, bot = harness.homeserver.user("admin"), harness.homeserver.bot
+        await harness.until(lambda: harness.homeserver.keys.devices.get(bot))
+        mallory = harness.homeserver.user("mallory")
+        async with (
+            EncryptedClient(harness.homeserver, admin) as client,
+            EncryptedClient(harness.homeserver, mallory) as other,
+        ):
+            room = admin.create_room(preset="private_chat", invite=[bot], initial_state=[ENCRYPTION])
+            await harness.homeserver.wait_for(lambda: harness.homeserver.room(room).membership(bot) == "join")
+            await harness.settled()
+            admin.invite(room, mallory.id)
+            mallory.join(room)
+            await harness.homeserver.wait_pushed()
+            await client.says(room, "encryption recovery-key")
+            await client.sees_part(room, "others can read what is said here")
+            assert harness.running.encryption is not None
+
+            async def nobody(*_: object) -> bool:
+                return False
+
+            monkeypatch.setattr(harness.running.encryption.rooms, "others", nobody)
+            await client.says(room, "encryption recovery-key")
+            await harness.settled()
+            await client.says(room, "encryption status")
+            await client.sees_part(room, "Encryption works.")
+            for reader in (client, other):
+                assert not [text async for text in reader.all(room) if "The recovery key: " in text]
+
+
+async def test_a_late_word_is_not_done(tmp_path: Path) -> None:
+    """Whoever holds a key back does not choose when a confirmed admin's command is done."""
+    async with talking(tmp_path, missing_key_wait="0s") as talk:
+        harness, admin = talk.bridge, talk.bridge.homeserver.user("admin")
+        async with EncryptedClient(harness.homeserver, admin) as client:
+            bot = harness.homeserver.bot
+            room = admin.create_room(preset="private_chat", invite=[bot], initial_state=[ENCRYPTION])
+            await harness.homeserver.wait_for(lambda: harness.homeserver.room(room).membership(bot) == "join")
+            await harness.settled()
+            await call(harness, "encryption-confirm", user=ADMIN, key=master(harness))
+            deliver, held = harness.homeserver._world.to_device, []
+            monkey = harness.homeserver._world
+            monkey.to_device = lambda *message: held.append(message)  # type: ignore[method-assign, assignment]
+            await client.says(room, f"encryption confirm {ADMIN} none")
+            await talk.waiting()
+            monkey.to_device = deliver  # type: ignore[method-assign]
+            for message in held:
+                deliver(*message)
+            await client.sees_part(room, "an admin's identity is confirmed")
+            assert harness.running.encryption is not None
+            assert await harness.running.encryption.keeper.confirmed(ADMIN) == master(harness)
 
 
 async def test_a_blocked_device_does_not_unblock_itself(tmp_path: Path) -> None:

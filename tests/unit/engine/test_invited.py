@@ -65,19 +65,37 @@ async def test_who_cannot_be_written_to_says_why(bridge: Harness, script: Script
 
 
 async def test_a_name_that_is_no_bodys(bridge: Harness, script: Script, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A name that the network does not allow, or that is not the one somebody is known by, is declined in words."""
+    """Of a name that the network does not allow, or that is not the one somebody is known by, no ghost is made."""
     script.provided = True
+    desk = bridge.alice.create_room(preset="private_chat", invite=[bridge.homeserver.bot])
+    await bridge.homeserver.wait_message(desk, "Hello! This is your management room. Say help for what I can do.")
     monkeypatch.setattr(ScriptedConnector, "person", lambda self, text: RemoteUserId("henry"))
     room = bridge.alice.create_room(preset="private_chat", invite=[HAL])
-    assert await _answer(bridge, room, HAL) == "they are @_net_henry:hs.test"
+    await bridge.homeserver.wait_message(desk, f"{HAL} does not come into {room}: they are @_net_henry:hs.test")
 
     def refuses(self: object, text: str) -> RemoteUserId:
         raise ValueError("that is no name")
 
     monkeypatch.setattr(ScriptedConnector, "person", refuses)
     bridge.alice.invite(room, "@_net_dave:hs.test")
-    assert await _answer(bridge, room, "@_net_dave:hs.test") == "that is no name"
-    assert await bridge.running.engine.ghosts.by_user(HAL) is None  # type: ignore[arg-type]
+    await bridge.homeserver.wait_message(desk, f"@_net_dave:hs.test does not come into {room}: that is no name")
+    assert not {HAL, "@_net_dave:hs.test"} & set(bridge.homeserver._world.accounts)
+
+
+async def test_nobody_makes_accounts_without_end(
+    bridge: Harness, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Who was never seen is an account of the homeserver from then on: a user makes so many in an hour by inviting."""
+    monkeypatch.setattr("bridge_core.engine.private._MOST_NEW", 2)
+    rooms = [bridge.alice.create_room(preset="private_chat", invite=[f"@_net_p{number}:hs.test"]) for number in (1, 2)]
+    for number, room in enumerate(rooms, 1):
+        assert await _answer(bridge, room, f"@_net_p{number}:hs.test") == NO_LOGIN
+    desk = bridge.alice.create_room(preset="private_chat", invite=[bridge.homeserver.bot])
+    await bridge.homeserver.wait_message(desk, "Hello! This is your management room. Say help for what I can do.")
+    room = bridge.alice.create_room(preset="private_chat", invite=["@_net_p3:hs.test"])
+    words = f"@_net_p3:hs.test does not come into {room}: you have invited many people whom I have never seen"
+    await bridge.homeserver.wait_event(desk, lambda event: words in str(event["content"].get("body")))
+    assert "@_net_p3:hs.test" not in bridge.homeserver._world.accounts
 
 
 async def test_nobody_new_comes_into_a_bridged_room(bridge: Harness, script: Script) -> None:
