@@ -77,10 +77,12 @@ class PrivateChats:
         await self._ghosts.join(room, ghost.user)
         members = await self._matrix.members(room, ghost.user)
         others = set(members) - {inviter, ghost.user, self._matrix.bot}
-        if inviter not in members or others or self._portals.in_room(room):
-            return self._is_of(room, network, ghost.remote)
-        portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
-        row = await self._portals.add_room(portal, room)
+        row = self._chat_with(room, network, ghost.remote)
+        if inviter not in members or others or (row is None and self._portals.in_room(room)):
+            return row is not None
+        if row is None:
+            portal = await self._portal(network, inviter, members[inviter].name or inviter, ghost.remote)
+            row = await self._portals.add_room(portal, room)
         try:
             # The bot tells users there what went wrong; a room that will not have it is bridged all the same.
             await self._matrix.invite(room, self._matrix.bot, ghost.user)
@@ -109,11 +111,12 @@ class PrivateChats:
             raise RejectedError("you have invited many people whom I have never seen: wait an hour")
         return await self._ghosts.ensure(network, RemoteSender(person, remote))
 
-    def _is_of(self, room: RoomId, network: Network, person: RemoteUserId) -> bool:
+    def _chat_with(self, room: RoomId, network: Network, person: RemoteUserId) -> PortalRow | None:
+        """The private chat that the room is already: an earlier try may not have come to its end."""
         if not isinstance(network.connector, OpensDirectChats):
-            return False
+            return None
         chat = network.connector.direct_chat(person)
-        return any((row.network, row.chat) == (network.id, chat) for row in self._portals.in_room(room))
+        return next((row for row in self._portals.in_room(room) if (row.network, row.chat) == (network.id, chat)), None)
 
     async def _portal(self, network: Network, user: UserId, name: str, remote: RemoteUserId) -> PortalRow:
         if not network.granted(Grant.PRIVATE_REPLIES) and not network.granted(Grant.PRIVATE_MESSAGES):

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.events import RemoteSender
-from bridge_core.api.ids import NetworkId, RemoteUserId
+from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from tests.harness import Harness
 from tests.scripted import Script, ScriptedConnector
 
@@ -44,6 +45,28 @@ async def test_somebody_who_never_spoke_can_be_invited(bridge: Harness, script: 
     bridge.alice.send(room, "hello")
     await bridge.until(lambda: script.texts() == ["hello"])
     assert script.sent[0][1].chat == "dm-hal"
+
+
+async def test_a_private_chat_that_was_cut_off_is_made_to_its_end(
+    bridge: Harness, script: Script, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What fails between the steps of making a private chat is done at the next try: the bot is there in the end."""
+    script.provided = True
+    matrix, tries = bridge.running.matrix, []
+    invite = matrix.invite
+
+    async def fails(room: RoomId, user: UserId, inviter: UserId | None = None) -> None:
+        tries.append(user)
+        if len(tries) == 1:
+            raise TransientError("the homeserver answered 502")
+        await invite(room, user, inviter)
+
+    monkeypatch.setattr(matrix, "invite", fails)
+    room = bridge.alice.create_room(preset="private_chat", invite=[HAL])
+    await bridge.homeserver.wait_for(lambda: _member(bridge, room, bridge.homeserver.bot).get("membership") == "join")
+    assert tries == [bridge.homeserver.bot] * 2
+    bridge.alice.send(room, "hello")
+    await bridge.until(lambda: script.texts() == ["hello"])
 
 
 @pytest.mark.parametrize("known", [False, True])
