@@ -70,8 +70,8 @@ class SkippedDevices:
         words, admins = _words(new, _KEYLESS if keyless else _UNVERIFIED), await self._admins.of(room)
         await self._status.say(room, words, key=f"skipped\x1f{_key([room, new])}", mentions=admins)
         for admin, desk in (await self._admins.desks(admins)).items():
-            # Once for all rooms in which they are.
-            key = f"skipped\x1f{admin}\x1f{_key([reason, new])}"
+            # Once for all rooms in which they are; anew in another management room: the last may not have been read.
+            key = f"skipped\x1f{admin}\x1f{_key([reason, desk, new])}"
             await self._status.say(desk, words.replace("here", f"in {room}", 1), key=key)
         named = [*row["named"], *([user, device] for user, device in new)][-_KEPT:]
         await self._kv.put(NAMESPACE, room, orjson.dumps({"named": named, "told": {**row["told"], reason: now}}))

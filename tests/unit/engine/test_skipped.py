@@ -11,6 +11,7 @@ from tests.unit.crypto.world import HandClock
 
 ROOM = RoomId("!r:hs")
 DESK, OTHER, OWNER = RoomId("!desk:hs"), RoomId("!other:hs"), UserId("@owner:hs")
+NEXT = RoomId("!next:hs")
 DAY = 86_400_000
 
 
@@ -36,7 +37,7 @@ class Said:
         self.desk: dict[str, str] = {}
 
     async def say(self, room: RoomId, text: str, *, key: str, mentions: tuple[UserId, ...] = ()) -> None:
-        if room == DESK:
+        if room in (DESK, NEXT):
             self.desk.setdefault(key, text)
             return
         self.texts.append(text)
@@ -46,16 +47,19 @@ class Said:
 class Admins:
     """One who looks after every room, and has a desk."""
 
+    desk = DESK
+
     async def of(self, room: RoomId) -> tuple[UserId, ...]:
         return (OWNER,)
 
     async def desks(self, admins: tuple[UserId, ...]) -> dict[UserId, RoomId]:
-        return {OWNER: DESK}
+        return {OWNER: self.desk}
 
 
-def made() -> tuple[SkippedDevices, Said, HandClock]:
+def made(admins: Admins | None = None) -> tuple[SkippedDevices, Said, HandClock]:
     said, clock = Said(), HandClock()
-    return SkippedDevices(cast(KeyValues, Kept()), cast(Status, said), cast(RoomAdmins, Admins()), clock), said, clock
+    looked = cast(RoomAdmins, admins or Admins())
+    return SkippedDevices(cast(KeyValues, Kept()), cast(Status, said), looked, clock), said, clock
 
 
 async def test_a_room_is_told_once_a_day() -> None:
@@ -83,10 +87,14 @@ async def test_nobody_speaks_by_the_name_of_a_device() -> None:
 
 
 async def test_the_rooms_admins_are_told() -> None:
-    """The notice mentions who looks after the room; their desks are told once for all rooms with the same devices."""
-    skipped, said, _ = made()
+    """The notice mentions who looks after the room; each desk of theirs is told once for all rooms with the same."""
+    admins = Admins()
+    skipped, said, _ = made(admins)
     for room in (ROOM, OTHER):
         await skipped.name(room, [("@nina:hs", "NINA")])
     assert said.mentions == [(OWNER,), (OWNER,)]
     (words,) = said.desk.values()
     assert words.startswith(f"These devices cannot read what the bridge says in {ROOM}, since")
+    admins.desk = NEXT
+    await skipped.name(RoomId("!third:hs"), [("@nina:hs", "NINA")])
+    assert len(said.desk) == 2
