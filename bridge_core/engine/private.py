@@ -4,7 +4,7 @@ from typing import Final
 
 import structlog
 
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import BridgeError, RejectedError
 from bridge_core.api.events import RemoteSender
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import NetworkId, PortalKey, RemoteUserId, RoomId, UserId
@@ -107,9 +107,14 @@ class PrivateChats:
             raise RejectedError(str(error)) from error
         if (other := self._names.ghost(network, person)) != user:
             raise RejectedError(f"they are {other}")
-        if self._hourly.count("ghost", inviter).number > _MOST_NEW:
+        counted = self._hourly.count("ghost", inviter)
+        if counted.number > _MOST_NEW:
             raise RejectedError("you have invited many people whom I have never seen: wait an hour")
-        return await self._ghosts.ensure(network, RemoteSender(person, remote))
+        try:
+            return await self._ghosts.ensure(network, RemoteSender(person, remote))
+        except BridgeError:
+            self._hourly.take_back([counted])  # it is tried again
+            raise
 
     def _chat_with(self, room: RoomId, network: Network, person: RemoteUserId) -> PortalRow | None:
         """The private chat that the room is already: an earlier try may not have come to its end."""

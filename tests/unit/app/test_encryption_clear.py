@@ -15,6 +15,7 @@ from bridge_core.crypto.policy import Trust
 from bridge_core.crypto.shares import Skipped
 from bridge_core.engine.encrypted_files import decrypted
 from bridge_core.testing.homeserver import FakeProfile
+from bridge_core.testing.homeserver.room import FakeRoom
 from tests.encrypted import MEGOLM, EncryptedClient
 from tests.harness import Harness
 from tests.scripted import Script
@@ -243,6 +244,14 @@ async def test_the_past_is_not_in_clear(tmp_path: Path) -> None:
         assert not harness.homeserver.messages(room)
 
 
+def may_upgrade(harness: Harness, room: str) -> FakeRoom:
+    """Alice has the power to replace the room."""
+    there = harness.homeserver.room(room)
+    levels = there.current["m.room.power_levels", ""]
+    levels["content"] = {**levels["content"], "users": {**levels["content"]["users"], harness.alice.id: 100}}
+    return there
+
+
 async def test_an_encrypted_room_does_not_go_on_in_the_clear(tmp_path: Path) -> None:
     """Where the new room is not encrypted it is not followed, and nothing is said there before it is."""
     async with bridged(tmp_path, network={"encryption": "default"}) as (harness, script):
@@ -250,9 +259,7 @@ async def test_an_encrypted_room_does_not_go_on_in_the_clear(tmp_path: Path) -> 
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
             await said(script, f"{SECRET} before")
             await alice.sees(room, f"{SECRET} before")
-            there = harness.homeserver.room(room)
-            levels = there.current["m.room.power_levels", ""]
-            levels["content"] = {**levels["content"], "users": {**levels["content"]["users"], harness.alice.id: 100}}
+            there = may_upgrade(harness, room)
             state = there.current.pop(("m.room.encryption", ""))
             new = harness.homeserver._world.upgrade(there, harness.alice.id, "11")
             there.current["m.room.encryption", ""] = state
@@ -276,9 +283,7 @@ async def test_what_is_said_while_a_room_is_upgraded_is_not_in_clear(tmp_path: P
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
             await said(script, f"{SECRET} before")
             await alice.sees(room, f"{SECRET} before")
-            there = harness.homeserver.room(room)
-            levels = there.current["m.room.power_levels", ""]
-            levels["content"] = {**levels["content"], "users": {**levels["content"]["users"], harness.alice.id: 100}}
+            there = may_upgrade(harness, room)
             new = harness.homeserver._world.upgrade(there, harness.alice.id, "11")
             for number in range(2, 5):
                 await said(script, f"{SECRET} meanwhile {number}", number)

@@ -41,10 +41,17 @@ async def to_nobody(alice: EncryptedClient, room: str, body: str) -> tuple[str, 
     return found.type, orjson.loads(found.body)
 
 
-async def test_who_is_invited_has_keys_before_they_speak(tmp_path: Path) -> None:
-    """A ghost that is invited into an encrypted room, where nobody else of ours is, reads the first message there."""
+@pytest.mark.parametrize("known", [True, False])
+async def test_who_is_invited_has_keys_before_they_speak(tmp_path: Path, known: bool) -> None:
+    """A ghost that is invited into an encrypted room, where nobody else of ours is, reads the first message there.
+
+    `known`: it has spoken before; else the invitation makes it.
+    """
     async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):
-        await anna(harness, script)
+        script.provided = True
+        await harness.until(lambda: harness.homeserver.keys.devices.get(BOT))
+        if known:
+            await anna(harness, script)
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
             private = harness.alice.create_room(
                 preset="private_chat",
@@ -59,25 +66,6 @@ async def test_who_is_invited_has_keys_before_they_speak(tmp_path: Path) -> None
             await alice.says(private, "psst")
             await harness.until(lambda: script.texts() == ["psst"])
             assert BOT not in there.members()
-
-
-async def test_who_was_never_seen_has_keys_before_they_join(tmp_path: Path) -> None:
-    """A ghost that is made by the invitation reads the first message, too."""
-    async with bridged(tmp_path, encryption={"missing_key_wait": "600s"}) as (harness, script):
-        script.provided = True
-        await harness.until(lambda: harness.homeserver.keys.devices.get(BOT))
-        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
-            private = harness.alice.create_room(
-                preset="private_chat",
-                invite=[GHOST],
-                initial_state=[ENCRYPTION],
-                power_level_content_override={"invite": 100},
-            )
-            there = harness.homeserver.room(private)
-            await harness.homeserver.wait_for(lambda: there.membership(GHOST) == "join")
-            assert harness.homeserver.keys.devices.get(GHOST)
-            await alice.says(private, "psst")
-            await harness.until(lambda: script.texts() == ["psst"])
 
 
 async def test_who_was_too_early_is_told_at_once(tmp_path: Path) -> None:
