@@ -1,5 +1,7 @@
 """A whole bridge on a real Synapse: what independent clients say encrypted reaches the network, whatever is lost."""
 
+import asyncio
+import contextlib
 import shutil
 import tempfile
 from collections.abc import AsyncIterator
@@ -91,6 +93,20 @@ async def says(town: Town, text: str, number: int) -> None:
     sender = RemoteSender(RemoteUserId("anna"), "Anna")
     said = RemoteMessage(ChatId("lobby"), sender, Content((Plain(text),)), id=MessageId(f"a{number}"))
     await town.script.inbox.receive([said])
+
+
+async def met(bridge: InProcess, town: Town, peer: Peer, room: str) -> None:
+    """Talk until the network is sent it.
+
+    What Synapse leaves behind at the end of a backlog (`matrix/leftovers.py`) comes with the next event only, and a
+    registration without ephemeral events lets the bridge ask for it by none.
+    """
+    async with asyncio.timeout(90):
+        while not town.texts():
+            await peer.send_text(room, "hello")
+            with contextlib.suppress(TimeoutError):
+                await bridge.until(town.texts, 5)
+    await bridge.settled()
 
 
 async def until(bridge: InProcess, town: Town, *texts: str) -> None:
@@ -256,11 +272,11 @@ async def test_keys_come_by_sync_alone() -> None:
             await peer.start((await homeserver.human()).id[1:].partition(":")[0], "secret")
         stack.push_async_callback(bridge.stop_bridge)
         await bridge.start_bridge()
-        room, said = await town.room(bridge), []
+        room = await town.room(bridge)
+        await met(bridge, town, peers["nio"], room)
         for number, (name, peer) in enumerate(peers.items()):
-            said.append(f"of {name}")
-            await peer.send_text(room, said[-1])
-            await until(bridge, town, *said)
+            await peer.send_text(room, f"of {name}")
+            await bridge.until(lambda said=f"of {name}": said in town.texts(), 90)
             await says(town, f"to {name}", number)
             for reader in peers.values():
                 event = await reader.wait_text(room, f"to {name}")
