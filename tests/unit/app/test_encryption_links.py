@@ -1,6 +1,8 @@
 """Files of encrypted rooms on networks without files: links that open them, where the admin wants that."""
 
 import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
@@ -58,29 +60,38 @@ async def test_no_link_opens_an_encrypted_file_by_default(tmp_path: Path) -> Non
             assert script.host is not None and script.host.media_url(attachment) is None
 
 
-async def test_a_link_opens_an_encrypted_file_for_who_has_its_keys(tmp_path: Path) -> None:
-    """The link gives the file; one made with other keys does not, nor any once the message is taken back."""
+@asynccontextmanager
+async def linked(folder: Path) -> AsyncIterator[tuple[Harness, Script, MatrixMessage, str]]:
+    """A network was sent an encrypted file, and its link works."""
     network = {"encryption": "default", "encrypted_file_links": True}
-    async with bridged(tmp_path, network=network, media=media()) as (harness, script):
+    async with bridged(folder, network=network, media=media()) as (harness, script):
         room = await harness.portal_room("net", "hall")
         async with EncryptedClient(harness.homeserver, harness.alice) as alice:
-            event, attachment = await sent(harness, script, alice, room)
-            assert script.host is not None
+            _, attachment = await sent(harness, script, alice, room)
+            message = script.sent[0][1]
+            assert isinstance(message, MatrixMessage) and script.host is not None
             url = script.host.media_url(attachment)
-            assert url is not None
-            assert await fetched(url) == (200, DATA)
-            # Who knows the address alone, and sends it with keys of their own making, or with none:
-            other = Attachment(attachment.kind, attachment.name, attachment.source, attachment.mime, keys='{"v": "v2"}')
-            forged = script.host.media_url(other)
-            assert forged is not None and (await fetched(forged))[0] == 404
-            bare = Attachment(attachment.kind, attachment.name, attachment.source, attachment.mime)
-            plain = script.host.media_url(bare)
-            assert plain is not None and DATA not in (await fetched(plain))[1]
-            alice.user.redact(room, event)
-            await harness.settled()
-            async with asyncio.timeout(60):
-                while (await fetched(url))[0] != 410 or await harness.running.database.kv.items("links.keys", ""):
-                    await asyncio.sleep(0.02)
+            assert url is not None and await fetched(url) == (200, DATA)
+            yield harness, script, message, url
+
+
+async def test_a_link_opens_an_encrypted_file_for_who_has_its_keys(tmp_path: Path) -> None:
+    """The link gives the file; one made with other keys does not, nor any once the message is taken back."""
+    async with linked(tmp_path) as (harness, script, message, url):
+        attachment = message.content.attachments[0]
+        assert script.host is not None
+        # Who knows the address alone, and sends it with keys of their own making, or with none:
+        other = Attachment(attachment.kind, attachment.name, attachment.source, attachment.mime, keys='{"v": "v2"}')
+        forged = script.host.media_url(other)
+        assert forged is not None and (await fetched(forged))[0] == 404
+        bare = Attachment(attachment.kind, attachment.name, attachment.source, attachment.mime)
+        plain = script.host.media_url(bare)
+        assert plain is not None and DATA not in (await fetched(plain))[1]
+        harness.alice.redact(message.room, message.event_id)
+        await harness.settled()
+        async with asyncio.timeout(60):
+            while (await fetched(url))[0] != 410 or await harness.running.database.kv.items("links.keys", ""):
+                await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize(
@@ -96,23 +107,15 @@ async def test_a_link_opens_an_encrypted_file_for_who_has_its_keys(tmp_path: Pat
 )
 async def test_links_end_with_the_setting(tmp_path: Path, after: dict[str, Any] | None, mode: str, status: int) -> None:
     """Links that were given out open nothing once the admin has taken the setting back, or the network away."""
-    network = {"encryption": "default", "encrypted_file_links": True}
-    async with bridged(tmp_path, network=network, media=media()) as (harness, script):
-        room = await harness.portal_room("net", "hall")
-        async with EncryptedClient(harness.homeserver, harness.alice) as alice:
-            _, attachment = await sent(harness, script, alice, room)
-            assert script.host is not None
-            url = script.host.media_url(attachment)
-            assert url is not None
-            assert await fetched(url) == (200, DATA)
-            await harness.stop_bridge()
-            harness.sections["encryption"] = {"mode": mode}
-            settings = {"type": "scripted", "portals": ["hall"]}
-            del harness.networks["net"]
-            harness.networks["other" if after is None else "net"] = {**settings, **(after or {})}
-            await harness.start_bridge()
-            found, body = await fetched(url)
-            assert (found, body == DATA) == (status, status == 200)
+    async with linked(tmp_path) as (harness, _, _, url):
+        await harness.stop_bridge()
+        harness.sections["encryption"] = {"mode": mode}
+        settings = {"type": "scripted", "portals": ["hall"]}
+        del harness.networks["net"]
+        harness.networks["other" if after is None else "net"] = {**settings, **(after or {})}
+        await harness.start_bridge()
+        found, body = await fetched(url)
+        assert (found, body == DATA) == (status, status == 200)
 
 
 def test_links_never_open_what_requires_encryption(tmp_path: Path) -> None:
