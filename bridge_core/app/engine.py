@@ -125,7 +125,7 @@ class Engine:
         self.permissions = permissions
         self.portals = PortalIndex(stores.portals)
         wishes = Wishes(stores.wishes)
-        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, faults)
+        self.ghosts = GhostPool(names, stores.ghosts, stores.memberships, wishes, matrix, self.portals.in_room, faults)
         small = replace(sources, limit=min(sources.limit, avatars.LARGEST))
         self.avatars = Avatars(matrix, MediaCarrier(matrix, blobs, small, faults))
         put_off = metrics.counter("profiles_put_off", "Ghosts whose profile was not looked after, since many waited.")

@@ -107,6 +107,7 @@ class RoomFeatures:
         states = RoomStates(matrix, acts)
         self.descriptions = Descriptions(portals, matrix, avatars, states, injection, describe, settings.join_rules)
         self.departures = Departures(stores.kv, portals, ghosts, matrix, names.is_ours, clock, settings.rate)
+        ghosts.watch(self.departures.stranded)
         self.unbridging = Unbridging(portals, rooms, networks, matrix, self.departures, injection)
         self.moves = Moves(portals, rooms, networks, matrix, states, describe, gate, self.unbridging.parting)
         self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv, faults)

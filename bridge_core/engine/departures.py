@@ -45,17 +45,26 @@ class Departures:
         self._waiting: dict[RoomId, bytes] = {}
         self._noted: dict[RoomId, bytes] = {}
         """Not to be left before `go`: until then a room is bridged, and would be left out."""
+        self._anew: set[RoomId] = set()
+        """Noted again while they were left: not done with when that is."""
         self._changed = asyncio.Event()
 
     async def note(self, room: RoomId, *, bot: bool = True) -> None:
         """The room is to be left, by ghosts alone when not `bot`. Returns when it is stored; `go` begins with it."""
-        how = _EVERYBODY if bot else _GHOSTS
+        before = self._noted.get(room, self._waiting.get(room))
+        how = _EVERYBODY if bot or before == _EVERYBODY else _GHOSTS
         self._noted[room] = how
         await self._kv.put(_NAMESPACE, room, how)
+
+    async def stranded(self, room: RoomId) -> None:
+        """A ghost came into a room that is not bridged any more: it was on its way when the others left."""
+        await self.note(room, bot=False)
+        self.go()
 
     def go(self) -> None:
         """Leave what was noted. Does not block."""
         self._waiting.update(self._noted)
+        self._anew.update(self._noted)
         self._noted.clear()
         self._changed.set()
 
@@ -83,6 +92,7 @@ class Departures:
                 await self._clock.sleep(_LONGEST)
 
     async def _in_turn(self, room: RoomId) -> None:
+        self._anew.discard(room)
         try:
             await self._leave(room, bot=self._waiting.get(room) == _EVERYBODY)
         except (TransientError, RateLimitedError):
@@ -90,18 +100,20 @@ class Departures:
             if (how := self._waiting.pop(room, None)) is not None:
                 self._waiting[room] = how
             raise
+        if room not in self._anew:
+            self._waiting.pop(room, None)
+            if room not in self._noted:
+                await self._kv.put(_NAMESPACE, room, None)
 
     async def _leave(self, room: RoomId, *, bot: bool) -> None:
-        if not self._portals.in_room(room):
-            for user in sorted(await self._present(room)):
-                await self._matrix.leave(room, user)
-                await self._ghosts.left(room, user)
-                await self._clock.sleep(self._interval)
-            if bot and not self._portals.in_room(room):
-                await self._matrix.leave(room, self._matrix.bot)
-        self._waiting.pop(room, None)
-        if room not in self._noted:
-            await self._kv.put(_NAMESPACE, room, None)
+        if self._portals.in_room(room):
+            return
+        for user in sorted(await self._present(room)):
+            await self._matrix.leave(room, user)
+            await self._ghosts.left(room, user)
+            await self._clock.sleep(self._interval)
+        if bot and not self._portals.in_room(room):
+            await self._matrix.leave(room, self._matrix.bot)
 
     async def _present(self, room: RoomId) -> set[UserId]:
         known = set(await self._ghosts.known(room))

@@ -1,9 +1,10 @@
 """Ghosts: the Matrix users that stand for people of the networks, made when they first speak."""
 
 from collections import OrderedDict
+from collections.abc import Awaitable, Callable
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
-from typing import Protocol
+from typing import Any, Protocol
 
 import structlog
 
@@ -28,7 +29,10 @@ class Looks(Protocol):
 
 
 class GhostPool:
-    """Makes ghosts, keeps their names right, and gets them into rooms. Holds at most `cache` of them in memory."""
+    """Makes ghosts, keeps their names right, and gets them into rooms. Holds at most `cache` of them in memory.
+
+    `bridged` tells whether a room is a portal's, by being true or false.
+    """
 
     def __init__(
         self,
@@ -37,6 +41,7 @@ class GhostPool:
         memberships: Memberships,
         wishes: Wishes,
         matrix: MatrixSide,
+        bridged: Callable[[RoomId], Any],
         faults: FaultPoints,
         cache: int = 20_000,
     ) -> None:
@@ -45,9 +50,11 @@ class GhostPool:
         self._memberships = memberships
         self._wishes = wishes
         self._matrix = matrix
+        self._bridged = bridged
         self._faults = faults
         self._size = cache
         self._looks: Looks
+        self._stranded: Callable[[RoomId], Awaitable[None]] | None = None
         self._known: OrderedDict[tuple[str, str], GhostRow] = OrderedDict()
         self._joined: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -63,6 +70,10 @@ class GhostPool:
     def attach(self, looks: "Looks") -> None:
         """Who makes ghosts look as they should. Before the first ghost."""
         self._looks = looks
+
+    def watch(self, stranded: Callable[[RoomId], Awaitable[None]]) -> None:
+        """Tell this of each room that ceased to be bridged while a ghost was on its way into it."""
+        self._stranded = stranded
 
     def in_memory(self, network: NetworkId, remote: RemoteUserId) -> GhostRow | None:
         """The ghost if it is in memory. Does not block."""
@@ -132,14 +143,30 @@ class GhostPool:
         if key in self._joined:
             return
         self._wishes.stays(room, user)
+        bridged = self._bridged(room)
         if user not in await self._memberships.joined(room):
             self._faults.hit("ghost.before_join")
             await self._matrix.join(room, user)
             self._faults.hit("ghost.after_join")
             await self._memberships.set(room, user, True)
+            if bridged and not self._bridged(room) and self._stranded is not None:
+                await self._stranded(room)
+                return
         self._joined[key] = None
         if len(self._joined) > self._size:
             self._joined.popitem(last=False)
+
+    async def rejoin(self, room: RoomId, user: UserId) -> bool:
+        """Get a ghost back that is not in a room where it was known to be; False: the room is not bridged any more.
+
+        Raises as the Matrix side does.
+        """
+        if self._bridged(room):
+            await self.left(room, user)
+        if not self._bridged(room):  # once more, with nothing in between for which `join` would wait
+            return False
+        await self.join(room, user)
+        return True
 
     async def knows(self, room: RoomId, user: UserId) -> bool:
         """Whether a ghost is in the room, as far as is known. Raises TransientError."""

@@ -2,12 +2,13 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge_core.api.content import Content, Plain
 from bridge_core.api.events import RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId
+from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -46,3 +47,61 @@ async def test_words_for_some_are_for_some_in_the_new_room_too(tmp_path: Path, l
         await bridge.settled()
         shown = [text for who, text in bridge.homeserver.messages(new) if who.startswith("@_net_bob")]
         assert shown == ([] if least else ["hush"])
+
+
+@pytest.mark.parametrize("late", ["said", "joined"])
+async def test_a_ghost_does_not_stay_in_a_room_that_the_chat_has_left(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
+) -> None:
+    """What is said, or a ghost that comes back, at the very moment of the move: nobody is left behind."""
+    script = Script()
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}) as bridge:
+        old = RoomId(await bridge.portal_room("net", "lobby"))
+        await _say(bridge, script, "before")
+        new = RoomId(bridge.alice.create_room(invite=[bridge.homeserver.bot], preset="public_chat"))
+        engine, matrix = bridge.running.engine, bridge.running.matrix
+        departures = engine.room_features.departures
+        await matrix.join(new, engine.names.bot)
+        ghost = engine.names.ghost(NetworkId("net"), BOB.id)
+        joined: list[RoomId] = []
+
+        async def move() -> None:
+            (portal,) = engine.portals.in_room(old)
+            await departures.note(old, bot=False)
+            await engine.portals.replace_room(portal, old, new)
+            departures.go()
+            await bridge.until(lambda: ghost not in bridge.homeserver.room(old).members())
+
+        async def elsewhere(room: RoomId) -> RoomId | None:
+            return new if room == old else None
+
+        send, join = matrix.send, matrix.join
+
+        async def sending(request: Any, *more: Any) -> Any:
+            if request.room == old and late == "said" and engine.portals.in_room(old):
+                await move()
+            return await send(request, *more)
+
+        async def joining(room: RoomId, user: UserId) -> None:
+            joined.append(room)
+            if room == old and late == "joined" and engine.portals.in_room(old):
+                await move()
+            await join(room, user)
+
+        monkeypatch.setattr(matrix, "send", sending)
+        monkeypatch.setattr(matrix, "join", joining)
+        engine.incoming.look(elsewhere)
+        if late == "joined":
+            bridge.homeserver.faults.answer(403, times=2, match=f"{re.escape(old)}/send/", errcode="M_FORBIDDEN")
+        await _say(bridge, script, "after")
+        await bridge.until(lambda: (ghost, "after") in bridge.homeserver.messages(new))
+        assert (old in joined) == (late == "joined")
+        await bridge.until(lambda: ghost not in bridge.homeserver.room(old).members())
+        assert ghost not in await engine.ghosts.known(old)
+
+
+async def _say(bridge: Harness, script: Script, text: str) -> None:
+    assert script.inbox is not None
+    await script.inbox.receive([RemoteMessage(CHAT, BOB, Content((Plain(text),)))])
+    await bridge.settled()

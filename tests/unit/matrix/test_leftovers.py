@@ -314,9 +314,10 @@ async def test_after_the_sink_refused_something_is_suspected() -> None:
     assert rig.asked == 1
 
 
-async def test_where_nobody_speaks_a_receipt_has_a_transaction_sent() -> None:
+@pytest.mark.parametrize("shared", [False, True])
+async def test_where_nobody_speaks_a_receipt_has_a_transaction_sent(shared: bool) -> None:
     """What was left behind does not wait for somebody's next message; each event is marked as read once."""
-    rig = Rig(shared=True)
+    rig = Rig(shared=shared)
     rig.error = RejectedError("not in the room")
     watching = asyncio.create_task(rig.leftovers.watch())
     try:
@@ -324,14 +325,35 @@ async def test_where_nobody_speaks_a_receipt_has_a_transaction_sent() -> None:
         for _ in range(20):
             await asyncio.sleep(0)
         assert rig.read.empty()
-        await rig.backlog(3)
+        last = 3 if shared else 2
+        await rig.backlog(last)
         async with asyncio.timeout(60):
-            assert await rig.read.get() == ("!r:hs.test", "$3")
+            assert await rig.read.get() == ("!r:hs.test", f"${last}")
         for _ in range(20):
             await asyncio.sleep(0)
         assert rig.read.empty()
         with pytest.raises(TransientError):
-            await rig.receipt(5)
+            await rig.receipt(last + 2)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
+async def test_where_no_signals_come_receipts_end() -> None:
+    """A homeserver that tells us of no receipts is not sent them for ever; later holes are looked into all the same."""
+    rig = Rig()
+    watching = asyncio.create_task(rig.leftovers.watch())
+    try:
+        await rig.backlog(1)
+        async with asyncio.timeout(60):
+            assert await rig.read.get() == ("!r:hs.test", "$1")
+        for _ in range(200):
+            await asyncio.sleep(0)
+        await rig.send(2)
+        for _ in range(20):
+            await asyncio.sleep(0)
+        assert rig.read.empty()
+        await rig.refused(4)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
