@@ -6,13 +6,14 @@ any more" and "the service is up" is neither in the backlog nor sent (measured; 
 Synapse's database until the service fails the next time, perhaps for weeks, and comes out of order then. Its number is
 missing from those that arrive: so the first transaction behind the hole is refused once, which makes Synapse send all
 that is unsent, the oldest first. Until the refused one has come again nothing behind it is taken, since Synapse may
-send the next one before it has noticed.
+send the next one before it has noticed. Where nobody speaks after a backlog, the bot's read receipt has a transaction
+sent, which needs a registration with ephemeral events.
 
 Synapse numbers the transactions of all its services together. Where there is a second one (as for double puppets) most
 holes are its numbers. Something can be left behind only at the end of a backlog, and each refusal makes a backlog. So
 there a hole is looked into only from an outage or a refusal on, until a transaction that is no part of a backlog comes
 with the number after the last one: then nothing is missing. What waited while earlier ones were taken is of the backlog
-itself and hides nothing. The bot's read receipt, sent when nobody speaks for a moment, is such a transaction; while
+itself and hides nothing. The bot's read receipt is such a transaction; while
 people speak it may take several refusals, and some in vain are borne. They show how wide a hole is that hides nothing:
 mostly one number, where the other service is told of each message too, so that one left behind makes three. After those
 a message is refused only behind a wider one, else only what comes after a pause: what is left behind then is found too,
@@ -157,6 +158,9 @@ class Leftovers:
         while True:
             await self._suspected.wait()
             now = self._clock.monotonic()
+            if not self._shared and now - self._suspected_at >= _PATIENCE:
+                self._settle()  # no signal comes, and any hole is looked into without a suspicion
+                continue
             pause = _PAUSE if self._in_vain < _AT_ONCE else _CALM
             wait = max(self._again_at, self._came_at + pause, self._read_at + _CALM) - now
             if wait > 0 or not self._newest:
@@ -235,8 +239,7 @@ class Leftovers:
 
     def _suspect(self, now: float) -> None:
         """A backlog is being sent: something may be left behind at its end."""
-        if self._shared:
-            self._suspected.set()
+        self._suspected.set()
         self._suspected_at = now
         self._again_at = now + _PAUSE
         self._in_vain = 0
