@@ -6,7 +6,7 @@ from typing import Final
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.errors import RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.engine.ghosts import GhostPool
@@ -58,15 +58,17 @@ class Departures:
 
     async def stranded(self, room: RoomId) -> None:
         """A ghost came into a room that is not bridged any more: it was on its way when the others left."""
-        await self.note(room, bot=False)
-        self.go()
+        try:
+            await self.note(room, bot=False)
+        finally:
+            self.go(room)
 
-    def go(self) -> None:
-        """Leave what was noted. Does not block."""
-        self._waiting.update(self._noted)
-        self._anew.update(self._noted)
-        self._noted.clear()
-        self._changed.set()
+    def go(self, room: RoomId) -> None:
+        """Leave a room that was noted. Does not block."""
+        if (how := self._noted.pop(room, None)) is not None:
+            self._waiting[room] = how
+            self._anew.add(room)
+            self._changed.set()
 
     async def run(self) -> None:
         """Work until cancelled; first what an earlier process left undone."""
@@ -94,14 +96,13 @@ class Departures:
     async def _in_turn(self, room: RoomId) -> None:
         self._anew.discard(room)
         try:
-            await self._leave(room, bot=self._waiting.get(room) == _EVERYBODY)
-        except (TransientError, RateLimitedError):
+            await self._leave(room, bot=self._waiting[room] == _EVERYBODY)
+        except Exception:
             # The others have their turn before it is tried again.
-            if (how := self._waiting.pop(room, None)) is not None:
-                self._waiting[room] = how
+            self._waiting[room] = self._waiting.pop(room)
             raise
         if room not in self._anew:
-            self._waiting.pop(room, None)
+            del self._waiting[room]
             if room not in self._noted:
                 await self._kv.put(_NAMESPACE, room, None)
 
@@ -109,11 +110,21 @@ class Departures:
         if self._portals.in_room(room):
             return
         for user in sorted(await self._present(room)):
-            await self._matrix.leave(room, user)
-            await self._ghosts.left(room, user)
+            if self._portals.in_room(room):
+                return
+            await self._go(room, user)
             await self._clock.sleep(self._interval)
         if bot and not self._portals.in_room(room):
-            await self._matrix.leave(room, self._matrix.bot)
+            await self._go(room, self._matrix.bot)
+
+    async def _go(self, room: RoomId, user: UserId) -> None:
+        try:
+            await self._matrix.leave(room, user)
+        except RejectedError as error:
+            # A homeserver that knows them no more, say: the others leave all the same.
+            log.warning("departure_refused", room=room, user=user, error=str(error))
+        else:
+            await self._ghosts.left(room, user)
 
     async def _present(self, room: RoomId) -> set[UserId]:
         known = set(await self._ghosts.known(room))
@@ -122,6 +133,4 @@ class Departures:
         except RejectedError as error:
             # The bot is not there any more: those that are known to be have to do.
             log.info("members_not_seen", room=room, error=str(error))
-        except BridgeError:
-            raise
         return known - {self._matrix.bot}

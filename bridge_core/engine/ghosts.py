@@ -13,7 +13,7 @@ from bridge_core.api.events import RemoteSender
 from bridge_core.api.ids import NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.labels import NAME, label
-from bridge_core.engine.matrix_ports import MatrixSide
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
 from bridge_core.engine.names import Names
 from bridge_core.engine.store_ports import GhostRow, Ghosts, Memberships, MemberWish
 from bridge_core.engine.wishes import Wishes
@@ -54,7 +54,7 @@ class GhostPool:
         self._faults = faults
         self._size = cache
         self._looks: Looks
-        self._stranded: Callable[[RoomId], Awaitable[None]] | None = None
+        self._stranded: Callable[[RoomId], Awaitable[None]]
         self._known: OrderedDict[tuple[str, str], GhostRow] = OrderedDict()
         self._joined: OrderedDict[tuple[str, str], None] = OrderedDict()
 
@@ -138,35 +138,35 @@ class GhostPool:
         return (room, user) in self._joined or user in await self._memberships.joined(room)
 
     async def join(self, room: RoomId, user: UserId) -> None:
-        """Get a ghost into a room, once. Raises as the Matrix side does."""
+        """Get a ghost into a room, once. Raises as the Matrix side does; also where it is not bridged (any more)."""
         key = (room, user)
         if key in self._joined:
             return
+        if not self._bridged(room):
+            raise _not_bridged()
         self._wishes.stays(room, user)
-        bridged = self._bridged(room)
         if user not in await self._memberships.joined(room):
             self._faults.hit("ghost.before_join")
             await self._matrix.join(room, user)
             self._faults.hit("ghost.after_join")
             await self._memberships.set(room, user, True)
-            if bridged and not self._bridged(room) and self._stranded is not None:
+            if not self._bridged(room):
                 await self._stranded(room)
-                return
+                raise _not_bridged()
         self._joined[key] = None
         if len(self._joined) > self._size:
             self._joined.popitem(last=False)
 
-    async def rejoin(self, room: RoomId, user: UserId) -> bool:
-        """Get a ghost back that is not in a room where it was known to be; False: the room is not bridged any more.
+    async def came(self, room: RoomId, user: UserId) -> None:
+        """A ghost is in a room that may not be bridged yet. Raises TransientError."""
+        self._wishes.stays(room, user)
+        await self._memberships.set(room, user, True)
 
-        Raises as the Matrix side does.
-        """
+    async def rejoin(self, room: RoomId, user: UserId) -> None:
+        """Get a ghost back that is not in a room where it was known to be. Raises as `join`."""
         if self._bridged(room):
             await self.left(room, user)
-        if not self._bridged(room):  # once more, with nothing in between for which `join` would wait
-            return False
         await self.join(room, user)
-        return True
 
     async def knows(self, room: RoomId, user: UserId) -> bool:
         """Whether a ghost is in the room, as far as is known. Raises TransientError."""
@@ -192,3 +192,7 @@ class GhostPool:
         self._known.move_to_end(key)
         if len(self._known) > self._size:
             self._known.popitem(last=False)
+
+
+def _not_bridged() -> MatrixRejectedError:
+    return MatrixRejectedError("M_FORBIDDEN", "this room is not bridged any more", 403)

@@ -258,7 +258,10 @@ class Incoming:
         except MatrixRejectedError as error:
             if error.errcode == "M_UNKNOWN_DEVICE":
                 await self._matrix.ensure_registered(request.sender)
-            elif error.errcode != "M_FORBIDDEN" or not await self._back(request):
+            elif error.errcode == "M_FORBIDDEN" and request.sender != self._matrix.bot:
+                # Kicked, or left while the bridge was away: what we knew of its membership is out of date.
+                await self._ghosts.rejoin(request.room, request.sender)
+            else:
                 raise
         try:
             return await self._matrix.send(request, first_attempt_at)
@@ -268,10 +271,6 @@ class Incoming:
             if not await self._voiced(request.room, request.sender):
                 raise
         return await self._matrix.send(request, first_attempt_at)
-
-    async def _back(self, request: SendRequest) -> bool:
-        # Kicked, or left while the bridge was away: what we knew of its membership is out of date.
-        return request.sender != self._matrix.bot and await self._ghosts.rejoin(request.room, request.sender)
 
     async def postponed(self, entries: Sequence[Entry]) -> None:
         """Nothing to take back: a send towards Matrix may be tried any number of times."""

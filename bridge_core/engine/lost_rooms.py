@@ -69,7 +69,7 @@ class LostRooms:
                 # Nobody reads it any more. The next message makes a new room, with an invitation.
                 await self._departures.note(room)
                 await self._unbridging.end(portal, room, keep=True)
-                self._departures.go()
+                self._departures.go(room)
 
     async def elsewhere(self, room: RoomId) -> RoomId | None:
         """Where what could not be said in a portal's room is to be said instead; None: nowhere.
@@ -115,7 +115,7 @@ class LostRooms:
             log.warning("room_lost", network=portal.network, chat=portal.chat, room=room, reason=why)
             await self._tell(portal, room, by, why, key)
             await self._unbridging.end(portal, room, there=False, keep=by is None)
-        self._departures.go()
+        self._departures.go(room)
 
     async def _tell(self, portal: PortalRow, room: RoomId, by: str | None, why: str, key: str) -> None:
         owner = self._owner(portal) or (UserId(by) if by else None)

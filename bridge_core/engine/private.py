@@ -74,7 +74,7 @@ class PrivateChats:
         if network is None:
             raise RejectedError(_NOBODY)
         await self._matrix.join(room, ghost.user)
-        await self._ghosts.join(room, ghost.user)
+        await self._ghosts.came(room, ghost.user)
         members = await self._matrix.members(room, ghost.user)
         others = set(members) - {inviter, ghost.user, self._matrix.bot}
         row = self._chat_with(room, network, ghost.remote)

@@ -127,4 +127,4 @@ class Unbridging:
     async def _depart(self, request: SendRequest) -> None:
         if not self._portals.in_room(request.room):
             await self._departures.note(request.room)
-            self._departures.go()
+            self._departures.go(request.room)

@@ -143,7 +143,7 @@ class Upgrades:
             await self._portals.replace_room(portal, old, new)
         self._faults.hit("upgrade.after_portals")
         await self._kv.put(_WAITING, new, None)
-        self._departures.go()
+        self._departures.go(old)
         log.info("room_upgraded", room=old, replacement=new)
 
     async def _untell(self, room: RoomId, kind: str, key: str) -> None:

@@ -159,7 +159,7 @@ class Leftovers:
             await self._suspected.wait()
             now = self._clock.monotonic()
             if not self._shared and now - self._suspected_at >= _PATIENCE:
-                self._settle()  # no signal comes, and any hole is looked into without a suspicion
+                self._suspected.clear()  # no signal comes, and any hole is looked into without a suspicion
                 continue
             pause = _PAUSE if self._in_vain < _AT_ONCE else _CALM
             wait = max(self._again_at, self._came_at + pause, self._read_at + _CALM) - now

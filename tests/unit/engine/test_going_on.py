@@ -49,7 +49,7 @@ async def test_words_for_some_are_for_some_in_the_new_room_too(tmp_path: Path, l
         assert shown == ([] if least else ["hush"])
 
 
-@pytest.mark.parametrize("late", ["said", "joined"])
+@pytest.mark.parametrize("late", ["said", "joined", "planned"])
 async def test_a_ghost_does_not_stay_in_a_room_that_the_chat_has_left(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, late: str
 ) -> None:
@@ -70,13 +70,13 @@ async def test_a_ghost_does_not_stay_in_a_room_that_the_chat_has_left(
             (portal,) = engine.portals.in_room(old)
             await departures.note(old, bot=False)
             await engine.portals.replace_room(portal, old, new)
-            departures.go()
+            departures.go(old)
             await bridge.until(lambda: ghost not in bridge.homeserver.room(old).members())
 
         async def elsewhere(room: RoomId) -> RoomId | None:
             return new if room == old else None
 
-        send, join = matrix.send, matrix.join
+        send, join, ensure = matrix.send, matrix.join, engine.ghosts.ensure
 
         async def sending(request: Any, *more: Any) -> Any:
             if request.room == old and late == "said" and engine.portals.in_room(old):
@@ -89,9 +89,19 @@ async def test_a_ghost_does_not_stay_in_a_room_that_the_chat_has_left(
                 await move()
             await join(room, user)
 
+        async def ensuring(network: NetworkId, sender: RemoteSender) -> Any:
+            if late == "planned" and engine.portals.in_room(old):
+                await move()
+            return await ensure(network, sender)
+
+        monkeypatch.setattr(engine.ghosts, "ensure", ensuring)
         monkeypatch.setattr(matrix, "send", sending)
         monkeypatch.setattr(matrix, "join", joining)
         engine.incoming.look(elsewhere)
+        engine.conversion.look(elsewhere)
+        if late == "planned":
+            monkeypatch.setattr(engine.ghosts, "ready", lambda network, sender: None)
+            monkeypatch.setattr(engine.ghosts, "in_room", lambda room, user: False)
         if late == "joined":
             bridge.homeserver.faults.answer(403, times=2, match=f"{re.escape(old)}/send/", errcode="M_FORBIDDEN")
         await _say(bridge, script, "after")

@@ -359,6 +359,23 @@ async def test_where_no_signals_come_receipts_end() -> None:
         await asyncio.gather(watching, return_exceptions=True)
 
 
+async def test_a_hole_that_was_passed_is_looked_into_however_long_nothing_comes() -> None:
+    """Messages to devices were not refused for it, and no receipt could be set: the next transaction is."""
+    rig = Rig()
+    rig.leftovers.resume("10")
+    watching = asyncio.create_task(rig.leftovers.watch())
+    try:
+        rig.to_device = True
+        await rig.send(12)
+        rig.to_device = False
+        for _ in range(200):
+            await asyncio.sleep(0)
+        await rig.refused(13)
+    finally:
+        watching.cancel()
+        await asyncio.gather(watching, return_exceptions=True)
+
+
 async def test_other_ids_and_new_counts_are_no_holes() -> None:
     """Ids that are no numbers, repeated ones, and a count that begins again (Synapse on SQLite) are taken."""
     rig = Rig()
