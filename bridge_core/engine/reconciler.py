@@ -140,8 +140,9 @@ class MemberReconciler:
         if portal is None:
             raise RejectedError("this room is not bridged any more")
         if wish.wish is Wish.LEAVE:
-            await self._matrix.leave(room, user)
-            await self._ghosts.left(room, user)
+            if self._wishes.begins(wish):
+                await self._matrix.leave(room, user)
+                await self._ghosts.left(room, user)
         elif wish.wish is Wish.BAN:
             await self._matrix.ban(room, user)
             await self._ghosts.left(room, user)
@@ -153,7 +154,10 @@ class MemberReconciler:
             if wish.wish is Wish.RETURN:
                 await self._lift_ban(wish)
             await self._ghosts.ensure(wish.network, sender)
-            await self._ghosts.join(room, user)
+            if self._wishes.begins(wish):
+                await self._ghosts.join(room, user)
+                if (leave := self._wishes.leaving(room, user)) is not None:
+                    self._ghosts.leaves(leave)  # sent off while it came: now it is there, and can leave
 
     async def _lift_ban(self, wish: MemberWish) -> None:
         try:

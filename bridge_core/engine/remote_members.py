@@ -103,14 +103,14 @@ class RemoteMemberships:
             case Membership.KICK:
                 there = [room for room in portal.rooms if await self._ghosts.knows(room, ghost)]
                 for room in portal.rooms:
-                    self._wishes.put(self._wish(portal, room, event.member, ghost, Wish.NONE))
+                    self._wishes.goes(self._wish(portal, room, event.member, ghost, Wish.LEAVE))
                 return self._own.acts("kick", there, ghost, reason_of(event)) or nothing(
                     "they are in none of its rooms"
                 )
             case Membership.BAN:
                 await self._ghosts.ensure(network.id, event.member)  # so that who lifts it on Matrix means somebody
                 for room in portal.rooms:
-                    self._wishes.put(self._wish(portal, room, event.member, ghost, Wish.NONE))
+                    self._wishes.goes(self._wish(portal, room, event.member, ghost, Wish.LEAVE))
                 return self._own.acts("ban", portal.rooms, ghost, reason_of(event))
             case Membership.UNBAN:
                 return self._own.acts("unban", portal.rooms, ghost, None)
@@ -137,19 +137,25 @@ class RemoteMemberships:
     ) -> list[Prepared]:
         there = []
         for room in portal.rooms:
-            if await self._ghosts.knows(room, ghost):
+            if not await self._ghosts.knows(room, ghost):
+                self._comes_not(portal, room, event.member, ghost)
+            elif not shared(self._portals, portal, room):
                 there.append(room)
-            elif self.eager(portal):  # perhaps still to come
-                self._wishes.put(self._wish(portal, room, event.member, ghost, Wish.NONE))
-        there = [room for room in there if not shared(self._portals, portal, room)]
         if not there:
             raise NothingToDo("they are in none of its rooms")
         if network.options.leave_grace <= 0:
+            for room in there:  # who has spoken is there before it is their turn to come
+                self._comes_not(portal, room, event.member, ghost)
             return self._own.acts("leave", there, ghost, event.reason)
         due = entry.received_at + int(network.options.leave_grace * 1000)
         for room in there:
             self._ghosts.leaves(self._wish(portal, room, event.member, ghost, Wish.LEAVE, due))
         raise NothingToDo("leaves after a while, unless they return")
+
+    def _comes_not(self, portal: PortalRow, room: RoomId, member: RemoteSender, ghost: UserId) -> None:
+        """Whoever is perhaps still to come does not. Costs nothing in a room where nobody is awaited."""
+        if self.eager(portal) or self._wishes.moving(room, ghost):
+            self._wishes.goes(self._wish(portal, room, member, ghost, Wish.LEAVE))
 
     async def _everybody(self, entry: Entry, event: RemoteMembers) -> list[Prepared]:
         network = self._networks.get(NetworkId(entry.network))
@@ -179,7 +185,7 @@ class RemoteMemberships:
             for number, (user, member) in enumerate(present.items(), 1):
                 wish = wished.get(user)
                 if wish is not None and wish.wish is Wish.LEAVE:
-                    self._wishes.cancel(wish)
+                    self._wishes.remains(wish)
                 if user not in there and self.eager(portal) and (wish is None or wish.wish is Wish.LEAVE):
                     self._wishes.put(self._wish(portal, room, member, user, Wish.JOIN, now))
                     joins += 1
@@ -187,7 +193,7 @@ class RemoteMemberships:
                     await asyncio.sleep(0)
             for user, wish in wished.items():
                 if wish.wish is Wish.JOIN and wish.network == portal.network and user not in present:
-                    self._wishes.cancel(wish)
+                    self._wishes.goes(wish)
             if shared(self._portals, portal, room):
                 continue
             for user in there:
@@ -206,7 +212,7 @@ class RemoteMemberships:
         for room in portal.rooms:
             for wish in (await self._wishes.of_room(room)).values():
                 if wish.wish is Wish.JOIN and wish.network == portal.network:
-                    self._wishes.cancel(wish)
+                    self._wishes.goes(wish)
 
     def _wish(
         self, portal: PortalRow, room: RoomId, member: RemoteSender, ghost: UserId, wish: Wish, due: int = 0
