@@ -141,7 +141,19 @@ class RoomEvents:
             # Somebody else's doing: our own events do not come here.
             if target == self._matrix.bot:
                 self._members.forget(room)
-            await self._ghosts.left(room, target)
+            if not await self._is_back(room, target):
+                await self._ghosts.left(room, target)
+
+    async def _is_back(self, room: RoomId, user: UserId) -> bool:
+        """Whether one of ours is in the room now: an event that waited in its lane may tell of a former time."""
+        if not await self._ghosts.knows(room, user):
+            return False
+        try:
+            # As they see it: the bot may have been thrown out, and who is not there sees at most how they went.
+            content = await self._matrix.state(room, "m.room.member", user, user)
+        except RejectedError:
+            return False
+        return content is not None and content.get("membership") == "join"
 
     async def _invited(self, room: RoomId, inviter: UserId, target: UserId, event: Mapping[str, Any]) -> None:
         invite = EventId(event["event_id"])

@@ -172,6 +172,22 @@ async def test_who_returns_while_they_leave_is_in(scene: Scene, event: RemoteEve
     assert (scene.membership(), await scene.known()) == ("join", True)
 
 
+async def test_a_kick_that_is_read_late_does_not_count_against_who_is_back(scene: Scene) -> None:
+    """Somebody whose ghost is back by the time their kick is reached in its lane is there, and can leave."""
+    room, engine, matrix = RoomId(scene.room), scene.bridge.running.engine, scene.bridge.running.matrix
+    await scene.tell(say("hello", BOB))
+    await matrix.kick(room, GHOST)
+    kick = scene.bridge.homeserver.room(room).current["m.room.member", GHOST]
+    await engine.room_events.handle(kick)
+    assert not await scene.known()
+    await scene.tell(say("hello again", BOB))
+    assert scene.membership() == "join"
+    await engine.room_events.handle(kick)
+    assert await scene.known()
+    await scene.tell(LEAVES)
+    assert scene.membership() == "leave"
+
+
 class _Store(MemberWishes):
     """Finds what it is given, and lets the test do something while it reads."""
 
