@@ -379,14 +379,12 @@ class Engine:
     async def _forget_chat(self, portal: PortalRow) -> None:
         """A private chat whose login was logged out: its room says so, and our users leave it."""
         unbridging = self.room_features.unbridging
-        for room in portal.rooms:
-            await self.status.say(
-                room, f"{portal.receiver} was logged out of {portal.network}: this chat is bridged no more."
-            )
-            await unbridging.end(portal, room)
-            await unbridging.leave(room)
-        if not portal.rooms:
-            await self.portals.delete(portal)
+        said = f"{portal.receiver} was logged out of {portal.network}: this chat is bridged no more."
+        while not await self.portals.delete_without_rooms(portal):  # a room may come while others are left
+            for room in self.portals.current(portal).rooms:
+                await self.status.say(room, said)
+                await unbridging.end(portal, room)
+                await unbridging.leave(room)
 
     async def load(self) -> None:
         """Read what must be known before anything is handled."""

@@ -109,6 +109,7 @@ class RoomFeatures:
         self.departures = Departures(stores.kv, portals, ghosts, matrix, names.is_ours, clock, settings.rate)
         ghosts.watch(self.departures.stranded)
         self.unbridging = Unbridging(portals, rooms, networks, matrix, self.departures, injection)
+        rooms.leave_by(self.unbridging.leave)
         self.moves = Moves(portals, rooms, networks, matrix, states, describe, gate, self.unbridging.parting)
         self.upgrades = Upgrades(portals, rooms, matrix, self.departures, status, stores.kv, faults)
         self.lost = LostRooms(

@@ -1,6 +1,6 @@
 """What the engine needs of the homeserver, implemented in `matrix`."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,6 +64,8 @@ class RoomSpec:
     """Further state: (type, state key, content)."""
     kind: str = ""
     """The room's type, such as `m.space`; empty for an ordinary room."""
+    is_others: Callable[[RoomId], bool] | None = None
+    """Whether a room that the alias leads to is another chat's: it is not taken, and the alias leads there no more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -156,7 +158,10 @@ class MatrixSide(Protocol):
         """Let one of our users ask to be let in. Asked already, invited or joined is fine."""
 
     async def ensure_room(self, spec: RoomSpec) -> RoomId:
-        """Create under the reserved alias; when that is in use look it up and bring its state to the desired one."""
+        """Create under the reserved alias; when that is in use look it up and bring its state to the desired one.
+
+        Raises TransientError where the alias led to another chat's room (`RoomSpec.is_others`).
+        """
 
     async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""

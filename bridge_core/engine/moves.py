@@ -7,7 +7,7 @@ from typing import Final
 import orjson
 import structlog
 
-from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
+from bridge_core.api.errors import RejectedError
 from bridge_core.api.events import RemoteChatMoved
 from bridge_core.api.ids import NetworkId, PortalKey
 from bridge_core.api.optional import WatchesChats
@@ -104,15 +104,13 @@ class Moves:
     async def _move(self, portal: PortalRow, key: PortalKey, entry: Entry) -> PortalRow:
         """The portal under its new key. One that is there already takes the rooms in."""
         there = self._portals.get(key)
-        if there is not None and there.rooms:
+        if there is not None and not await self._portals.delete_without_rooms(there):
             for room in portal.rooms:
                 there = await self._portals.add_room(
                     there, room, plumbed=plumbed_by(portal, room) or "", since=plumbed_since(portal, room)
                 )
             await self._portals.delete(portal)
             return there
-        if there is not None:
-            await self._portals.delete(there)
         moved = await self._portals.move(portal, key.chat, entry.id)
         log.info("portal_moved", network=key.network, chat=portal.chat, new=key.chat)
         network = self._networks.get(key.network)
@@ -123,12 +121,4 @@ class Moves:
 
     async def _move_alias(self, request: SendRequest) -> None:
         aliases = orjson.loads(request.body)
-        await self._matrix.point_alias(aliases["new"], request.room)
-        alias = f"#{aliases['new']}:{self._matrix.server_name}"
-        try:
-            await self._matrix.set_state(request.room, "m.room.canonical_alias", "", {"alias": alias}, self._matrix.bot)
-        except (TransientError, RateLimitedError):
-            raise
-        except BridgeError as error:
-            log.info("canonical_alias_not_set", room=request.room, error=str(error))
-        await self._matrix.drop_alias(aliases["old"])
+        await self._rooms.move_alias(request.room, aliases["old"], aliases["new"])

@@ -47,7 +47,8 @@ class Plumbing:
         """The portal of a chat, made when there is none, once its own side was asked where the network has one to ask.
 
         `into` is a room that is there already; for all others the network must allow that rooms are made.
-        Nothing crosses before that side has agreed. Raises RejectedError in words when it refused, or the user may not.
+        Nothing crosses before that side has agreed. Raises RejectedError in words when it refused, or the user may not,
+        and TransientError when somebody ended the chat meanwhile.
         """
         known = self._portals.get(PortalKey(network, chat))
         there = self._networks.get(network)
@@ -68,7 +69,7 @@ class Plumbing:
             row = await self._portals.set_option(row, CONSENT, Consent.ASKED.value)
             room = await self._facts(into) if into is not None and self._facts is not None else None
             said = await found.connector.consent(chat, user, room)
-            row = self._portals.by_id(row.id) or row
+            row = self._portals.current(row)
             if not waits_for_consent(row) and said is not Consent.REFUSED:
                 said = Consent(str(row.options.get(CONSENT)))  # its word came in while it was asked, and counts
             options: dict[str, Any] = {CONSENT: None if said is Consent.NOT_NEEDED else said.value}
@@ -76,11 +77,11 @@ class Plumbing:
                 options[SINCE] = self._clock.now_ms()  # they agreed before; when, is not told
             row = await self._portals.set_options(row, options)
             if said is Consent.REFUSED:
-                if not row.rooms and known is None:
-                    await self._portals.delete(row)
+                if known is None:
+                    await self._portals.delete_without_rooms(row)
                 raise RejectedError("the other side does not want this chat to be bridged")
         if isinstance(found.connector, WatchesChats):
-            await found.connector.chat_added(row.chat)
+            await found.connector.chat_added(self._portals.current(row).chat)
         return row
 
     def room_for_one(self, row: PortalRow, room: RoomId) -> None:

@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from dataclasses import replace
 from typing import Any, Final
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RoomId
 from bridge_core.engine.store_ports import PortalRow, Portals
 
@@ -54,7 +55,10 @@ def plumbed_since(row: PortalRow, room: RoomId) -> int:
 
 
 class PortalIndex:
-    """All portals by key and by room. One chat may have several rooms, and one room several chats."""
+    """All portals by key and by room. One chat may have several rooms, and one room several chats.
+
+    Rows are as old as whoever holds them: a change is made to what the portal is now, and changes none that is no more.
+    """
 
     def __init__(self, store: Portals) -> None:
         self._store = store
@@ -83,6 +87,13 @@ class PortalIndex:
     def by_id(self, portal: int) -> PortalRow | None:
         """The portal with this number."""
         return self._by_id.get(portal)
+
+    def current(self, row: PortalRow) -> PortalRow:
+        """The portal as it is now. Raises TransientError when it is no more: whoever wants the chat begins again."""
+        current = self._by_id.get(row.id)
+        if current is None:
+            raise TransientError("the bridging of this chat was just ended")
+        return current
 
     def in_room(self, room: RoomId) -> tuple[PortalRow, ...]:
         """The portals of a room; usually one."""
@@ -145,7 +156,10 @@ class PortalIndex:
         return await self._change(row, lambda current: replace(current, options=_made(current)))
 
     async def add_room(self, row: PortalRow, room: RoomId, *, plumbed: str | None = None, since: int = 0) -> PortalRow:
-        """The chat is in this room too. `plumbed`: it was there before, and who had it bridged, `since` when (ms)."""
+        """The chat is in this room too. `plumbed`: it was there before, and who had it bridged, `since` when (ms).
+
+        Raises TransientError when the portal is no more: the room is not its.
+        """
 
         def added(current: PortalRow) -> PortalRow:
             if room in current.rooms:
@@ -157,7 +171,9 @@ class PortalIndex:
                     options[_SINCE] = {**options.get(_SINCE, {}), room: since}
             return replace(current, rooms=(*current.rooms, room), options=options)
 
-        return await self._change(row, added)
+        changed = await self._change(row, added)
+        self.current(changed)
+        return changed
 
     async def remove_room(self, row: PortalRow, room: RoomId) -> PortalRow:
         """The chat is not in this room any more."""
@@ -188,16 +204,21 @@ class PortalIndex:
         return await self._change(row, replaced)
 
     async def move(self, row: PortalRow, chat: ChatId, entry: int) -> PortalRow:
-        """The chat is called `chat` from the journal's entry on; its number, rooms and messages stay."""
+        """The chat is called `chat` from the journal's entry on; its number, rooms and messages stay.
+
+        Raises TransientError when the portal is no more.
+        """
 
         def moved(current: PortalRow) -> PortalRow:
             moves = [*current.options.get(_MOVED, ()), [current.chat, entry]][-_MOST_MOVES:]
             return replace(current, chat=chat, options={**current.options, _MOVED: moves})
 
-        return await self._change(row, moved)
+        changed = await self._change(row, moved)
+        self.current(changed)
+        return changed
 
     async def set_option(self, row: PortalRow, name: str, value: Any) -> PortalRow:
-        """Keep something with the portal; None removes it. Nothing is kept with a portal that is no more."""
+        """Keep something with the portal; None removes it."""
         return await self.set_options(row, {name: value})
 
     async def set_options(self, row: PortalRow, values: Mapping[str, Any]) -> PortalRow:
@@ -207,7 +228,7 @@ class PortalIndex:
             options = {**current.options, **values}
             return replace(current, options={name: value for name, value in options.items() if value is not None})
 
-        return await self._change(row, kept, anew=False)
+        return await self._change(row, kept)
 
     async def set_for_room(self, row: PortalRow, name: str, room: RoomId, change: Callable[[Any], Any]) -> PortalRow:
         """Keep something with one of the portal's rooms, beside what is kept there of the others.
@@ -226,7 +247,7 @@ class PortalIndex:
             rest = {other: value for other, value in current.options.items() if other != name}
             return replace(current, options={**rest, name: values} if values else rest)
 
-        return await self._change(row, kept, anew=False)
+        return await self._change(row, kept)
 
     async def update(self, row: PortalRow, *, name: str | None = None, topic: str | None = None) -> PortalRow:
         """The chat has a new name or topic."""
@@ -238,20 +259,17 @@ class PortalIndex:
                 topic=current.topic if topic is None else topic,
             )
 
-        return await self._change(row, described, anew=False)
+        return await self._change(row, described)
 
-    async def _change(
-        self, row: PortalRow, change: Callable[[PortalRow], PortalRow], *, anew: bool = True
-    ) -> PortalRow:
+    async def _change(self, row: PortalRow, change: Callable[[PortalRow], PortalRow]) -> PortalRow:
         """The row as `change` makes it. One after another: of two changes at once neither is lost.
 
-        A portal that was deleted meanwhile is made again only when `anew`.
+        A portal that was deleted meanwhile stays so: the row is given back as it is.
         """
         async with self._turn(row.id):
             current = self._by_id.get(row.id)
-            if current is None and not anew:
+            if current is None:
                 return row
-            current = current or row
             changed = change(current)
             return current if changed == current else await self._save(changed)
 
@@ -271,11 +289,24 @@ class PortalIndex:
     async def delete(self, row: PortalRow) -> None:
         """The chat is bridged no more."""
         async with self._turn(row.id):
-            current = self._by_id.get(row.id, row)
-            await self._store.delete(current.id)
-            self._drop(current)
-            for watcher in self._watchers:
-                watcher(current, None)
+            await self._delete(self._by_id.get(row.id, row))
+
+    async def delete_without_rooms(self, row: PortalRow) -> bool:
+        """As `delete`, unless a room has come to the chat meanwhile. Whether the portal is no more."""
+        async with self._turn(row.id):
+            current = self._by_id.get(row.id)
+            if current is None:
+                return True
+            if current.rooms:
+                return False
+            await self._delete(current)
+            return True
+
+    async def _delete(self, row: PortalRow) -> None:
+        await self._store.delete(row.id)
+        self._drop(row)
+        for watcher in self._watchers:
+            watcher(row, None)
 
     async def _save(self, row: PortalRow) -> PortalRow:
         stored = await self._store.save(row)

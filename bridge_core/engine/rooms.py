@@ -4,10 +4,11 @@ import asyncio
 import contextlib
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
+from weakref import WeakValueDictionary
 
 import structlog
 
-from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError
+from bridge_core.api.errors import BridgeError, RateLimitedError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import ChatId, NetworkId, RoomId, UserId
 from bridge_core.api.info import ChatInfo
@@ -16,10 +17,10 @@ from bridge_core.engine.bridgestate import BRIDGE_STATE, bridge_content, bridge_
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.joinrules import stricter
 from bridge_core.engine.labels import NAME, TOPIC, label, lines
-from bridge_core.engine.matrix_ports import MatrixSide, RoomSpec
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, RoomSpec
 from bridge_core.engine.named import NamedMembers
 from bridge_core.engine.names import Names
-from bridge_core.engine.portals import INVITE, UNLISTED, PortalIndex
+from bridge_core.engine.portals import INVITE, UNLISTED, PortalIndex, plumbed_by
 from bridge_core.engine.secrecy import ENCRYPTION
 from bridge_core.engine.store_ports import PortalRow
 from bridge_core.observe.tasks import TaskOwner
@@ -78,7 +79,9 @@ class RoomMaker:
         self._bridged: tuple[Callable[[PortalRow, RoomId], Awaitable[None]], ...] = ()
         self._closed: frozenset[NetworkId] = frozenset()
         self._may: Callable[[PortalRow], None] | None = None
-        self._locks: dict[int, asyncio.Lock] = {}
+        self._leave: Callable[[RoomId], Awaitable[None]] | None = None
+        self._turns: WeakValueDictionary[int | str, asyncio.Lock] = WeakValueDictionary()
+        """One for each portal and each alias that somebody is at."""
         self._finishing: asyncio.Task[None] | None = None
 
     def begin_with(self, further: FurtherState) -> None:
@@ -114,43 +117,116 @@ class RoomMaker:
         """Ask this before a room is made: it raises RejectedError where none may be. Must not block."""
         self._may = may
 
+    def leave_by(self, leave: Callable[[RoomId], Awaitable[None]]) -> None:
+        """Have this leave rooms whose chat was ended while they were made."""
+        self._leave = leave
+
     async def ensure(self, portal: PortalRow) -> RoomId:
         """The portal's first room, made when it has none.
 
         Two callers at once get the same room. When it fails half-way, or is cancelled, a task goes on with it: the
-        room may be there. Raises TransientError, RateLimitedError, RejectedError (also when somebody else holds the
-        alias) or UnknownNetworkError.
+        room may be there. Raises TransientError (also when the portal is no more), RateLimitedError, RejectedError
+        (also when somebody else holds the alias) or UnknownNetworkError.
         """
         if portal.rooms:
             return portal.rooms[0]
         await self._allowed(portal)
-        lock = self._locks.setdefault(portal.id, asyncio.Lock())
         try:
-            async with lock:
-                current = self._portals.by_id(portal.id) or portal
-                if current.rooms:
-                    return current.rooms[0]
-                spec = await self._spec(current)
-                current = await self.named.room_is_made(await self._portals.making(current))
-                self._faults.hit("room.before_create")
-                try:
-                    room = await self._matrix.ensure_room(spec)
-                except RejectedError:
-                    await self._portals.not_made(current)
-                    raise
-                self._faults.hit("room.after_create")
-                # Before it is the portal's: what is said there first is for those who are invited.
-                await self.named.room_is_there(current, room)
-                await self._portals.add_room(current, room)
-                log.info("portal_room_made", network=portal.network, chat=portal.chat, room=room)
-                return room
+            async with self._turn(portal.id):
+                current = self._portals.current(portal)
+                return current.rooms[0] if current.rooms else await self._make(current)
         finally:
-            if not lock.locked():
-                self._locks.pop(portal.id, None)
             if self._portals.is_making(portal):
                 self._finish_later()
             else:
                 self._maybe_finished()
+
+    async def _make(self, portal: PortalRow) -> RoomId:
+        spec = await self._spec(portal)
+        # A chat that was called so before may have its room still under way: that is not this chat's.
+        async with self._turn(spec.alias_localpart):
+            before = self._portals.current(portal)
+            if self.alias(before) != spec.alias_localpart:
+                raise TransientError("the chat has another key now")
+            current = await self.named.room_is_made(await self._portals.making(before))
+            self._faults.hit("room.before_create")
+            try:
+                room = await self._matrix.ensure_room(spec)
+            except RejectedError:
+                await self._portals.not_made(current)
+                raise
+            self._faults.hit("room.after_create")
+            # Before it is the portal's: what is said there first is for those who are invited.
+            await self.named.room_is_there(current, room)
+            try:
+                row = await self._portals.add_room(current, room)
+            except TransientError:
+                if self._portals.by_id(portal.id) is None:
+                    await self._unwanted(spec.alias_localpart, room)
+                raise
+            log.info("portal_room_made", network=row.network, chat=row.chat, room=room)
+            if self.alias(row) != spec.alias_localpart:
+                await self._moved(before, row, room)
+            return room
+
+    async def _unwanted(self, alias: str, room: RoomId) -> None:
+        """The chat was ended while its room was made: its alias is free again, and our users leave it."""
+        log.info("room_made_for_nobody", room=room, alias=alias)
+        # First: where the bot is gone, whoever finds the room by its alias cannot use it.
+        await self._free(alias)
+        if self._leave is not None:
+            await self._leave(room)
+
+    async def _moved(self, before: PortalRow, now: PortalRow, room: RoomId) -> None:
+        """The chat got another key while its room was made: alias and bridge state follow, as far as they can."""
+        try:
+            await self._point(self.alias(now), room)
+            await self._free(self.alias(before))
+            for kind in BRIDGE_STATE:
+                key = bridge_key(before.network, before.chat)
+                await self._matrix.set_state(room, kind, key, {}, self._matrix.bot)
+            await self.tell(now, room)
+        except BridgeError as error:
+            log.warning("alias_not_moved", network=now.network, chat=now.chat, room=room, error=str(error))
+
+    async def move_alias(self, room: RoomId, old: str, new: str) -> None:
+        """The room's chat has another key: so has its room. Raises TransientError, RateLimitedError, RejectedError."""
+        await self._point(new, room)
+        await self.free_alias(old)
+
+    async def free_alias(self, alias: str) -> None:
+        """An alias leads nowhere any more, unless another chat is called so by now, and it leads to that one's room.
+
+        Raises as the Matrix side does.
+        """
+        async with self._turn(alias):
+            await self._free(alias)
+
+    async def _free(self, alias: str) -> None:
+        try:
+            room = await self._matrix.room_of(f"#{alias}:{self._matrix.server_name}")
+        except MatrixRejectedError as error:
+            if error.status != 404:
+                raise
+            return
+        if not any(self.alias(portal) == alias for portal in self._portals.in_room(room)):
+            await self._matrix.drop_alias(alias)
+
+    async def _point(self, alias: str, room: RoomId) -> None:
+        await self._matrix.point_alias(alias, room)
+        full = f"#{alias}:{self._matrix.server_name}"
+        try:
+            await self._matrix.set_state(room, "m.room.canonical_alias", "", {"alias": full}, self._matrix.bot)
+        except (TransientError, RateLimitedError):
+            raise
+        except BridgeError as error:
+            log.info("canonical_alias_not_set", room=room, error=str(error))
+
+    def _turn(self, what: int | str) -> asyncio.Lock:
+        lock = self._turns.get(what)
+        if lock is None:
+            lock = self._turns[what] = asyncio.Lock()
+        return lock
 
     async def _allowed(self, portal: PortalRow) -> None:
         """Raises RejectedError where no room may be made: one that was being made is not made any more."""
@@ -231,6 +307,7 @@ class RoomMaker:
         topic = lines((info.topic if info else None) or portal.topic, TOPIC)
         return RoomSpec(
             alias_localpart=self.alias(portal),
+            is_others=lambda room: self._is_others(portal, room),
             name=label(name, NAME) or "?",
             topic=topic,
             invite=() if owner is None else (owner,),
@@ -244,6 +321,10 @@ class RoomMaker:
                 *further,
             ),
         )
+
+    def _is_others(self, portal: PortalRow, room: RoomId) -> bool:
+        """Whether the bridge made a room for another chat. A room that somebody bridged to further ones is its own."""
+        return any(other.id != portal.id and not plumbed_by(other, room) for other in self._portals.in_room(room))
 
     def _power_levels(self) -> dict[str, Any]:
         return {
@@ -270,8 +351,8 @@ class RoomMaker:
 
         `by` is who had it done, empty for the configuration.
 
-        Raises MatrixRejectedError when the bot may not join. State that it may not set is left out: a plumbed room
-        belongs to its admins.
+        Raises MatrixRejectedError when the bot may not join, TransientError when the portal is no more. State that it
+        may not set is left out: a plumbed room belongs to its admins.
         """
         if not joined:
             await self._matrix.join(room, self._matrix.bot)

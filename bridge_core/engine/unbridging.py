@@ -74,12 +74,18 @@ class Unbridging:
             await self._matrix.drop_alias(self._rooms.alias(current))
         left = await self._portals.remove_room(current, room)
         log.info("room_unbridged", network=left.network, chat=left.chat, room=room)
-        if left.rooms or keep:
+        if not left.rooms and not keep and await self._portals.delete_without_rooms(left):
+            await self._removed(left)
+
+    async def _removed(self, portal: PortalRow) -> None:
+        """The network is told that the chat has no portal, where it has none: it may be bridged again by now."""
+        network, key = self._networks.get(portal.network), PortalKey(portal.network, portal.chat)
+        if network is None or portal.receiver is not None or not isinstance(network.connector, WatchesChats):
             return
-        await self._portals.delete(left)
-        network = self._networks.get(left.network)
-        if network is not None and left.receiver is None and isinstance(network.connector, WatchesChats):
-            await network.connector.chat_removed(left.chat)
+        if self._portals.get(key) is None:
+            await network.connector.chat_removed(portal.chat)
+            if self._portals.get(key) is not None:  # what was told last is to be true
+                await network.connector.chat_added(portal.chat)
 
     async def leave(self, room: RoomId) -> None:
         """Our users leave the room once everything that was to be said there is said, unless it is bridged again."""
@@ -106,8 +112,9 @@ class Unbridging:
     async def parting(self, entry: Entry, portal: PortalRow, said: str) -> list[Prepared]:
         """What ends a chat in all its rooms, which are told so. Raises NothingToDo when it has none."""
         if not portal.rooms:
-            await self._portals.delete(portal)
-            raise NothingToDo("the chat had no room")
+            if await self._portals.delete_without_rooms(portal):
+                raise NothingToDo("the chat had no room")
+            portal = self._portals.current(portal)
         assert self._conversion is not None
         made = []
         for room in portal.rooms:

@@ -5,7 +5,7 @@ to change the room's settings, and the new room's creation names the old one as 
 """
 
 import asyncio
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Any, Final
 
 import structlog
@@ -83,8 +83,7 @@ class Upgrades:
             return await self._follow(old)
 
     async def _follow(self, old: RoomId) -> RoomId | None:
-        portals = self._portals.in_room(old)
-        if not portals:
+        if not self._portals.in_room(old):
             known = await self._kv.get(_FOLLOWED, old)
             return RoomId(known.decode()) if known is not None else None
         try:
@@ -121,15 +120,16 @@ class Upgrades:
             words = f"This room goes on as {new}. I do not follow yet: {unlike}"
             await self._status.say(old, words, key=f"upgrade\x1f{old}\x1f{new}\x1f{unlike}")
             return None
-        await self._move(portals, old, new)
-        return new
+        return new if await self._move(old, new) else None
 
     def _refused(self, old: RoomId, new: RoomId, why: str) -> None:
         log.warning("upgrade_refused", room=old, replacement=new, reason=why)
 
-    async def _move(self, portals: tuple[PortalRow, ...], old: RoomId, new: RoomId) -> None:
+    async def _move(self, old: RoomId, new: RoomId) -> bool:
+        """Whether a portal has moved: each may be ended, or leave the room, while the homeserver is asked."""
         # The portals move last: until then all of it is done again after a crash.
         self._faults.hit("upgrade.before_move")
+        portals = self._portals.in_room(old)
         for portal in portals:
             if old in own_rooms(portal):
                 await self._matrix.point_alias(self._rooms.alias(portal), new)
@@ -143,8 +143,26 @@ class Upgrades:
             await self._portals.replace_room(portal, old, new)
         self._faults.hit("upgrade.after_portals")
         await self._kv.put(_WAITING, new, None)
-        self._departures.go(old)
-        log.info("room_upgraded", room=old, replacement=new)
+        there = {portal.id for portal in self._portals.in_room(new)}
+        followed = any(portal.id in there for portal in portals)
+        if not followed:
+            await self._kv.put(_FOLLOWED, old, None)
+            await self._departures.note(new)
+        try:
+            await self._stayed([portal for portal in portals if portal.id not in there], new)
+        finally:
+            self._departures.go(old)
+            if not followed:
+                self._departures.go(new)
+        log.info("room_upgraded" if followed else "upgrade_followed_by_nobody", room=old, replacement=new)
+        return followed
+
+    async def _stayed(self, portals: Sequence[PortalRow], new: RoomId) -> None:
+        """The new room is not these portals': neither their alias nor its state says so."""
+        for portal in portals:
+            await self._rooms.free_alias(self._rooms.alias(portal))
+            for kind in BRIDGE_STATE:
+                await self._untell(new, kind, bridge_key(portal.network, portal.chat))
 
     async def _untell(self, room: RoomId, kind: str, key: str) -> None:
         try:

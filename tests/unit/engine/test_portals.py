@@ -1,13 +1,17 @@
 """The index of portals: what two do to one portal at once is both done."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import nullcontext, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import ChatId, NetworkId, RoomId
 from bridge_core.engine.portals import PortalIndex, plumbed_since
+from bridge_core.engine.store_ports import PortalRow
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -45,6 +49,41 @@ async def test_a_portal_that_is_no_more_stays_so(portals: PortalIndex) -> None:
     await portals.update(row, name="Den")
     assert portals.by_id(row.id) is None
     assert row.id not in {stored.id for stored in await portals._store.all()}
+
+
+CHANGES: dict[str, Callable[[PortalIndex, PortalRow], Awaitable[PortalRow]]] = {
+    "room added": lambda portals, row: portals.add_room(row, RoomId("!new:hs.test")),
+    "room removed": lambda portals, row: portals.remove_room(row, RoomId("!old:hs.test")),
+    "room replaced": lambda portals, row: portals.replace_room(row, RoomId("!old:hs.test"), RoomId("!new:hs.test")),
+    "making": lambda portals, row: portals.making(row),
+    "not made": lambda portals, row: portals.not_made(row),
+    "moved": lambda portals, row: portals.move(row, ChatId("cave"), 1),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+async def test_what_was_begun_before_brings_no_portal_back(portals: PortalIndex, change: str) -> None:
+    """Whoever still has the row as it was cannot change it: neither it nor its rooms are there again."""
+    row = await portals.making(await portals.ensure(NET, ChatId("den")))
+    row = replace(await portals.add_room(row, RoomId("!old:hs.test")), options=row.options)
+    await portals.delete(row)
+    with suppress(TransientError) if change in ("room added", "moved") else nullcontext():
+        await CHANGES[change](portals, row)
+        assert change not in ("room added", "moved"), "whoever counts on it is told"
+    assert portals.by_id(row.id) is None and not portals.in_room(RoomId("!old:hs.test"))
+    assert row.id not in {stored.id for stored in await portals._store.all()}
+    with pytest.raises(TransientError):
+        portals.current(row)
+
+
+async def test_a_portal_that_has_got_a_room_is_not_taken_for_empty(portals: PortalIndex) -> None:
+    """Who ends a chat that has no room left looks whether that is still so."""
+    row = await portals.ensure(NET, ChatId("den"))
+    added, ended = await asyncio.gather(portals.add_room(row, RoomId("!a:hs.test")), portals.delete_without_rooms(row))
+    assert not ended and portals.by_id(row.id) == added
+    await portals.remove_room(row, RoomId("!a:hs.test"))
+    assert await portals.delete_without_rooms(row) and await portals.delete_without_rooms(row)
+    assert portals.by_id(row.id) is None
 
 
 async def test_since_when_a_room_is_bridged_goes_with_it(portals: PortalIndex) -> None:
