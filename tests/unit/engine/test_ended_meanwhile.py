@@ -17,12 +17,12 @@ from tests.scripted import Script, ScriptedConnector
 
 NET, LOBBY = NetworkId("net"), ChatId("lobby")
 ALIAS = "#_net_lobby:hs.test"
+NETWORKS = {"net": {"type": "scripted", "portals": ["lobby"]}}
 
 
 @pytest.fixture(name="bridge")
 async def _bridge(tmp_path: Path) -> AsyncIterator[Harness]:
-    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
-    async with Harness(tmp_path, networks, {"scripted": Script()}) as harness:
+    async with Harness(tmp_path, NETWORKS, {"scripted": Script()}) as harness:
         yield harness
 
 
@@ -130,44 +130,60 @@ async def test_a_room_that_comes_while_another_goes_keeps_the_chat(
     assert kept is not None and kept.rooms == (further,)
 
 
-class _Watching:
-    """What a connector is told of which chats have a portal."""
+class _Watched(Script):
+    """A network that must know which chats have a portal: what it was told, and what holds up that one has none."""
 
-    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+    def __init__(self) -> None:
+        super().__init__()
         self.told: list[str] = []
         self.gate, self.removing = asyncio.Event(), asyncio.Event()
 
-        async def added(connector: Any, chat: ChatId) -> None:
-            self.told.append("added")
-
-        async def removed(connector: Any, chat: ChatId) -> None:
-            self.told.append("removed")
-            self.removing.set()
-            await self.gate.wait()
-
-        monkeypatch.setattr(ScriptedConnector, "chat_added", added, raising=False)
-        monkeypatch.setattr(ScriptedConnector, "chat_removed", removed, raising=False)
+    def __call__(self, network: NetworkId, config: Any) -> "_Connector":
+        return _Connector(self, network)
 
 
-async def test_a_network_is_told_last_what_is_true(bridge: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+class _Connector(ScriptedConnector):
+    def __init__(self, script: _Watched, network: NetworkId) -> None:
+        super().__init__(script, network)
+        self._watched = script
+
+    async def chat_added(self, chat: ChatId) -> None:
+        self._watched.told.append("added")
+
+    async def chat_removed(self, chat: ChatId) -> None:
+        self._watched.told.append("removed")
+        self._watched.removing.set()
+        await self._watched.gate.wait()
+
+
+@pytest.fixture(name="watched")
+async def _watched(tmp_path: Path) -> AsyncIterator[tuple[Harness, _Watched]]:
+    script = _Watched()
+    async with Harness(tmp_path, NETWORKS, {"scripted": script}) as harness:
+        yield harness, script
+
+
+async def test_a_network_is_told_last_what_is_true(watched: tuple[Harness, _Watched]) -> None:
     """A chat that is bridged again while the network is told that it is not, is told of once more."""
-    engine, watching = bridge.running.engine, _Watching(monkeypatch)
+    bridge, script = watched
+    engine = bridge.running.engine
     plumbing, further = engine.room_features.plumbing, await _room(bridge)
     room = await engine.rooms.ensure(await _portal(bridge))
     ending = asyncio.create_task(engine.room_features.unbridging.end(await _portal(bridge), room))
-    await watching.removing.wait()
+    await script.removing.wait()
     await engine.rooms.adopt(await plumbing.portal(UserId(bridge.alice.id), NET, LOBBY, "Lobby", into=further), further)
-    watching.gate.set()
+    script.gate.set()
     await ending
-    assert watching.told == ["removed", "added", "added"] and engine.portals.in_room(further)
+    assert script.told[-3:] == ["removed", "added", "added"] and engine.portals.in_room(further)
 
 
 async def test_a_chat_that_ends_while_it_is_bridged_is_bridged_from_the_beginning(
-    bridge: Harness, monkeypatch: pytest.MonkeyPatch
+    watched: tuple[Harness, _Watched], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between what a command asks and what it does the chat ended elsewhere: the network is told of it again."""
-    engine, watching = bridge.running.engine, _Watching(monkeypatch)
-    watching.gate.set()
+    bridge, script = watched
+    engine = bridge.running.engine
+    script.gate.set()
     further, room = await _room(bridge), await engine.rooms.ensure(await _portal(bridge))
     adopt, first = engine.rooms.adopt, True
 
@@ -187,7 +203,7 @@ async def test_a_chat_that_ends_while_it_is_bridged_is_bridged_from_the_beginnin
     await bridge.until(lambda: any("now bridged" in body for _, body in bridge.homeserver.messages(further)))
     kept = engine.portals.get(PortalKey(NET, LOBBY))
     assert kept is not None and kept.rooms == (further,)
-    assert watching.told == ["added", "removed", "added"]
+    assert script.told[-3:] == ["added", "removed", "added"]
 
 
 async def test_a_chat_that_moves_while_its_room_is_made_takes_its_alias_along(bridge: Harness) -> None:
