@@ -190,8 +190,12 @@ class RoomMaker:
             log.warning("alias_not_moved", network=now.network, chat=now.chat, room=room, error=str(error))
 
     async def move_alias(self, room: RoomId, old: str, new: str) -> None:
-        """The room's chat has another key: so has its room. Raises TransientError, RateLimitedError, RejectedError."""
-        await self._point(new, room)
+        """The room's chat has another key: so has its room, unless it is not that chat's any more.
+
+        Raises as the Matrix side does.
+        """
+        if any(self.alias(portal) == new for portal in self._portals.in_room(room)):
+            await self._point(new, room)
         await self.free_alias(old)
 
     async def free_alias(self, alias: str) -> None:

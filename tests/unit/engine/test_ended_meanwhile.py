@@ -245,6 +245,16 @@ async def test_an_alias_that_was_left_behind_leads_nobody_into_another_chat(brid
     assert (_leads(bridge, "#_net_hall:hs.test"), _leads(bridge, ALIAS)) == (room, second)
 
 
+async def test_a_room_that_was_ended_before_its_alias_moved_gets_none(bridge: Harness) -> None:
+    """A chat moved and was ended at once: neither key's alias leads to its room, where nobody of the bridge is."""
+    engine, portal = bridge.running.engine, await _portal(bridge)
+    room = await engine.rooms.ensure(portal)
+    await engine.portals.move(portal, ChatId("hall"), 1)
+    await engine.room_features.unbridging.end(portal, room)
+    await engine.rooms.move_alias(room, "_net_lobby", "_net_hall")
+    assert (_leads(bridge, "#_net_hall:hs.test"), _leads(bridge, ALIAS)) == (None, None)
+
+
 async def test_a_room_that_was_bridged_to_a_further_chat_is_still_its_own_chats(bridge: Harness) -> None:
     """A room whose making is finished later may be plumbed by then: it is found, and both chats are in it."""
     engine, homeserver = bridge.running.engine, bridge.homeserver
