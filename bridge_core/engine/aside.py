@@ -4,10 +4,13 @@ import asyncio
 from collections import Counter as Counts
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any, Final
 
 from bridge_core.api.ids import EventId, RoomId, UserId
 
-__all__ = ["Kept", "KeptRoom", "KeptSession", "gives_way"]
+__all__ = ["REDACTION", "Kept", "KeptRoom", "KeptSession", "about", "gives_way"]
+
+REDACTION: Final = "m.room.redaction"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,3 +67,16 @@ def gives_way(rooms: Mapping[RoomId, KeptRoom], sender: UserId) -> tuple[RoomId,
         return None
     entry, name, session = first[greediest]
     return name, session, entry
+
+
+def about(event: Mapping[str, Any]) -> EventId | None:
+    """The event that one changes, if it does."""
+    content = event["content"]
+    if event["type"] == REDACTION:
+        target = content.get("redacts", event.get("redacts"))
+    else:
+        relates = content.get("m.relates_to")
+        if not isinstance(relates, Mapping) or relates.get("rel_type") not in ("m.replace", "m.annotation"):
+            return None
+        target = relates.get("event_id")
+    return EventId(target) if isinstance(target, str) else None

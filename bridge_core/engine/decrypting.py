@@ -8,7 +8,7 @@ kept is never lost, and needs no table of its own: after a start it is found in 
 import asyncio
 from collections import Counter as Counts
 from collections.abc import Awaitable, Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import Enum
 from typing import Any, Final, Protocol
 
@@ -17,7 +17,7 @@ import structlog
 from bridge_core.api.errors import BridgeError, RejectedError, TransientError
 from bridge_core.api.host import Clock
 from bridge_core.api.ids import EventId, RoomId, UserId
-from bridge_core.engine.aside import Kept, KeptRoom, KeptSession, gives_way
+from bridge_core.engine.aside import REDACTION, Kept, KeptRoom, KeptSession, about, gives_way
 from bridge_core.engine.lanes import Lanes
 from bridge_core.engine.ports import Entry, Journal, Write
 from bridge_core.observe.metrics import Counter
@@ -56,7 +56,6 @@ _WITHHELD: Final[Mapping[str, str]] = {
     "m.no_olm": "your device could not reach the bridge's device",
 }
 """What the codes of m.room_key.withheld mean for whoever sent the message (client-server API, "Withholding keys")."""
-_REDACTION: Final = "m.room.redaction"
 _GRACE: Final = 5.0
 """Seconds that keys which are stored and not opened yet may take."""
 LOOK: Final = 60.0
@@ -216,20 +215,17 @@ class Decrypting:
 
     def arrived(self, room: RoomId, session: str) -> None:
         """A key has come. Does not block."""
-        there = self._rooms.get(room)
-        found = there.sessions.get(session) if there is not None else None
-        if there is None or found is None:
-            return
-        found.came.set()
-        self._again(room, there, session)
+        found = self._session(room, session)
+        if found is not None:
+            found.came.set()
+            self._again(room, self._rooms[room], session)
 
     def withheld(self, room: RoomId, session: str, sender: UserId) -> None:
         """A key will not come, as `sender` says: a message of theirs in front of its lane waits no longer.
 
         What is kept stays so, since nothing changes for it, whoever says so. Does not block.
         """
-        there = self._rooms.get(room)
-        found = there.sessions.get(session) if there is not None else None
+        found = self._session(room, session)
         if found is not None and sender in found.waiting:
             found.came.set()
 
@@ -270,6 +266,7 @@ class Decrypting:
         Raises TransientError where the homeserver or the database has to be asked, and cannot be.
         """
         event: Mapping[str, Any] = entry.event
+        self._take_back(entry, event)
         if event["type"] != ENCRYPTED:
             behind = self._behind(entry, event)
             if behind is not None:
@@ -332,7 +329,7 @@ class Decrypting:
         if not self._count:
             return None
         there = self._rooms.get(RoomId(event["room_id"]))
-        target = _about(event)
+        target = about(event)
         if there is None or target is None:
             return None
         return there.events.get(target) or there.edited(entry.id, UserId(event["sender"]), target)
@@ -380,23 +377,25 @@ class Decrypting:
             self._counted.inc("given_up")
             return self._refused(entry, event, _NEVER)
         sender = UserId(event["sender"])
-        stays = event["type"] == _REDACTION  # else what it takes back would be sent
+        stays = event["type"] == REDACTION  # else what it takes back would be sent
         if entry.id in self._ousted or not (stays or self._has_place(name, sender)):
             self._ousted.discard(entry.id)
             self._counted.inc("too_many")
             return self._refused(entry, event, _TOO_MANY)
-        room = self._rooms.setdefault(name, KeptRoom())
-        found = room.sessions.setdefault(session, KeptSession())
-        again = entry.id in self._late
-        if why and not again and not found.kept:
+        again, known = entry.id in self._late, self._session(name, session)
+        if why and not again and not (known is not None and known.kept):
             await self._tell(event, why)
         if not entry.attempts:
+            await self._journal.postpone(replace(entry, attempts=1), "its key has not arrived", self._clock.now_ms())
             entry.attempts = 1
-            await self._journal.postpone(entry, "its key has not arrived", self._clock.now_ms())
+        # From here on nothing waits: what it is to wait for may have come meanwhile, and looks for nothing any more.
+        room = self._rooms.setdefault(name, KeptRoom())
+        found = room.sessions.setdefault(session, KeptSession())
+        over = found.came.is_set() if why else not found.kept
         self._late.discard(entry.id)
         if not found.kept:
             found.oldest = entry.received_at
-        edits = _about(event) if why in ("", _NOT_HERE) and not stays else None
+        edits = about(event) if why in ("", _NOT_HERE) and not stays else None
         found.kept[entry.id] = Kept(EventId(event["event_id"]), sender, stays, edits)
         room.events[EventId(event["event_id"])] = session
         self._count += 1
@@ -404,7 +403,16 @@ class Decrypting:
         if not again:
             self._counted.inc("kept")
             log.info("event_waits_for_key", room=name, entry=entry.id, waiting=self._count)
+        if over:
+            self._let_go(name, room, session, {entry.id: found.kept.pop(entry.id)})
         return Opened.KEPT
+
+    def _take_back(self, entry: Entry, event: Mapping[str, Any]) -> None:
+        """What is kept, and is in its lane still since something before it failed, is kept anew: it counts once."""
+        room = self._rooms.get(RoomId(event["room_id"])) if self._count else None
+        session = room.events.get(EventId(event["event_id"])) if room is not None else None
+        if room is not None and session is not None and entry.id in (kept := room.sessions[session].kept):
+            self._take_out(RoomId(event["room_id"]), room, session, {entry.id: kept.pop(entry.id)})
 
     def _again(self, name: RoomId, room: KeptRoom, session: str) -> None:
         found = room.sessions[session]
@@ -414,6 +422,10 @@ class Decrypting:
 
     def _let_go(self, name: RoomId, room: KeptRoom, session: str, kept: Mapping[int, Kept]) -> None:
         """They go into their lane once more."""
+        self._take_out(name, room, session, kept)
+        self._lanes().replayed(name, sorted(kept))
+
+    def _take_out(self, name: RoomId, room: KeptRoom, session: str, kept: Mapping[int, Kept]) -> None:
         for one in kept.values():
             room.events.pop(one.event, None)
             self._of[one.sender] -= 1
@@ -422,7 +434,6 @@ class Decrypting:
         self._count -= len(kept)
         self._late.update(kept)
         self._tidy(name, session)
-        self._lanes().replayed(name, sorted(kept))
 
     def _has_place(self, name: RoomId, sender: UserId) -> bool:
         """Whether one more of a sender may be kept; who has most gives a place to who has less."""
@@ -443,10 +454,14 @@ class Decrypting:
         self._let_go(name, room, session, {entry: room.sessions[session].kept.pop(entry)})
         return True
 
-    def _tidy(self, name: RoomId, session: str) -> None:
+    def _session(self, name: RoomId, session: str) -> KeptSession | None:
         room = self._rooms.get(name)
-        found = room.sessions.get(session) if room is not None else None
-        if room is not None and found is not None and not found.waiting and not found.kept:
+        return room.sessions.get(session) if room is not None else None
+
+    def _tidy(self, name: RoomId, session: str) -> None:
+        found = self._session(name, session)
+        if found is not None and not found.waiting and not found.kept:
+            room = self._rooms[name]
             del room.sessions[session]
             if not room.sessions and not room.events:
                 del self._rooms[name]
@@ -454,19 +469,6 @@ class Decrypting:
 
 async def _never(event: Mapping[str, Any]) -> float | None:
     return None
-
-
-def _about(event: Mapping[str, Any]) -> EventId | None:
-    """The event that one changes, if it does."""
-    content = event["content"]
-    if event["type"] == _REDACTION:
-        target = content.get("redacts", event.get("redacts"))
-    else:
-        relates = content.get("m.relates_to")
-        if not isinstance(relates, Mapping) or relates.get("rel_type") not in ("m.replace", "m.annotation"):
-            return None
-        target = relates.get("event_id")
-    return EventId(target) if isinstance(target, str) else None
 
 
 async def _within(seconds: float, waiting: Awaitable[object]) -> None:
