@@ -232,10 +232,16 @@ class CryptoMachine:
 
     # Sending
 
-    async def encrypt(self, request: SendRequest, members: frozenset[UserId]) -> SendRequest:
+    async def encrypt(
+        self,
+        request: SendRequest,
+        members: frozenset[UserId],
+        still: Callable[[frozenset[UserId]], frozenset[UserId]] = lambda them: them,
+    ) -> SendRequest:
         """The request with its body encrypted for the devices of `members`, none of whom is ours.
 
-        One that is not to be encrypted is given back as it is.
+        `still` gives those of them who are there when its turn comes. One that is not to be encrypted is given back
+        as it is.
 
         Encrypted anew for each try: the homeserver knows the transaction id, and gives the first try's event.
         Raises as KeyServer and CryptoStore; then nothing may be sent.
@@ -243,11 +249,11 @@ class CryptoMachine:
         settings = self._rooms.get(request.room)
         if settings is None or request.redacts is not None or request.type in CLEAR:
             return request
-        content = orjson.loads(request.body)
+        content, readers = orjson.loads(request.body), lambda: still(members)
         sender = self._speaker(request)
         try:
             ours = await self.accounts.ready(sender)
-            encrypted = await self._outbounds.encrypt(ours, request.room, members, settings, request.type, content)
+            encrypted = await self._outbounds.encrypt(ours, request.room, settings, request.type, content, readers)
         except DamagedKeyError as error:
             raise TransientError(str(error)) from error  # an admin may put the database right
         except MatrixRejectedError as error:
@@ -257,7 +263,7 @@ class CryptoMachine:
             # Somebody deleted the device; it is back under its old name, and gets its old keys.
             await self.accounts.lost(sender)
             ours = await self.accounts.ready(sender)
-            encrypted = await self._outbounds.encrypt(ours, request.room, members, settings, request.type, content)
+            encrypted = await self._outbounds.encrypt(ours, request.room, settings, request.type, content, readers)
         encrypted |= {key: content[key] for key in _CLEAR if key in content}
         self._counts.messages.inc("encrypted")
         return replace(request, type=ENCRYPTED, body=orjson.dumps(encrypted))

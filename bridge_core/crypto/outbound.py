@@ -107,14 +107,15 @@ class Outbounds:
         self,
         ours: OurDevice,
         room: RoomId,
-        members: frozenset[UserId],
         settings: RoomSettings,
         event_type: str,
         content: Mapping[str, Any],
+        members: Callable[[], frozenset[UserId]],
     ) -> dict[str, Any]:
         """The content of the m.room.encrypted event, readable by the members' devices as the policy has it.
 
-        `members` are those who are to read it, without users of ours. Raises as KeyServer; nothing was used up then.
+        `members` gives those who are to read it, without users of ours: asked when its turn comes, since who has left
+        by then is given no new key. Raises as KeyServer; nothing was used up then.
         """
         key = (ours.owner, room)
         out = await self._held.get(key, lambda: self._new(ours.owner, room))
@@ -123,7 +124,7 @@ class Outbounds:
             try:
                 if out.stale:
                     await self._read(out)
-                group = await self._current(out, ours, members, settings)
+                group = await self._current(out, ours, members(), settings)
                 if group.index >= out.reserved:
                     out.reserved = group.index + self._policy.reserve
                     await self._store.commit([self._row(out, group)])

@@ -8,6 +8,7 @@ from collections.abc import Awaitable, Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import replace
 from enum import Enum
+from functools import partial
 from typing import Any, Final, Protocol
 
 import structlog
@@ -62,8 +63,16 @@ class Cipher(Protocol):
     async def room_encrypted(self, room: RoomId, content: Mapping[str, Any]) -> bool:
         """The room's m.room.encryption has this content; whether that is believed, once it is stored."""
 
-    async def encrypt(self, request: SendRequest, members: frozenset[UserId]) -> SendRequest:
-        """The request with its body encrypted for the devices of `members`. Raises where nothing may be sent."""
+    async def encrypt(
+        self,
+        request: SendRequest,
+        members: frozenset[UserId],
+        still: Callable[[frozenset[UserId]], frozenset[UserId]],
+    ) -> SendRequest:
+        """The request with its body encrypted for the devices of `members`. Raises where nothing may be sent.
+
+        `still` gives those of them who are there when its turn comes.
+        """
 
     async def lost(self, user: UserId, device: str) -> None:
         """The homeserver has lost a device of ours: its keys are uploaded again before it is used."""
@@ -253,7 +262,7 @@ class RoomEncryption(Check):
         if only is not None and not self._alone(readers, only):
             raise RejectedError("others can read what is said there")  # they came after it was looked at
         try:
-            return await self._cipher.encrypt(request, readers)
+            return await self._cipher.encrypt(request, readers, partial(self._readers.still, request.room))
         except MatrixRejectedError as error:
             if error.errcode == "M_UNKNOWN_DEVICE":
                 raise  # whoever sends makes it anew

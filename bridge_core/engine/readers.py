@@ -29,6 +29,12 @@ class _Room:
         self.open = is_open
         self.frozen: frozenset[UserId] | None = None
 
+    def readers(self) -> frozenset[UserId]:
+        """The same object until that changes."""
+        if self.frozen is None:
+            self.frozen = frozenset(self.joined | self.invited if self.open else self.joined)
+        return self.frozen
+
 
 class Readers:
     """Asked of the homeserver once an hour and room, kept right by events, bounded. Users of ours are left out.
@@ -65,9 +71,12 @@ class Readers:
             known = await self._ask(room, viewer)
         else:
             self._rooms.move_to_end(room)
-        if known.frozen is None:
-            known.frozen = frozenset(known.joined | known.invited if known.open else known.joined)
-        return known.frozen
+        return known.readers()
+
+    def still(self, room: RoomId, readers: frozenset[UserId]) -> frozenset[UserId]:
+        """Those of `readers` who read there still, as far as is known: the same object where nobody came or went."""
+        known = self._rooms.get(room)
+        return readers if known is None or known.frozen is readers else readers & known.readers()
 
     def changed(self, room: RoomId, user: UserId, content: Mapping[str, Any]) -> None:
         """A membership event came in, of somebody who is not ours. Does not block: the hot path."""

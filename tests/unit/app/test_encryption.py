@@ -481,9 +481,10 @@ async def test_readers_are_kept_right_by_events() -> None:
     first = await readers.of(room, bot)
     assert first == {"@a:hs", "@i:hs"}
     readers.changed(room, UserId("@a:hs"), {"membership": "join", "displayname": "A"})
-    assert await readers.of(room, bot) is first
+    assert await readers.of(room, bot) is first is readers.still(room, first)
     readers.changed(room, UserId("@b:hs"), {"membership": "invite"})
     readers.changed(room, UserId("@a:hs"), {"membership": "leave"})
+    assert readers.still(room, first) == {"@i:hs"} and readers.still(RoomId("!not asked of"), first) is first
     assert await readers.of(room, bot) == {"@b:hs", "@i:hs"}
     readers.changed(room, UserId("@i:hs"), {"membership": "ban"})
     readers.changed(room, UserId("@b:hs"), {"membership": "join"})

@@ -20,7 +20,7 @@ async def forged(a: Bridge, kind: str, content: dict[str, Any], to: list[Owner])
     settings = a.machine.settings(ROOM)
     assert settings is not None
     members = frozenset(one.user for one in to)
-    body = await a.machine._outbounds.encrypt(ours, ROOM, members, settings, kind, content)
+    body = await a.machine._outbounds.encrypt(ours, ROOM, settings, kind, content, lambda: members)
     return {
         "type": "m.room.encrypted",
         "room_id": ROOM,

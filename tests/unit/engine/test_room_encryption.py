@@ -1,6 +1,6 @@
 """Whether a room is encrypted: what is believed of it, and for how long."""
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, cast
 
 import pytest
@@ -9,7 +9,7 @@ import pytest_asyncio
 from bridge_core.api.errors import BridgeError, TransientError
 from bridge_core.api.ids import RoomId, UserId
 from bridge_core.engine.encryption import Cipher, RoomEncryption
-from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, SendRequest
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.readers import Readers
 from bridge_core.engine.secrecy import ENCRYPTION, MEGOLM, Secrecy
@@ -28,6 +28,16 @@ class Machine:
 
     def __init__(self) -> None:
         self.rooms: set[RoomId] = set()
+        self.to: list[frozenset[UserId]] = []
+
+    async def encrypt(
+        self,
+        request: SendRequest,
+        members: frozenset[UserId],
+        still: Callable[[frozenset[UserId]], frozenset[UserId]],
+    ) -> SendRequest:
+        self.to += [members, still(members)]
+        return request
 
     def settings(self, room: RoomId) -> object | None:
         return CONTENT if room in self.rooms else None
@@ -58,6 +68,19 @@ class Side:
         return self.shows.get(viewer)
 
 
+class Leaving:
+    """Two who read, of whom one leaves as soon as that was asked."""
+
+    two = frozenset([UserId("@a:hs"), UserId("@b:hs")])
+
+    async def of(self, room: RoomId, viewer: UserId) -> frozenset[UserId]:
+        return self.two
+
+    def still(self, room: RoomId, readers: frozenset[UserId]) -> frozenset[UserId]:
+        assert room == ROOM
+        return readers - {UserId("@b:hs")}
+
+
 class NoPortals:
     """Nothing is bridged."""
 
@@ -74,12 +97,13 @@ class Setting:
 
     def __init__(self) -> None:
         self.side, self.clock, self.tasks = Side(), HandClock(), TaskOwner("test")
+        self.machine = Machine()
         matrix = cast(MatrixSide, self.side)
         self.rooms = RoomEncryption(
-            cast(Cipher, Machine()),
+            cast(Cipher, self.machine),
             matrix,
             cast(PortalIndex, NoPortals()),
-            cast(Readers, None),
+            cast(Readers, Leaving()),
             lambda user: True,
             {},
             self.tasks,
@@ -164,3 +188,11 @@ async def test_where_events_are_refused_no_room_is_plain(at: Setting) -> None:
     with pytest.raises(TransientError):
         await watched.accept(Transaction("1", b"", [], [], [], {}, {}, {}))
     assert ROOM not in at.rooms.plain
+
+
+async def test_who_leaves_before_its_turn_is_not_spoken_to(at: Setting) -> None:
+    """Who still reads is asked when a message has its turn: then somebody may have left who was to read it."""
+    await at.machine.room_encrypted(ROOM, CONTENT)
+    request = SendRequest(ROOM, "m.room.message", "t", GHOST, "BRIDGE", b"{}")
+    assert await at.rooms.sealed(request) == request
+    assert at.machine.to == [Leaving.two, {"@a:hs"}]
