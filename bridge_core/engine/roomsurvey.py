@@ -109,8 +109,9 @@ class RoomSurvey(Check):
 
     async def _look(self, room: RoomId) -> None:
         portals = self._portals.in_room(room)
+        asked = self._all_wanted(room)
         if portals:
-            wanted = "".join(self._wanted(portal, room) for portal in portals)
+            wanted = {what for _, what in asked}
             seen = True
             if _READERS in wanted:
                 seen = await self._publicity.look(room)
@@ -124,6 +125,8 @@ class RoomSurvey(Check):
             await self._publicity.forget(room)
             await self._doubles.forget(room)
             self._unseen.discard(room)
+        if self._all_wanted(room) - asked:
+            return  # a chat came into the room meanwhile: it is looked at once more, and stays closed where it was
         self._waiting.pop(room, None)
         if room in self._unknown:
             self._unknown.discard(room)
@@ -133,6 +136,12 @@ class RoomSurvey(Check):
         wanted = self._wanted(portal, room)
         if wanted:
             await self._portals.set_for_room(portal, LOOKED, room, lambda before: f"{before or ''}{wanted}")
+
+    def _all_wanted(self, room: RoomId) -> frozenset[tuple[int, str]]:
+        """What is still to be looked for in a room, and for the sake of which of its chats."""
+        return frozenset(
+            (portal.id, what) for portal in self._portals.in_room(room) for what in self._wanted(portal, room)
+        )
 
     def _wanted(self, portal: PortalRow, room: RoomId) -> str:
         """What is still to be looked for in a room for the sake of one of its chats."""

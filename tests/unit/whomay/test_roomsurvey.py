@@ -9,6 +9,7 @@ import pytest
 
 from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RoomId, UserId
 from bridge_core.api.network import Grant
+from bridge_core.engine.doublebridges import DoubleBridges
 from bridge_core.engine.portals import LOOKED
 from bridge_core.engine.publicity import Publicity
 from bridge_core.engine.roomsurvey import RoomSurvey
@@ -217,6 +218,40 @@ async def test_a_room_that_goes_on_as_another_is_looked_at(bridge: Harness, scri
     await _restart(bridge)
     publicity = bridge.running.engine.room_features.publicity
     assert publicity.room(RoomId(new)) and not publicity.room(RoomId(room))
+
+
+async def test_a_chat_that_comes_during_the_look_is_looked_for_too(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of two chats that go on in a new room one may be shown to all: the other waits until it is known who reads it."""
+    one, two = Script(), Script()
+    one.withheld = two.withheld = frozenset(Grant)
+    networks = {"net": {"type": "first", "grants": ["public_history"]}, "two": {"type": "second"}}
+    async with Harness(tmp_path, networks, {"first": one, "second": two}) as bridge:
+        engine = bridge.running.engine
+        old, new = (RoomId(bridge.alice.create_room(invite=[bridge.homeserver.bot])) for _ in range(2))
+        await bridge.running.matrix.join(new, engine.names.bot)
+        rows = [await engine.portals.ensure(NetworkId(network), ChatId("attic")) for network in networks]
+        for row in rows:
+            await engine.rooms.adopt(row, old, by=ADMIN)
+        await bridge.settled()
+        _open(bridge, new)
+        look, seen = DoubleBridges.look, list[RoomId]()
+
+        async def slow(self: DoubleBridges, room: RoomId) -> bool:
+            seen.append(room)
+            if seen.count(new) == 1:
+                await engine.portals.replace_room(rows[1], old, new)
+            return await look(self, room)
+
+        monkeypatch.setattr(DoubleBridges, "look", slow)
+        await engine.portals.replace_room(rows[0], old, new)
+        await bridge.until(lambda: new in seen)
+        await _surveyed(bridge)
+        assert engine.room_features.publicity.room(new)
+        await receive(bridge, two, say("in", chat="attic"))
+        assert said(bridge, new, "bob") == []
+        assert set(engine.portals.by_id(rows[1].id).options[LOOKED][new]) == {"r", "b"}
 
 
 async def test_a_room_that_cannot_be_looked_at_keeps_no_other_waiting(
