@@ -323,9 +323,12 @@ class Network:
         """
         if not self._clients.prefer(user, login):
             raise RejectedError(f"you have no login {login} on {self.id}")
-        row = await self._users.get(user) or UserRow(user)
-        preferred = {**row.options.get(PREFERRED, {}), self.id: login}
-        await self._users.save(replace(row, options={**row.options, PREFERRED: preferred}))
+
+        def chosen(row: UserRow) -> UserRow:
+            preferred = {**row.options.get(PREFERRED, {}), self.id: login}
+            return replace(row, options={**row.options, PREFERRED: preferred})
+
+        await self._users.change(user, chosen)
 
 
 async def _closed(network: NetworkId, client: Client) -> None:

@@ -24,7 +24,7 @@ from bridge_core.engine.networks import Networks
 from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.ports import Write
 from bridge_core.engine.requests import ID_KEY, Prepared
-from bridge_core.engine.store_ports import KeyValues, PortalRow, UserRow, Users
+from bridge_core.engine.store_ports import KeyValues, PortalRow, Users
 
 log = structlog.get_logger(__name__)
 
@@ -72,6 +72,8 @@ class DoublePuppets:
         self._manual = manual
         self._working: dict[UserId, bool] = {}
         """Whom the bridge can act as now, and whether that is by a token of their own."""
+        self._forbidden: set[UserId] = set()
+        """Who said no since the start: what is being asked about them meanwhile counts no more."""
         self._not_before: dict[UserId, int] = {}
         self._moved: OrderedDict[tuple[RoomId, UserId], tuple[str, ...]] = OrderedDict()
         """What the bridge did as users and has not seen come back."""
@@ -83,6 +85,9 @@ class DoublePuppets:
         if not self._manual:
             return
         for user, token in (await self._kv.items(NAMESPACE, "")).items():
+            if await self._forbade(UserId(user)):
+                await self._kv.put(NAMESPACE, user, None)  # the bridge was stopped while they said so
+                continue
             try:
                 self._matrix.add_puppet(UserId(user), token.decode())
             except RejectedError as error:
@@ -103,26 +108,28 @@ class DoublePuppets:
         await self._matrix.verify_puppet(user, token)
         await self._kv.put(NAMESPACE, user, token.encode())
         await self._choose(user, True)
+        self._forbidden.discard(user)
         self._matrix.add_puppet(user, token)
         self._working[user] = True
         log.info("double_puppet_on", user=user)
 
     async def log_out(self, user: UserId) -> None:
         """Act as a user no more, until they ask for it; their token is forgotten."""
+        self._forbidden.add(user)
         self._matrix.remove_puppet(user)
         self._working.pop(user, None)
-        await self._kv.put(NAMESPACE, user, None)
         await self._choose(user, False)
+        await self._kv.put(NAMESPACE, user, None)
 
     async def allow(self, user: UserId) -> bool:
         """Act as a user by the configured token, if there is one for their server; whether that works."""
         await self._choose(user, True)
+        self._forbidden.discard(user)
         self._not_before.pop(user, None)
         return user in self._working or await self._by_server(user)
 
     async def _choose(self, user: UserId, wanted: bool) -> None:
-        row = await self._users.get(user) or UserRow(user)
-        await self._users.save(replace(row, options={**row.options, OPTION: wanted}))
+        await self._users.change(user, lambda row: replace(row, options={**row.options, OPTION: wanted}))
 
     async def of(self, portal: PortalRow, sender: RemoteSender) -> UserId | None:
         """The Matrix user as whom something is to be shown in a portal's rooms; None for the ghost.
@@ -182,12 +189,13 @@ class DoublePuppets:
         now = self._clock.now_ms()
         if not self._matrix.may_puppet(user) or self._not_before.get(user, 0) > now:
             return False
-        row = await self._users.get(user)
-        if row is not None and row.options.get(OPTION) is False:
+        if await self._forbade(user):
             self._wait(user, now)
             return False
         try:
             await self._matrix.verify_puppet(user, None)
+            if user in self._forbidden:
+                return False  # said while it was asked
             self._matrix.add_puppet(user, None)
         except RejectedError as error:
             log.warning("double_puppet_refused", user=user, error=str(error))
@@ -195,6 +203,12 @@ class DoublePuppets:
             return False
         self._working[user] = False
         return True
+
+    async def _forbade(self, user: UserId) -> bool:
+        if user in self._forbidden:
+            return True
+        row = await self._users.get(user)
+        return row is not None and row.options.get(OPTION) is False
 
     def _wait(self, user: UserId, now: int) -> None:
         if len(self._not_before) > 10_000:

@@ -1,6 +1,7 @@
 """Events that are not messages to a network: invitations, memberships, commands."""
 
 from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import replace
 from typing import Any, Final
 
 import structlog
@@ -17,7 +18,7 @@ from bridge_core.engine.permissions import Permission, Permissions
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.private import PrivateChats
 from bridge_core.engine.status import Status
-from bridge_core.engine.store_ports import UserRow, Users
+from bridge_core.engine.store_ports import Users
 
 log = structlog.get_logger(__name__)
 
@@ -234,7 +235,7 @@ class RoomEvents:
                 f"{PREFIX} help. To manage the bridge from here instead, leave that room and invite me again."
             )
         else:
-            await self._users.save(UserRow(user, room, row.options if row else {}))
+            await self._users.change(user, lambda now: replace(now, management_room=room))
             text = "Hello! This is your management room. Say help for what I can do."
         await self._status.say(room, text, key=f"hello\x1f{event}")
 

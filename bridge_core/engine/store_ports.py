@@ -1,6 +1,6 @@
 """What the engine needs of the stores: one owner per table, implemented in `store`."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import dataclass, field
 from enum import IntEnum
@@ -208,7 +208,11 @@ class Users(Protocol):
 
     async def get(self, user: UserId) -> UserRow | None: ...
 
-    async def save(self, row: UserRow) -> None: ...
+    async def change(self, user: UserId, change: Callable[[UserRow], UserRow]) -> None:
+        """Keep of a user what `change`, called in another thread, makes of what is kept now; a new row is empty.
+
+        Of two changes at once neither is lost.
+        """
 
     async def with_rooms(self) -> list[UserRow]: ...
 

@@ -169,7 +169,6 @@ STATEMENTS = (
     Statement("membership_put", Kind.UPSERT, tables.membership, _all(tables.membership), 2),
     Statement("expiring_put", Kind.UPSERT, tables.expiring, _all(tables.expiring), 2),
     Statement("wish_put", Kind.UPSERT, tables.member_wish, _all(tables.member_wish), 2),
-    Statement("user_put", Kind.UPSERT, tables.bridge_user, _all(tables.bridge_user), 1),
     Statement("login_put", Kind.UPSERT, tables.login, _all(tables.login), 2),
     Statement("kv_put", Kind.UPSERT, tables.kv, _all(tables.kv), 2),
     Statement("txn_put", Kind.UPSERT, tables.txn, _all(tables.txn), 2),

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import orjson
-from sqlalchemy import ColumnElement, Connection, delete, select
+from sqlalchemy import ColumnElement, Connection, delete, insert, select, update
 
 from bridge_core.api.ids import LoginId, NetworkId, RoomId, UserId
 from bridge_core.api.network import Login
@@ -42,11 +44,9 @@ class UserStore:
         """Whose management room it is."""
         return await self._reader.run(lambda connection: _user(connection, bridge_user.c.management_room == room))
 
-    async def save(self, row: UserRow) -> None:
-        """Insert or replace; return when committed."""
-        work = Work()
-        work.add("user_put", (row.id, row.management_room, orjson.dumps(dict(row.options)).decode()))
-        await self._writer.commit(work)
+    async def change(self, user: UserId, change: Callable[[UserRow], UserRow]) -> None:
+        """As `Users.change`; return when committed."""
+        await self._writer.run(lambda connection: _change(connection, user, change))
 
     async def logins(self, network: NetworkId) -> list[Login]:
         """All logins to a network."""
@@ -97,6 +97,16 @@ def _user(connection: Connection, which: ColumnElement[bool]) -> UserRow | None:
     columns = bridge_user.c
     row = connection.execute(select(columns.id, columns.management_room, columns.options).where(which)).first()
     return UserRow(UserId(row[0]), RoomId(row[1]) if row[1] else None, orjson.loads(row[2])) if row else None
+
+
+def _change(connection: Connection, user: UserId, change: Callable[[UserRow], UserRow]) -> None:
+    known = _user(connection, bridge_user.c.id == user)
+    row = change(known or UserRow(user))
+    values = {"management_room": row.management_room, "options": orjson.dumps(dict(row.options)).decode()}
+    if known is None:
+        connection.execute(insert(bridge_user).values(id=user, **values))
+    else:
+        connection.execute(update(bridge_user).where(bridge_user.c.id == user).values(**values))
 
 
 def _delete(connection: Connection, network: str, id_: str) -> None:

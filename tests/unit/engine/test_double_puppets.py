@@ -3,13 +3,14 @@
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from bridge_core.api.content import Content, Plain
-from bridge_core.api.errors import RejectedError
+from bridge_core.api.errors import RejectedError, TransientError
 from bridge_core.api.events import Membership, RemoteMember, RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, UserId
+from bridge_core.api.ids import ChatId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
 from bridge_core.api.network import Login
 from bridge_core.matrix.transaction import Transaction
 from bridge_core.testing.homeserver import FakeUser
@@ -154,3 +155,88 @@ async def test_who_comes_and_goes_elsewhere_does_so_here(bridge: Harness, script
     alice.join(room)
     await bridge.until(lambda: script.moved)
     assert script.moved == [("me", "enter", "lobby")]
+
+
+_TOKEN = "pp-Qw83nRt5Hj17Lk29Zx64Vb80Mc31Df57"
+
+
+@pytest.fixture(name="by_server")
+async def _by_server(tmp_path: Path, script: Script) -> AsyncIterator[Harness]:
+    """A bridge that may act as all users of its server."""
+    sections = {"double_puppet": {"servers": {"hs.test": {"as_token": _TOKEN}}}}
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}, **sections) as harness:
+        harness.homeserver._world.puppet_token = _TOKEN
+        yield harness
+
+
+@pytest.mark.parametrize("asked", ["the store", "the homeserver"])
+async def test_a_no_holds_for_what_is_being_asked(
+    by_server: Harness, monkeypatch: pytest.MonkeyPatch, asked: str
+) -> None:
+    """Who forbids it while the bridge finds out whether it can act as them is not acted for, until they allow it."""
+    puppets, alice = by_server.running.engine.puppets, UserId(by_server.alice.id)
+    users, matrix, said = by_server.running.database.users, by_server.running.matrix, []
+    get, verify = users.get, matrix.verify_puppet
+
+    async def say_no(where: str) -> None:
+        if where == asked and not said:
+            said.append(alice)
+            await puppets.log_out(alice)
+
+    async def getting(user: UserId) -> Any:
+        row = await get(user)
+        await say_no("the store")
+        return row
+
+    async def verifying(user: UserId, token: str | None) -> None:
+        await verify(user, token)
+        await say_no("the homeserver")
+
+    monkeypatch.setattr(users, "get", getting)
+    monkeypatch.setattr(matrix, "verify_puppet", verifying)
+    assert not await puppets.can(alice)
+    assert said and not puppets.works(alice)
+    assert not await puppets.can(alice)
+    assert await puppets.allow(alice) and await puppets.can(alice)
+
+
+async def test_a_token_that_was_to_be_forgotten_is_not_taken_up(
+    bridge: Harness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Where the token could not be removed any more the no is stored all the same, and a restart keeps to it."""
+    alice, database = UserId(bridge.alice.id), bridge.running.database
+    await bridge.running.engine.puppets.log_in(alice, bridge.alice.token)
+
+    async def fails(namespace: str, key: str, value: bytes | None) -> None:
+        raise TransientError("the database is away")
+
+    with monkeypatch.context() as patched, pytest.raises(TransientError):
+        patched.setattr(database.kv, "put", fails)
+        await bridge.running.engine.puppets.log_out(alice)
+    assert await database.kv.items("double_puppet", "")
+    await bridge.stop_bridge()
+    await bridge.start_bridge()
+    assert not await bridge.running.engine.puppets.can(alice)
+    assert not await bridge.running.database.kv.items("double_puppet", "")
+
+
+async def test_a_no_outlives_a_new_management_room(bridge: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What a user says while the bridge looks at their old management room is kept with the new one."""
+    alice, old = UserId(bridge.alice.id), await _management(bridge, bridge.alice)
+    bridge.alice.leave(old)
+    await bridge.settled()
+    engine, matrix = bridge.running.engine, bridge.running.matrix
+    members, said = matrix.members, list[str]()
+
+    async def asking(room: RoomId) -> Any:
+        if room == old and not said:
+            said.append(room)
+            await engine.puppets.log_out(alice)
+        return await members(room)
+
+    monkeypatch.setattr(matrix, "members", asking)
+    new = await _management(bridge, bridge.alice)
+    row = await bridge.running.database.users.get(alice)
+    assert said and row is not None
+    assert (row.management_room, row.options) == (new, {"double_puppet": False})

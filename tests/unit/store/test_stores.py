@@ -1,6 +1,7 @@
 """The contract of every store, on both databases."""
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import replace
 
 from bridge_core.api.ids import ChatId, EventId, LoginId, MessageId, NetworkId, RemoteUserId, RoomId, UserId
@@ -155,7 +156,7 @@ async def test_users_and_logins_come_back(database_url: str, opened: Opened) -> 
     """Users are found by id and management room; logins come back with their settings, and go when deleted."""
     store = (await opened(database_url)).users
     user = UserRow(UserId("@me:hs"), ROOM, {"language": NASTY})
-    await store.save(user)
+    await store.change(user.id, lambda row: user)
     assert await store.get(user.id) == user
     assert await store.by_management_room(ROOM) == user
     assert await store.get(UserId("@other:hs")) is None
@@ -165,6 +166,22 @@ async def test_users_and_logins_come_back(database_url: str, opened: Opened) -> 
     assert await store.logins(NetworkId("xmpp")) == []
     await store.delete_login(IRC, login.id)
     assert await store.logins(IRC) == []
+
+
+async def test_of_two_changes_of_a_user_neither_is_lost(database_url: str, opened: Opened) -> None:
+    """Each change is made of what is kept by then, however many are begun at once."""
+    store = (await opened(database_url)).users
+    me = UserId("@me:hs")
+
+    def option(name: str) -> Callable[[UserRow], UserRow]:
+        return lambda row: replace(row, options={**row.options, name: True})
+
+    names = {str(number) for number in range(8)}
+    await asyncio.gather(
+        *(store.change(me, option(name)) for name in names),
+        store.change(me, lambda row: replace(row, management_room=ROOM)),
+    )
+    assert await store.get(me) == UserRow(me, ROOM, dict.fromkeys(names, True))
 
 
 async def test_values_are_kept_and_removed(database_url: str, opened: Opened) -> None:

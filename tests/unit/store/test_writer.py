@@ -15,7 +15,6 @@ from bridge_core.api.errors import TransientError
 from bridge_core.api.ids import UserId
 from bridge_core.engine.faults import NoFaults
 from bridge_core.engine.ports import Write
-from bridge_core.engine.store_ports import UserRow
 from bridge_core.store.committer import Committer
 from bridge_core.store.database import Database
 from bridge_core.store.errors import RefusedRowError
@@ -74,7 +73,7 @@ async def test_a_failing_job_leaves_nothing_behind(database_url: str, opened: Op
         await database.writer.run(job)
     rows = await database.reader.run(lambda one: one.execute(text("SELECT 1 FROM meta WHERE name = 'x'")).all())
     assert rows == []
-    await database.users.save(UserRow(UserId("@a:hs")))
+    await database.users.change(UserId("@a:hs"), lambda row: row)
 
 
 async def test_a_locked_database_is_waited_out(tmp_path: Path, opened: Opened) -> None:
