@@ -89,6 +89,18 @@ class LostRooms:
                 return await self._rooms.ensure(current)
         raise RejectedError("the room is gone")
 
+    async def anew(self, portal: int, room: RoomId) -> RoomId | None:
+        """The room that a private chat has instead of one that was ended, made when there is none yet; None: no such.
+
+        Raises as `RoomMaker.ensure`.
+        """
+        current = self._portals.by_id(portal)
+        if current is None or current.receiver is None or room in current.rooms:
+            return None
+        if await self._upgrades.follow(room) is not None:
+            return None  # the old room itself refuses what is said there, and `elsewhere` knows the new one
+        return await self._rooms.ensure(current)
+
     async def _is_without(self, room: RoomId, portals: Sequence[PortalRow]) -> bool:
         """Whether it is a private room that will not have the bot: a ghost is in it all the same."""
         if not any(portal.receiver is not None for portal in portals):

@@ -166,6 +166,9 @@ class MatrixSide(Protocol):
     async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
 
+    async def find(self, request: SendRequest, first_attempt_at: int) -> EventId | None:
+        """What an attempt since then has sent, if anything. Raises MatrixRejectedError where none of ours can look."""
+
     async def state(
         self, room: RoomId, event_type: str, key: str = "", viewer: UserId | None = None
     ) -> dict[str, Any] | None:
