@@ -119,10 +119,13 @@ class LastLook:
     async def instead_of(self, entry: Entry, portal: int, room: RoomId) -> RoomId | None:
         """Where a message is to be said that was planned for a private chat's room which ended since; None: it did not.
 
-        All else speaks of what is in the old room, and ends with it. Raises as `RoomMaker.ensure`.
+        All else speaks of what is in the old room, and ends with it. Raises as `RoomMaker.ensure` and `Gate.unmade`.
         """
         if self._anew is None or type(entry.event) is not RemoteMessage:
             return None
+        row = self._portals.by_id(portal)
+        if row is not None and row.receiver is not None and not row.rooms:
+            self._gate.unmade(row.network, row.chat, row.receiver)
         return await self._anew(portal, room)
 
     async def anew(self, entry: Entry, item: Prepared, room: RoomId) -> None:
