@@ -52,10 +52,10 @@ class Meeting:
                 await self._clock.sleep(delay)
                 delay = min(delay * 2, _RETRY[1])
         log.info("homeserver_met", devices=info.devices, versions=info.versions[-1:] or None)
-        self.trouble = ""
         await self._name_bot()
         self._engine.rooms.finish()
         self._engine.met()
+        self.trouble = ""
         self._tasks.start(self._adopt_rooms(), "configured-rooms")
         await self._ping()
 
