@@ -147,7 +147,7 @@ class RoomFeatures:
         self.moves.add_to(conversion, self._acts)
         self.unbridging.add_to(conversion, self._acts)
         conversion.look(self.lost.elsewhere)
-        incoming.look(self.lost.elsewhere, self.lost.anew)
+        incoming.look(self.lost.elsewhere)
         room_events.on("m.room.power_levels", self._rooms.powers)
         room_events.on(VISIBILITY, self.publicity.changed)
         room_events.on(RULES_EVENT, self.rules.changed)

@@ -209,7 +209,7 @@ class Conversion:
                 try:
                     await self._ghosts.join(room, ghost.user)
                 except MatrixRejectedError as error:
-                    refused[room] = await self._why(room, error)
+                    refused[room] = await self._why(portal, room, error)
         return ghost, refused
 
     async def _not_for(self, portal: PortalRow, least: int) -> dict[RoomId, str]:
@@ -218,13 +218,15 @@ class Conversion:
             return dict.fromkeys(portal.rooms, "it is for some people of the chat only")
         return {room: why for room in portal.rooms if (why := await self._read(room, least))}
 
-    async def _why(self, room: RoomId, error: MatrixRejectedError) -> str:
+    async def _why(self, portal: PortalRow, room: RoomId, error: MatrixRejectedError) -> str:
         """Why a room will not have a ghost. Raises TransientError when the chat is in another room now instead."""
         try:
             moved = await self._elsewhere(room) if self._elsewhere is not None else None
         except RejectedError as gone:
             return str(gone)
-        if moved is not None:
+        now = self._portals.by_id(portal.id)
+        ended = now is not None and now.receiver is not None and room not in now.rooms  # its next room is made anew
+        if moved is not None or ended:
             raise TransientError("the chat has another room now")
         return str(error)
 

@@ -18,7 +18,7 @@ from bridge_core.engine.expiry import Expiry
 from bridge_core.engine.faults import FaultPoints
 from bridge_core.engine.ghosts import GhostPool
 from bridge_core.engine.lanes import Planned
-from bridge_core.engine.lastlook import Anew, LastLook
+from bridge_core.engine.lastlook import LastLook
 from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, NoDeviceError, PuppetGoneError, SendRequest
 from bridge_core.engine.payload import decode
 from bridge_core.engine.ports import Delivery, DeliveryState, Entry, Journal, Outcome, Settlement, Write
@@ -185,10 +185,10 @@ class Incoming:
         """Ask this to let a ghost speak that a room forbids to; whether it may now."""
         self._voiced = voiced
 
-    def look(self, elsewhere: Elsewhere, anew: Anew | None = None) -> None:
-        """Ask these where events go that their room refuses, or whose room was ended."""
+    def look(self, elsewhere: Elsewhere) -> None:
+        """Ask this where events go that their room refuses."""
         self._elsewhere = elsewhere
-        self._look.look(elsewhere, anew)
+        self._look.look(elsewhere)
 
     async def _do(self, item: requests.Prepared, entry: Entry, first_attempt_at: int) -> tuple[EventId | None, RoomId]:
         """Do it; the event it became, if any, and the room it is in."""
@@ -201,27 +201,21 @@ class Incoming:
             return EventId(item.already), item.request.room
         self._faults.hit("matrix.before_send")
         request, network = item.request, NetworkId(entry.network)
-        event, room = None, await self._look.instead_of(entry, item.portal, request.room)
-        if room is not None:
-            if first_attempt_at:  # where that cannot be seen it is not said again
-                event = await self._matrix.find(request, first_attempt_at)
-        else:
-            try:
-                if item.instead:
-                    event = await self._as_user(item, network, first_attempt_at)
-                else:
-                    event = await self._send(request, first_attempt_at)
-            except MatrixRejectedError as error:
-                if self._elsewhere is None or error.status not in (403, 404):
-                    raise
-                room = await self._elsewhere(request.room)
-                if room is None:
-                    raise
-        if event is None and room is not None:
+        try:
+            if item.instead:
+                event = await self._as_user(item, network, first_attempt_at)
+            else:
+                event = await self._send(request, first_attempt_at)
+        except MatrixRejectedError as error:
+            if self._elsewhere is None or error.status not in (403, 404):
+                raise
+            room = await self._elsewhere(request.room)
+            if room is None:
+                raise
             self._look.room(room)
             await self._look.check(entry, room, item.portal)
             await self._look.anew(entry, item, room)
-            # It is not in the old room, and carries its id into the new one: said there, it is said once.
+            # It was refused in the old room, and carries its id into the new one: said there, it is said once.
             request = replace(request, room=room)
             if item.copied and item.instead:
                 request = await self._by_bot(replace(item, request=request))

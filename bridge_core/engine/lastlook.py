@@ -46,8 +46,6 @@ _TOLD: Final = frozenset({RemoteInfo, RemotePower, RemoteMember, RemoteJoinReque
 
 CheckPast = Callable[[Entry, Any, RoomId], Awaitable[None]]
 """Whether an event of the past may be shown in a room. Raises NothingToDo when it may not."""
-Anew = Callable[[int, RoomId], Awaitable[RoomId | None]]
-"""The room that a private chat, by its number, has instead of one that was ended; None where that is not so."""
 NOT_BRIDGED: Final = "this room is not bridged any more"
 
 
@@ -61,7 +59,6 @@ class LastLook:
         self._past: CheckPast | None = None
         self._read: Callable[[RoomId, int], Awaitable[str]] | None = None
         self._elsewhere: Elsewhere | None = None
-        self._anew: Anew | None = None
         self._rest: Callable[[PortalRow, RoomId, str, int], Awaitable[str]] | None = None
 
     def also(self, guard: Callable[[Entry, RoomId], Awaitable[None]]) -> None:
@@ -80,10 +77,9 @@ class LastLook:
         """Ask this why what stays of a message that was taken back may not be said anew (see `Takebacks.against`)."""
         self._rest = against
 
-    def look(self, elsewhere: Elsewhere, anew: Anew | None = None) -> None:
-        """Ask these where a chat is whose room is not its own any more."""
+    def look(self, elsewhere: Elsewhere) -> None:
+        """Ask this where a chat is whose room is not its own any more."""
         self._elsewhere = elsewhere
-        self._anew = anew
 
     def room(self, room: RoomId) -> None:
         """Whether anything may cross into a room. Raises RejectedError."""
@@ -102,7 +98,7 @@ class LastLook:
         kind = type(event)
         if kind in _SAID:
             row = self._said(entry, event, room, portal)
-            if room not in row.rooms and await self.instead_of(entry, row.id, room) is None:
+            if room not in row.rooms:
                 await self._elsewhere_too(room)
             if kind is RemoteMessage and event.least_power is not None:
                 await self._for_some(room, event.least_power)
@@ -115,18 +111,6 @@ class LastLook:
             self.room(room)
         for guard in self._further:
             await guard(entry, room)
-
-    async def instead_of(self, entry: Entry, portal: int, room: RoomId) -> RoomId | None:
-        """Where a message is to be said that was planned for a private chat's room which ended since; None: it did not.
-
-        All else speaks of what is in the old room, and ends with it. Raises as `RoomMaker.ensure` and `Gate.unmade`.
-        """
-        if self._anew is None or type(entry.event) is not RemoteMessage:
-            return None
-        row = self._portals.by_id(portal)
-        if row is not None and row.receiver is not None and not row.rooms:
-            self._gate.unmade(row.network, row.chat, row.receiver)
-        return await self._anew(portal, room)
 
     async def anew(self, entry: Entry, item: Prepared, room: RoomId) -> None:
         """Whether what stays of a message that is taken back may be said in a room now. All else passes at once.

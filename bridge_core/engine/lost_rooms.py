@@ -68,8 +68,10 @@ class LostRooms:
             if portal.receiver is not None and self._owner(portal) == who:
                 # Nobody reads it any more. The next message makes a new room, with an invitation.
                 await self._departures.note(room)
-                await self._unbridging.end(portal, room, keep=True)
-                self._departures.go(room)
+                try:
+                    await self._unbridging.end(portal, room, keep=True)
+                finally:
+                    self._departures.go(room)
 
     async def elsewhere(self, room: RoomId) -> RoomId | None:
         """Where what could not be said in a portal's room is to be said instead; None: nowhere.
@@ -88,18 +90,6 @@ class LostRooms:
             if current is not None and current.receiver is not None:
                 return await self._rooms.ensure(current)
         raise RejectedError("the room is gone")
-
-    async def anew(self, portal: int, room: RoomId) -> RoomId | None:
-        """The room that a private chat has instead of one that was ended, made when there is none yet; None: no such.
-
-        Raises as `RoomMaker.ensure`.
-        """
-        current = self._portals.by_id(portal)
-        if current is None or current.receiver is None or room in current.rooms:
-            return None
-        if await self._upgrades.follow(room) is not None:
-            return None  # the old room itself refuses what is said there, and `elsewhere` knows the new one
-        return await self._rooms.ensure(current)
 
     async def _is_without(self, room: RoomId, portals: Sequence[PortalRow]) -> bool:
         """Whether it is a private room that will not have the bot: a ghost is in it all the same."""
@@ -122,12 +112,14 @@ class LostRooms:
 
     async def _lost(self, room: RoomId, why: str, key: str) -> None:
         await self._departures.note(room)
-        for portal in self._portals.in_room(room):
-            by = plumbed_by(portal, room)
-            log.warning("room_lost", network=portal.network, chat=portal.chat, room=room, reason=why)
-            await self._tell(portal, room, by, why, key)
-            await self._unbridging.end(portal, room, there=False, keep=by is None)
-        self._departures.go(room)
+        try:
+            for portal in self._portals.in_room(room):
+                by = plumbed_by(portal, room)
+                log.warning("room_lost", network=portal.network, chat=portal.chat, room=room, reason=why)
+                await self._tell(portal, room, by, why, key)
+                await self._unbridging.end(portal, room, there=False, keep=by is None)
+        finally:  # what is bridged still is not left, and noted again by who tries again
+            self._departures.go(room)
 
     async def _tell(self, portal: PortalRow, room: RoomId, by: str | None, why: str, key: str) -> None:
         owner = self._owner(portal) or (UserId(by) if by else None)

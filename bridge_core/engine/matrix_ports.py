@@ -1,6 +1,6 @@
 """What the engine needs of the homeserver, implemented in `matrix`."""
 
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -64,8 +64,8 @@ class RoomSpec:
     """Further state: (type, state key, content)."""
     kind: str = ""
     """The room's type, such as `m.space`; empty for an ordinary room."""
-    is_others: Callable[[RoomId], bool] | None = None
-    """Whether a room that the alias leads to is another chat's: it is not taken, and the alias leads there no more."""
+    is_others: Callable[[RoomId], Awaitable[bool]] | None = None
+    """Whether a room that the alias leads to is another chat's, and not taken; frees the alias if that has another."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,9 +165,6 @@ class MatrixSide(Protocol):
 
     async def send(self, request: SendRequest, first_attempt_at: int) -> EventId:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
-
-    async def find(self, request: SendRequest, first_attempt_at: int) -> EventId | None:
-        """What an attempt since then has sent, if anything. Raises MatrixRejectedError where none of ours can look."""
 
     async def state(
         self, room: RoomId, event_type: str, key: str = "", viewer: UserId | None = None

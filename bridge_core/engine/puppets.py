@@ -115,11 +115,15 @@ class DoublePuppets:
 
     async def log_out(self, user: UserId) -> None:
         """Act as a user no more, until they ask for it; their token is forgotten."""
+        self._end(user)
+        await self._choose(user, False)
+        await self._kv.put(NAMESPACE, user, None)
+        self._end(user)  # a login that was under way may have come in between
+
+    def _end(self, user: UserId) -> None:
         self._forbidden.add(user)
         self._matrix.remove_puppet(user)
         self._working.pop(user, None)
-        await self._choose(user, False)
-        await self._kv.put(NAMESPACE, user, None)
 
     async def allow(self, user: UserId) -> bool:
         """Act as a user by the configured token, if there is one for their server; whether that works."""

@@ -11,7 +11,7 @@ from bridge_core.engine.acts import Acts
 from bridge_core.engine.conversion import Conversion, NothingToDo
 from bridge_core.engine.gate import Gate
 from bridge_core.engine.ghosts import GhostPool
-from bridge_core.engine.matrix_ports import MatrixSide, PuppetGoneError, SendRequest
+from bridge_core.engine.matrix_ports import MatrixRejectedError, MatrixSide, PuppetGoneError, SendRequest
 from bridge_core.engine.names import Names
 from bridge_core.engine.portals import PortalIndex
 from bridge_core.engine.ports import Entry
@@ -155,7 +155,10 @@ class Receipts:
             if room not in last or self._gate.room(room):
                 continue
             if portal.receiver is not None and not self._ghosts.in_room(room, ghost.user):
-                await self._ghosts.join(room, ghost.user)
+                try:
+                    await self._ghosts.join(room, ghost.user)
+                except MatrixRejectedError:
+                    continue  # the chat's other rooms may have them
             if await self._ghosts.is_in(room, ghost.user):
                 made.append(requests.act(ACT, room, UserId(ghost.user), {}, subject=last[room].event))
         if not made:

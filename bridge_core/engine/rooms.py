@@ -194,8 +194,9 @@ class RoomMaker:
 
         Raises as the Matrix side does.
         """
-        if any(self.alias(portal) == new for portal in self._portals.in_room(room)):
-            await self._point(new, room)
+        async with self._turn(new):
+            if any(self.alias(portal) == new for portal in self._portals.in_room(room)):
+                await self._point(new, room)
         await self.free_alias(old)
 
     async def free_alias(self, alias: str) -> None:
@@ -326,9 +327,16 @@ class RoomMaker:
             ),
         )
 
-    def _is_others(self, portal: PortalRow, room: RoomId) -> bool:
-        """Whether the bridge made a room for another chat. A room that somebody bridged to further ones is its own."""
-        return any(other.id != portal.id and not plumbed_by(other, room) for other in self._portals.in_room(room))
+    async def _is_others(self, portal: PortalRow, room: RoomId) -> bool:
+        """Whether the bridge made a room for another chat. A room that somebody bridged to further ones is its own.
+
+        The alias leads there no more, unless the other chat has it by now.
+        """
+        there = self._portals.in_room(room)
+        others = any(other.id != portal.id and plumbed_by(other, room) is None for other in there)
+        if others:
+            await self._free(self.alias(portal))
+        return others
 
     def _power_levels(self) -> dict[str, Any]:
         return {

@@ -138,10 +138,19 @@ class Upgrades:
                 await self._untell(old, kind, bridge_key(portal.network, portal.chat))
         await self._kv.put(_FOLLOWED, old, new.encode())
         await self._departures.note(old, bot=False)
-        self._faults.hit("upgrade.before_portals")
-        for portal in portals:
-            await self._portals.replace_room(portal, old, new)
-        self._faults.hit("upgrade.after_portals")
+        try:
+            self._faults.hit("upgrade.before_portals")
+            for portal in portals:
+                await self._portals.replace_room(portal, old, new)
+            self._faults.hit("upgrade.after_portals")
+            followed = await self._arrived(portals, old, new)
+        finally:  # what is bridged still is not left, and noted again by who tries again
+            self._departures.go(old)
+        log.info("room_upgraded" if followed else "upgrade_followed_by_nobody", room=old, replacement=new)
+        return followed
+
+    async def _arrived(self, portals: Sequence[PortalRow], old: RoomId, new: RoomId) -> bool:
+        """Whether any of the portals is in the new room; neither alias nor state say so of those that are not."""
         await self._kv.put(_WAITING, new, None)
         there = {portal.id for portal in self._portals.in_room(new)}
         followed = any(portal.id in there for portal in portals)
@@ -149,20 +158,14 @@ class Upgrades:
             await self._kv.put(_FOLLOWED, old, None)
             await self._departures.note(new)
         try:
-            await self._stayed([portal for portal in portals if portal.id not in there], new)
+            for portal in portals:
+                if portal.id not in there:
+                    await self._rooms.free_alias(self._rooms.alias(portal))
+                    for kind in BRIDGE_STATE:
+                        await self._untell(new, kind, bridge_key(portal.network, portal.chat))
         finally:
-            self._departures.go(old)
-            if not followed:
-                self._departures.go(new)
-        log.info("room_upgraded" if followed else "upgrade_followed_by_nobody", room=old, replacement=new)
+            self._departures.go(new)
         return followed
-
-    async def _stayed(self, portals: Sequence[PortalRow], new: RoomId) -> None:
-        """The new room is not these portals': neither their alias nor its state says so."""
-        for portal in portals:
-            await self._rooms.free_alias(self._rooms.alias(portal))
-            for kind in BRIDGE_STATE:
-                await self._untell(new, kind, bridge_key(portal.network, portal.chat))
 
     async def _untell(self, room: RoomId, kind: str, key: str) -> None:
         try:

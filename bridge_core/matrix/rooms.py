@@ -209,9 +209,8 @@ class Rooms:
                 raise TransientError(f"{alias} is in use and cannot be found") from error
             raise
         room = RoomId(str(answer.get("room_id")))
-        if spec.is_others is not None and spec.is_others(room):
-            await self.drop_alias(spec.alias_localpart)
-            raise TransientError(f"{alias} still led to another chat's room")
+        if spec.is_others is not None and await spec.is_others(room):
+            raise TransientError(f"{alias} leads to another chat's room")
         there = await self._read(room, alias)
         if there.creator != self._hs.bot:
             raise MatrixRejectedError("M_ROOM_IN_USE", f"{alias} leads to a room that {there.creator} made", 400)

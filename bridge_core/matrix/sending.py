@@ -92,18 +92,15 @@ class Sender:
     def _forgotten(self, request: SendRequest, first_attempt_at: int) -> bool:
         return request.device is None or self._clock.now_ms() - first_attempt_at > _REMEMBERED_MS
 
-    async def find(self, request: SendRequest, first_attempt_at: int) -> EventId | None:
+    async def _look(self, request: SendRequest, first_attempt_at: int) -> EventId | None:
         """Searches the room backwards, as the bot, or as the sender where the bot is not in the room."""
         try:
             return await self._search(request, first_attempt_at, self._hs.bot)
         except MatrixRejectedError as error:
             if error.errcode != "M_FORBIDDEN":
                 raise
-        return await self._search(request, first_attempt_at, request.sender)
-
-    async def _look(self, request: SendRequest, first_attempt_at: int) -> EventId | None:
         try:
-            return await self.find(request, first_attempt_at)
+            return await self._search(request, first_attempt_at, request.sender)
         except MatrixRejectedError as error:
             if error.errcode != "M_FORBIDDEN":
                 raise

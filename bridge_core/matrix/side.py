@@ -205,10 +205,6 @@ class AppserviceSide:
         """Send exactly once. `first_attempt_at` (ms, 0: this is the first) decides whether to look before resending."""
         return await self._sender.send(request, first_attempt_at)
 
-    async def find(self, request: SendRequest, first_attempt_at: int) -> EventId | None:
-        """What an attempt since then has sent, if anything. Raises MatrixRejectedError where none of ours can look."""
-        return await self._sender.find(request, first_attempt_at)
-
     async def state(
         self, room: RoomId, event_type: str, key: str = "", viewer: UserId | None = None
     ) -> dict[str, Any] | None:

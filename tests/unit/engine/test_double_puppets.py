@@ -221,6 +221,21 @@ async def test_a_token_that_was_to_be_forgotten_is_not_taken_up(
     assert not await bridge.running.database.kv.items("double_puppet", "")
 
 
+async def test_a_no_holds_against_a_login_that_ends_meanwhile(bridge: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whatever a login that was under way has done while the no was stored, nobody is acted for behind it."""
+    alice, puppets, kv = UserId(bridge.alice.id), bridge.running.engine.puppets, bridge.running.database.kv
+    put = kv.put
+
+    async def putting(namespace: str, key: str, value: bytes | None) -> None:
+        if namespace == "double_puppet" and value is None:
+            await puppets.log_in(alice, bridge.alice.token)
+        await put(namespace, key, value)
+
+    monkeypatch.setattr(kv, "put", putting)
+    await puppets.log_out(alice)
+    assert not puppets.works(alice) and not await puppets.can(alice)
+
+
 async def test_a_no_outlives_a_new_management_room(bridge: Harness, monkeypatch: pytest.MonkeyPatch) -> None:
     """What a user says while the bridge looks at their old management room is kept with the new one."""
     alice, old = UserId(bridge.alice.id), await _management(bridge, bridge.alice)

@@ -229,6 +229,26 @@ async def test_a_chat_that_moves_while_its_room_is_made_takes_its_alias_along(br
     assert told is not None and told["channel"]["id"] == "hall"
 
 
+async def test_who_takes_a_key_whose_room_is_under_way_has_its_alias(bridge: Harness) -> None:
+    """A room for the chat that was called so before comes late: it is nobody's, and the alias is the new one's."""
+    engine, homeserver = bridge.running.engine, bridge.homeserver
+    hall = await engine.portals.ensure(NET, ChatId("hall"))
+    room = await engine.rooms.ensure(hall)
+    gate, before = homeserver.faults.hold(match="createRoom"), homeserver.faults.hits
+    portal = await _portal(bridge)
+    making = asyncio.create_task(engine.rooms.ensure(portal))
+    await bridge.until(lambda: homeserver.faults.hits > before)
+    assert await engine.portals.delete_without_rooms(portal)
+    await engine.portals.move(hall, LOBBY, 1)
+    moving = asyncio.create_task(engine.rooms.move_alias(room, "_net_hall", "_net_lobby"))
+    await asyncio.sleep(0)
+    gate.set()
+    with pytest.raises(TransientError, match="just ended"):
+        await making
+    await moving
+    assert (_leads(bridge, "#_net_hall:hs.test"), _leads(bridge, ALIAS)) == (None, room)
+
+
 async def test_an_alias_that_was_left_behind_leads_nobody_into_another_chat(bridge: Harness) -> None:
     """Where the room of a chat that moved still has the old alias, who has that key now gets a room of their own."""
     engine, homeserver = bridge.running.engine, bridge.homeserver

@@ -7,8 +7,10 @@ from typing import Any
 import pytest
 
 from bridge_core.api.content import Content, Plain
+from bridge_core.api.errors import TransientError
 from bridge_core.api.events import RemoteMessage, RemoteSender
-from bridge_core.api.ids import ChatId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
+from bridge_core.api.ids import ChatId, LoginId, NetworkId, PortalKey, RemoteUserId, RoomId, UserId
+from bridge_core.engine.store_ports import PortalRow
 from tests.harness import Harness
 from tests.scripted import Script
 
@@ -109,6 +111,74 @@ async def test_a_ghost_does_not_stay_in_a_room_that_the_chat_has_left(
         assert (old in joined) == (late == "joined")
         await bridge.until(lambda: ghost not in bridge.homeserver.room(old).members())
         assert ghost not in await engine.ghosts.known(old)
+
+
+async def test_a_private_room_that_ends_while_a_message_is_planned_is_made_anew(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its owner leaves while the ghost is brought in: what was said to them comes in the next room."""
+    script = Script()
+    script.provided = True
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}) as bridge:
+        lobby = await bridge.portal_room("net", "lobby")
+        bridge.alice.send(lobby, "hello")
+        await bridge.until(lambda: script.sent)
+        await _whisper(bridge, script, "before")
+        (old,) = [RoomId(room) for room in bridge.homeserver.rooms() if room != lobby]
+        bridge.alice.join(old)
+        await bridge.settled()
+        engine = bridge.running.engine
+        ensure = engine.ghosts.ensure
+
+        async def ensuring(network: NetworkId, sender: RemoteSender) -> Any:
+            if engine.portals.in_room(old):
+                bridge.alice.leave(old)
+                await bridge.until(lambda: not engine.portals.in_room(old))
+                await bridge.until(lambda: not bridge.homeserver.room(old).members())
+            return await ensure(network, sender)
+
+        monkeypatch.setattr(engine.ghosts, "ready", lambda network, sender: None)
+        monkeypatch.setattr(engine.ghosts, "ensure", ensuring)
+        await _whisper(bridge, script, "after")
+        await bridge.until(lambda: len(bridge.homeserver.rooms()) == 3)
+        (new,) = [room for room in bridge.homeserver.rooms() if room not in (lobby, old)]
+        await bridge.until(lambda: ("@_net_bob:hs.test", "after") in bridge.homeserver.messages(new))
+        audit = await bridge.running.journal.audit()
+        assert audit.holds and audit.balances["net", 1].rejected == 0
+
+
+async def test_a_room_whose_end_was_cut_short_is_left(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The database failed behind the removal of the room: nobody of ours stays there for it."""
+    script = Script()
+    networks = {"net": {"type": "scripted", "portals": ["lobby"]}}
+    async with Harness(tmp_path, networks, {"scripted": script}) as bridge:
+        room = await bridge.portal_room("net", "lobby")
+        await _say(bridge, script, "hello")
+        engine = bridge.running.engine
+
+        async def cut(portal: PortalRow, gone: RoomId, **how: Any) -> None:
+            await engine.portals.remove_room(portal, gone)
+            raise TransientError("the database is away")
+
+        async def gone(room: RoomId, user: UserId | None = None) -> bool:
+            return False
+
+        monkeypatch.setattr(engine.room_features.unbridging, "end", cut)
+        monkeypatch.setattr(engine.room_features.lost, "_is_there", gone)
+        kick = {"membership": "leave"}
+        event = {"room_id": room, "state_key": bridge.homeserver.bot, "sender": bridge.alice.id, "event_id": "$kick"}
+        with pytest.raises(TransientError):
+            await engine.room_features.lost.membership({**event, "content": kick})
+        await engine.room_features.lost.membership({**event, "content": kick})
+        await bridge.until(lambda: "@_net_bob:hs.test" not in bridge.homeserver.room(room).members())
+
+
+async def _whisper(bridge: Harness, script: Script, text: str) -> None:
+    assert script.inbox is not None
+    receiver = LoginId("@alice:hs.test")
+    await script.inbox.receive([RemoteMessage(ChatId("dm-bob"), BOB, Content((Plain(text),)), receiver=receiver)])
+    await bridge.settled()
 
 
 async def _say(bridge: Harness, script: Script, text: str) -> None:
