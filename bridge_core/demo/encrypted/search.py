@@ -73,6 +73,7 @@ def _forms(needle: bytes) -> list[bytes]:
 def _tables(path: Path) -> Iterator[tuple[str, bytes]]:
     with closing(sqlite3.connect(f"{path.resolve().as_uri()}?mode=ro", uri=True, timeout=10)) as database:
         database.text_factory = bytes
+        database.execute("BEGIN")  # all tables as they were at one moment: homeservers have some that come and go
         names = [row[0].decode() for row in database.execute("SELECT name FROM sqlite_master WHERE type = 'table'")]
         for name in names:
             quoted = name.replace('"', '""')

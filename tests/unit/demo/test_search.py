@@ -4,9 +4,11 @@ import base64
 import sqlite3
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
 
+from bridge_core.demo.encrypted import search as module
 from bridge_core.demo.encrypted.search import needles, search
 
 WORDS = "these are the words 5c0ffee"
@@ -66,6 +68,26 @@ def test_what_is_not_in_the_database_file_yet(tmp_path: Path) -> None:
         database.execute("INSERT INTO t VALUES (?)", (WORDS,))
         database.commit()
         assert search(tmp_path, [WORDS])[WORDS] == {"a.db-wal", "a.db:t"}
+
+
+def test_a_table_that_goes_meanwhile_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A database in use is read as it was at one moment."""
+    look = module._look
+
+    with closing(sqlite3.connect(tmp_path / "a.db")) as database:
+        database.execute("PRAGMA journal_mode = WAL")
+        database.execute("CREATE TABLE first (body TEXT)")
+        database.execute("CREATE TABLE second (body TEXT)")
+        database.execute("INSERT INTO second VALUES (?)", (WORDS,))
+        database.commit()
+
+        def drops(data: bytes, place: str, *more: Any) -> None:
+            if place == "a.db:first":
+                database.execute("DROP TABLE second")
+            look(data, place, *more)
+
+        monkeypatch.setattr(module, "_look", drops)
+        assert "a.db:second" in search(tmp_path, [WORDS])[WORDS]
 
 
 def test_a_database_that_cannot_be_read(tmp_path: Path) -> None:
