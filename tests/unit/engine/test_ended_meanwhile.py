@@ -49,6 +49,15 @@ async def _is_left(bridge: Harness, room: str) -> None:
     await bridge.until(lambda: bridge.homeserver.room(room).membership(bridge.homeserver.bot) == "leave", 10)
 
 
+async def _begun(bridge: Harness, portal: PortalRow) -> tuple[asyncio.Event, asyncio.Task[RoomId]]:
+    """A portal's room is being made: what lets the homeserver go on, and who waits for the room."""
+    faults = bridge.homeserver.faults
+    gate, before = faults.hold(match="createRoom"), faults.hits
+    making = asyncio.create_task(bridge.running.engine.rooms.ensure(portal))
+    await bridge.until(lambda: faults.hits > before)
+    return gate, making
+
+
 @pytest.mark.parametrize("match", ["POST .*/join/", "PUT .*/directory/room/", "PUT .*/state/m.bridge/"])
 async def test_a_chat_that_is_ended_while_its_room_is_replaced_stays_ended(bridge: Harness, match: str) -> None:
     """However far the bridge had followed: no portal, no alias, no state tells of it, and the bot leaves."""
@@ -74,9 +83,7 @@ async def test_a_chat_that_is_ended_while_its_room_is_made_has_none(bridge: Harn
     """The room that came too late is nobody's: its alias is free again, and the bot leaves it."""
     engine, homeserver = bridge.running.engine, bridge.homeserver
     portal = await _portal(bridge)
-    gate, before = homeserver.faults.hold(match="createRoom"), homeserver.faults.hits
-    making = asyncio.create_task(engine.rooms.ensure(portal))
-    await bridge.until(lambda: homeserver.faults.hits > before)
+    gate, making = await _begun(bridge, portal)
     await engine.portals.delete(portal)
     gate.set()
     with pytest.raises(TransientError, match="just ended"):
@@ -211,9 +218,7 @@ async def test_a_chat_that_moves_while_its_room_is_made_takes_its_alias_along(br
     """Somebody else who is called so by then gets a room of their own, however early they come."""
     engine, homeserver = bridge.running.engine, bridge.homeserver
     portal = await _portal(bridge)
-    gate, before = homeserver.faults.hold(match="createRoom"), homeserver.faults.hits
-    making = asyncio.create_task(engine.rooms.ensure(portal))
-    await bridge.until(lambda: homeserver.faults.hits > before)
+    gate, making = await _begun(bridge, portal)
     await engine.portals.move(portal, ChatId("hall"), 1)
     other = await _portal(bridge)
     assert other.id != portal.id
@@ -231,13 +236,11 @@ async def test_a_chat_that_moves_while_its_room_is_made_takes_its_alias_along(br
 
 async def test_who_takes_a_key_whose_room_is_under_way_has_its_alias(bridge: Harness) -> None:
     """A room for the chat that was called so before comes late: it is nobody's, and the alias is the new one's."""
-    engine, homeserver = bridge.running.engine, bridge.homeserver
+    engine = bridge.running.engine
     hall = await engine.portals.ensure(NET, ChatId("hall"))
     room = await engine.rooms.ensure(hall)
-    gate, before = homeserver.faults.hold(match="createRoom"), homeserver.faults.hits
     portal = await _portal(bridge)
-    making = asyncio.create_task(engine.rooms.ensure(portal))
-    await bridge.until(lambda: homeserver.faults.hits > before)
+    gate, making = await _begun(bridge, portal)
     assert await engine.portals.delete_without_rooms(portal)
     await engine.portals.move(hall, LOBBY, 1)
     moving = asyncio.create_task(engine.rooms.move_alias(room, "_net_hall", "_net_lobby"))

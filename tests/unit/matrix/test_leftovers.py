@@ -2,7 +2,8 @@
 
 import asyncio
 import itertools
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
 from typing import Any
 
 import pytest
@@ -42,6 +43,15 @@ class Rig:
         self.read.put_nowait((room, event))
         if self.error is not None:
             raise self.error
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        task = asyncio.create_task(self.leftovers.watch())
+        try:
+            yield
+        finally:
+            task.cancel()
+            await asyncio.gather(task, return_exceptions=True)
 
     async def send(self, *numbers: object) -> None:
         for number in numbers:
@@ -319,8 +329,7 @@ async def test_where_nobody_speaks_a_receipt_has_a_transaction_sent(shared: bool
     """What was left behind does not wait for somebody's next message; each event is marked as read once."""
     rig = Rig(shared=shared)
     rig.error = RejectedError("not in the room")
-    watching = asyncio.create_task(rig.leftovers.watch())
-    try:
+    async with rig.watching():
         await rig.send(1)
         for _ in range(20):
             await asyncio.sleep(0)
@@ -334,16 +343,12 @@ async def test_where_nobody_speaks_a_receipt_has_a_transaction_sent(shared: bool
         assert rig.read.empty()
         with pytest.raises(TransientError):
             await rig.receipt(last + 2)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_where_no_signals_come_receipts_end() -> None:
     """A homeserver that tells us of no receipts is not sent them for ever; later holes are looked into all the same."""
     rig = Rig()
-    watching = asyncio.create_task(rig.leftovers.watch())
-    try:
+    async with rig.watching():
         await rig.backlog(1)
         async with asyncio.timeout(60):
             assert await rig.read.get() == ("!r:hs.test", "$1")
@@ -354,26 +359,19 @@ async def test_where_no_signals_come_receipts_end() -> None:
             await asyncio.sleep(0)
         assert rig.read.empty()
         await rig.refused(4)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_a_hole_that_was_passed_is_looked_into_however_long_nothing_comes() -> None:
     """Messages to devices were not refused for it, and no receipt could be set: the next transaction is."""
     rig = Rig()
     rig.leftovers.resume("10")
-    watching = asyncio.create_task(rig.leftovers.watch())
-    try:
+    async with rig.watching():
         rig.to_device = True
         await rig.send(12)
         rig.to_device = False
         for _ in range(200):
             await asyncio.sleep(0)
         await rig.refused(13)
-    finally:
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
 
 
 async def test_other_ids_and_new_counts_are_no_holes() -> None:
